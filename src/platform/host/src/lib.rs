@@ -1,0 +1,1 @@
+//! What the machine provides: time, entropy, locked memory, the service manager.
