@@ -1,3 +1,12 @@
 //! Parses the command line and hands over.
 
-fn main() {}
+mod cli;
+mod serve;
+
+/// An allocator that keeps resident memory small under threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,1 +1,27 @@
-//! Configuration.
+//! The configuration file: typed sections, load, check, reload, document.
+//!
+//! Every key is declared once, with its default and one sentence (`section!`), and everything else follows from that
+//! declaration: parsing, the error for an unknown key, what a reload changes, and `lamchat config example`.
+//! So the documentation cannot drift from the program.
+//!
+//! This crate reads one file and nothing else: no environment variables, no certificates, no sockets.
+
+#[macro_use]
+mod section;
+mod change;
+mod check;
+mod choice;
+mod error;
+mod load;
+mod reader;
+mod sections;
+mod value;
+
+pub use change::Change;
+pub use choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
+pub use error::{ConfigError, Problem};
+pub use load::{example, load, parse};
+pub use sections::{
+    Admin, Config, Http, Limits, Listener, Log, Media, Outbound, Registration, Rooms, Seal, Store,
+};
+pub use value::{BaseUrl, SecretText};

@@ -1,1 +1,25 @@
-//! Admin API.
+//! Administration: the JSON routes behind the command line's Unix socket, and on listeners with the resource
+//! `admin` registration by shared secret (the convention of provisioning scripts) and `/metrics`.
+//!
+//! Promises:
+//! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
+//! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics`.
+//! - Passwords and tokens are never logged.
+
+pub mod app;
+pub mod error;
+pub mod health;
+pub mod keyring;
+pub mod metrics;
+mod nonce;
+pub mod routes;
+pub mod shared_secret;
+pub mod token;
+pub mod user;
+
+#[cfg(test)]
+mod tests;
+
+pub use app::{Admin, Exchange};
+pub use error::AdminError;
+pub use routes::{listener_routes, socket_routes};

@@ -1,1 +1,54 @@
-//! Rooms.
+//! Rooms: the log of events, state, membership, timeline, relations, receipts, typing, aliases.
+//!
+//! Promises:
+//! - What an operation answers is durable: every answer comes after the commit.
+//! - Every event, local ones included, is authorized by the room version's rules before it is made.
+//! - The events that this exchange makes in one room form one chain. A room's lock is held from the snapshot to the commit,
+//!   and the commit checks that the room's head is still the one that the event was built on.
+//! - A transaction id is answered with the same event for ever, across restarts.
+//! - Nothing here fetches anything from anywhere.
+//!
+//! Reading: free functions over `&dyn Read` ([`state`], [`membership`], [`head`], [`log`], …). Writing: methods of [`Rooms`].
+
+pub mod alias;
+mod append;
+mod authorize;
+mod content;
+pub mod context;
+pub mod create;
+pub mod directory;
+pub mod event;
+pub mod event_id;
+pub mod filter;
+pub mod forget;
+pub mod head;
+pub mod invite;
+pub mod join;
+pub mod knock;
+pub mod leave;
+pub mod log;
+pub mod membership;
+pub mod profile;
+pub mod put_state;
+pub mod receipt;
+pub mod redact;
+pub mod relation;
+pub mod room;
+mod rooms;
+pub mod send;
+pub mod state;
+pub mod summary;
+pub mod table;
+pub mod thread;
+pub mod timeline;
+mod transaction;
+pub mod typing;
+pub mod upgrade;
+pub mod view;
+pub mod visibility;
+
+pub use append::AppendError;
+pub use membership::Membership;
+pub use room::Room;
+pub use rooms::{Caller, Rooms};
+pub use table::TABLES;

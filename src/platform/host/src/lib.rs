@@ -1,1 +1,14 @@
-//! What the machine provides: time, entropy, locked memory, the service manager.
+//! What the machine gives: the time, randomness, a service manager, and limits of the process.
+//!
+//! The only place that asks the operating system for time and randomness; everything else is handed
+//! [`SystemClock`] and [`OsEntropy`] as trait objects.
+
+mod clock;
+mod entropy;
+mod hardening;
+mod notify;
+
+pub use clock::SystemClock;
+pub use entropy::OsEntropy;
+pub use hardening::{disable_core_dumps, raise_open_files};
+pub use notify::{Notice, NotifyError, notify};

@@ -1,1 +1,26 @@
-//! The keyring.
+//! The keyring: a random master key that is never on disk in the clear, slots that wrap it, and numbered data keys
+//! that it wraps. `FORMAT.md` beside this crate documents every byte.
+//!
+//! The master key only wraps data keys. Data keys encrypt the database, media, small secrets and content, and live
+//! outside the database, because copy-on-write pages keep deleted rows, and so would keep deleted keys.
+//!
+//! What must never happen here: a secret in `Debug` output or in an error, a secret written without its wrapping, an
+//! old keyring lost before the new one is durable.
+
+mod cipher;
+pub mod disk;
+mod export;
+mod format;
+mod keyring;
+mod passphrase;
+mod sealed;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
+mod slot;
+
+pub use cipher::{Aead, TamperedError};
+pub use export::{BackupKeyring, ExportError, ImportError};
+pub use keyring::{CreateError, DataKey, Keyring, KeyringError, OpenError, Purpose, Status, Unlock};
+pub use passphrase::PassphraseCost;
+pub use sealed::SecretError;
+pub use slot::{SlotError, SlotInfo, SlotKind};

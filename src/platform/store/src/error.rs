@@ -81,4 +81,7 @@ pub enum OpenError {
     /// The database is damaged.
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    /// The tables that were handed in contradict each other; a fault of the program.
+    #[error("the tables are declared wrongly: {0}")]
+    Tables(String),
 }

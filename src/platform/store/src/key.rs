@@ -117,7 +117,13 @@ mod tests {
 
     #[test]
     fn parts_come_back() {
-        let key = Key::new().u8(7).u32(1 << 30).str("a\0b").str("").u64(u64::MAX).raw(b"xyz");
+        let key = Key::new()
+            .u8(7)
+            .u32(1 << 30)
+            .str("a\0b")
+            .str("")
+            .u64(u64::MAX)
+            .raw(b"xyz");
         let mut reader = KeyReader::new(&key);
         assert_eq!(reader.u8(), Some(7));
         assert_eq!(reader.u32(), Some(1 << 30));

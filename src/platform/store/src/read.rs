@@ -1,7 +1,10 @@
 //! Reading a snapshot.
 
+use crate::merge::{bounds, merge};
+use crate::view::View;
 use crate::{Bytes, Position, ReadError, Table};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// In which direction a scan goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +27,10 @@ pub struct KeyRange {
 impl KeyRange {
     /// The whole table.
     pub fn all() -> Self {
-        Self { start: Vec::new(), end: None }
+        Self {
+            start: Vec::new(),
+            end: None,
+        }
     }
 
     /// All keys that start with `prefix`.
@@ -38,12 +44,18 @@ impl KeyRange {
             }
             None => None,
         };
-        Self { start: prefix.to_vec(), end }
+        Self {
+            start: prefix.to_vec(),
+            end,
+        }
     }
 
     /// From `start` (inclusive) to `end` (exclusive).
     pub fn between(start: &[u8], end: &[u8]) -> Self {
-        Self { start: start.to_vec(), end: Some(end.to_vec()) }
+        Self {
+            start: start.to_vec(),
+            end: Some(end.to_vec()),
+        }
     }
 }
 
@@ -70,14 +82,24 @@ pub trait ReadExt: Read {
     }
 
     /// All rows of `range` in `order`, at most `limit`.
-    fn rows(&self, table: Table, range: &KeyRange, order: Order, limit: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+    fn rows(
+        &self,
+        table: Table,
+        range: &KeyRange,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let mut rows = Vec::new();
         if limit == 0 {
             return Ok(rows);
         }
         self.scan(table, range, order, &mut |key, value| {
             rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            if rows.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if rows.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })?;
         Ok(rows)
     }
@@ -92,22 +114,41 @@ impl<R: Read + ?Sized> ReadExt for R {}
 
 /// Parses a row that its owner keeps as JSON.
 pub fn parse_json<T: serde::de::DeserializeOwned>(table: Table, bytes: &[u8]) -> Result<T, ReadError> {
-    serde_json::from_slice(bytes).map_err(|error| ReadError::Malformed { table: table.name, detail: error.to_string() })
+    serde_json::from_slice(bytes).map_err(|error| ReadError::Malformed {
+        table: table.name,
+        detail: error.to_string(),
+    })
 }
 
 /// A snapshot: what was committed when it was taken, however long it lives. Cheap, `Send`, and without a lifetime.
+///
+/// It keeps the pages of redb that it may read from being reused: a snapshot that lives for minutes makes the file grow.
+#[derive(Clone)]
 pub struct ReadTxn {
-    pub(crate) _todo: (),
+    pub(crate) view: Arc<View>,
+}
+
+impl std::fmt::Debug for ReadTxn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadTxn")
+            .field("sequence", &self.view.sequence)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Read for ReadTxn {
-    fn get(&self, _table: Table, _key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        Ok(None)
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.view.get(table, key)
     }
-    fn scan(&self, _table: Table, _range: &KeyRange, _order: Order, _visit: Visit<'_>) -> Result<(), ReadError> {
-        Ok(())
+
+    fn scan(&self, table: Table, range: &KeyRange, order: Order, visit: Visit<'_>) -> Result<(), ReadError> {
+        let Some(bounds) = bounds(range) else { return Ok(()) };
+        let mut layers = Vec::with_capacity(3);
+        self.view.layers(table, bounds, &mut layers)?;
+        merge(layers, order, visit)
     }
+
     fn position(&self) -> Position {
-        Position(0)
+        self.view.position
     }
 }

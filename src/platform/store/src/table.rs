@@ -1,20 +1,71 @@
 //! The name of a table. Its definition is private to the crate that owns it.
 
+use crate::OpenError;
+
 /// A table of ordered byte keys and byte values. Two tables must not share an id.
 ///
 /// Ids are handed out in blocks: store 0–15, accounts 16–39, identity 40–47, keys 48–79,
 /// rooms 80–127, media 128–143, push 144–159, sync 160–175, appliance 176–191, admin 192–207.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
-    /// What the write-ahead log calls it.
+    /// What the write-ahead log calls it. Below [`TABLE_ID_END`].
     pub id: u16,
     /// What redb calls it: `owner.rows`, such as `rooms.event`.
     pub name: &'static str,
 }
 
+/// Ids of tables are below this.
+pub const TABLE_ID_END: u16 = 1024;
+
+/// The store's own rows: epoch, schema version, and what the last checkpoint contains.
+pub(crate) const META: Table = Table::new(0, "store.meta");
+
 impl Table {
     /// Declares a table; every crate lists its own in a `TABLES` constant that `serve` hands to the store.
     pub const fn new(id: u16, name: &'static str) -> Self {
         Self { id, name }
+    }
+}
+
+/// The declared tables, sorted by id, the store's own included.
+pub(crate) fn declared(tables: &[Table]) -> Result<Vec<Table>, OpenError> {
+    let mut all = vec![META];
+    all.extend_from_slice(tables);
+    all.sort_by_key(|table| table.id);
+    for pair in all.windows(2) {
+        if let [left, right] = pair
+            && left.id == right.id
+        {
+            return Err(OpenError::Tables(format!(
+                "{} and {} share the id {}",
+                left.name, right.name, left.id
+            )));
+        }
+    }
+    let mut names: Vec<_> = all.iter().map(|table| table.name).collect();
+    names.sort_unstable();
+    if let Some([name, _]) = names.array_windows::<2>().find(|[left, right]| left == right) {
+        return Err(OpenError::Tables(format!("two tables are named {name}")));
+    }
+    if let Some(table) = all.iter().find(|table| table.id >= TABLE_ID_END) {
+        return Err(OpenError::Tables(format!(
+            "the id of {} is not below {TABLE_ID_END}",
+            table.name
+        )));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Table, declared};
+
+    #[test]
+    fn twins_are_refused() {
+        assert!(declared(&[Table::new(1, "a"), Table::new(2, "b")]).is_ok());
+        assert!(declared(&[Table::new(1, "a"), Table::new(1, "b")]).is_err());
+        assert!(declared(&[Table::new(1, "a"), Table::new(2, "a")]).is_err());
+        assert!(declared(&[Table::new(0, "a")]).is_err());
+        assert!(declared(&[Table::new(1024, "a")]).is_err());
     }
 }

@@ -1,0 +1,54 @@
+//! What the handlers of this crate are given, wired once in `serve.rs`.
+
+use crate::nonce::Nonces;
+use arc_swap::ArcSwapOption;
+use lamchat_base::{Clock, Entropy, SecretBytes, UserNum};
+use lamchat_http::{BoxFuture, Metrics};
+use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_seal::Keyring;
+use lamchat_store::{ReadError, Store, WriteTxn};
+use ruma::{OwnedServerName, OwnedUserId};
+use std::sync::{Arc, OnceLock};
+
+/// What other parts of the exchange do when an administrator changes an account.
+pub trait Exchange: Send + Sync + 'static {
+    /// Inside the write that removed devices with keys: wakes everybody who shares a room with the user.
+    fn devices_changed(&self, txn: &mut WriteTxn<'_>, user: UserNum) -> Result<(), ReadError>;
+    /// Makes a user leave every room and turn down every invitation; the error is for the log.
+    fn leave_rooms(&self, user: UserNum, user_id: OwnedUserId) -> BoxFuture<Result<(), String>>;
+}
+
+/// The exchange as an administrator sees it. Made once.
+pub struct Admin {
+    /// The store.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The name behind the colon of every user id here.
+    pub server_name: OwnedServerName,
+    /// Version and commit of the program, for `health`.
+    pub version: String,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// Registrations on their way, which registration tokens count as pending.
+    pub uia: Arc<UiaSessions>,
+    /// The keyring.
+    pub keyring: Arc<Keyring>,
+    /// The rest of the exchange.
+    pub exchange: Arc<dyn Exchange>,
+    /// `registration.shared_secret`; `None` switches that route off. Reloadable.
+    pub shared_secret: ArcSwapOption<SecretBytes>,
+    /// What `/metrics` shows; set once the router that counts is there.
+    pub metrics: OnceLock<Arc<Metrics>>,
+    /// Nonces of registration by shared secret.
+    pub nonces: Nonces,
+}
+
+impl Admin {
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+}

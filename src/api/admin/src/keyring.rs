@@ -1,0 +1,57 @@
+//! The slots of the keyring: `lamchat keyring`.
+
+use crate::routes::parse;
+use crate::{Admin, AdminError};
+use lamchat_base::SecretBytes;
+use lamchat_http::Request;
+use lamchat_seal::{PassphraseCost, SlotError, Unlock};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Shortest passphrase, in characters: it alone stands between a stolen backup and everything in it.
+const PASSPHRASE_CHARS_MIN: usize = 12;
+
+/// All slots, and a sentence about how well the keys are protected.
+pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
+    let status = admin.keyring.status();
+    let slots: Vec<Value> =
+        status.slots.iter().map(|slot| json!({"id": slot.id, "kind": slot.kind.to_string()})).collect();
+    Ok(json!({"slots": slots, "hardware_sealed": status.hardware_sealed, "sentence": status.sentence}))
+}
+
+#[derive(serde::Deserialize)]
+struct AddPassphrase {
+    passphrase: String,
+}
+
+/// Adds a passphrase slot.
+pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let AddPassphrase { passphrase } = parse(&request)?;
+    if passphrase.chars().count() < PASSPHRASE_CHARS_MIN {
+        return Err(AdminError::invalid(format!(
+            "The passphrase has fewer than {PASSPHRASE_CHARS_MIN} characters: it alone protects a stolen backup, take a longer one"
+        )));
+    }
+    let unlock = Unlock::Passphrase(SecretBytes::new(passphrase.into_bytes()));
+    change(&admin, move |keyring| keyring.add_slot(&unlock, PassphraseCost::DEFAULT).map(drop)).await?;
+    tracing::info!("an administrator added a passphrase slot to the keyring");
+    list(admin, request).await
+}
+
+/// Removes a slot.
+pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let slot = request.params.value("slot").parse().map_err(|_| AdminError::invalid("A slot is named by its number"))?;
+    change(&admin, move |keyring| keyring.remove_slot(slot)).await?;
+    tracing::info!(slot, "an administrator removed a slot of the keyring");
+    list(admin, request).await
+}
+
+/// Stretching a passphrase and syncing a file take too long for a thread that carries messages.
+async fn change(
+    admin: &Arc<Admin>,
+    change: impl FnOnce(&lamchat_seal::Keyring) -> Result<(), SlotError> + Send + 'static,
+) -> Result<(), AdminError> {
+    let keyring = Arc::clone(&admin.keyring);
+    let changed = tokio::task::spawn_blocking(move || change(&keyring)).await;
+    Ok(changed.map_err(AdminError::internal)??)
+}

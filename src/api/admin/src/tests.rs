@@ -1,0 +1,1 @@
+//! Administration against a store in memory.

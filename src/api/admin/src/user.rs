@@ -1,0 +1,190 @@
+//! Accounts: `lamchat user`.
+
+use crate::routes::parse;
+use crate::{Admin, AdminError};
+use lamchat_accounts::account::{self, ChangeAccountError, NewAccount};
+use lamchat_accounts::device::RemovedDevice;
+use lamchat_accounts::session;
+use lamchat_base::UserNum;
+use lamchat_http::{Request, query_value};
+use lamchat_identity::localpart;
+use lamchat_keys::device_keys;
+use lamchat_store::{ReadError, WriteTxn};
+use ruma::{OwnedUserId, UserId};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Accounts on one page of the list.
+const PAGE: usize = 500;
+
+#[derive(serde::Deserialize)]
+struct Add {
+    user: String,
+    password: Option<String>,
+    #[serde(default)]
+    admin: bool,
+    display_name: Option<String>,
+}
+
+/// Makes an account. Without a password nobody can log in to it until it gets one.
+pub async fn add(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let add: Add = parse(&request)?;
+    let user_id = user_id(&admin, &add.user)?;
+    let password_hash = match add.password {
+        Some(password) => Some(admin.passwords.hash(password, &*admin.entropy).await?),
+        None => None,
+    };
+    let new = NewAccount {
+        user_id: user_id.clone(),
+        password_hash,
+        is_admin: add.admin,
+        display_name: add.display_name,
+        now_ms: admin.now_ms(),
+    };
+    admin.store.write(move |txn| account::create(txn, new)).await?;
+    tracing::info!(%user_id, admin = add.admin, "an administrator made an account");
+    Ok(json!({"user_id": user_id, "admin": add.admin}))
+}
+
+/// A page of accounts: `?from=` is what the page before answered as `next`.
+pub async fn list(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let from = query_value(request.query(), "from").unwrap_or_else(|| "0".to_owned());
+    let from = from.parse().map_err(|_| AdminError::invalid("from is a number that the page before told"))?;
+    let accounts = account::list(&admin.store.read(), UserNum(from), PAGE)?;
+    let next = if accounts.len() == PAGE { accounts.last().map(|last| u64::from(last.user.0) + 1) } else { None };
+    let users: Vec<Value> = accounts
+        .iter()
+        .map(|account| {
+            json!({
+                "user_id": account.user_id,
+                "created_ms": account.created_ms,
+                "admin": account.standing.is_admin(),
+                "deactivated": account.standing.is_deactivated(),
+                "locked": account.standing.is_locked(),
+                "suspended": account.standing.is_suspended(),
+            })
+        })
+        .collect();
+    Ok(json!({"users": users, "next": next}))
+}
+
+#[derive(serde::Deserialize)]
+struct SetPassword {
+    password: String,
+    #[serde(default)]
+    keep_devices: bool,
+}
+
+/// Sets a password, and logs all devices out unless they are to be kept.
+pub async fn set_password(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let (user, user_id) = named(&admin, &request)?;
+    let set: SetPassword = parse(&request)?;
+    let hash = admin.passwords.hash(set.password, &*admin.entropy).await?;
+    let exchange = Arc::clone(&admin.exchange);
+    let change = move |txn: &mut WriteTxn<'_>| {
+        account::set_password_hash(txn, user, &hash)?;
+        if !set.keep_devices {
+            let removed = session::close_all(txn, user, None)?;
+            forget_devices(txn, &*exchange, user, &removed)?;
+        }
+        Ok::<_, ChangeAccountError>(())
+    };
+    admin.store.write(change).await?;
+    tracing::info!(%user_id, "an administrator set a password");
+    Ok(json!({"user_id": user_id}))
+}
+
+#[derive(serde::Deserialize)]
+struct Deactivate {
+    #[serde(default)]
+    erase: bool,
+}
+
+/// Closes an account: devices, keys and account data go, and the user leaves every room. Doing it again completes
+/// what was cut off.
+pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let (user, user_id) = named(&admin, &request)?;
+    let Deactivate { erase } = parse(&request)?;
+    let exchange = Arc::clone(&admin.exchange);
+    let change = move |txn: &mut WriteTxn<'_>| {
+        let removed = account::deactivate(txn, user, erase)?;
+        forget_devices(txn, &*exchange, user, &removed)?;
+        Ok::<_, ChangeAccountError>(())
+    };
+    admin.store.write(change).await?;
+    tracing::info!(%user_id, erase, "an administrator deactivated an account");
+    admin.exchange.leave_rooms(user, user_id.clone()).await.map_err(AdminError::internal)?;
+    Ok(json!({"user_id": user_id}))
+}
+
+#[derive(serde::Deserialize)]
+struct Reactivate {
+    password: Option<String>,
+}
+
+/// Opens a deactivated account again, without the rooms and devices that it had.
+pub async fn reactivate(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let (user, user_id) = named(&admin, &request)?;
+    let Reactivate { password } = parse(&request)?;
+    let hash = match password {
+        Some(password) => Some(admin.passwords.hash(password, &*admin.entropy).await?),
+        None => None,
+    };
+    let change = move |txn: &mut WriteTxn<'_>| {
+        account::reactivate(txn, user)?;
+        hash.map_or(Ok(()), |hash| account::set_password_hash(txn, user, &hash))
+    };
+    admin.store.write(change).await?;
+    tracing::info!(%user_id, "an administrator reactivated an account");
+    Ok(json!({"user_id": user_id}))
+}
+
+#[derive(serde::Deserialize)]
+struct SetAdmin {
+    admin: bool,
+}
+
+/// Gives or takes the role of administrator.
+pub async fn set_admin(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let (user, user_id) = named(&admin, &request)?;
+    let SetAdmin { admin: is_admin } = parse(&request)?;
+    admin.store.write(move |txn| account::set_admin(txn, user, is_admin)).await?;
+    tracing::info!(%user_id, is_admin, "an administrator changed a role");
+    Ok(json!({"user_id": user_id, "admin": is_admin}))
+}
+
+/// Removes what is kept for devices that are gone, and tells those who saw them.
+fn forget_devices(
+    txn: &mut WriteTxn<'_>,
+    exchange: &dyn crate::Exchange,
+    user: UserNum,
+    removed: &[RemovedDevice],
+) -> Result<(), ReadError> {
+    let mut seen_by_others = false;
+    for device in removed {
+        seen_by_others |= device_keys::forget(txn, user, device.num, &device.id)?;
+    }
+    if seen_by_others { exchange.devices_changed(txn, user) } else { Ok(()) }
+}
+
+/// The account that the path names.
+fn named(admin: &Admin, request: &Request) -> Result<(UserNum, OwnedUserId), AdminError> {
+    let user_id = user_id(admin, request.params.value("user"))?;
+    let account = account::by_id(&admin.store.read(), &user_id)?;
+    let account = account.ok_or_else(|| {
+        AdminError::not_found(format!("There is no account {user_id}; `lamchat user list` shows all accounts"))
+    })?;
+    Ok((account.user, user_id))
+}
+
+/// `alice` or `@alice:here` as a user id of this server.
+fn user_id(admin: &Admin, text: &str) -> Result<OwnedUserId, AdminError> {
+    if !text.starts_with('@') {
+        return Ok(localpart::user_id(text, &admin.server_name)?);
+    }
+    let id = UserId::parse(text).map_err(|_| AdminError::invalid(format!("{text} is not a user id")))?;
+    if id.server_name() != admin.server_name {
+        return Err(AdminError::invalid(format!("{text} belongs to another server; this one is {}", admin.server_name)));
+    }
+    Ok(localpart::user_id(id.localpart(), &admin.server_name)?)
+}

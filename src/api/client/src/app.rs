@@ -1,0 +1,75 @@
+//! What handlers are given: the exchange's parts, wired once in `serve.rs`, and the settings that can be reloaded.
+
+use crate::limit::{Limiters, RateSettings};
+use arc_swap::ArcSwap;
+use lamchat_base::{Clock, Entropy};
+use lamchat_store::Store;
+use ruma::{OwnedServerName, RoomVersionId};
+use std::sync::Arc;
+
+/// The exchange as the client API sees it. Made once, shared by every handler.
+pub struct App {
+    /// The store.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The name behind the colon of every user id here.
+    pub server_name: OwnedServerName,
+    /// What the configuration says and SIGHUP may change. Load it once a request, so that a request sees one state.
+    pub settings: ArcSwap<Settings>,
+    /// The token buckets of all rate limits.
+    pub limiters: Limiters,
+}
+
+impl App {
+    /// Milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+}
+
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegistrationMode {
+    /// Nobody over this API.
+    Closed,
+    /// Who has a registration token.
+    Token,
+    /// Everybody.
+    Open,
+}
+
+/// The reloadable settings. The configuration crate fills them from the file.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who may make an account.
+    pub registration_mode: RegistrationMode,
+    /// Whether guests may have accounts. They are refused everywhere as long as this is off.
+    pub guests: bool,
+    /// Rate limits.
+    pub rates: RateSettings,
+    /// Largest upload in bytes.
+    pub upload_bytes_max: u64,
+    /// Where clients reach this server from outside, with scheme and a slash at the end.
+    pub public_baseurl: Option<String>,
+    /// The version of new rooms.
+    pub default_room_version: RoomVersionId,
+    /// Whether the room directory answers without an access token.
+    pub public_list_without_auth: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            registration_mode: RegistrationMode::Token,
+            guests: false,
+            rates: RateSettings::default(),
+            upload_bytes_max: 100 << 20,
+            public_baseurl: None,
+            default_room_version: RoomVersionId::V12,
+            public_list_without_auth: false,
+        }
+    }
+}

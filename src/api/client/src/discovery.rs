@@ -1,0 +1,89 @@
+//! What clients ask before anything else: versions, the well-knowns, whether somebody is there.
+
+use crate::{ApiError, App, Routes};
+use http::{Method, StatusCode, Uri};
+use lamchat_http::{Request, Response};
+use std::sync::Arc;
+
+/// The versions whose client-server API is covered as far as people talking to each other need it.
+/// A version is listed when clients that rely on what it brought find it here.
+pub const VERSIONS: &str = r#"{"versions":["r0.5.0","r0.6.0","r0.6.1","v1.1","v1.2","v1.3","v1.4","v1.5","v1.6","v1.7","v1.8","v1.9","v1.10","v1.11","v1.12"],"unstable_features":{}}"#;
+
+/// Adds the endpoints of this file.
+pub fn routes(r: &mut Routes) {
+    r.raw_open(Method::GET, "/_matrix/client/versions", versions);
+    r.raw_open(Method::GET, "/.well-known/matrix/client", well_known_client);
+    r.raw_open(Method::GET, "/.well-known/matrix/server", well_known_server);
+    r.raw_open(Method::GET, "/health", health);
+}
+
+async fn versions(_app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
+    Ok(Response::json(StatusCode::OK, bytes::Bytes::from_static(VERSIONS.as_bytes())))
+}
+
+async fn well_known_client(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
+    let settings = app.settings.load();
+    let base_url = settings.public_baseurl.as_deref().ok_or_else(not_set)?;
+    crate::routes::json(StatusCode::OK, &serde_json::json!({ "m.homeserver": { "base_url": base_url } }))
+}
+
+async fn well_known_server(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
+    let settings = app.settings.load();
+    let base_url = settings.public_baseurl.as_deref().ok_or_else(not_set)?;
+    let address = host_and_port(base_url).ok_or_else(not_set)?;
+    crate::routes::json(StatusCode::OK, &serde_json::json!({ "m.server": address }))
+}
+
+/// 200 `OK` as soon as requests are answered; for load balancers and watchdogs.
+async fn health(_app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
+    Ok(Response::text(StatusCode::OK, "OK"))
+}
+
+fn not_set() -> ApiError {
+    ApiError::not_found("public_baseurl is not set in this server's configuration")
+}
+
+/// "m.server: The server name to delegate server-server communications to, with optional port."
+/// Without a port other servers would try 8448, so the port is always there.
+fn host_and_port(base_url: &str) -> Option<String> {
+    let uri: Uri = base_url.parse().ok()?;
+    let standard = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+    Some(format!("{}:{}", uri.host()?, uri.port_u16().unwrap_or(standard)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+    use crate::{Settings, testing};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_port_is_always_told() {
+        assert_eq!(host_and_port("https://chat.example.org/").as_deref(), Some("chat.example.org:443"));
+        assert_eq!(host_and_port("https://chat.example.org:8448/").as_deref(), Some("chat.example.org:8448"));
+        assert_eq!(host_and_port("http://[::1]:8008").as_deref(), Some("[::1]:8008"));
+        assert_eq!(host_and_port("not a url"), None);
+    }
+
+    #[tokio::test]
+    async fn discovery_answers_strangers() {
+        let app = testing::app();
+        let (status, versions) = testing::call(&app, "GET", "/_matrix/client/versions", None, None).await;
+        assert_eq!(status, 200);
+        assert!(versions.get("versions").and_then(Value::as_array).is_some_and(|list| list.contains(&json!("v1.11"))));
+
+        let (status, error) = testing::call(&app, "GET", "/.well-known/matrix/client", None, None).await;
+        assert_eq!((status.as_u16(), error.get("errcode")), (404, Some(&json!("M_NOT_FOUND"))));
+
+        app.settings.store(std::sync::Arc::new(Settings {
+            public_baseurl: Some("https://chat.example.org/".to_owned()),
+            ..Settings::default()
+        }));
+        let (_, client) = testing::call(&app, "GET", "/.well-known/matrix/client", None, None).await;
+        assert_eq!(client, json!({"m.homeserver": {"base_url": "https://chat.example.org/"}}));
+        let (_, server) = testing::call(&app, "GET", "/.well-known/matrix/server", None, None).await;
+        assert_eq!(server, json!({"m.server": "chat.example.org:443"}));
+        let (status, _) = testing::call(&app, "GET", "/health", None, None).await;
+        assert_eq!(status, 200);
+    }
+}

@@ -1,0 +1,122 @@
+//! The command line: what can be typed. Each command's file does it.
+
+mod backup;
+mod config;
+mod health;
+mod keyring;
+mod output;
+mod password;
+mod restore;
+mod serve;
+mod socket;
+mod token;
+mod user;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What `--version` says: version, commit, build profile.
+pub const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("LAMCHAT_COMMIT"), ", ", env!("LAMCHAT_PROFILE"), ")");
+
+/// A Matrix message exchange in one program.
+#[derive(Debug, Parser)]
+#[command(name = "lamchat", version = VERSION, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "First steps:\n  \
+    lamchat serve                          run a server for this machine, on https://localhost:8448\n  \
+    lamchat user add alice                 make an account on the running server\n  \
+    lamchat config example > lamchat.toml  every setting with its default\n\n\
+    Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage.")]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Where the server's configuration and data are.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// The configuration file. `lamchat --config FILE` alone means `lamchat serve --config FILE`.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder, instead of the configuration's (default: ./lamchat-data).
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// How to talk to the running server.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    /// The server's Unix socket (default: the configuration's, or admin.sock in the data folder).
+    #[arg(long, value_name = "FILE")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON, for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve,
+    /// Make and change accounts of the running server.
+    #[command(subcommand)]
+    User(user::User),
+    /// Make and revoke registration tokens of the running server.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// Back up the running server.
+    #[command(subcommand)]
+    Backup(backup::Backup),
+    /// Restore a backup into an empty data folder.
+    Restore(restore::Restore),
+    /// The ways to unlock the running server's keys.
+    #[command(subcommand)]
+    Keyring(keyring::Keyring),
+    /// Check a configuration file, or print an example.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Ask the running server whether it is well.
+    Health(health::Health),
+}
+
+/// Why a command failed: a sentence that says what to do. Exit code 1.
+#[derive(Debug)]
+pub struct Failure(pub String);
+
+impl<T: std::fmt::Display> From<T> for Failure {
+    fn from(reason: T) -> Self {
+        Self(reason.to_string())
+    }
+}
+
+/// Runs what was typed.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output with code 0, wrong usage to standard error with code 2.
+            let printed = error.print();
+            return ExitCode::from(if printed.is_ok() && !error.use_stderr() { 0 } else { 2 });
+        }
+    };
+    let result = match cli.command {
+        Some(Command::Serve) | None => serve::run(&cli.place),
+        Some(Command::User(command)) => user::run(&cli.place, command),
+        Some(Command::Token(command)) => token::run(&cli.place, command),
+        Some(Command::Backup(command)) => backup::run(&cli.place, command),
+        Some(Command::Restore(command)) => restore::run(&cli.place, command),
+        Some(Command::Keyring(command)) => keyring::run(&cli.place, command),
+        Some(Command::Config(command)) => config::run(&cli.place, command),
+        Some(Command::Health(command)) => health::run(&cli.place, &command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(reason)) => {
+            output::error(&reason);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the keys mean together.
+
+use crate::choice::Resource;
+use crate::reader::Reader;
+use crate::sections::{Config, Listener};
+
+/// Checks everything that one value alone cannot tell, and settles defaults that depend on other keys.
+pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
+    let mut seen: Vec<(std::net::IpAddr, u16)> = Vec::new();
+    for (number, listener) in config.listeners.iter_mut().enumerate() {
+        let path = format!("listeners[{number}]");
+        check_listener(listener, &path, reader);
+        let place = (listener.address, listener.port);
+        if listener.port != 0 && seen.contains(&place) {
+            reader.wrong_key(&format!("{path}.port"), "another listener has the same address and port");
+        }
+        seen.push(place);
+    }
+    if config.listeners.is_empty() {
+        reader.wrong_key("listeners", "at least one listener is needed");
+    }
+    let admin = config.listeners.iter().any(|listener| listener.resources.contains(&Resource::Admin));
+    if config.registration.shared_secret.is_some() && !admin {
+        let message = "no listener has the resource \"admin\", so nobody could use it: add it to a listener's `resources`";
+        reader.wrong_key("registration.shared_secret", message);
+    }
+    check_positive(config, reader);
+}
+
+/// Certificate and key belong together, and exclude the local authority.
+fn check_listener(listener: &mut Listener, path: &str, reader: &mut Reader<'_>) {
+    let (certificate, key) = (format!("{path}.tls_certificate"), format!("{path}.tls_private_key"));
+    match (&listener.tls_certificate, &listener.tls_private_key) {
+        (Some(_), None) => reader.wrong_key(&certificate, "`tls_private_key` is missing: a certificate needs its key"),
+        (None, Some(_)) => reader.wrong_key(&key, "`tls_certificate` is missing: a key needs its certificate"),
+        _ => {}
+    }
+    let files = listener.tls_certificate.is_some() || listener.tls_private_key.is_some();
+    let local = format!("{path}.tls_local_authority");
+    if files && listener.tls_local_authority && reader.has(&local) {
+        reader.wrong_key(&local, "either this or `tls_certificate` and `tls_private_key`, not both");
+    }
+    // A listener that is written down without any TLS key is plain HTTP; only the embedded one is HTTPS by default.
+    if !reader.has(&local) && reader.has(path) {
+        listener.tls_local_authority = false;
+    }
+    if listener.resources.is_empty() {
+        reader.wrong_key(&format!("{path}.resources"), "name at least one: \"client\", \"federation\", \"media\", \"admin\"");
+    }
+}
+
+/// Numbers that would stop everything if they were zero.
+fn check_positive(config: &Config, reader: &mut Reader<'_>) {
+    let numbers = [
+        ("limits.upload_bytes_max", config.limits.upload_bytes_max == 0),
+        ("limits.logins_per_minute", config.limits.logins_per_minute == 0),
+        ("limits.registrations_per_minute", config.limits.registrations_per_minute == 0),
+        ("limits.events_per_second", config.limits.events_per_second == 0),
+        ("limits.events_burst", config.limits.events_burst == 0),
+        ("http.connections_max", config.http.connections_max == 0),
+        ("http.connections_per_address_max", config.http.connections_per_address_max == 0),
+        ("http.header_timeout", config.http.header_timeout.is_zero()),
+        ("http.body_timeout", config.http.body_timeout.is_zero()),
+    ];
+    for (key, zero) in numbers {
+        if zero {
+            reader.wrong_key(key, "must be greater than 0");
+        }
+    }
+    if config.store.cache_bytes < 1 << 20 {
+        reader.wrong_key("store.cache_bytes", "at least 1048576 (1 MiB) is needed");
+    }
+}

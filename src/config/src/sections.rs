@@ -1,0 +1,278 @@
+//! Every key of the file. `live` keys follow a reload (SIGHUP), `fixed` ones the next start.
+
+use crate::change::Change;
+use crate::choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
+use crate::reader::Reader;
+use crate::section::{self, Section};
+use crate::value::{BaseUrl, SecretText};
+use ruma::{OwnedServerName, RoomVersionId, owned_server_name};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::de::DeTable;
+
+section! {
+    /// The keys at the top of the file.
+    pub struct Top {
+        /// The name that ends every user id: a host, host:port or an IP literal with port. It can never be changed later.
+        fixed server_name: OwnedServerName = owned_server_name!("localhost");
+        /// The address under which clients reach the server; it is told in `/.well-known/matrix/client`.
+        live public_baseurl: Option<BaseUrl> = None => "\"https://chat.example.org/\"";
+        /// The folder for everything that is kept; made with mode 0700. Relative paths are relative to this file.
+        fixed data_dir: PathBuf = PathBuf::from("lamchat-data");
+    }
+}
+
+section! {
+    /// An address to listen on.
+    pub struct Listener {
+        /// The IP address to listen on; "0.0.0.0" or "::" for every one.
+        fixed address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        /// The port to listen on; 0 takes a free one.
+        fixed port: u16 = 8448;
+        /// A file with the certificate chain in PEM form, read again on SIGHUP; without certificate and key: plain HTTP, for a proxy or a test.
+        fixed tls_certificate: Option<PathBuf> = None => "\"cert.pem\"";
+        /// A file with the certificate's private key in PEM form.
+        fixed tls_private_key: Option<PathBuf> = None => "\"key.pem\"";
+        /// TLS with a certificate of the server's own authority, which is made in the data folder on first start.
+        fixed tls_local_authority: bool = true;
+        /// What is served here: "client", "federation", "media", "admin" (the last: /metrics and registration by shared secret).
+        fixed resources: Vec<Resource> = vec![Resource::Client, Resource::Federation, Resource::Media];
+    }
+}
+
+section! {
+    /// What leaves the server.
+    pub struct Outbound {
+        /// Files with certificate authorities (PEM) that are trusted for every outbound HTTPS request.
+        fixed extra_ca_certificates: Vec<PathBuf> = Vec::new();
+        /// Whether requests to loopback, private and link-local addresses are refused.
+        fixed deny_private_addresses: bool = true;
+    }
+}
+
+section! {
+    /// How accounts come into being.
+    pub struct Registration {
+        /// Who may register: "closed" nobody, "token" who has a token, "open" everybody.
+        live mode: RegistrationMode = RegistrationMode::Token;
+        /// Enables /_synapse/admin/v1/register (nonce and HMAC-SHA1) on listeners with resource "admin".
+        live shared_secret: Option<SecretText> = None => "\"a long random text\"";
+        /// Whether guests may come in without an account.
+        live guests: bool = false;
+        /// What a password hash costs: "default", or "minimum" for tests.
+        fixed password_hash: PasswordCost = PasswordCost::Default;
+    }
+}
+
+section! {
+    /// What anybody may ask of the server.
+    pub struct Limits {
+        /// One switch for all rate limits; sizes are always limited.
+        live enabled: bool = true;
+        /// Largest uploaded file, in bytes.
+        live upload_bytes_max: u64 = 104_857_600;
+        /// Attempts to log in, from one address and for one account, a minute.
+        live logins_per_minute: u32 = 20;
+        /// Registrations from one address a minute.
+        live registrations_per_minute: u32 = 10;
+        /// Events that one user may send a second.
+        live events_per_second: u32 = 20;
+        /// Events that one user may send at once before events_per_second counts.
+        live events_burst: u32 = 200;
+    }
+}
+
+section! {
+    /// Rooms.
+    pub struct Rooms {
+        /// The version of a new room when the client names none: "6" to "12".
+        live default_version: RoomVersionId = RoomVersionId::V12;
+        /// Whether the list of public rooms can be read without an account.
+        live public_list_without_auth: bool = false;
+    }
+}
+
+section! {
+    /// Connections.
+    pub struct Http {
+        /// Most connections at one time; more are closed at once.
+        fixed connections_max: u32 = 4096;
+        /// Most connections from one IP address at one time.
+        fixed connections_per_address_max: u32 = 512;
+        /// How long a client may take for a request's head, and for the TLS handshake.
+        fixed header_timeout: Duration = Duration::from_secs(15);
+        /// How long a client may stall while it sends a body.
+        fixed body_timeout: Duration = Duration::from_secs(30);
+        /// How long requests in flight may take to finish when the server stops.
+        fixed stop_timeout: Duration = Duration::from_secs(10);
+    }
+}
+
+section! {
+    /// Files.
+    pub struct Media {
+        /// Most pixels of an image that a thumbnail is made of.
+        fixed thumbnail_pixels_max: u64 = 50_000_000;
+    }
+}
+
+section! {
+    /// The database.
+    pub struct Store {
+        /// Memory for pages of the database, in bytes.
+        fixed cache_bytes: u64 = 67_108_864;
+    }
+}
+
+section! {
+    /// The keyring, which opens everything in the data folder.
+    pub struct Seal {
+        /// A file whose first line is the passphrase that opens the keyring's passphrase slot; without it the file slot opens it.
+        fixed passphrase_file: Option<PathBuf> = None => "\"/run/credentials/lamchat.service/passphrase\"";
+    }
+}
+
+section! {
+    /// The log, on standard error: no message content, no tokens, no IP addresses.
+    pub struct Log {
+        /// How lines look: "text", "json", or "auto": text on a terminal, json otherwise.
+        fixed format: LogFormat = LogFormat::Auto;
+        /// What is logged: "error", "warn", "info", "debug", "trace", or directives such as "info,lamchat_store=debug".
+        live level: String = "info".to_owned();
+    }
+}
+
+section! {
+    /// Administration from this machine.
+    pub struct Admin {
+        /// The Unix socket of `lamchat user` and the like; by default admin.sock in the data folder.
+        fixed socket: Option<PathBuf> = None => "\"/run/lamchat/admin.sock\"";
+    }
+}
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The name that ends every user id.
+    pub server_name: OwnedServerName,
+    /// The address under which clients reach the server.
+    pub public_baseurl: Option<BaseUrl>,
+    /// The folder for everything that is kept.
+    pub data_dir: PathBuf,
+    /// Addresses to listen on; at least one.
+    pub listeners: Vec<Listener>,
+    /// What leaves the server.
+    pub outbound: Outbound,
+    /// How accounts come into being.
+    pub registration: Registration,
+    /// What anybody may ask of the server.
+    pub limits: Limits,
+    /// Rooms.
+    pub rooms: Rooms,
+    /// Connections.
+    pub http: Http,
+    /// Files.
+    pub media: Media,
+    /// The database.
+    pub store: Store,
+    /// The keyring.
+    pub seal: Seal,
+    /// The log.
+    pub log: Log,
+    /// Administration from this machine.
+    pub admin: Admin,
+}
+
+/// Calls `$do!(field)` for every section but the top and the listeners, so that no list of them is written twice.
+macro_rules! for_sections {
+    ($do:ident) => {
+        $do! { outbound: Outbound, registration: Registration, limits: Limits, rooms: Rooms, http: Http, media: Media,
+               store: Store, seal: Seal, log: Log, admin: Admin }
+    };
+}
+
+macro_rules! read_all {
+    ($($name:ident: $kind:ty),*) => {
+        /// Reads the whole file; what is wrong goes to `reader`.
+        pub(crate) fn read(table: &DeTable<'_>, reader: &mut Reader<'_>) -> Config {
+            let listeners = section::read_sections::<Listener>(table, "listeners", reader);
+            $(let $name = section::read_section::<$kind>(table, stringify!($name), reader);)*
+            let mut top = DeTable::new();
+            for (name, value) in table.iter() {
+                if !["listeners", $(stringify!($name)),*].contains(&name.get_ref().as_ref()) {
+                    top.insert(name.clone(), value.clone());
+                }
+            }
+            let Top { server_name, public_baseurl, data_dir } = Top::read(&top, "", reader);
+            Config { server_name, public_baseurl, data_dir, listeners, $($name),* }
+        }
+
+        /// Every key with its section, and the names of the sections.
+        pub(crate) fn known_keys() -> Vec<String> {
+            let mut keys = vec!["listeners".to_owned()];
+            Top::keys("", &mut keys);
+            Listener::keys("listeners", &mut keys);
+            $(
+                keys.push(stringify!($name).to_owned());
+                <$kind>::keys(stringify!($name), &mut keys);
+            )*
+            keys
+        }
+
+        impl Config {
+            /// The configuration as TOML, every key with its sentence.
+            pub fn document(&self) -> String {
+                let mut out = String::new();
+                self.top().document(&mut out);
+                for listener in &self.listeners {
+                    out.push_str("\n# Any number of these.\n[[listeners]]\n");
+                    listener.document(&mut out);
+                }
+                $(
+                    out.push_str(concat!("\n[", stringify!($name), "]\n"));
+                    self.$name.document(&mut out);
+                )*
+                out
+            }
+
+            /// What differs in `newer`, by key.
+            pub fn changes(&self, newer: &Self) -> Vec<Change> {
+                let mut out = Vec::new();
+                self.top().changes(&newer.top(), "", &mut out);
+                if self.listeners.len() != newer.listeners.len() {
+                    out.push(Change { key: "listeners".to_owned(), live: false });
+                }
+                for (number, (old, new)) in self.listeners.iter().zip(&newer.listeners).enumerate() {
+                    old.changes(new, &format!("listeners[{number}]"), &mut out);
+                }
+                $(self.$name.changes(&newer.$name, stringify!($name), &mut out);)*
+                out
+            }
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                let Top { server_name, public_baseurl, data_dir } = Top::default();
+                Self { server_name, public_baseurl, data_dir, listeners: vec![Listener::default()],
+                       $($name: <$kind>::default()),* }
+            }
+        }
+    };
+}
+for_sections!(read_all);
+
+impl Config {
+    fn top(&self) -> Top {
+        Top {
+            server_name: self.server_name.clone(),
+            public_baseurl: self.public_baseurl.clone(),
+            data_dir: self.data_dir.clone(),
+        }
+    }
+
+    /// The Unix socket for administration.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin.socket.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
+    }
+}

@@ -1,0 +1,185 @@
+//! What makes events: the exchange's name and key, the clock, and what is remembered about busy rooms.
+
+use crate::append::{AppendError, ApplyError, Chain};
+use crate::authorize::AuthState;
+use crate::room::{self, Room};
+use lamchat_base::{Clock, DeviceNum, Entropy, RoomNum, UserNum};
+use lamchat_rules::SigningKey;
+use lamchat_store::{Read, ReadError, Store, WriteError};
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use std::sync::Arc;
+
+/// How many rooms are remembered with their authorization state.
+const REMEMBERED_ROOMS: usize = 4096;
+/// How often an event is built again because the room moved on between snapshot and commit. The lock makes that rare: only a
+/// request whose client went away can leave a commit behind.
+const ATTEMPTS: usize = 8;
+
+/// Who does something: a local user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user's number.
+    pub user: UserNum,
+    /// The user's id.
+    pub user_id: OwnedUserId,
+    /// The device, whose transaction ids are its own; `None` where the exchange acts for the user.
+    pub device: Option<DeviceNum>,
+}
+
+/// The operations on rooms. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    server_name: OwnedServerName,
+    key: SigningKey,
+    by_id: Cache<OwnedRoomId, Arc<Slot>>,
+}
+
+/// A remembered room.
+pub(crate) struct Slot {
+    pub(crate) room: Arc<Room>,
+    /// Held from the snapshot that an event is built on to its commit.
+    lock: tokio::sync::Mutex<()>,
+    /// The newest state group that was used, and what was parsed of it.
+    auth: Mutex<Option<(u64, Arc<AuthState>)>>,
+}
+
+impl Slot {
+    /// What was parsed of the state `group`.
+    pub(crate) fn auth(&self, group: u64) -> Arc<AuthState> {
+        let mut kept = self.auth.lock();
+        match &*kept {
+            Some((of, state)) if *of == group => Arc::clone(state),
+            _ => {
+                let state = Arc::new(AuthState::stored());
+                *kept = Some((group, Arc::clone(&state)));
+                state
+            }
+        }
+    }
+
+    pub(crate) fn keep_auth(&self, group: u64, state: Arc<AuthState>) {
+        *self.auth.lock() = Some((group, state));
+    }
+
+    /// After a redaction of a state event: what was parsed may not hold any more.
+    pub(crate) fn forget_auth(&self) {
+        *self.auth.lock() = None;
+    }
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rooms({})", self.shared.server_name)
+    }
+}
+
+impl Rooms {
+    /// Made once. `key` signs every event as `server_name`.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        server_name: OwnedServerName,
+        key: SigningKey,
+    ) -> Self {
+        let by_id = Cache::new(REMEMBERED_ROOMS);
+        Self { shared: Arc::new(Shared { store, clock, entropy, server_name, key, by_id }) }
+    }
+
+    /// The name that events are signed as.
+    pub fn server_name(&self) -> &ServerName {
+        &self.shared.server_name
+    }
+
+    /// The room with an id, from memory if it is there; `None` if this exchange does not know it.
+    pub fn room(&self, read: &dyn Read, id: &RoomId) -> Result<Option<Arc<Room>>, ReadError> {
+        Ok(self.slot(read, id)?.map(|slot| Arc::clone(&slot.room)))
+    }
+
+    /// Whether a user belongs to this exchange.
+    pub fn is_local(&self, user: &UserId) -> bool {
+        user.server_name() == self.shared.server_name
+    }
+
+    pub(crate) fn slot(&self, read: &dyn Read, id: &RoomId) -> Result<Option<Arc<Slot>>, ReadError> {
+        if let Some(slot) = self.shared.by_id.get(id) {
+            return Ok(Some(slot));
+        }
+        let Some(room) = room::by_id(read, id)? else { return Ok(None) };
+        let slot = Arc::new(Slot { room, lock: tokio::sync::Mutex::new(()), auth: Mutex::new(None) });
+        // Two requests may race for the first use; both must end up with the same lock.
+        Ok(Some(self.shared.by_id.get_or_insert_with(id, || Ok::<_, ReadError>(slot))?))
+    }
+
+    pub(crate) fn known_slot(&self, id: &RoomId) -> Result<Arc<Slot>, AppendError> {
+        self.slot(&self.shared.store.read(), id)?.ok_or(AppendError::NoSuchRoom)
+    }
+
+    pub(crate) fn slot_of(&self, read: &dyn Read, num: RoomNum) -> Result<Arc<Slot>, AppendError> {
+        let room = room::by_num(read, num)?;
+        self.slot(read, &room.id)?.ok_or(AppendError::NoSuchRoom)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    pub(crate) fn key(&self) -> &SigningKey {
+        &self.shared.key
+    }
+
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        &*self.shared.entropy
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.shared.clock.now_ms()
+    }
+
+    /// Builds events on the newest state of a room and commits them together. `build` may be run again and may push nothing.
+    pub(crate) async fn change<T, E>(
+        &self,
+        slot: &Arc<Slot>,
+        build: impl Fn(&mut Chain<'_>) -> Result<T, E> + Send + Sync,
+    ) -> Result<T, E>
+    where
+        E: From<AppendError>,
+    {
+        let _held = slot.lock.lock().await;
+        for _ in 0..ATTEMPTS {
+            let (value, pending) = {
+                let mut chain = Chain::on(self, slot)?;
+                (build(&mut chain)?, chain.finish())
+            };
+            let Some(pending) = pending else { return Ok(value) };
+            let pending = Arc::new(pending);
+            let applied = {
+                let pending = Arc::clone(&pending);
+                self.store().write(move |txn| pending.apply(txn)).await
+            };
+            match applied {
+                Ok(applied) => {
+                    pending.remember(slot, &applied);
+                    return Ok(value);
+                }
+                Err(WriteError::Refused(ApplyError::Moved)) => {}
+                Err(error) => return Err(AppendError::from(error).into()),
+            }
+        }
+        Err(AppendError::Busy.into())
+    }
+
+    /// Holds a room still while its events are committed together with something else.
+    pub(crate) async fn hold<'s>(&self, slot: &'s Slot) -> tokio::sync::MutexGuard<'s, ()> {
+        slot.lock.lock().await
+    }
+}

@@ -1,0 +1,76 @@
+//! Sending messages.
+
+use crate::append::{AppendError, NewEvent};
+use crate::redact::RedactError;
+use crate::rooms::{Caller, Rooms};
+use crate::transaction::Transaction;
+use lamchat_rules::Object;
+use ruma::RoomId;
+
+/// A message to be sent.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// The room.
+    pub room: &'a RoomId,
+    /// The type, such as `m.room.message`.
+    pub event_type: &'a str,
+    /// The content.
+    pub content: Object,
+    /// The client's transaction id.
+    pub transaction_id: &'a str,
+    /// Another time than now, where somebody is allowed to say it.
+    pub origin_server_ts: Option<u64>,
+}
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// `m.room.redaction` without an event id in `redacts`: `M_BAD_JSON`.
+    #[error("a redaction names the event to redact in `redacts`")]
+    NoTarget,
+    /// It was a redaction, and could not be made.
+    #[error(transparent)]
+    Redact(#[from] RedactError),
+    /// The event could not be made.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl Rooms {
+    /// Sends a message and answers its event id; the same one for the same transaction id of the same device.
+    pub async fn send(&self, caller: &Caller, message: Message<'_>) -> Result<String, SendError> {
+        let endpoint = ["send", message.room.as_str(), message.event_type];
+        let transaction = caller.device.map(|device| Transaction::new(device, &endpoint, message.transaction_id));
+        if message.event_type == "m.room.redaction" {
+            return self.send_redaction(caller, message, transaction).await;
+        }
+        let slot = self.known_slot(message.room)?;
+        let new = NewEvent {
+            event_type: message.event_type.to_owned(),
+            content: message.content,
+            transaction,
+            origin_server_ts: message.origin_server_ts,
+            ..NewEvent::default()
+        };
+        self.change(&slot, |chain| {
+            if let Some(transaction) = &new.transaction
+                && let Some(done) = transaction.find(chain.read())?
+            {
+                return Ok(done);
+            }
+            Ok(chain.push(caller, new.clone())?)
+        })
+        .await
+    }
+
+    /// A redaction sent like a message names its target in the content, as those of version 11 do.
+    async fn send_redaction(
+        &self,
+        caller: &Caller,
+        message: Message<'_>,
+        transaction: Option<Transaction>,
+    ) -> Result<String, SendError> {
+        let target = message.content.get("redacts").and_then(|id| id.as_str()).ok_or(SendError::NoTarget)?.to_owned();
+        Ok(self.redact_with(caller, message.room, &target, message.content, transaction).await?)
+    }
+}

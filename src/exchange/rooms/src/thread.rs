@@ -1,0 +1,73 @@
+//! The threads of a room.
+
+use crate::log;
+use crate::event::EventRow;
+use crate::relation::{self, Kind};
+use crate::table::live_order;
+use crate::timeline::Entry;
+use crate::view::View;
+use crate::visibility::{LookError, Standing};
+use lamchat_base::{Position, RoomNum, UserNum};
+use lamchat_store::Read;
+use ruma::UserId;
+
+/// Threads read at a time.
+const BATCH: usize = 64;
+
+/// A page of threads.
+#[derive(Debug, Default)]
+pub struct Threads {
+    /// The roots, that with the newest answer first.
+    pub roots: Vec<Entry>,
+    /// The position before which the next page starts; `None` at the end.
+    pub next: Option<Position>,
+}
+
+/// Which threads.
+#[derive(Debug, Clone, Copy)]
+pub struct ThreadRequest<'a> {
+    /// Only those with a newest event before this position.
+    pub before: Position,
+    /// Most threads.
+    pub limit: usize,
+    /// Only those in which this user sent something.
+    pub participated: Option<(UserNum, &'a UserId)>,
+}
+
+/// The threads of a room, by their newest event, latest first.
+pub fn list(
+    read: &dyn Read,
+    room: RoomNum,
+    standing: &Standing,
+    view: &mut View<'_>,
+    request: &ThreadRequest<'_>,
+) -> Result<Threads, LookError> {
+    standing.admit(read, room)?;
+    let mut threads = Threads::default();
+    let mut before = request.before;
+    loop {
+        let batch = relation::threads(read, room, before, BATCH)?;
+        let is_last = batch.len() < BATCH;
+        for (newest, root) in batch {
+            if threads.roots.len() == request.limit {
+                threads.next = Some(before);
+                return Ok(threads);
+            }
+            before = newest;
+            let bytes = log::known_event(read, root)?;
+            let row = EventRow::decode(&bytes)?;
+            if let Some((user, user_id)) = request.participated
+                && row.sender != user_id.as_str()
+                && !relation::children(read, room, root)?.iter().any(|child| child.kind == Kind::Thread && child.sender == user)
+            {
+                continue;
+            }
+            if view.is_visible(root, &row)? {
+                threads.roots.push(Entry { order: live_order(root), position: root, bytes });
+            }
+        }
+        if is_last {
+            return Ok(threads);
+        }
+    }
+}

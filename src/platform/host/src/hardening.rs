@@ -1,0 +1,34 @@
+//! Limits that the process sets for itself at its start.
+
+use nix::errno::Errno;
+use nix::sys::prctl::set_dumpable;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Makes sure that no core dump ever holds keys or messages, and that other processes of the same user cannot
+/// read this one's memory. Call it before any secret is read.
+pub fn disable_core_dumps() -> Result<(), Errno> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    set_dumpable(false)
+}
+
+/// Allows as many open files (so, connections) as the system lets this process have, and tells how many.
+pub fn raise_open_files() -> Result<u64, Errno> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use nix::sys::resource::{Resource, getrlimit};
+
+    #[test]
+    fn limits_are_set() {
+        super::disable_core_dumps().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
+        assert!(!nix::sys::prctl::get_dumpable().unwrap());
+        let files = super::raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (files, files));
+    }
+}

@@ -1,0 +1,90 @@
+//! Telling the service manager how the program is: systemd's notify protocol, sd_notify(3).
+//! One datagram to the socket that `NOTIFY_SOCKET` names; without that variable nobody wants to know.
+
+use nix::time::{ClockId, clock_gettime};
+use std::ffi::OsStr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// What there is to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// Requests are answered from now on; also the end of a reload.
+    Ready,
+    /// The configuration is being reloaded.
+    Reloading,
+    /// The program is about to end.
+    Stopping,
+    /// It is alive (`WatchdogSec=`).
+    Watchdog,
+}
+
+/// Why nothing could be told.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// The socket does not take it.
+    #[error("the service manager's socket cannot be used: {0}")]
+    Socket(#[from] std::io::Error),
+    /// The monotonic clock, which a reload must tell, cannot be read.
+    #[error("the monotonic clock cannot be read: {0}")]
+    Clock(#[from] nix::errno::Errno),
+}
+
+/// Tells the service manager, if there is one that listens.
+pub fn notify(notice: Notice) -> Result<(), NotifyError> {
+    match std::env::var_os("NOTIFY_SOCKET") {
+        Some(socket) if !socket.is_empty() => send(&socket, &text(notice)?),
+        _ => Ok(()),
+    }
+}
+
+fn text(notice: Notice) -> Result<String, NotifyError> {
+    Ok(match notice {
+        Notice::Ready => "READY=1".to_owned(),
+        Notice::Reloading => {
+            let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+            let us = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000;
+            format!("RELOADING=1\nMONOTONIC_USEC={us}")
+        }
+        Notice::Stopping => "STOPPING=1".to_owned(),
+        Notice::Watchdog => "WATCHDOG=1".to_owned(),
+    })
+}
+
+fn send(socket: &OsStr, text: &str) -> Result<(), NotifyError> {
+    // A leading @ stands for the NUL of Linux's abstract names.
+    let address = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(socket)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &address)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn received(socket: &UnixDatagram) -> String {
+        let mut buffer = [0; 200];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer.get(..length).unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn files_and_abstract_names_are_told() {
+        let path = std::env::temp_dir().join(format!("lamchat-notify-{}", std::process::id()));
+        let socket = UnixDatagram::bind(&path).unwrap();
+        send(path.as_os_str(), &text(Notice::Ready).unwrap()).unwrap();
+        assert_eq!(received(&socket), "READY=1");
+        std::fs::remove_file(&path).unwrap();
+        assert!(send(path.as_os_str(), "READY=1").is_err());
+
+        let name = format!("lamchat-notify-{}", std::process::id());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        send(OsStr::new(&format!("@{name}")), &text(Notice::Reloading).unwrap()).unwrap();
+        assert!(received(&socket).starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    }
+}

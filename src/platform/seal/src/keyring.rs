@@ -1,0 +1,452 @@
+//! The keyring itself: create, open, hand out data keys, change slots.
+
+use crate::cipher::{self, NONCE_BYTES};
+use crate::disk::{self, Disk, RealDisk};
+use crate::format::{self, FormatError, Parsed, Reader, Ring, WrappedKey};
+use crate::passphrase::PassphraseCost;
+use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotKind, SlotLock};
+use aws_lc_rs::digest;
+use lamchat_base::{Entropy, Secret, SecretBytes};
+use parking_lot::{Mutex, RwLock};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// The keyring's file in the data folder.
+pub(crate) const RING_FILE: &str = "keyring";
+/// The insecure wrapping key of the `file` slot.
+const WRAPPING_FILE: &str = "keyring.key";
+const WRAPPING_MAGIC: &[u8; 8] = b"LAMKEYF1";
+/// The purpose number of the database key, whose 64 bytes set it apart from [`Purpose`].
+pub(crate) const DATABASE: u8 = 1;
+
+/// What a data key encrypts. (The database has [`Keyring::database_key`].)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Wraps the key of each media blob.
+    Media,
+    /// Small secrets of the server: signing key, TLS keys.
+    Secrets,
+    /// The content of events, kept apart from what must outlive it.
+    Content,
+}
+
+impl Purpose {
+    const ALL: [Self; 3] = [Self::Media, Self::Secrets, Self::Content];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Media => 2,
+            Self::Secrets => 3,
+            Self::Content => 4,
+        }
+    }
+}
+
+/// A data key and the number under which it is found again; what it encrypts stores the number.
+#[derive(Debug, Clone)]
+pub struct DataKey {
+    /// From 1, per purpose.
+    pub number: u32,
+    /// The key.
+    pub key: Secret<32>,
+}
+
+/// How to unlock a keyring, or what its first slot is.
+#[derive(Debug, Clone)]
+pub enum Unlock {
+    /// By the wrapping key in the file `keyring.key`.
+    File,
+    /// By a passphrase. The bytes are used as they are; cut a line end off before.
+    Passphrase(SecretBytes),
+}
+
+/// Why a keyring was not created. No keyring is there afterwards.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// There is one already.
+    #[error("{0} exists already")]
+    Exists(PathBuf),
+    /// An empty passphrase, or argon2id parameters out of range.
+    #[error("the passphrase is empty or its cost is out of range")]
+    Passphrase,
+    /// The disk refused.
+    #[error("the keyring could not be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a keyring did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No keyring there.
+    #[error("there is no keyring at {0}")]
+    Missing(PathBuf),
+    /// The file cannot be used.
+    #[error("the keyring {path} cannot be used: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// It has no slot of the asked kind.
+    #[error("the keyring has no {0} slot; {advice}", advice = advice(*.0))]
+    NoSlot(SlotKind),
+    /// `keyring.key` is missing or damaged.
+    #[error("the wrapping key {0} is missing or damaged; open the keyring by passphrase, or restore a backup")]
+    WrappingKey(PathBuf),
+    /// No passphrase slot opens with this passphrase.
+    #[error("this is not the passphrase of the keyring")]
+    WrongPassphrase,
+    /// The slot opened, but the rest was changed by somebody without the master key.
+    #[error("the keyring was changed by somebody who does not have its master key")]
+    Forged,
+    /// The disk refused.
+    #[error("the keyring could not be read: {0}")]
+    Io(#[from] io::Error),
+}
+
+fn advice(missing: SlotKind) -> &'static str {
+    match missing {
+        SlotKind::File => "give its passphrase",
+        SlotKind::Passphrase => "start without a passphrase",
+    }
+}
+
+/// Why a data key is not available.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// No such key: what asks for it belongs to another keyring, or the key was destroyed.
+    #[error("the keyring has no data key {number} for this purpose")]
+    Unknown {
+        /// The number that was asked for; 0 for the newest.
+        number: u32,
+    },
+    /// A wrapped key does not open.
+    #[error("a data key of the keyring is damaged")]
+    Damaged,
+    /// The disk refused.
+    #[error("the keyring could not be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What to tell the owner at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// All slots.
+    pub slots: Vec<SlotInfo>,
+    /// Whether no slot opens without hardware or a person.
+    pub hardware_sealed: bool,
+    /// One or two plain sentences.
+    pub sentence: &'static str,
+}
+
+/// An unlocked keyring. Share it in an [`Arc`].
+pub struct Keyring {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) master: Secret<32>,
+    pub(crate) ring: RwLock<Ring>,
+    /// Held while the file changes, so that readers of `ring` never wait for the disk.
+    changing: Mutex<()>,
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keyring").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Keyring {
+    /// Whether `dir` has a keyring.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join(RING_FILE).exists()
+    }
+
+    /// Makes a keyring with new random keys and one slot in the folder `dir`, which is created if need be. Durable on
+    /// return. `cost` is for a passphrase.
+    pub fn create(dir: &Path, first: &Unlock, cost: PassphraseCost, entropy: Arc<dyn Entropy>) -> Result<Self, CreateError> {
+        Self::create_on(RealDisk::shared(), dir, first, cost, entropy)
+    }
+
+    /// [`Keyring::create`] on a given disk.
+    pub fn create_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        first: &Unlock,
+        cost: PassphraseCost,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, CreateError> {
+        disk.create_dir(dir)?;
+        if disk.list(dir)?.iter().any(|name| name == RING_FILE) {
+            return Err(CreateError::Exists(dir.join(RING_FILE)));
+        }
+        let mut id = [0u8; 16];
+        entropy.fill(&mut id);
+        let ring = Ring { id, generation: 0, slots: Vec::new(), keys: Vec::new() };
+        let keyring = Self::assemble(disk, dir, entropy.clone(), random_key(&*entropy), ring);
+        let mut ring = keyring.ring.read().clone();
+        ring.keys.push(keyring.new_database_key(&ring));
+        for purpose in Purpose::ALL {
+            ring.keys.push(keyring.new_key(&ring, purpose.code(), random_key(&*entropy).expose()));
+        }
+        ring.slots.push(match keyring.new_slot(&ring, first, cost) {
+            Ok(slot) => slot,
+            Err(SlotError::Io(error)) => return Err(error.into()),
+            Err(_) => return Err(CreateError::Passphrase),
+        });
+        keyring.store(ring)?;
+        Ok(keyring)
+    }
+
+    /// Opens the keyring of the folder `dir`. A damaged copy of the two in the file is repaired.
+    pub fn open(dir: &Path, unlock: &Unlock, entropy: Arc<dyn Entropy>) -> Result<Self, OpenError> {
+        Self::open_on(RealDisk::shared(), dir, unlock, entropy)
+    }
+
+    /// [`Keyring::open`] on a given disk.
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, unlock: &Unlock, entropy: Arc<dyn Entropy>) -> Result<Self, OpenError> {
+        let path = dir.join(RING_FILE);
+        let bytes = match disk.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path)),
+            Err(error) => return Err(error.into()),
+        };
+        let parsed = format::parse_file(&bytes).map_err(|source| OpenError::Format { path, source })?;
+        let master = unlock_ring(&parsed, unlock, || read_wrapping_key(&*disk, dir))?;
+        let damaged = parsed.one_copy_only;
+        let keyring = Self::assemble(disk, dir, entropy, master, parsed.ring);
+        if damaged {
+            let ring = keyring.ring.read().clone();
+            keyring.store(ring)?;
+        }
+        Ok(keyring)
+    }
+
+    /// The key of the database and its log.
+    pub fn database_key(&self) -> Result<Secret<64>, KeyringError> {
+        let ring = self.ring.read();
+        let wrapped = newest(&ring, DATABASE).ok_or(KeyringError::Unknown { number: 0 })?;
+        self.unwrap_key(&ring, wrapped)
+    }
+
+    /// The newest data key for `purpose`: for everything that is encrypted from now on.
+    pub fn data_key(&self, purpose: Purpose) -> Result<DataKey, KeyringError> {
+        let ring = self.ring.read();
+        let wrapped = newest(&ring, purpose.code()).ok_or(KeyringError::Unknown { number: 0 })?;
+        Ok(DataKey { number: wrapped.number, key: self.unwrap_key(&ring, wrapped)? })
+    }
+
+    /// The data key that encrypted something earlier.
+    pub fn data_key_numbered(&self, purpose: Purpose, number: u32) -> Result<Secret<32>, KeyringError> {
+        let ring = self.ring.read();
+        let mut keys = ring.keys.iter();
+        let wrapped = keys.find(|key| key.purpose == purpose.code() && key.number == number);
+        self.unwrap_key(&ring, wrapped.ok_or(KeyringError::Unknown { number })?)
+    }
+
+    /// Makes a new data key that [`Keyring::data_key`] hands out from now on; older ones stay readable. Durable on return.
+    pub fn rotate(&self, purpose: Purpose) -> Result<DataKey, KeyringError> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let key = random_key(&*self.entropy);
+        let wrapped = self.new_key(&ring, purpose.code(), key.expose());
+        let number = wrapped.number;
+        ring.keys.push(wrapped);
+        self.store(ring)?;
+        drop(changing);
+        Ok(DataKey { number, key })
+    }
+
+    /// All slots, in the order in which they were added.
+    pub fn slots(&self) -> Vec<SlotInfo> {
+        self.ring.read().slots.iter().map(|slot| SlotInfo { id: slot.id, kind: slot.lock.kind() }).collect()
+    }
+
+    /// How well the keys are protected.
+    pub fn status(&self) -> Status {
+        let slots = self.slots();
+        let file = slots.iter().any(|slot| slot.kind == SlotKind::File);
+        let sentence = if file {
+            "keys are not hardware-sealed: the file slot keeps their wrapping key beside them, so whoever copies the disk can read everything"
+        } else {
+            "keys are not hardware-sealed: they open by passphrase only"
+        };
+        Status { slots, hardware_sealed: false, sentence }
+    }
+
+    /// Adds a way to unlock. Durable on return. Blocks while the passphrase is stretched.
+    pub fn add_slot(&self, unlock: &Unlock, cost: PassphraseCost) -> Result<SlotInfo, SlotError> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let slot = self.new_slot(&ring, unlock, cost)?;
+        let info = SlotInfo { id: slot.id, kind: slot.lock.kind() };
+        ring.slots.push(slot);
+        self.store(ring)?;
+        drop(changing);
+        Ok(info)
+    }
+
+    /// Removes a way to unlock, and the file `keyring.key` with a file slot. Durable on return.
+    ///
+    /// The master key stays: somebody who copied the keyring together with what opened the slot keeps access to that
+    /// copy, and to what is encrypted under keys that this copy holds.
+    pub fn remove_slot(&self, id: u32) -> Result<(), SlotError> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let at = ring.slots.iter().position(|slot| slot.id == id).ok_or(SlotError::Unknown(id))?;
+        if ring.slots.len() == 1 {
+            return Err(SlotError::Last);
+        }
+        let slot = ring.slots.remove(at);
+        self.store(ring)?;
+        if slot.lock == SlotLock::File {
+            // After the keyring: a power cut in between leaves a wrapping key that wraps nothing.
+            self.disk.remove(&self.dir.join(WRAPPING_FILE))?;
+            self.disk.sync_dir(&self.dir)?;
+        }
+        drop(changing);
+        Ok(())
+    }
+
+    pub(crate) fn assemble(disk: Arc<dyn Disk>, dir: &Path, entropy: Arc<dyn Entropy>, master: Secret<32>, ring: Ring) -> Self {
+        Self { disk, dir: dir.to_owned(), entropy, master, ring: RwLock::new(ring), changing: Mutex::new(()) }
+    }
+
+    /// Writes `ring` as the next generation and makes it the one that is read.
+    pub(crate) fn store(&self, mut ring: Ring) -> io::Result<()> {
+        ring.generation += 1;
+        let file = format::file_bytes(&format::encode(&ring, &mac_key(&self.master)));
+        disk::replace(&*self.disk, &self.dir, RING_FILE, &file)?;
+        *self.ring.write() = ring;
+        Ok(())
+    }
+
+    /// A slot for `unlock`; for a file slot the wrapping key is durable on return.
+    pub(crate) fn new_slot(&self, ring: &Ring, unlock: &Unlock, cost: PassphraseCost) -> Result<Slot, SlotError> {
+        if ring.slots.len() >= SLOTS_MAX {
+            return Err(SlotError::TooMany);
+        }
+        let id = ring.slots.iter().map(|slot| slot.id).max().unwrap_or(0) + 1;
+        let (lock, wrapping) = match unlock {
+            Unlock::File => {
+                if ring.slots.iter().any(|slot| slot.lock == SlotLock::File) {
+                    return Err(SlotError::FileSlotExists);
+                }
+                let wrapping = random_key(&*self.entropy);
+                disk::replace(&*self.disk, &self.dir, WRAPPING_FILE, &wrapping_file_bytes(&wrapping))?;
+                (SlotLock::File, wrapping)
+            }
+            Unlock::Passphrase(passphrase) => {
+                if passphrase.expose().is_empty() || !cost.is_sane() {
+                    return Err(SlotError::Passphrase);
+                }
+                let mut salt = [0u8; 32];
+                self.entropy.fill(&mut salt);
+                let wrapping = cost.derive(passphrase.expose(), &salt).ok_or(SlotError::Passphrase)?;
+                (SlotLock::Passphrase { cost, salt }, wrapping)
+            }
+        };
+        Ok(Slot::seal(&ring.id, id, lock, &wrapping, &self.master, &*self.entropy))
+    }
+
+    pub(crate) fn new_database_key(&self, ring: &Ring) -> WrappedKey {
+        let mut key = Zeroizing::new([0u8; 64]);
+        self.entropy.fill(key.as_mut_slice());
+        self.new_key(ring, DATABASE, key.as_slice())
+    }
+
+    fn new_key(&self, ring: &Ring, purpose: u8, key: &[u8]) -> WrappedKey {
+        let number = newest(ring, purpose).map_or(0, |newest| newest.number) + 1;
+        let mut nonce = [0u8; NONCE_BYTES];
+        self.entropy.fill(&mut nonce);
+        let sealed = cipher::wrap(&wrapping_key(&self.master), nonce, &key_aad(&ring.id, purpose, number), key);
+        WrappedKey { purpose, number, nonce, sealed }
+    }
+
+    fn unwrap_key<const N: usize>(&self, ring: &Ring, wrapped: &WrappedKey) -> Result<Secret<N>, KeyringError> {
+        let aad = key_aad(&ring.id, wrapped.purpose, wrapped.number);
+        cipher::unwrap(&wrapping_key(&self.master), wrapped.nonce, &aad, &wrapped.sealed).map_err(|_| KeyringError::Damaged)
+    }
+}
+
+fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {
+    ring.keys.iter().filter(|key| key.purpose == purpose).max_by_key(|key| key.number)
+}
+
+/// Finds the slot that opens, and checks the whole keyring with the master key that comes out.
+pub(crate) fn unlock_ring(
+    parsed: &Parsed,
+    unlock: &Unlock,
+    read_wrapping_key: impl FnOnce() -> Result<Secret<32>, OpenError>,
+) -> Result<Secret<32>, OpenError> {
+    let ring = &parsed.ring;
+    let master = match unlock {
+        Unlock::File => {
+            let mut slots = ring.slots.iter();
+            let slot = slots.find(|slot| slot.lock == SlotLock::File).ok_or(OpenError::NoSlot(SlotKind::File))?;
+            slot.open(&ring.id, &read_wrapping_key()?).map_err(|_| OpenError::Forged)?
+        }
+        Unlock::Passphrase(passphrase) => {
+            let mut error = OpenError::NoSlot(SlotKind::Passphrase);
+            let opened = ring.slots.iter().find_map(|slot| {
+                let SlotLock::Passphrase { cost, salt } = &slot.lock else { return None };
+                error = OpenError::WrongPassphrase;
+                slot.open(&ring.id, &cost.derive(passphrase.expose(), salt)?).ok()
+            });
+            opened.ok_or(error)?
+        }
+    };
+    if parsed.is_authentic(&mac_key(&master)) { Ok(master) } else { Err(OpenError::Forged) }
+}
+
+fn wrapping_file_bytes(wrapping: &Secret<32>) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(48));
+    bytes.extend_from_slice(WRAPPING_MAGIC);
+    bytes.extend_from_slice(wrapping.expose());
+    let checksum = digest::digest(&digest::SHA256, &bytes);
+    bytes.extend(checksum.as_ref().iter().take(8));
+    bytes
+}
+
+fn read_wrapping_key(disk: &dyn Disk, dir: &Path) -> Result<Secret<32>, OpenError> {
+    let path = dir.join(WRAPPING_FILE);
+    let bytes = match disk.read(&path) {
+        Ok(bytes) => Zeroizing::new(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::WrappingKey(path)),
+        Err(error) => return Err(error.into()),
+    };
+    let mut reader = Reader(&bytes);
+    let key = reader.take::<8>().and_then(|_| reader.take::<32>()).map(Zeroizing::new);
+    match key.map(|key| Secret::new(*key)) {
+        Ok(key) if *wrapping_file_bytes(&key) == *bytes => Ok(key),
+        _ => Err(OpenError::WrappingKey(path)),
+    }
+}
+
+fn random_key(entropy: &dyn Entropy) -> Secret<32> {
+    let mut key = Zeroizing::new([0u8; 32]);
+    entropy.fill(key.as_mut_slice());
+    Secret::new(*key)
+}
+
+/// What wraps data keys.
+fn wrapping_key(master: &Secret<32>) -> Secret<32> {
+    cipher::derive(master, b"lamchat keyring", b"wrap data keys")
+}
+
+/// What authenticates the file.
+pub(crate) fn mac_key(master: &Secret<32>) -> Secret<32> {
+    cipher::derive(master, b"lamchat keyring", b"authenticate file")
+}
+
+/// Binds a wrapped data key to its keyring, purpose and number.
+fn key_aad(ring_id: &[u8; 16], purpose: u8, number: u32) -> Vec<u8> {
+    let mut aad = b"lamchat data key".to_vec();
+    aad.extend_from_slice(ring_id);
+    aad.push(purpose);
+    aad.extend_from_slice(&number.to_be_bytes());
+    aad
+}

@@ -1,0 +1,134 @@
+//! Opening redb on its encrypted file, and the rows that redb has beside those of the tables.
+
+use crate::backend::EncryptedBackend;
+use crate::disk::Disk;
+use crate::migrate::{SCHEMA_ROW, SCHEMA_VERSION, migrate, version};
+use crate::table::META;
+use crate::xts::SectorCipher;
+use crate::{OpenError, Position, codec};
+use redb::{ReadableDatabase, ReadableTable};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// redb's cache; it fills as rows are read. More gains nothing as long as the file is in the system's cache.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The store's own table, as redb sees it.
+pub(crate) const META_ROWS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new(META.name);
+
+/// The epoch; written like any other row.
+pub(crate) const EPOCH_ROW: &[u8] = b"epoch";
+/// There while an import runs: a store that has it is half filled.
+pub(crate) const IMPORT_ROW: &[u8] = b"import";
+/// The last sequence that redb contains; written by checkpoints only.
+const SEQUENCE_ROW: &[u8] = b"sequence";
+/// The newest position up to that sequence; written by checkpoints only.
+const POSITION_ROW: &[u8] = b"position";
+
+/// Where the database lies, and how to read it.
+pub(crate) struct DatabaseFile {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) path: PathBuf,
+    pub(crate) cipher: Arc<SectorCipher>,
+}
+
+/// What a checkpoint left in redb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Saved {
+    pub(crate) sequence: u64,
+    pub(crate) position: Position,
+}
+
+impl DatabaseFile {
+    /// Opens the database; it must be there.
+    pub(crate) fn open(&self) -> Result<redb::Database, redb::Error> {
+        self.open_at(&self.path, false)
+    }
+
+    fn open_at(&self, path: &Path, fresh: bool) -> Result<redb::Database, redb::Error> {
+        let file = if fresh {
+            self.disk.create(path)?
+        } else {
+            self.disk.open(path)?
+        };
+        if !fresh && file.size()? == 0 {
+            // redb would start a new database in it, and the old one would be forgotten without a word.
+            return Err(redb::Error::Corrupted("the database file is empty".to_owned()));
+        }
+        let backend = EncryptedBackend::new(file, self.cipher.clone());
+        Ok(redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)?)
+    }
+
+    /// Opens the database, made new if it is not there, at the newest schema.
+    pub(crate) fn open_or_create(&self) -> Result<redb::Database, OpenError> {
+        match self.disk.open(&self.path) {
+            Ok(file) => drop(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create().map_err(|error| self.explain(error))?;
+            }
+            Err(error) => return Err(self.explain(error.into())),
+        }
+        let database = self.open().map_err(|error| self.explain(error))?;
+        let found = schema(&database).map_err(|error| self.explain(error))?;
+        migrate(&database, version(found.as_deref())?)?;
+        Ok(database)
+    }
+
+    /// Makes the database under another name first: one that was not finished never bears the name.
+    fn create(&self) -> Result<(), redb::Error> {
+        let fresh = self.path.with_extension("redb.new");
+        let database = self.open_at(&fresh, true)?;
+        let mut txn = database.begin_write()?;
+        txn.set_quick_repair(true);
+        {
+            let mut meta = txn.open_table(META_ROWS)?;
+            meta.insert(SCHEMA_ROW, SCHEMA_VERSION.to_le_bytes().as_slice())?;
+            meta.insert(EPOCH_ROW, 1u32.to_le_bytes().as_slice())?;
+        }
+        txn.commit()?;
+        drop(database);
+        self.disk.rename(&fresh, &self.path)?;
+        Ok(self.disk.sync_dir(self.path.parent().unwrap_or(Path::new(".")))?)
+    }
+
+    /// An error of redb as an error of opening.
+    pub(crate) fn explain(&self, error: redb::Error) -> OpenError {
+        match error {
+            redb::Error::Io(source) => OpenError::Io {
+                path: self.path.clone(),
+                source,
+            },
+            other => OpenError::Damaged(format!("{}: {other}", self.path.display())),
+        }
+    }
+}
+
+fn schema(database: &redb::Database) -> Result<Option<Vec<u8>>, redb::Error> {
+    let meta = database.begin_read()?.open_table(META_ROWS)?;
+    Ok(meta.get(SCHEMA_ROW)?.map(|row| row.value().to_vec()))
+}
+
+/// What the last checkpoint contained.
+pub(crate) fn saved(txn: &redb::ReadTransaction) -> Result<Saved, redb::Error> {
+    let meta = txn.open_table(META_ROWS)?;
+    let number = |row: &[u8]| -> Result<u64, redb::Error> {
+        // Before the first checkpoint there is no row.
+        let Some(found) = meta.get(row)? else { return Ok(0) };
+        codec::whole_u64(found.value()).ok_or_else(|| redb::Error::Corrupted("a malformed meta row".to_owned()))
+    };
+    Ok(Saved {
+        sequence: number(SEQUENCE_ROW)?,
+        position: Position(number(POSITION_ROW)?),
+    })
+}
+
+/// Notes in a checkpoint's transaction what it contains.
+pub(crate) fn note_saved(txn: &redb::WriteTransaction, saved: Saved) -> Result<(), redb::Error> {
+    let mut meta = txn.open_table(META_ROWS)?;
+    meta.insert(SEQUENCE_ROW, saved.sequence.to_le_bytes().as_slice())?;
+    meta.insert(POSITION_ROW, saved.position.0.to_le_bytes().as_slice())?;
+    Ok(())
+}

@@ -1,0 +1,567 @@
+//! A disk in memory that forgets what was not synced: for tests of everything that must survive a power cut.
+//!
+//! It keeps, for each file, which sectors of 512 bytes were written since its last sync, and for each folder
+//! which names changed since. A power cut lets a random part of them through. It can also run full,
+//! fail a sync, or ignore syncs (to prove that a test would notice a missing one).
+
+use crate::disk::{Disk, File, Lock};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a disk writes as a whole or not at all.
+const SECTOR: usize = 512;
+
+/// A change of a folder's names that a power cut may take back.
+#[derive(Debug, Clone)]
+enum NameChange {
+    Link(PathBuf, usize),
+    Unlink(PathBuf),
+    Rename(PathBuf, PathBuf),
+}
+
+impl NameChange {
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Link(path, _) | Self::Unlink(path) | Self::Rename(_, path) => path.parent(),
+        }
+    }
+
+    fn apply(self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            Self::Link(path, inode) => {
+                names.insert(path, inode);
+            }
+            Self::Unlink(path) => {
+                names.remove(&path);
+            }
+            Self::Rename(from, to) => {
+                if let Some(inode) = names.remove(&from) {
+                    names.insert(to, inode);
+                }
+            }
+        }
+    }
+}
+
+/// A file's contents: as the programs see them, and as they are on the platter.
+#[derive(Debug, Default)]
+struct Inode {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+impl Inode {
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        let end = offset + data.len();
+        if self.current.len() < end {
+            self.current.resize(end, 0);
+        }
+        if let Some(place) = self.current.get_mut(offset..end) {
+            place.copy_from_slice(data);
+        }
+        if end > offset {
+            self.dirty.extend(offset / SECTOR..=(end - 1) / SECTOR);
+        }
+    }
+
+    /// Lets a sector through to the platter.
+    fn settle(&mut self, sector: usize) {
+        let start = sector * SECTOR;
+        let end = (start + SECTOR).min(self.current.len());
+        if self.durable.len() < end {
+            self.durable.resize(end, 0);
+        }
+        if let (Some(to), Some(from)) = (self.durable.get_mut(start..end), self.current.get(start..end)) {
+            to.copy_from_slice(from);
+        }
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.current.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            self.settle(sector);
+        }
+    }
+}
+
+/// A small generator of random numbers (splitmix64): a seed repeats a test's choices.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Starts from a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next random number.
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A random number below `end`; 0 if `end` is 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.roll().checked_rem(end).unwrap_or(0)
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    dice: Dice,
+    inodes: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    unsynced: Vec<NameChange>,
+    locks: BTreeMap<PathBuf, Arc<AtomicBool>>,
+    /// Handles of an earlier boot are dead.
+    boot: u64,
+    power_cut_after: Option<u64>,
+    capacity: Option<u64>,
+    failing_syncs: Option<(String, u64)>,
+    ignored_syncs: Option<String>,
+    operations: u64,
+}
+
+/// A simulated disk. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct SimulatedDisk {
+    state: Arc<Mutex<State>>,
+    boot: u64,
+}
+
+impl SimulatedDisk {
+    /// An empty disk; `seed` decides what its power cuts keep.
+    pub fn new(seed: u64) -> Self {
+        let state = State {
+            dice: Dice::new(seed),
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            unsynced: Vec::new(),
+            locks: BTreeMap::new(),
+            boot: 0,
+            power_cut_after: None,
+            capacity: None,
+            failing_syncs: None,
+            ignored_syncs: None,
+            operations: 0,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            boot: 0,
+        }
+    }
+
+    /// Cuts the power now. Every handle, this one included, answers with errors from then on;
+    /// [`SimulatedDisk::power_on`] gives one that works.
+    pub fn cut_power(&self) {
+        self.state.lock().cut_power();
+    }
+
+    /// Cuts the power in the middle of the operation after next `operations` ones.
+    pub fn cut_power_after(&self, operations: u64) {
+        self.state.lock().power_cut_after = Some(operations);
+    }
+
+    /// The disk as the next boot finds it. Cuts the power first if it is still on.
+    #[must_use]
+    pub fn power_on(&self) -> Self {
+        let mut state = self.state.lock();
+        if state.boot == self.boot {
+            state.cut_power();
+        }
+        state.power_cut_after = None;
+        let boot = state.boot;
+        drop(state);
+        Self {
+            state: self.state.clone(),
+            boot,
+        }
+    }
+
+    /// Whether the power of this handle's boot was cut.
+    pub fn is_off(&self) -> bool {
+        self.state.lock().boot != self.boot
+    }
+
+    /// How much room there is in all, in bytes of file lengths; `None` for no limit.
+    pub fn limit_capacity(&self, capacity: Option<u64>) {
+        self.state.lock().capacity = capacity;
+    }
+
+    /// The bytes that all files take now.
+    pub fn used(&self) -> u64 {
+        self.state.lock().used()
+    }
+
+    /// The next `count` syncs of files whose path contains `part` fail, and lose what they should have saved.
+    pub fn fail_syncs(&self, part: &str, count: u64) {
+        self.state.lock().failing_syncs = Some((part.to_owned(), count));
+    }
+
+    /// Syncs of files whose path contains `part` answer success and do nothing. A mistake to be noticed by tests.
+    pub fn ignore_syncs(&self, part: Option<&str>) {
+        self.state.lock().ignored_syncs = part.map(str::to_owned);
+    }
+
+    /// How many operations there were so far.
+    pub fn operations(&self) -> u64 {
+        self.state.lock().operations
+    }
+
+    /// Runs an operation, unless the power is off or goes off with it.
+    fn operate<T>(&self, operation: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state.lock();
+        if state.boot != self.boot {
+            return Err(off());
+        }
+        state.operations += 1;
+        let result = operation(&mut state);
+        match &mut state.power_cut_after {
+            Some(0) => {
+                state.cut_power();
+                Err(off())
+            }
+            Some(left) => {
+                *left -= 1;
+                result
+            }
+            None => result,
+        }
+    }
+}
+
+fn off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
+impl State {
+    fn used(&self) -> u64 {
+        self.names
+            .values()
+            .filter_map(|inode| self.inodes.get(*inode))
+            .map(|inode| inode.current.len() as u64)
+            .sum()
+    }
+
+    fn room_for(&self, growth: u64) -> io::Result<()> {
+        match self.capacity {
+            Some(capacity) if growth > 0 && self.used() + growth > capacity => {
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<usize> {
+        self.names
+            .get(path)
+            .copied()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    fn change_name(&mut self, change: NameChange) {
+        change.clone().apply(&mut self.names);
+        self.unsynced.push(change);
+    }
+
+    fn cut_power(&mut self) {
+        self.boot += 1;
+        self.power_cut_after = None;
+        self.locks.clear();
+        // A journal keeps the order within a folder: some first part of the changes is there.
+        let mut kept: BTreeMap<PathBuf, u64> = BTreeMap::new();
+        for change in std::mem::take(&mut self.unsynced) {
+            let folder = change.folder().map(Path::to_owned).unwrap_or_default();
+            let dice = &mut self.dice;
+            let left = kept.entry(folder).or_insert_with(|| dice.below(6));
+            if *left > 0 {
+                *left -= 1;
+                change.apply(&mut self.durable_names);
+            } else {
+                // Nothing after the first lost one comes through.
+                *left = 0;
+            }
+        }
+        for inode in &mut self.inodes {
+            // Nothing, a quarter, half or everything of the cached sectors reached the platter.
+            let chance = match self.dice.below(4) {
+                0 => 0,
+                1 => 25,
+                2 => 50,
+                _ => 100,
+            };
+            if inode.current.len() < inode.durable.len() && self.dice.below(2) == 0 {
+                inode.durable.truncate(inode.current.len());
+            }
+            for sector in std::mem::take(&mut inode.dirty) {
+                if sector * SECTOR < inode.current.len() && self.dice.below(100) < chance {
+                    inode.settle(sector);
+                }
+            }
+            inode.current.clone_from(&inode.durable);
+        }
+        self.names.clone_from(&self.durable_names);
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+        // Folders are made once, at the first start; losing one is not simulated.
+        self.operate(|_| Ok(()))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let inode = self.operate(|state| state.find(path))?;
+        Ok(Arc::new(SimulatedFile {
+            disk: self.clone(),
+            inode,
+            path: path.display().to_string(),
+        }))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let inode = self.operate(|state| {
+            state.inodes.push(Inode::default());
+            let inode = state.inodes.len() - 1;
+            state.change_name(NameChange::Link(path.to_owned(), inode));
+            Ok(inode)
+        })?;
+        Ok(Arc::new(SimulatedFile {
+            disk: self.clone(),
+            inode,
+            path: path.display().to_string(),
+        }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate(|state| {
+            state.find(from)?;
+            state.change_name(NameChange::Rename(from.to_owned(), to.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.operate(|state| {
+            state.find(path)?;
+            state.change_name(NameChange::Unlink(path.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.operate(|state| {
+            let all = std::mem::take(&mut state.unsynced);
+            for change in all {
+                if change.folder() == Some(path) {
+                    change.apply(&mut state.durable_names);
+                } else {
+                    state.unsynced.push(change);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.operate(|state| {
+            let inside = state.names.keys().filter(|name| name.parent() == Some(path));
+            Ok(inside
+                .filter_map(|name| Some(name.file_name()?.to_str()?.to_owned()))
+                .collect())
+        })
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.operate(|state| {
+            let held = state.locks.entry(path.to_owned()).or_default();
+            if held.swap(true, Ordering::AcqRel) {
+                return Ok(None);
+            }
+            Ok(Some(Box::new(SimulatedLock(held.clone())) as Box<dyn Lock>))
+        })
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedLock(Arc<AtomicBool>);
+
+impl Lock for SimulatedLock {}
+
+impl Drop for SimulatedLock {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    inode: usize,
+    path: String,
+}
+
+impl SimulatedFile {
+    fn operate<T>(&self, operation: impl FnOnce(&mut State, &str) -> io::Result<T>) -> io::Result<T> {
+        self.disk.operate(|state| operation(state, &self.path))
+    }
+}
+
+fn place(offset: u64) -> io::Result<usize> {
+    usize::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
+}
+
+impl File for SimulatedFile {
+    fn size(&self) -> io::Result<u64> {
+        self.operate(|state, _| {
+            Ok(state
+                .inodes
+                .get(self.inode)
+                .map_or(0, |inode| inode.current.len() as u64))
+        })
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.operate(|state, _| {
+            let start = place(offset)?;
+            let contents = state
+                .inodes
+                .get(self.inode)
+                .and_then(|i| i.current.get(start..start + buffer.len()));
+            buffer.copy_from_slice(contents.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.operate(|state, _| {
+            let start = place(offset)?;
+            let size = state.inodes.get(self.inode).map_or(0, |inode| inode.current.len());
+            state.room_for((start + data.len()).saturating_sub(size) as u64)?;
+            if let Some(inode) = state.inodes.get_mut(self.inode) {
+                inode.write(start, data);
+            }
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.operate(|state, _| {
+            let length = place(length)?;
+            let size = state.inodes.get(self.inode).map_or(0, |inode| inode.current.len());
+            state.room_for(length.saturating_sub(size) as u64)?;
+            if let Some(inode) = state.inodes.get_mut(self.inode) {
+                inode.current.resize(length, 0);
+                inode.dirty.retain(|sector| sector * SECTOR < length);
+                // What lies beyond the end is gone: should the file grow again, it reads as zeros.
+                if length < size {
+                    inode.dirty.extend(length / SECTOR..=size / SECTOR);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.operate(|state, path| {
+            if state
+                .ignored_syncs
+                .as_ref()
+                .is_some_and(|part| path.contains(part.as_str()))
+            {
+                return Ok(());
+            }
+            let failing = match &mut state.failing_syncs {
+                Some((part, left)) if *left > 0 && path.contains(part.as_str()) => {
+                    *left -= 1;
+                    true
+                }
+                _ => false,
+            };
+            let chance = state.dice.below(101);
+            let mut dice = Dice::new(state.dice.roll());
+            let Some(inode) = state.inodes.get_mut(self.inode) else {
+                return Ok(());
+            };
+            if failing {
+                // As Linux does it: the pages count as clean afterwards, although they are not on the disk.
+                for sector in std::mem::take(&mut inode.dirty) {
+                    if dice.below(100) < chance {
+                        inode.settle(sector);
+                    }
+                }
+                return Err(io::Error::other("input/output error (simulated)"));
+            }
+            inode.sync();
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::SimulatedDisk;
+    use crate::disk::{Disk, read_file, replace_file};
+    use std::path::Path;
+
+    #[test]
+    fn what_was_synced_is_there_and_the_rest_may_not_be() {
+        let mut lost = 0;
+        for seed in 0..40 {
+            let disk = SimulatedDisk::new(seed);
+            let file = disk.create(Path::new("/d/a")).unwrap();
+            file.write_at(0, b"kept").unwrap();
+            file.sync_data().unwrap();
+            disk.sync_dir(Path::new("/d")).unwrap();
+            file.write_at(1000, b"perhaps").unwrap();
+            disk.create(Path::new("/d/b")).unwrap();
+            disk.cut_power();
+            assert!(file.size().is_err());
+            let disk = disk.power_on();
+            let file = disk.open(Path::new("/d/a")).unwrap();
+            let mut start = [0; 4];
+            file.read_at(0, &mut start).unwrap();
+            assert_eq!(&start, b"kept");
+            lost += u64::from(file.size().unwrap() < 1007) + u64::from(disk.open(Path::new("/d/b")).is_err());
+        }
+        assert!((10..70).contains(&lost), "{lost}");
+    }
+
+    #[test]
+    fn a_replaced_file_is_old_or_new() {
+        for operations in 0..20 {
+            let disk = SimulatedDisk::new(operations);
+            replace_file(&disk, Path::new("/d/a"), b"old").unwrap();
+            disk.cut_power_after(operations);
+            let replaced = replace_file(&disk, Path::new("/d/a"), b"new").is_ok();
+            let found = read_file(&disk.power_on(), Path::new("/d/a"), 10).unwrap();
+            assert!(found == b"new" || (!replaced && found == b"old"));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_says_so() {
+        let disk = SimulatedDisk::new(0);
+        disk.limit_capacity(Some(10));
+        let file = disk.create(Path::new("/d/a")).unwrap();
+        file.write_at(0, &[1; 10]).unwrap();
+        assert_eq!(
+            file.write_at(10, &[1]).unwrap_err().kind(),
+            std::io::ErrorKind::StorageFull
+        );
+        file.write_at(0, &[2; 10]).unwrap();
+        disk.limit_capacity(None);
+        file.write_at(10, &[1]).unwrap();
+    }
+}

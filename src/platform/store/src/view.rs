@@ -1,0 +1,95 @@
+//! What is committed at one moment: redb at its last checkpoint, and the memtables over it.
+
+use crate::memtable::Memtable;
+use crate::merge::{DiskRows, Layer, disk_value};
+use crate::{Bytes, Position, ReadError, Table};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// redb at a checkpoint, with every table opened once: opening one costs more than reading from it.
+pub(crate) struct Base {
+    /// By table id. A table that redb does not have yet is empty.
+    tables: Vec<Option<DiskRows>>,
+}
+
+impl Base {
+    /// Opens `tables`, which are sorted by id, in one transaction of redb.
+    pub(crate) fn open(txn: &redb::ReadTransaction, tables: &[Table]) -> Result<Self, redb::Error> {
+        let end = tables.last().map_or(0, |table| usize::from(table.id) + 1);
+        let mut slots = Vec::new();
+        slots.resize_with(end, || None);
+        for table in tables {
+            let opened = match txn.open_table(redb::TableDefinition::new(table.name)) {
+                Ok(opened) => Some(opened),
+                Err(redb::TableError::TableDoesNotExist(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(slot) = slots.get_mut(usize::from(table.id)) {
+                *slot = opened;
+            }
+        }
+        Ok(Self { tables: slots })
+    }
+
+    fn rows_of(&self, table: Table) -> Option<&DiskRows> {
+        self.tables.get(usize::from(table.id))?.as_ref()
+    }
+}
+
+/// Everything that a snapshot needs. A commit, a freeze and a checkpoint each publish a new one.
+#[derive(Clone)]
+pub(crate) struct View {
+    /// `None` for a store in memory.
+    pub(crate) base: Option<Arc<Base>>,
+    /// The memtable that a checkpoint is moving into redb.
+    pub(crate) frozen: Option<Arc<Memtable>>,
+    /// The memtable that commits go to.
+    pub(crate) active: Arc<Memtable>,
+    /// The newest commit that is visible.
+    pub(crate) sequence: u64,
+    /// The newest position that was issued up to there.
+    pub(crate) position: Position,
+}
+
+impl View {
+    /// One row.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        for memtable in std::iter::once(&self.active).chain(&self.frozen) {
+            let rows = memtable.rows_of(table).ok_or_else(|| undeclared(table))?;
+            if let Some(value) = rows.get(key).and_then(|entry| entry.value().at(self.sequence)) {
+                return Ok(value);
+            }
+        }
+        match self.base.as_ref().and_then(|base| base.rows_of(table)) {
+            Some(rows) => disk_value(rows, key),
+            None => Ok(None),
+        }
+    }
+
+    /// Adds the layers of a table, the newest first.
+    pub(crate) fn layers<'a>(
+        &'a self,
+        table: Table,
+        bounds: (Bound<&'a [u8]>, Bound<&'a [u8]>),
+        layers: &mut Vec<Layer<'a>>,
+    ) -> Result<(), ReadError> {
+        for memtable in std::iter::once(&self.active).chain(&self.frozen) {
+            let rows = memtable.rows_of(table).ok_or_else(|| undeclared(table))?;
+            if !rows.is_empty() {
+                layers.push(Layer::memory(rows, bounds, self.sequence));
+            }
+        }
+        if let Some(rows) = self.base.as_ref().and_then(|base| base.rows_of(table)) {
+            layers.push(Layer::disk(rows, bounds)?);
+        }
+        Ok(())
+    }
+}
+
+/// Reading a table that nobody declared is a fault of the program.
+pub(crate) fn undeclared(table: Table) -> ReadError {
+    ReadError::Database(format!(
+        "the table {} (id {}) is not among the tables of this store",
+        table.name, table.id
+    ))
+}

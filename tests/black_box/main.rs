@@ -1,0 +1,1 @@
+//! Drives a real `lamchat` process from outside.
