@@ -4,7 +4,7 @@ mod backup;
 mod config;
 mod health;
 mod keyring;
-mod output;
+pub mod output;
 mod password;
 mod restore;
 mod serve;
@@ -46,6 +46,20 @@ pub struct Place {
     pub data_dir: Option<PathBuf>,
 }
 
+impl Place {
+    /// The configuration that these name: the file, or the embedded defaults.
+    fn load(&self) -> Result<lamchat_config::Config, Failure> {
+        let mut config = match &self.config {
+            Some(file) => lamchat_config::load(file)?,
+            None => lamchat_config::Config::default(),
+        };
+        if let Some(dir) = &self.data_dir {
+            config.data_dir.clone_from(dir);
+        }
+        Ok(config)
+    }
+}
+
 /// How to talk to the running server.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
@@ -67,7 +81,7 @@ enum Command {
     /// Make and revoke registration tokens of the running server.
     #[command(subcommand)]
     Token(token::Token),
-    /// Back up the running server.
+    /// Back up the running server, or check a backup.
     #[command(subcommand)]
     Backup(backup::Backup),
     /// Restore a backup into an empty data folder.

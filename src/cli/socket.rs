@@ -22,14 +22,7 @@ pub fn path(place: &Place, server: &Server) -> Result<PathBuf, Failure> {
     if let Some(socket) = &server.socket {
         return Ok(socket.clone());
     }
-    let mut config = match &place.config {
-        Some(file) => lamchat_config::load(file)?,
-        None => lamchat_config::Config::default(),
-    };
-    if let Some(dir) = &place.data_dir {
-        config.data_dir.clone_from(dir);
-    }
-    Ok(config.admin_socket())
+    Ok(place.load()?.admin_socket())
 }
 
 /// An answer whose body is still to be read.

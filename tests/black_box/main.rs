@@ -1,1 +1,17 @@
-//! Drives a real `lamchat` process from outside.
+//! Drives a real `lamchat` process from outside: over TLS, on its command line, with signals.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod authentication;
+mod commands;
+mod configuration;
+mod harness;
+mod hostile;
+mod lifecycle;
+mod start;
+mod static_binary;

@@ -53,21 +53,21 @@ fn check_listener(listener: &mut Listener, path: &str, reader: &mut Reader<'_>) 
 fn check_positive(config: &Config, reader: &mut Reader<'_>) {
     let numbers = [
         ("limits.upload_bytes_max", config.limits.upload_bytes_max == 0),
-        ("limits.logins_per_minute", config.limits.logins_per_minute == 0),
-        ("limits.registrations_per_minute", config.limits.registrations_per_minute == 0),
-        ("limits.events_per_second", config.limits.events_per_second == 0),
-        ("limits.events_burst", config.limits.events_burst == 0),
         ("http.connections_max", config.http.connections_max == 0),
         ("http.connections_per_address_max", config.http.connections_per_address_max == 0),
         ("http.header_timeout", config.http.header_timeout.is_zero()),
+        ("http.idle_timeout", config.http.idle_timeout.is_zero()),
+        ("http.handshake_timeout", config.http.handshake_timeout.is_zero()),
         ("http.body_timeout", config.http.body_timeout.is_zero()),
+        ("http.write_timeout", config.http.write_timeout.is_zero()),
+        ("media.thumbnails_concurrent_max", config.media.thumbnails_concurrent_max == 0),
     ];
     for (key, zero) in numbers {
         if zero {
             reader.wrong_key(key, "must be greater than 0");
         }
     }
-    if config.store.cache_bytes < 1 << 20 {
-        reader.wrong_key("store.cache_bytes", "at least 1048576 (1 MiB) is needed");
+    if config.http.header_bytes_max < 8192 {
+        reader.wrong_key("http.header_bytes_max", "at least 8192 is needed");
     }
 }

@@ -13,6 +13,7 @@ mod check;
 mod choice;
 mod error;
 mod load;
+mod rate;
 mod reader;
 mod sections;
 mod value;
@@ -21,7 +22,6 @@ pub use change::Change;
 pub use choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
 pub use error::{ConfigError, Problem};
 pub use load::{example, load, parse};
-pub use sections::{
-    Admin, Config, Http, Limits, Listener, Log, Media, Outbound, Registration, Rooms, Seal, Store,
-};
+pub use rate::{Rate, RateUnit};
+pub use sections::{Admin, Config, Http, Limits, Listener, Log, Media, Outbound, Registration, Rooms, Seal};
 pub use value::{BaseUrl, SecretText};

@@ -4,6 +4,7 @@ use crate::change::Change;
 use crate::choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
 use crate::reader::Reader;
 use crate::section::{self, Section};
+use crate::rate::{Rate, RateUnit};
 use crate::value::{BaseUrl, SecretText};
 use ruma::{OwnedServerName, RoomVersionId, owned_server_name};
 use std::net::{IpAddr, Ipv4Addr};
@@ -72,14 +73,22 @@ section! {
         live enabled: bool = true;
         /// Largest uploaded file, in bytes.
         live upload_bytes_max: u64 = 104_857_600;
-        /// Attempts to log in, from one address and for one account, a minute.
-        live logins_per_minute: u32 = 20;
-        /// Registrations from one address a minute.
-        live registrations_per_minute: u32 = 10;
-        /// Events that one user may send a second.
-        live events_per_second: u32 = 20;
-        /// Events that one user may send at once before events_per_second counts.
-        live events_burst: u32 = 200;
+        /// Attempts to log in from one address; a rate is a number of times a second, minute or hour, and how many may come at once.
+        live login_by_address: Rate = Rate { times: 30, unit: RateUnit::Minute, burst: 20 };
+        /// Failing attempts to log in to one account.
+        live login_by_account: Rate = Rate { times: 6, unit: RateUnit::Minute, burst: 5 };
+        /// New accounts from one address.
+        live registration: Rate = Rate { times: 6, unit: RateUnit::Minute, burst: 10 };
+        /// Events that one user sends.
+        live message: Rate = Rate { times: 10, unit: RateUnit::Second, burst: 100 };
+        /// Joins, knocks and new rooms of one user.
+        live join: Rate = Rate { times: 1, unit: RateUnit::Second, burst: 30 };
+        /// Invitations by one user.
+        live invite: Rate = Rate { times: 1, unit: RateUnit::Second, burst: 30 };
+        /// Files that one user uploads.
+        live upload: Rate = Rate { times: 2, unit: RateUnit::Second, burst: 50 };
+        /// Everything else that is dear, for one user or address.
+        live other: Rate = Rate { times: 10, unit: RateUnit::Second, burst: 100 };
     }
 }
 
@@ -97,13 +106,21 @@ section! {
     /// Connections.
     pub struct Http {
         /// Most connections at one time; more are closed at once.
-        fixed connections_max: u32 = 4096;
-        /// Most connections from one IP address at one time.
-        fixed connections_per_address_max: u32 = 512;
-        /// How long a client may take for a request's head, and for the TLS handshake.
+        fixed connections_max: u32 = 10_000;
+        /// Most connections of one IPv4 address or IPv6 /64 network; behind a proxy as many as connections_max.
+        fixed connections_per_address_max: u32 = 1_000;
+        /// Longest head of a request, in bytes.
+        fixed header_bytes_max: u32 = 32_768;
+        /// How long a client may take for the head of a request.
         fixed header_timeout: Duration = Duration::from_secs(15);
-        /// How long a client may stall while it sends a body.
+        /// How long a connection without a request is kept.
+        fixed idle_timeout: Duration = Duration::from_secs(120);
+        /// How long a TLS handshake may take.
+        fixed handshake_timeout: Duration = Duration::from_secs(10);
+        /// How long a client may take for a body, and for each piece of a file.
         fixed body_timeout: Duration = Duration::from_secs(30);
+        /// How long a client may refuse to take an answer.
+        fixed write_timeout: Duration = Duration::from_secs(60);
         /// How long requests in flight may take to finish when the server stops.
         fixed stop_timeout: Duration = Duration::from_secs(10);
     }
@@ -112,16 +129,14 @@ section! {
 section! {
     /// Files.
     pub struct Media {
+        /// Most bytes of all files of one user; 0 for any number.
+        fixed quota_bytes_per_user: u64 = 0;
+        /// Largest image that a thumbnail is made of, in bytes.
+        fixed thumbnail_source_bytes_max: u64 = 33_554_432;
         /// Most pixels of an image that a thumbnail is made of.
         fixed thumbnail_pixels_max: u64 = 50_000_000;
-    }
-}
-
-section! {
-    /// The database.
-    pub struct Store {
-        /// Memory for pages of the database, in bytes.
-        fixed cache_bytes: u64 = 67_108_864;
+        /// How many thumbnails are made at one time.
+        fixed thumbnails_concurrent_max: u32 = 2;
     }
 }
 
@@ -174,8 +189,6 @@ pub struct Config {
     pub http: Http,
     /// Files.
     pub media: Media,
-    /// The database.
-    pub store: Store,
     /// The keyring.
     pub seal: Seal,
     /// The log.
@@ -188,7 +201,7 @@ pub struct Config {
 macro_rules! for_sections {
     ($do:ident) => {
         $do! { outbound: Outbound, registration: Registration, limits: Limits, rooms: Rooms, http: Http, media: Media,
-               store: Store, seal: Seal, log: Log, admin: Admin }
+               seal: Seal, log: Log, admin: Admin }
     };
 }
 

@@ -41,7 +41,7 @@ fn expected<T>(what: &str, value: &Spanned<DeValue<'_>>, key: &str, reader: &mut
 }
 
 /// Reads a string and lets `parse` make something of it; its error is the message.
-fn read_text<T>(
+pub(crate) fn read_text<T>(
     what: &str,
     value: &Spanned<DeValue<'_>>,
     key: &str,

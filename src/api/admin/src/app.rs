@@ -4,7 +4,8 @@ use crate::nonce::Nonces;
 use arc_swap::ArcSwapOption;
 use lamchat_base::{Clock, Entropy, SecretBytes, UserNum};
 use lamchat_http::{BoxFuture, Metrics};
-use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_identity::Passwords;
+use lamchat_media::Media;
 use lamchat_seal::Keyring;
 use lamchat_store::{ReadError, Store, WriteTxn};
 use ruma::{OwnedServerName, OwnedUserId};
@@ -14,6 +15,8 @@ use std::sync::{Arc, OnceLock};
 pub trait Exchange: Send + Sync + 'static {
     /// Inside the write that removed devices with keys: wakes everybody who shares a room with the user.
     fn devices_changed(&self, txn: &mut WriteTxn<'_>, user: UserNum) -> Result<(), ReadError>;
+    /// How many registrations on their way have shown this registration token.
+    fn pending_registrations(&self, token: &str) -> u32;
     /// Makes a user leave every room and turn down every invitation; the error is for the log.
     fn leave_rooms(&self, user: UserNum, user_id: OwnedUserId) -> BoxFuture<Result<(), String>>;
 }
@@ -32,10 +35,10 @@ pub struct Admin {
     pub version: String,
     /// Hashes passwords.
     pub passwords: Passwords,
-    /// Registrations on their way, which registration tokens count as pending.
-    pub uia: Arc<UiaSessions>,
     /// The keyring.
     pub keyring: Arc<Keyring>,
+    /// Files of users, for backups.
+    pub media: Media,
     /// The rest of the exchange.
     pub exchange: Arc<dyn Exchange>,
     /// `registration.shared_secret`; `None` switches that route off. Reloadable.

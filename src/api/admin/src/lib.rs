@@ -7,6 +7,7 @@
 //! - Passwords and tokens are never logged.
 
 pub mod app;
+pub mod backup;
 pub mod error;
 pub mod health;
 pub mod keyring;
@@ -22,4 +23,5 @@ mod tests;
 
 pub use app::{Admin, Exchange};
 pub use error::AdminError;
-pub use routes::{listener_routes, socket_routes};
+pub use nonce::Nonces;
+pub use routes::{listener_routes, listener_table, socket_routes};

@@ -1,10 +1,11 @@
 //! Which route answers what, and the way from a request to a handler and back.
 
-use crate::{Admin, AdminError, health, keyring, metrics, shared_secret, token, user};
+use crate::{Admin, AdminError, backup, health, keyring, metrics, shared_secret, token, user};
 use http::{Method, StatusCode};
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Largest body of an administrative request.
@@ -27,18 +28,31 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &get, "/_lamchat/admin/v1/keyring", keyring::list),
         on(admin, &post, "/_lamchat/admin/v1/keyring/passphrase", keyring::add_passphrase),
         on(admin, &delete, "/_lamchat/admin/v1/keyring/slots/{slot}", keyring::remove),
-        raw(admin, &get, "/metrics", Auth::Admin, metrics::metrics),
+        raw(admin, &post, "/_lamchat/admin/v1/backup", Auth::Admin, backup::create),
+        raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
+    ]
+}
+
+/// Where accounts are made by shared secret.
+const REGISTER: &str = "/_synapse/admin/v1/register";
+const METRICS: &str = "/metrics";
+
+/// The method, path and kind of authentication of each of [`listener_routes`]; for tests that prove something about all.
+pub fn listener_table() -> Vec<(Method, Cow<'static, str>, Auth)> {
+    vec![
+        (Method::GET, REGISTER.into(), Auth::SharedSecret),
+        (Method::POST, REGISTER.into(), Auth::SharedSecret),
+        (Method::GET, METRICS.into(), Auth::Open),
     ]
 }
 
 /// The routes of TCP listeners with the resource `admin`.
 pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
-    let path = "/_synapse/admin/v1/register";
     vec![
-        raw(admin, &Method::GET, path, Auth::SharedSecret, |admin, request| json_answer(shared_secret::nonce(admin, request))),
-        raw(admin, &Method::POST, path, Auth::SharedSecret, |admin, request| json_answer(shared_secret::register(admin, request))),
+        raw(admin, &Method::GET, REGISTER, Auth::SharedSecret, |admin, request| json_answer(shared_secret::nonce(admin, request))),
+        raw(admin, &Method::POST, REGISTER, Auth::SharedSecret, |admin, request| json_answer(shared_secret::register(admin, request))),
         // Numbers only, no names; which listener offers the resource `admin` is the operator's decision.
-        raw(admin, &Method::GET, "/metrics", Auth::Open, metrics::metrics),
+        raw(admin, &Method::GET, METRICS, Auth::Open, metrics::metrics),
     ]
 }
 

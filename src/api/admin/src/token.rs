@@ -51,7 +51,7 @@ pub async fn revoke(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
 
 fn show(admin: &Admin, token: &RegistrationToken) -> Value {
     let now_ms = admin.now_ms();
-    let pending = admin.uia.pending(&token.token, now_ms);
+    let pending = admin.exchange.pending_registrations(&token.token);
     json!({
         "token": token.token,
         "uses_allowed": token.uses_allowed,

@@ -100,11 +100,12 @@ struct Deactivate {
     erase: bool,
 }
 
-/// Closes an account: devices, keys and account data go, and the user leaves every room. Doing it again completes
+/// Closes an account: the user leaves every room, and devices, keys and account data go. Doing it again completes
 /// what was cut off.
 pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let (user, user_id) = named(&admin, &request)?;
     let Deactivate { erase } = parse(&request)?;
+    admin.exchange.leave_rooms(user, user_id.clone()).await.map_err(AdminError::internal)?;
     let exchange = Arc::clone(&admin.exchange);
     let change = move |txn: &mut WriteTxn<'_>| {
         let removed = account::deactivate(txn, user, erase)?;
@@ -113,7 +114,6 @@ pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, Ad
     };
     admin.store.write(change).await?;
     tracing::info!(%user_id, erase, "an administrator deactivated an account");
-    admin.exchange.leave_rooms(user, user_id.clone()).await.map_err(AdminError::internal)?;
     Ok(json!({"user_id": user_id}))
 }
 

@@ -2,7 +2,11 @@
 
 use crate::limit::{Limiters, RateSettings};
 use arc_swap::ArcSwap;
+use lamchat_accounts::presence::Presences;
 use lamchat_base::{Clock, Entropy};
+use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_media::Media;
+use lamchat_rooms::Rooms;
 use lamchat_store::Store;
 use ruma::{OwnedServerName, RoomVersionId};
 use std::sync::Arc;
@@ -21,6 +25,22 @@ pub struct App {
     pub settings: ArcSwap<Settings>,
     /// The token buckets of all rate limits.
     pub limiters: Limiters,
+    /// The operations on rooms.
+    pub rooms: Rooms,
+    /// Who is typing.
+    pub typing: Arc<lamchat_rooms::typing::Typing>,
+    /// Answers `/sync`.
+    pub syncer: Arc<lamchat_sync::Syncer>,
+    /// Hashes and compares passwords.
+    pub passwords: Passwords,
+    /// The sessions of user-interactive authentication.
+    pub uia: UiaSessions,
+    /// Answers queries for keys.
+    pub key_queries: lamchat_keys::QueryCache,
+    /// Who is there.
+    pub presence: Presences,
+    /// Files and thumbnails.
+    pub media: Media,
 }
 
 impl App {

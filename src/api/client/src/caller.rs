@@ -32,8 +32,13 @@ pub(crate) async fn admit(app: &Arc<App>, mut request: Request) -> Result<(Sessi
 }
 
 /// The session of a request that may have one.
-pub(crate) async fn admit_optional(app: &Arc<App>, mut request: Request) -> Result<(Option<Session>, Request), ApiError> {
-    let Some(token) = token(&request) else { return Ok((None, request)) };
+pub(crate) async fn admit_optional(
+    app: &Arc<App>,
+    mut request: Request,
+) -> Result<(Option<Session>, Request), ApiError> {
+    let Some(token) = token(&request) else {
+        return Ok((None, request));
+    };
     match authenticate(app, &token).await {
         Ok(session) => Ok((Some(session), request)),
         Err(error) => {
@@ -56,7 +61,9 @@ async fn discard(request: &mut Request) {
 fn token(request: &Request) -> Option<Cow<'static, str>> {
     if let Some(header) = request.headers.get(AUTHORIZATION) {
         let (scheme, token) = header.to_str().ok()?.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| Cow::Owned(token.trim().to_owned()));
+        return scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| Cow::Owned(token.trim().to_owned()));
     }
     let query = request.query();
     if !query.contains("access_token=") {
@@ -71,7 +78,9 @@ async fn authenticate(app: &Arc<App>, token: &str) -> Result<Session, ApiError> 
     if session.must_confirm() {
         // Before anything else happens under it, the first use of a refreshed token ends the old refresh token.
         let used = session.clone();
-        app.store.write(move |txn| session::note_use(txn, &used, now_ms)).await?;
+        app.store
+            .write(move |txn| session::note_use(txn, &used, now_ms))
+            .await?;
     } else if session.is_last_seen_due(now_ms) {
         let (app, used) = (Arc::clone(app), session.clone());
         tokio::spawn(async move {

@@ -18,13 +18,19 @@ pub fn routes(r: &mut Routes) {
 }
 
 async fn versions(_app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
-    Ok(Response::json(StatusCode::OK, bytes::Bytes::from_static(VERSIONS.as_bytes())))
+    Ok(Response::json(
+        StatusCode::OK,
+        bytes::Bytes::from_static(VERSIONS.as_bytes()),
+    ))
 }
 
 async fn well_known_client(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
     let settings = app.settings.load();
     let base_url = settings.public_baseurl.as_deref().ok_or_else(not_set)?;
-    crate::routes::json(StatusCode::OK, &serde_json::json!({ "m.homeserver": { "base_url": base_url } }))
+    crate::routes::json(
+        StatusCode::OK,
+        &serde_json::json!({ "m.homeserver": { "base_url": base_url } }),
+    )
 }
 
 async fn well_known_server(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
@@ -59,8 +65,14 @@ mod tests {
 
     #[test]
     fn the_port_is_always_told() {
-        assert_eq!(host_and_port("https://chat.example.org/").as_deref(), Some("chat.example.org:443"));
-        assert_eq!(host_and_port("https://chat.example.org:8448/").as_deref(), Some("chat.example.org:8448"));
+        assert_eq!(
+            host_and_port("https://chat.example.org/").as_deref(),
+            Some("chat.example.org:443")
+        );
+        assert_eq!(
+            host_and_port("https://chat.example.org:8448/").as_deref(),
+            Some("chat.example.org:8448")
+        );
         assert_eq!(host_and_port("http://[::1]:8008").as_deref(), Some("[::1]:8008"));
         assert_eq!(host_and_port("not a url"), None);
     }
@@ -70,17 +82,28 @@ mod tests {
         let app = testing::app();
         let (status, versions) = testing::call(&app, "GET", "/_matrix/client/versions", None, None).await;
         assert_eq!(status, 200);
-        assert!(versions.get("versions").and_then(Value::as_array).is_some_and(|list| list.contains(&json!("v1.11"))));
+        assert!(
+            versions
+                .get("versions")
+                .and_then(Value::as_array)
+                .is_some_and(|list| list.contains(&json!("v1.11")))
+        );
 
         let (status, error) = testing::call(&app, "GET", "/.well-known/matrix/client", None, None).await;
-        assert_eq!((status.as_u16(), error.get("errcode")), (404, Some(&json!("M_NOT_FOUND"))));
+        assert_eq!(
+            (status.as_u16(), error.get("errcode")),
+            (404, Some(&json!("M_NOT_FOUND")))
+        );
 
         app.settings.store(std::sync::Arc::new(Settings {
             public_baseurl: Some("https://chat.example.org/".to_owned()),
             ..Settings::default()
         }));
         let (_, client) = testing::call(&app, "GET", "/.well-known/matrix/client", None, None).await;
-        assert_eq!(client, json!({"m.homeserver": {"base_url": "https://chat.example.org/"}}));
+        assert_eq!(
+            client,
+            json!({"m.homeserver": {"base_url": "https://chat.example.org/"}})
+        );
         let (_, server) = testing::call(&app, "GET", "/.well-known/matrix/server", None, None).await;
         assert_eq!(server, json!({"m.server": "chat.example.org:443"}));
         let (status, _) = testing::call(&app, "GET", "/health", None, None).await;

@@ -49,7 +49,12 @@ pub struct ApiError {
 impl ApiError {
     /// An error with a status, an errcode (text or ruma's [`ErrorKind`]) and a sentence.
     pub fn new(status: StatusCode, errcode: impl Into<Errcode>, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, errcode: Some(errcode.into()), message: message.into(), fields: Map::new() }
+        Self {
+            status,
+            errcode: Some(errcode.into()),
+            message: message.into(),
+            fields: Map::new(),
+        }
     }
 
     /// The same with one more member in the error object.
@@ -62,9 +67,12 @@ impl ApiError {
     /// 401 with the flows of user-interactive authentication as the body.
     pub fn uia(body: &impl Serialize) -> Self {
         match serde_json::to_value(body) {
-            Ok(Value::Object(fields)) => {
-                Self { status: StatusCode::UNAUTHORIZED, errcode: None, message: Cow::Borrowed(""), fields }
-            }
+            Ok(Value::Object(fields)) => Self {
+                status: StatusCode::UNAUTHORIZED,
+                errcode: None,
+                message: Cow::Borrowed(""),
+                fields,
+            },
             Ok(_) => Self::internal("the body of user-interactive authentication is no object"),
             Err(error) => Self::internal(error),
         }
@@ -107,7 +115,11 @@ impl ApiError {
 
     /// 404 `M_UNRECOGNIZED`: nothing here answers that.
     pub fn unrecognized() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "This endpoint is not implemented")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "M_UNRECOGNIZED",
+            "This endpoint is not implemented",
+        )
     }
 
     /// 401 `M_MISSING_TOKEN`.
@@ -117,19 +129,31 @@ impl ApiError {
 
     /// 401 `M_UNKNOWN_TOKEN`. With `soft_logout` the client keeps its keys and logs in or refreshes again.
     pub fn unknown_token(soft_logout: bool) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "M_UNKNOWN_TOKEN", "The access token is unknown or has expired")
-            .with("soft_logout", soft_logout)
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "M_UNKNOWN_TOKEN",
+            "The access token is unknown or has expired",
+        )
+        .with("soft_logout", soft_logout)
     }
 
     /// 403 `M_GUEST_ACCESS_FORBIDDEN`.
     pub fn guest() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", "Guests may not do this here")
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "M_GUEST_ACCESS_FORBIDDEN",
+            "Guests may not do this here",
+        )
     }
 
     /// 429 `M_LIMIT_EXCEEDED`, with `Retry-After` in whole seconds and `retry_after_ms` in the body.
     pub fn limit_exceeded(retry_after_ms: u64) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", "Too many requests: wait, then try again")
-            .with("retry_after_ms", retry_after_ms)
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "M_LIMIT_EXCEEDED",
+            "Too many requests: wait, then try again",
+        )
+        .with("retry_after_ms", retry_after_ms)
     }
 
     /// 500 `M_UNKNOWN`. Logs the detail now, under the request's span; the client does not get it.
@@ -152,7 +176,9 @@ impl ApiError {
         }
         let mut response = Response::json(self.status, Value::Object(object).to_string().into_bytes());
         if let Some(ms) = retry_after_ms {
-            response.headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+            response
+                .headers
+                .insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
         }
         response
     }
@@ -178,9 +204,11 @@ impl From<CommitError> for ApiError {
                 )
             }
             CommitError::Unknown(_) | CommitError::Panicked => Self::internal(error),
-            CommitError::Closed => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "The server is shutting down: try again soon")
-            }
+            CommitError::Closed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "M_UNKNOWN",
+                "The server is shutting down: try again soon",
+            ),
         }
     }
 }
@@ -198,7 +226,11 @@ impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge { limit } => Self::too_large(format!("The body is larger than {limit} bytes")),
-            BodyError::TooSlow => Self::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body did not arrive in time"),
+            BodyError::TooSlow => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "M_UNKNOWN",
+                "The body did not arrive in time",
+            ),
             BodyError::Broken => Self::not_json("The body ended early"),
         }
     }
@@ -212,7 +244,11 @@ impl From<serde_json::Error> for ApiError {
             // serde's own sentences: there is no other way to tell them apart.
             Category::Data => {
                 let text = error.to_string();
-                if text.starts_with("missing field") { Self::missing_param(text) } else { Self::bad_json(text) }
+                if text.starts_with("missing field") {
+                    Self::missing_param(text)
+                } else {
+                    Self::bad_json(text)
+                }
             }
         }
     }
@@ -225,7 +261,11 @@ impl From<DeserializationError> for ApiError {
             DeserializationError::Utf8(_) => Self::not_json("The body is not valid UTF-8"),
             DeserializationError::Query(error) => {
                 let text = error.to_string();
-                if text.starts_with("missing field") { Self::missing_param(text) } else { Self::invalid_param(text) }
+                if text.starts_with("missing field") {
+                    Self::missing_param(text)
+                } else {
+                    Self::invalid_param(text)
+                }
             }
             DeserializationError::Ident(error) => Self::invalid_param(error.to_string()),
             DeserializationError::Header(error) => Self::invalid_param(error.to_string()),
@@ -262,7 +302,10 @@ mod tests {
         let response = ApiError::limit_exceeded(1500).into_response();
         assert_eq!(response.headers.get("retry-after").unwrap(), "2");
         assert_eq!(response.status, 429);
-        assert_eq!(body(ApiError::limit_exceeded(1500)).get("retry_after_ms"), Some(&json!(1500)));
+        assert_eq!(
+            body(ApiError::limit_exceeded(1500)).get("retry_after_ms"),
+            Some(&json!(1500))
+        );
     }
 
     #[test]
@@ -276,7 +319,10 @@ mod tests {
     fn the_first_answer_of_uia_has_no_errcode() {
         let error = ApiError::uia(&json!({"flows": [{"stages": ["m.login.dummy"]}], "session": "x"}));
         assert_eq!(error.status, 401);
-        assert_eq!(body(error), json!({"flows": [{"stages": ["m.login.dummy"]}], "session": "x"}));
+        assert_eq!(
+            body(error),
+            json!({"flows": [{"stages": ["m.login.dummy"]}], "session": "x"})
+        );
     }
 
     #[test]
@@ -287,7 +333,11 @@ mod tests {
             _name: String,
         }
         let code = |text: &str| {
-            ApiError::from(serde_json::from_str::<Wanted>(text).unwrap_err()).errcode.unwrap().as_str().to_owned()
+            ApiError::from(serde_json::from_str::<Wanted>(text).unwrap_err())
+                .errcode
+                .unwrap()
+                .as_str()
+                .to_owned()
         };
         assert_eq!(code("{"), "M_NOT_JSON");
         assert_eq!(code(r#"{"name": 1}"#), "M_BAD_JSON");

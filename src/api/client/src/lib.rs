@@ -4,12 +4,51 @@
 //! translates between Matrix's JSON and the functions of the floors below.
 //! Start reading at [`routes`]: it lists every endpoint with the authentication that it needs.
 
+pub mod account;
+pub mod account_data;
+pub mod alias;
 pub mod app;
+pub mod backup;
 pub mod caller;
+pub mod capabilities;
+pub mod context;
+pub mod cross_signing;
+pub mod device;
+pub mod directory;
 pub mod discovery;
 pub mod error;
+pub mod event;
+pub mod filter;
+mod handler;
+pub mod keys;
+pub mod knock;
 pub mod limit;
+mod look;
+pub mod media;
+mod media_headers;
+pub mod members;
+pub mod membership;
+pub mod message;
+pub mod presence;
+pub mod profile;
+pub mod push;
+pub mod read_marker;
+pub mod receipt;
+pub mod redact;
+pub mod register;
+pub mod relations;
+pub mod room;
 pub mod routes;
+pub mod send;
+pub mod session;
+pub mod state;
+pub mod sync;
+pub mod threads;
+pub mod to_device;
+pub mod typing;
+pub mod uia;
+pub mod user_directory;
+mod wire;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -115,7 +115,20 @@ impl App {
         if !settings.rates.enabled {
             return Ok(());
         }
-        let checked = self.limiters.buckets(limited).check(key, settings.rates.rate(limited), self.now_ms());
+        let checked = self
+            .limiters
+            .buckets(limited)
+            .check(key, settings.rates.rate(limited), self.now_ms());
         checked.map_err(ApiError::limit_exceeded)
+    }
+
+    /// Puts a token back that [`App::limit`] took: of the limits on failures, when there was none.
+    pub fn give_back(&self, limited: Limited, key: impl std::hash::Hash) {
+        let settings = self.settings.load();
+        if settings.rates.enabled {
+            self.limiters
+                .buckets(limited)
+                .give_back(key, settings.rates.rate(limited));
+        }
     }
 }

@@ -1,21 +1,58 @@
-//! Every endpoint with the authentication that it needs, and the way from a request to ruma's type and back.
+//! Every endpoint with the authentication that it needs.
 
-use crate::caller::{self, Session};
-use crate::{ApiError, App};
-use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode};
-use lamchat_base::limits::{JSON_BODY_BYTES_MAX, JSON_DEPTH_MAX};
-use lamchat_http::{Auth, Body, BodyPolicy, BoxFuture, Patience, Request, RequestBody, Resource, Response, Route};
-use ruma::api::auth_scheme::{AccessTokenOptional, AppserviceTokenOptional, NoAccessToken, NoAuthentication};
+use crate::caller;
+use crate::handler::{AllowsOpen, OpenHandler, OptionalHandler, SessionHandler, StrangerHandler};
+use crate::wire::parse;
+use crate::{ApiError, App, Session};
+use http::Method;
+use lamchat_base::limits::JSON_BODY_BYTES_MAX;
+use lamchat_http::{Auth, BodyPolicy, BoxFuture, Patience, Request, Resource, Response, Route};
+use ruma::api::IncomingRequest;
 use ruma::api::path_builder::PathBuilder;
-use ruma::api::{IncomingRequest, OutgoingResponse, OutgoingResponseExt};
 use std::borrow::Cow;
 use std::sync::Arc;
+
+pub use crate::handler::Stranger;
+pub use crate::wire::{body, check_json, into_response, json};
 
 /// Collects the endpoints of all files. Each owner adds one line.
 fn collect() -> Routes {
     let mut r = Routes::default();
     crate::discovery::routes(&mut r);
+    crate::register::routes(&mut r);
+    crate::session::routes(&mut r);
+    crate::account::routes(&mut r);
+    crate::device::routes(&mut r);
+    crate::profile::routes(&mut r);
+    crate::account_data::routes(&mut r);
+    crate::filter::routes(&mut r);
+    crate::capabilities::routes(&mut r);
+    crate::media::routes(&mut r);
+    crate::presence::routes(&mut r);
+    crate::user_directory::routes(&mut r);
+    crate::room::routes(&mut r);
+    crate::membership::routes(&mut r);
+    crate::knock::routes(&mut r);
+    crate::send::routes(&mut r);
+    crate::state::routes(&mut r);
+    crate::redact::routes(&mut r);
+    crate::alias::routes(&mut r);
+    crate::directory::routes(&mut r);
+    crate::message::routes(&mut r);
+    crate::context::routes(&mut r);
+    crate::members::routes(&mut r);
+    crate::relations::routes(&mut r);
+    crate::receipt::routes(&mut r);
+    crate::typing::routes(&mut r);
+    crate::threads::routes(&mut r);
+    crate::sync::routes(&mut r);
+    crate::read_marker::routes(&mut r);
+    crate::event::routes(&mut r);
+    crate::keys::routes(&mut r);
+    crate::cross_signing::routes(&mut r);
+    crate::backup::routes(&mut r);
+    crate::to_device::routes(&mut r);
+    crate::push::routes(&mut r);
     r
 }
 
@@ -47,84 +84,6 @@ pub struct Routes {
     declared: Vec<Declared>,
 }
 
-/// The authentication schemes in ruma's metadata that let an endpoint answer without a token.
-pub trait AllowsOpen {}
-impl AllowsOpen for NoAuthentication {}
-impl AllowsOpen for NoAccessToken {}
-impl AllowsOpen for AccessTokenOptional {}
-impl AllowsOpen for AppserviceTokenOptional {}
-
-/// `async fn(Arc<App>, Session, R) -> Result<R::OutgoingResponse, ApiError>`.
-pub trait SessionHandler<R: IncomingRequest>: Send + Sync + 'static {
-    /// Calls it.
-    fn call(&self, app: Arc<App>, session: Session, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>>;
-}
-impl<R, F, Fut> SessionHandler<R> for F
-where
-    R: IncomingRequest,
-    F: Fn(Arc<App>, Session, R) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R::OutgoingResponse, ApiError>> + Send + 'static,
-{
-    fn call(&self, app: Arc<App>, session: Session, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>> {
-        Box::pin(self(app, session, request))
-    }
-}
-
-/// `async fn(Arc<App>, Option<Session>, R) -> Result<R::OutgoingResponse, ApiError>`.
-pub trait OptionalHandler<R: IncomingRequest>: Send + Sync + 'static {
-    /// Calls it.
-    fn call(&self, app: Arc<App>, session: Option<Session>, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>>;
-}
-impl<R, F, Fut> OptionalHandler<R> for F
-where
-    R: IncomingRequest,
-    F: Fn(Arc<App>, Option<Session>, R) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R::OutgoingResponse, ApiError>> + Send + 'static,
-{
-    fn call(&self, app: Arc<App>, session: Option<Session>, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>> {
-        Box::pin(self(app, session, request))
-    }
-}
-
-/// Who asks, for endpoints without a session: what rate limits go by.
-#[derive(Debug, Clone, Copy)]
-pub struct Stranger {
-    /// The address of the connection; `None` on a Unix socket. Never log it.
-    pub peer: Option<std::net::IpAddr>,
-}
-
-/// `async fn(Arc<App>, Stranger, R) -> Result<R::OutgoingResponse, ApiError>`.
-pub trait StrangerHandler<R: IncomingRequest>: Send + Sync + 'static {
-    /// Calls it.
-    fn call(&self, app: Arc<App>, stranger: Stranger, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>>;
-}
-impl<R, F, Fut> StrangerHandler<R> for F
-where
-    R: IncomingRequest,
-    F: Fn(Arc<App>, Stranger, R) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R::OutgoingResponse, ApiError>> + Send + 'static,
-{
-    fn call(&self, app: Arc<App>, stranger: Stranger, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>> {
-        Box::pin(self(app, stranger, request))
-    }
-}
-
-/// `async fn(Arc<App>, R) -> Result<R::OutgoingResponse, ApiError>`.
-pub trait OpenHandler<R: IncomingRequest>: Send + Sync + 'static {
-    /// Calls it.
-    fn call(&self, app: Arc<App>, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>>;
-}
-impl<R, F, Fut> OpenHandler<R> for F
-where
-    R: IncomingRequest,
-    F: Fn(Arc<App>, R) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R::OutgoingResponse, ApiError>> + Send + 'static,
-{
-    fn call(&self, app: Arc<App>, request: R) -> BoxFuture<Result<R::OutgoingResponse, ApiError>> {
-        Box::pin(self(app, request))
-    }
-}
-
 impl Routes {
     /// An endpoint for the holder of an access token.
     pub fn session<R>(&mut self, handler: impl SessionHandler<R>) -> Endpoint<'_>
@@ -137,7 +96,24 @@ impl Routes {
             let handler = Arc::clone(&handler);
             finish(async move {
                 let (session, request) = caller::admit(&app, request).await?;
-                answer::<R>(handler.call(app, session, parse::<R>(request).await?).await?)
+                into_response(handler.call(app, session, parse::<R>(request).await?).await?)
+            })
+        }))
+    }
+
+    /// Like [`Routes::session`], for answers that are put together from stored bytes.
+    pub fn spliced<R, F, Fut>(&mut self, handler: F) -> Endpoint<'_>
+    where
+        R: IncomingRequest + Send + 'static,
+        F: Fn(Arc<App>, Session, R) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.typed::<R>(Auth::Session, Arc::new(move |app, request| {
+            let handler = Arc::clone(&handler);
+            finish(async move {
+                let (session, request) = caller::admit(&app, request).await?;
+                handler(app, session, parse::<R>(request).await?).await
             })
         }))
     }
@@ -154,7 +130,7 @@ impl Routes {
             let handler = Arc::clone(&handler);
             finish(async move {
                 let (session, request) = caller::admit_optional(&app, request).await?;
-                answer::<R>(handler.call(app, session, parse::<R>(request).await?).await?)
+                into_response(handler.call(app, session, parse::<R>(request).await?).await?)
             })
         }))
     }
@@ -169,7 +145,7 @@ impl Routes {
         let handler = Arc::new(handler);
         self.typed::<R>(Auth::Open, Arc::new(move |app, request| {
             let handler = Arc::clone(&handler);
-            finish(async move { answer::<R>(handler.call(app, parse::<R>(request).await?).await?) })
+            finish(async move { into_response(handler.call(app, parse::<R>(request).await?).await?) })
         }))
     }
 
@@ -185,7 +161,7 @@ impl Routes {
             let handler = Arc::clone(&handler);
             finish(async move {
                 let stranger = Stranger { peer: request.peer };
-                answer::<R>(handler.call(app, stranger, parse::<R>(request).await?).await?)
+                into_response(handler.call(app, stranger, parse::<R>(request).await?).await?)
             })
         }))
     }
@@ -335,74 +311,5 @@ fn finish(work: impl Future<Output = Result<Response, ApiError>> + Send + 'stati
     Box::pin(async move { work.await.unwrap_or_else(ApiError::into_response) })
 }
 
-/// The whole JSON body, however the route takes it.
-pub async fn body(request: &mut Request) -> Result<Bytes, ApiError> {
-    match std::mem::take(&mut request.body) {
-        RequestBody::Empty => Ok(Bytes::new()),
-        RequestBody::Full(bytes) => Ok(bytes),
-        RequestBody::Stream(mut reader) => Ok(reader.collect().await?),
-    }
-}
-
-/// A request as ruma's type.
-async fn parse<R: IncomingRequest>(mut request: Request) -> Result<R, ApiError> {
-    let body = body(&mut request).await?;
-    if !body.is_empty() && request.method != Method::GET && request.method != Method::HEAD {
-        check_json(&body)?;
-    }
-    let mut typed = http::Request::new(body.as_ref());
-    *typed.method_mut() = request.method;
-    *typed.uri_mut() = request.uri;
-    *typed.headers_mut() = request.headers;
-    let arguments: Vec<&str> = request.params.values().iter().map(String::as_str).collect();
-    Ok(R::try_from_http_request_inner(typed, &arguments)?)
-}
-
-/// Refuses what is not JSON, and what nests so deep that a parser behind us could run out of stack.
-/// Endpoints without parameters never look at their body, so this is not left to the parser.
-pub fn check_json(body: &[u8]) -> Result<(), ApiError> {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in body {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > JSON_DEPTH_MAX {
-                    return Err(ApiError::bad_json(format!("The body nests deeper than {JSON_DEPTH_MAX} levels")));
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    // JSON text is UTF-8, in skipped strings too.
-    std::str::from_utf8(body).map_err(|_| ApiError::not_json("The body is not valid UTF-8"))?;
-    serde_json::from_slice::<serde::de::IgnoredAny>(body)?;
-    Ok(())
-}
-
-/// ruma's answer as ours.
-fn answer<R: IncomingRequest>(response: R::OutgoingResponse) -> Result<Response, ApiError> {
-    into_response(response)
-}
-
-/// ruma's response type as an answer; for raw routes.
-pub fn into_response(response: impl OutgoingResponse) -> Result<Response, ApiError> {
-    let response = response.try_into_http_response::<BytesMut>().map_err(ApiError::internal)?;
-    let (parts, body) = response.into_parts();
-    Ok(Response { status: parts.status, headers: parts.headers, body: Body::Full(body.freeze()) })
-}
-
-/// A value as a JSON answer; for raw routes.
-pub fn json(status: StatusCode, value: &impl serde::Serialize) -> Result<Response, ApiError> {
-    Ok(Response::json(status, serde_json::to_vec(value).map_err(ApiError::internal)?))
-}
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,16 @@
 use crate::limit::{Limiters, RateSettings};
 use crate::{App, RegistrationMode, Settings};
 use http::StatusCode;
+use lamchat_accounts::presence::Presences;
 use lamchat_base::{Entropy, ManualClock};
 use lamchat_http::{Limits, Router};
+use lamchat_identity::password::Cost;
+use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_rooms::Rooms;
+use lamchat_rules::SigningKey;
 use lamchat_store::{Store, Table};
-use serde_json::Value;
+use ruma::OwnedServerName;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,7 +36,24 @@ impl Entropy for Counted {
 
 /// The tables of every crate that the client API reaches.
 pub fn tables() -> Vec<Table> {
-    [lamchat_accounts::TABLES].concat()
+    [
+        lamchat_accounts::TABLES,
+        lamchat_identity::TABLES,
+        lamchat_keys::TABLES,
+        lamchat_media::TABLES,
+        lamchat_push::TABLES,
+        lamchat_rooms::TABLES,
+    ]
+    .concat()
+}
+
+/// Files on a simulated disk.
+fn media(store: &Store, clock: Arc<ManualClock>, entropy: Arc<Counted>) -> lamchat_media::Media {
+    let disk = Arc::new(lamchat_seal::simulation::SimulatedDisk::new());
+    let (dir, cost) = (std::path::Path::new("/data"), lamchat_seal::PassphraseCost::MINIMUM);
+    let keyring = lamchat_seal::Keyring::create_on(disk.clone(), dir, &lamchat_seal::Unlock::File, cost, entropy.clone());
+    let (options, keyring) = (lamchat_media::Options::new("/data/media"), Arc::new(keyring.unwrap()));
+    lamchat_media::Media::open_on(disk, options, store.clone(), keyring, clock, entropy).unwrap()
 }
 
 /// An exchange for `example.org` in memory at 2026-01-01, registration open, without rate limits.
@@ -40,14 +63,65 @@ pub fn app() -> Arc<App> {
         rates: RateSettings { enabled: false, ..RateSettings::default() },
         ..Settings::default()
     };
+    let store = Store::in_memory(&tables()).expect("a store in memory");
+    let clock = Arc::new(ManualClock::new(1_767_225_600_000));
+    let entropy = Arc::new(Counted::default());
+    let server_name: OwnedServerName = "example.org".try_into().unwrap();
+    let key = SigningKey::from_seed(&[7; 32], "test").unwrap();
+    let rooms = Rooms::new(store.clone(), clock.clone(), entropy.clone(), server_name.clone(), key);
+    let typing = Arc::new(lamchat_rooms::typing::Typing::new(1_767_225_600_000));
+    let unread = Arc::new(lamchat_push::unread::UnreadCounts::new());
+    let syncer = Arc::new(lamchat_sync::Syncer::new(store.clone(), clock.clone(), Arc::clone(&typing), unread));
+    let media = media(&store, clock.clone(), entropy.clone());
     Arc::new(App {
-        store: Store::in_memory(&tables()).expect("a store in memory"),
-        clock: Arc::new(ManualClock::new(1_767_225_600_000)),
-        entropy: Arc::new(Counted::default()),
-        server_name: "example.org".try_into().unwrap(),
+        store,
+        media,
+        clock,
+        entropy,
+        server_name,
         settings: arc_swap::ArcSwap::from_pointee(settings),
         limiters: Limiters::default(),
+        rooms,
+        typing,
+        syncer,
+        passwords: Passwords::new(Cost::Minimum, 2),
+        uia: UiaSessions::new(),
+        key_queries: lamchat_keys::QueryCache::new(),
+        presence: Presences::default(),
     })
+}
+
+/// The password of everybody whom [`register`] makes.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// Makes an account with the device `{NAME}PHONE` and answers its access token.
+pub async fn register(app: &Arc<App>, name: &str) -> String {
+    let body = json!({
+        "username": name,
+        "password": PASSWORD,
+        "device_id": format!("{}PHONE", name.to_uppercase()),
+        "auth": {"type": "m.login.dummy"},
+    });
+    let (status, answer) = call(app, "POST", "/_matrix/client/v3/register", None, Some(body)).await;
+    assert_eq!(status, 200, "{answer}");
+    answer.get("access_token").and_then(Value::as_str).expect("an access token").to_owned()
+}
+
+/// A room by invitation, of version 12, with nothing special.
+pub fn private_room() -> lamchat_rooms::create::NewRoom {
+    lamchat_rooms::create::NewRoom {
+        version: "12".to_owned(),
+        preset: lamchat_rooms::create::Preset::PrivateChat,
+        is_published: false,
+        alias_localpart: None,
+        name: None,
+        topic: None,
+        invite: Vec::new(),
+        is_direct: false,
+        initial_state: Vec::new(),
+        creation_content: Default::default(),
+        power_levels: Default::default(),
+    }
 }
 
 /// Sends a request with an access token and a JSON body, and parses the answer; `Null` if it is not JSON.

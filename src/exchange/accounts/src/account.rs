@@ -87,7 +87,12 @@ pub fn create(txn: &mut WriteTxn<'_>, new: NewAccount) -> Result<UserNum, Create
     if txn.get(ACCOUNT, &user.to_key())?.is_some() {
         return Err(CreateAccountError::InUse);
     }
-    let row = AccountRow { authority: LOCAL.to_owned(), subject, created_ms: new.now_ms, erased: false };
+    let row = AccountRow {
+        authority: LOCAL.to_owned(),
+        subject,
+        created_ms: new.now_ms,
+        erased: false,
+    };
     store(txn, user, Standing::default().with_admin(new.is_admin), &row)?;
     txn.put(SUBJECT, &subject_key, Bytes::copy_from_slice(&user.to_key()));
     if let Some(hash) = new.password_hash {
@@ -101,7 +106,9 @@ pub fn create(txn: &mut WriteTxn<'_>, new: NewAccount) -> Result<UserNum, Create
 
 /// What an account may do; `None` if the user has no account here. One read by key.
 pub fn standing(read: &dyn Read, user: UserNum) -> Result<Option<Standing>, ReadError> {
-    let Some(value) = read.get(ACCOUNT, &user.to_key())? else { return Ok(None) };
+    let Some(value) = read.get(ACCOUNT, &user.to_key())? else {
+        return Ok(None);
+    };
     let byte = value.first().ok_or_else(|| malformed(ACCOUNT, "an empty row"))?;
     Ok(Some(Standing::from_byte(*byte)))
 }
@@ -132,7 +139,10 @@ pub fn by_subject(read: &dyn Read, authority: &str, subject: &str) -> Result<Opt
 
 /// Accounts in the order in which their users became known, from `from` (inclusive), at most `limit`.
 pub fn list(read: &dyn Read, from: UserNum, limit: usize) -> Result<Vec<Account>, ReadError> {
-    let range = KeyRange { start: from.to_key().to_vec(), end: None };
+    let range = KeyRange {
+        start: from.to_key().to_vec(),
+        end: None,
+    };
     let mut accounts = Vec::new();
     for (key, value) in read.rows(ACCOUNT, &range, Order::Ascending, limit)? {
         accounts.push(parse(read, UserNum(parse_u32(ACCOUNT, &key)?), &value)?);
@@ -169,7 +179,10 @@ pub enum ChangeAccountError {
 
 /// Sets the password's hash. Sessions stay; [`session::close_all`] ends them.
 pub fn set_password_hash(txn: &mut WriteTxn<'_>, user: UserNum, hash: &str) -> Result<(), ChangeAccountError> {
-    if standing(txn, user)?.ok_or(ChangeAccountError::NoAccount)?.is_deactivated() {
+    if standing(txn, user)?
+        .ok_or(ChangeAccountError::NoAccount)?
+        .is_deactivated()
+    {
         return Err(ChangeAccountError::Deactivated);
     }
     txn.put(PASSWORD, &user.to_key(), text(hash));
@@ -196,7 +209,11 @@ pub fn set_suspended(txn: &mut WriteTxn<'_>, user: UserNum, is_suspended: bool) 
 ///
 /// In the same write the caller clears what others keep for the devices that are answered (keys, messages to them);
 /// afterwards it makes the user leave their rooms.
-pub fn deactivate(txn: &mut WriteTxn<'_>, user: UserNum, erase: bool) -> Result<Vec<RemovedDevice>, ChangeAccountError> {
+pub fn deactivate(
+    txn: &mut WriteTxn<'_>,
+    user: UserNum,
+    erase: bool,
+) -> Result<Vec<RemovedDevice>, ChangeAccountError> {
     let (standing, mut row) = load(txn, user)?.ok_or(ChangeAccountError::NoAccount)?;
     row.erased |= erase;
     store(txn, user, standing.with_deactivated(true).with_admin(false), &row)?;
@@ -235,7 +252,9 @@ fn change(
 }
 
 fn load(read: &dyn Read, user: UserNum) -> Result<Option<(Standing, AccountRow)>, ReadError> {
-    read.get(ACCOUNT, &user.to_key())?.map(|value| parse_row(&value)).transpose()
+    read.get(ACCOUNT, &user.to_key())?
+        .map(|value| parse_row(&value))
+        .transpose()
 }
 
 fn store(txn: &mut WriteTxn<'_>, user: UserNum, standing: Standing, row: &AccountRow) -> Result<(), ReadError> {

@@ -91,7 +91,9 @@ pub fn delete(txn: &mut WriteTxn<'_>, user: UserNum, scope: Scope, event_type: &
 
 /// The content of an item.
 pub fn content(read: &dyn Read, user: UserNum, scope: Scope, event_type: &str) -> Result<Option<Bytes>, ReadError> {
-    let Some(row) = read.get(ACCOUNT_DATA, &item_key(user, scope, event_type))? else { return Ok(None) };
+    let Some(row) = read.get(ACCOUNT_DATA, &item_key(user, scope, event_type))? else {
+        return Ok(None);
+    };
     let (_, content) = parse_row(&row)?;
     Ok((!content.is_empty()).then_some(content))
 }
@@ -122,7 +124,12 @@ pub fn changed_since(read: &dyn Read, user: UserNum, from: Position, to: Positio
         let position = position.ok_or_else(|| malformed(ACCOUNT_DATA_CHANGE, "a key without a position"))?;
         let (scope, event_type) = parse_change(&value)?;
         let content = content(read, user, scope, &event_type)?.unwrap_or(Bytes::from_static(DELETED));
-        changed.push(Item { scope, event_type, content, position: Position(position) });
+        changed.push(Item {
+            scope,
+            event_type,
+            content,
+            position: Position(position),
+        });
     }
     Ok(changed)
 }
@@ -163,7 +170,11 @@ fn write(
     row.extend_from_slice(content);
     txn.put(ACCOUNT_DATA, key, Bytes::from(row));
     let change = scope_part(Key::new(), scope).raw(event_type.as_bytes());
-    txn.put(ACCOUNT_DATA_CHANGE, &change_key(user, position), Bytes::copy_from_slice(&change));
+    txn.put(
+        ACCOUNT_DATA_CHANGE,
+        &change_key(user, position),
+        Bytes::copy_from_slice(&change),
+    );
     txn.touch(Topic::user(user));
     Ok(position)
 }
@@ -176,9 +187,15 @@ fn items(read: &dyn Read, prefix: &[u8]) -> Result<Vec<Item>, ReadError> {
             let mut reader = KeyReader::new(&key);
             reader.u32();
             let scope = parse_scope(&mut reader);
-            let (scope, event_type) =
-                scope.zip(reader.str()).ok_or_else(|| malformed(ACCOUNT_DATA, "a key without scope or type"))?;
-            items.push(Item { scope, event_type, content, position });
+            let (scope, event_type) = scope
+                .zip(reader.str())
+                .ok_or_else(|| malformed(ACCOUNT_DATA, "a key without scope or type"))?;
+            items.push(Item {
+                scope,
+                event_type,
+                content,
+                position,
+            });
         }
     }
     Ok(items)
@@ -186,10 +203,19 @@ fn items(read: &dyn Read, prefix: &[u8]) -> Result<Vec<Item>, ReadError> {
 
 fn count(read: &dyn Read, user: UserNum, scope: Scope) -> Result<usize, ReadError> {
     let mut count = 0;
-    read.scan(ACCOUNT_DATA, &KeyRange::prefix(&scope_key(user, scope)), Order::Ascending, &mut |_, _| {
-        count += 1;
-        if count < TYPES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
+    read.scan(
+        ACCOUNT_DATA,
+        &KeyRange::prefix(&scope_key(user, scope)),
+        Order::Ascending,
+        &mut |_, _| {
+            count += 1;
+            if count < TYPES_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
+    )?;
     Ok(count)
 }
 
@@ -221,7 +247,9 @@ fn change_key(user: UserNum, position: Position) -> Key {
 }
 
 fn parse_row(row: &Bytes) -> Result<(Position, Bytes), ReadError> {
-    let (position, _) = row.split_first_chunk::<8>().ok_or_else(|| malformed(ACCOUNT_DATA, "no position"))?;
+    let (position, _) = row
+        .split_first_chunk::<8>()
+        .ok_or_else(|| malformed(ACCOUNT_DATA, "no position"))?;
     Ok((Position(u64::from_be_bytes(*position)), row.slice(8..)))
 }
 

@@ -41,10 +41,16 @@ pub fn num(read: &dyn Read, user: UserNum, device_id: &DeviceId) -> Result<Optio
 
 /// The user and id behind a device's number; `None` once the device is removed.
 pub fn by_num(read: &dyn Read, device: DeviceNum) -> Result<Option<(UserNum, OwnedDeviceId)>, ReadError> {
-    let Some(value) = read.get(DEVICE_BY_NUM, &device.to_key())? else { return Ok(None) };
-    let (user, id) =
-        value.split_first_chunk::<4>().ok_or_else(|| malformed(DEVICE_BY_NUM, "shorter than a user number"))?;
-    Ok(Some((UserNum(u32::from_be_bytes(*user)), OwnedDeviceId::from(parse_text(DEVICE_BY_NUM, id)?))))
+    let Some(value) = read.get(DEVICE_BY_NUM, &device.to_key())? else {
+        return Ok(None);
+    };
+    let (user, id) = value
+        .split_first_chunk::<4>()
+        .ok_or_else(|| malformed(DEVICE_BY_NUM, "shorter than a user number"))?;
+    Ok(Some((
+        UserNum(u32::from_be_bytes(*user)),
+        OwnedDeviceId::from(parse_text(DEVICE_BY_NUM, id)?),
+    )))
 }
 
 /// One device.
@@ -62,9 +68,10 @@ pub fn all(read: &dyn Read, user: UserNum) -> Result<Vec<Device>, ReadError> {
     for (key, value) in read.rows(DEVICE, &KeyRange::prefix(&prefix), Order::Ascending, usize::MAX)? {
         let mut reader = KeyReader::new(&key);
         reader.u32();
-        let id = reader.str().ok_or_else(|| malformed(DEVICE, "a key without a device id"))?;
-        let row: DeviceRow =
-            serde_json::from_slice(&value).map_err(|error| malformed(DEVICE, &error.to_string()))?;
+        let id = reader
+            .str()
+            .ok_or_else(|| malformed(DEVICE, "a key without a device id"))?;
+        let row: DeviceRow = serde_json::from_slice(&value).map_err(|error| malformed(DEVICE, &error.to_string()))?;
         devices.push(row.into_device(read, &OwnedDeviceId::from(id))?);
     }
     Ok(devices)
@@ -73,10 +80,19 @@ pub fn all(read: &dyn Read, user: UserNum) -> Result<Vec<Device>, ReadError> {
 /// How many devices a user has, counting up to `limit`.
 pub fn count(read: &dyn Read, user: UserNum, limit: usize) -> Result<usize, ReadError> {
     let mut count = 0;
-    read.scan(DEVICE, &KeyRange::prefix(&Key::new().u32(user.0)), Order::Ascending, &mut |_, _| {
-        count += 1;
-        if count < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
+    read.scan(
+        DEVICE,
+        &KeyRange::prefix(&Key::new().u32(user.0)),
+        Order::Ascending,
+        &mut |_, _| {
+            count += 1;
+            if count < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
+    )?;
     Ok(count)
 }
 
@@ -112,11 +128,16 @@ pub fn rename(
 
 /// Removes a device and ends its session. The caller clears what others keep under it in the same write.
 pub fn remove(txn: &mut WriteTxn<'_>, user: UserNum, device_id: &DeviceId) -> Result<Option<RemovedDevice>, ReadError> {
-    let Some(mut row) = DeviceRow::load(txn, user, device_id)? else { return Ok(None) };
+    let Some(mut row) = DeviceRow::load(txn, user, device_id)? else {
+        return Ok(None);
+    };
     row.delete_tokens(txn);
     txn.delete(DEVICE, &key(user, device_id));
     txn.delete(DEVICE_BY_NUM, &row.num.to_key());
-    Ok(Some(RemovedDevice { num: row.num, id: device_id.to_owned() }))
+    Ok(Some(RemovedDevice {
+        num: row.num,
+        id: device_id.to_owned(),
+    }))
 }
 
 /// Cuts a name that is too long at a character's border.
@@ -163,7 +184,14 @@ impl DeviceRow {
         access: TokenHash,
         refresh: Option<TokenHash>,
     ) -> Self {
-        Self { num, display_name, created_ms, access, refresh, previous: None }
+        Self {
+            num,
+            display_name,
+            created_ms,
+            access,
+            refresh,
+            previous: None,
+        }
     }
 
     pub(crate) fn load(read: &dyn Read, user: UserNum, device_id: &DeviceId) -> Result<Option<Self>, ReadError> {
@@ -180,6 +208,11 @@ impl DeviceRow {
 
     fn into_device(self, read: &dyn Read, id: &DeviceId) -> Result<Device, ReadError> {
         let last_seen_ms = SessionRow::load(read, &self.access)?.map(|session| session.last_seen_ms);
-        Ok(Device { num: self.num, id: id.to_owned(), display_name: self.display_name, last_seen_ms })
+        Ok(Device {
+            num: self.num,
+            id: id.to_owned(),
+            display_name: self.display_name,
+            last_seen_ms,
+        })
     }
 }

@@ -43,7 +43,9 @@ pub fn create(txn: &mut WriteTxn<'_>, user: UserNum, filter: &[u8]) -> Result<u3
     }
     let last = match txn.first(FILTER, &KeyRange::prefix(&Key::new().u32(user.0)), Order::Descending)? {
         Some((key, _)) => {
-            let id = key.get(4..).ok_or_else(|| malformed(FILTER, "a key without a number"))?;
+            let id = key
+                .get(4..)
+                .ok_or_else(|| malformed(FILTER, "a key without a number"))?;
             parse_u32(FILTER, id)?
         }
         None => 0,
@@ -53,7 +55,11 @@ pub fn create(txn: &mut WriteTxn<'_>, user: UserNum, filter: &[u8]) -> Result<u3
     }
     let id = last + 1;
     txn.put(FILTER, &key(user, id), Bytes::copy_from_slice(filter));
-    txn.put(FILTER_BY_HASH, &hash_key(user, filter), Bytes::copy_from_slice(&id.to_be_bytes()));
+    txn.put(
+        FILTER_BY_HASH,
+        &hash_key(user, filter),
+        Bytes::copy_from_slice(&id.to_be_bytes()),
+    );
     Ok(id)
 }
 

@@ -13,6 +13,7 @@ pub mod account;
 pub mod account_data;
 pub mod device;
 pub mod filter;
+pub mod presence;
 pub mod profile;
 mod row;
 pub mod session;

@@ -54,7 +54,10 @@ pub enum SetProfileError {
 
 /// What member events show of `user`.
 pub fn display(read: &dyn Read, user: UserNum) -> Result<Profile, ReadError> {
-    Ok(Profile { displayname: string(read, user, DISPLAYNAME)?, avatar_url: string(read, user, AVATAR_URL)? })
+    Ok(Profile {
+        displayname: string(read, user, DISPLAYNAME)?,
+        avatar_url: string(read, user, AVATAR_URL)?,
+    })
 }
 
 /// One field, as JSON.
@@ -68,7 +71,9 @@ pub fn all(read: &dyn Read, user: UserNum) -> Result<Vec<(String, Value)>, ReadE
     for (key, value) in read.rows(PROFILE, &prefix(user), Order::Ascending, usize::MAX)? {
         let mut reader = KeyReader::new(&key);
         reader.u32();
-        let name = reader.str().ok_or_else(|| malformed(PROFILE, "a key without a field"))?;
+        let name = reader
+            .str()
+            .ok_or_else(|| malformed(PROFILE, "a key without a field"))?;
         let value = serde_json::from_slice(&value).map_err(|error| malformed(PROFILE, &error.to_string()))?;
         fields.push((name, value));
     }
@@ -127,7 +132,9 @@ fn check(field: &str, value: &Value) -> Result<(), SetProfileError> {
 /// Matrix 1.16, "Common Namespaced Identifier Grammar".
 fn is_namespaced_identifier(name: &str) -> bool {
     name.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
 }
 
 fn size_without(read: &dyn Read, user: UserNum, without: &Key) -> Result<usize, ReadError> {

@@ -95,8 +95,11 @@ pub fn authenticate(read: &dyn Read, token: &str, now_ms: u64) -> Result<Session
         return Err(AuthenticateError::Unknown);
     }
     let token = TokenHash::of(token);
-    let Some(row) = SessionRow::load(read, &token)? else { return Err(AuthenticateError::Unknown) };
-    let standing = account::standing(read, row.user)?.ok_or_else(|| malformed(SESSION, "a session without an account"))?;
+    let Some(row) = SessionRow::load(read, &token)? else {
+        return Err(AuthenticateError::Unknown);
+    };
+    let standing =
+        account::standing(read, row.user)?.ok_or_else(|| malformed(SESSION, "a session without an account"))?;
     if standing.is_deactivated() {
         return Err(AuthenticateError::Unknown);
     }
@@ -122,7 +125,9 @@ pub fn authenticate(read: &dyn Read, token: &str, now_ms: u64) -> Result<Session
 /// Records that a session was used: when, and that a token made by a refresh has reached its client.
 /// Does nothing if another request recorded it already, or if the session has ended meanwhile.
 pub fn note_use(txn: &mut WriteTxn<'_>, session: &Session, now_ms: u64) -> Result<(), ReadError> {
-    let Some(mut row) = SessionRow::load(txn, &session.token)? else { return Ok(()) };
+    let Some(mut row) = SessionRow::load(txn, &session.token)? else {
+        return Ok(());
+    };
     let was_unconfirmed = row.is_unconfirmed;
     if !was_unconfirmed && now_ms < row.last_seen_ms.saturating_add(LAST_SEEN_INTERVAL_MS) {
         return Ok(());
@@ -229,7 +234,13 @@ pub fn open(txn: &mut WriteTxn<'_>, new: NewSession) -> Result<OpenedSession, Op
                 return Err(OpenSessionError::TooManyDevices);
             }
             let num = DeviceNum(next_number(txn, "device")?);
-            DeviceRow::new(num, device::clip_display_name(new.initial_display_name), new.now_ms, access, refresh)
+            DeviceRow::new(
+                num,
+                device::clip_display_name(new.initial_display_name),
+                new.now_ms,
+                access,
+                refresh,
+            )
         }
     };
     device.store(txn, new.user, &new.device_id)?;
@@ -264,7 +275,11 @@ pub fn close(txn: &mut WriteTxn<'_>, user: UserNum, device_id: &DeviceId) -> Res
 }
 
 /// Ends all sessions of a user, except the one on `keep`. The caller clears what others keep under the numbers.
-pub fn close_all(txn: &mut WriteTxn<'_>, user: UserNum, keep: Option<&DeviceId>) -> Result<Vec<RemovedDevice>, ReadError> {
+pub fn close_all(
+    txn: &mut WriteTxn<'_>,
+    user: UserNum,
+    keep: Option<&DeviceId>,
+) -> Result<Vec<RemovedDevice>, ReadError> {
     let mut removed = Vec::new();
     for device in device::all(txn, user)? {
         if keep != Some(&*device.id)

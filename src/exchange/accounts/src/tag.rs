@@ -31,7 +31,9 @@ pub enum SetTagError {
 
 /// The tags that a user gave a room: name → what is said about it (such as `order`).
 pub fn all(read: &dyn Read, user: UserNum, room: RoomNum) -> Result<Map<String, Value>, ReadError> {
-    let Some(content) = account_data::content(read, user, Scope::Room(room), TAG_TYPE)? else { return Ok(Map::new()) };
+    let Some(content) = account_data::content(read, user, Scope::Room(room), TAG_TYPE)? else {
+        return Ok(Map::new());
+    };
     // Clients can also set `m.tag` as account data, in any form; what is no map of tags counts as none.
     Ok(match serde_json::from_slice(&content) {
         Ok(Value::Object(mut content)) => match content.remove("tags") {
@@ -43,7 +45,13 @@ pub fn all(read: &dyn Read, user: UserNum, room: RoomNum) -> Result<Map<String, 
 }
 
 /// Sets a tag, replacing what was said about it.
-pub fn set(txn: &mut WriteTxn<'_>, user: UserNum, room: RoomNum, tag: &str, info: Map<String, Value>) -> Result<(), SetTagError> {
+pub fn set(
+    txn: &mut WriteTxn<'_>,
+    user: UserNum,
+    room: RoomNum,
+    tag: &str,
+    info: Map<String, Value>,
+) -> Result<(), SetTagError> {
     if tag.len() > TAG_BYTES_MAX {
         return Err(SetTagError::TooLong);
     }

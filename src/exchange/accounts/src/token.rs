@@ -91,7 +91,13 @@ pub fn generate_device_id(entropy: &dyn Entropy) -> OwnedDeviceId {
     let mut id = String::with_capacity(DEVICE_ID_CHARS);
     while id.len() < DEVICE_ID_CHARS {
         // Only letters of one case are taken, so that each is equally likely.
-        id.extend(entropy.alphanumeric(64).chars().filter(char::is_ascii_uppercase).take(DEVICE_ID_CHARS - id.len()));
+        id.extend(
+            entropy
+                .alphanumeric(64)
+                .chars()
+                .filter(char::is_ascii_uppercase)
+                .take(DEVICE_ID_CHARS - id.len()),
+        );
     }
     OwnedDeviceId::from(id)
 }
@@ -116,7 +122,10 @@ mod tests {
         assert!(tokens.access.starts_with("lct_") && tokens.refresh.starts_with("lcr_"));
         assert_eq!((tokens.access.len(), tokens.refresh.len()), (36, 36));
         assert!(tokens.access.len() <= TOKEN_BYTES_MAX);
-        assert_eq!(format!("{tokens:?} {:?}", TokenHash::of("x")), "NewTokens(…) TokenHash(…)");
+        assert_eq!(
+            format!("{tokens:?} {:?}", TokenHash::of("x")),
+            "NewTokens(…) TokenHash(…)"
+        );
     }
 
     #[test]
@@ -132,7 +141,13 @@ mod tests {
         let json = serde_json::to_string(&hash).unwrap();
         assert_eq!(json.len(), 66);
         assert_eq!(serde_json::from_str::<TokenHash>(&json).unwrap(), hash);
-        for wrong in [r#""""#, r#""00""#, r#"7"#, &format!("\"{}\"", "ä".repeat(32)), &format!("\"{}\"", "g".repeat(64))] {
+        for wrong in [
+            r#""""#,
+            r#""00""#,
+            r#"7"#,
+            &format!("\"{}\"", "ä".repeat(32)),
+            &format!("\"{}\"", "g".repeat(64)),
+        ] {
             assert!(serde_json::from_str::<TokenHash>(wrong).is_err(), "{wrong}");
         }
     }

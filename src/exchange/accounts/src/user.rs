@@ -29,9 +29,13 @@ pub fn num_or_insert(txn: &mut WriteTxn<'_>, id: &UserId) -> Result<UserNum, Rea
 
 /// The id behind a number; `None` if the number was never handed out.
 pub fn id(read: &dyn Read, user: UserNum) -> Result<Option<OwnedUserId>, ReadError> {
-    let Some(value) = read.get(USER, &user.to_key())? else { return Ok(None) };
+    let Some(value) = read.get(USER, &user.to_key())? else {
+        return Ok(None);
+    };
     let id = parse_text(USER, &value)?;
-    UserId::parse(id).map(Some).map_err(|error| malformed(USER, &error.to_string()))
+    UserId::parse(id)
+        .map(Some)
+        .map_err(|error| malformed(USER, &error.to_string()))
 }
 
 /// The id behind a number that another row refers to; a missing one is damage.

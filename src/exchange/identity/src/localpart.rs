@@ -31,7 +31,10 @@ pub fn user_id(name: &str, server_name: &ServerName) -> Result<OwnedUserId, Loca
     if localpart.is_empty() {
         return Err(LocalpartError::Empty);
     }
-    if !localpart.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._=-/+".contains(&byte)) {
+    if !localpart
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._=-/+".contains(&byte))
+    {
         return Err(LocalpartError::Character);
     }
     let id = format!("@{localpart}:{server_name}");
@@ -56,10 +59,35 @@ mod tests {
     fn hostile_names_are_refused() {
         let server = server_name!("example.org");
         for name in [
-            "", " ", "a b", "alice:example.org", "@alice", "@alice:example.org", "al\0ice", "älice", "alice\n", "a,b",
-            "<script>", "a\u{202e}b", "\u{feff}alice", "ａlice", "a%2fb", "a\\b", "a#b", "a?b", "a!b", "a*b", "a'b",
+            "",
+            " ",
+            "a b",
+            "alice:example.org",
+            "@alice",
+            "@alice:example.org",
+            "al\0ice",
+            "älice",
+            "alice\n",
+            "a,b",
+            "<script>",
+            "a\u{202e}b",
+            "\u{feff}alice",
+            "ａlice",
+            "a%2fb",
+            "a\\b",
+            "a#b",
+            "a?b",
+            "a!b",
+            "a*b",
+            "a'b",
         ] {
-            assert!(matches!(user_id(name, server), Err(LocalpartError::Empty | LocalpartError::Character)), "{name:?}");
+            assert!(
+                matches!(
+                    user_id(name, server),
+                    Err(LocalpartError::Empty | LocalpartError::Character)
+                ),
+                "{name:?}"
+            );
         }
     }
 

@@ -91,7 +91,10 @@ impl Passwords {
 
     /// As many at once as there are processors.
     pub fn with_cost(cost: Cost) -> Self {
-        Self::new(cost, std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+        Self::new(
+            cost,
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        )
     }
 
     /// Whether a new password is good enough.
@@ -99,7 +102,11 @@ impl Passwords {
         if password.len() > PASSWORD_BYTES_MAX {
             return Err(PasswordError::TooLong);
         }
-        let chars_min = if self.cost == Cost::Minimum { 1 } else { PASSWORD_CHARS_MIN };
+        let chars_min = if self.cost == Cost::Minimum {
+            1
+        } else {
+            PASSWORD_CHARS_MIN
+        };
         if password.chars().take(chars_min).count() < chars_min {
             return Err(PasswordError::Weak);
         }

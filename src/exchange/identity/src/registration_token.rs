@@ -39,7 +39,9 @@ impl RegistrationToken {
     /// Whether it can make one more account while `pending` others are on their way.
     pub fn is_valid(&self, pending: u32, now_ms: u64) -> bool {
         self.expires_at_ms.is_none_or(|end| now_ms < end)
-            && self.uses_allowed.is_none_or(|uses| self.completed.saturating_add(pending) < uses)
+            && self
+                .uses_allowed
+                .is_none_or(|uses| self.completed.saturating_add(pending) < uses)
     }
 }
 
@@ -109,7 +111,10 @@ pub fn generate(entropy: &dyn Entropy) -> String {
 pub fn create(txn: &mut WriteTxn<'_>, new: NewRegistrationToken) -> Result<RegistrationToken, CreateTokenError> {
     // "The token … consists only of characters matched by the regex [A-Za-z0-9._~-]" (Matrix 1.16)
     let is_well_formed = (1..=TOKEN_CHARS_MAX).contains(&new.token.len())
-        && new.token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte));
+        && new
+            .token
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte));
     if !is_well_formed {
         return Err(CreateTokenError::Malformed);
     }
@@ -139,7 +144,11 @@ pub fn create(txn: &mut WriteTxn<'_>, new: NewRegistrationToken) -> Result<Regis
 
 /// The one-time token for the first account, who becomes administrator: kept from an earlier start, or stored now
 /// under the name `fresh`. `None` as soon as there is an account.
-pub fn for_first_admin(txn: &mut WriteTxn<'_>, fresh: &str, now_ms: u64) -> Result<Option<RegistrationToken>, ReadError> {
+pub fn for_first_admin(
+    txn: &mut WriteTxn<'_>,
+    fresh: &str,
+    now_ms: u64,
+) -> Result<Option<RegistrationToken>, ReadError> {
     let kept = all(txn)?.into_iter().find(|token| token.is_for_first_admin);
     if !account::is_empty(txn)? {
         // Somebody was added on another way; the token must not lie around.
@@ -209,8 +218,8 @@ pub fn consume(txn: &mut WriteTxn<'_>, token: &str, now_ms: u64) -> Result<Consu
     let makes_admin = row.is_for_first_admin && account::is_empty(txn)?;
     row.completed = row.completed.saturating_add(1);
     // The row counts this use already, so it was valid if what it counts is allowed.
-    let is_allowed = row.uses_allowed.is_none_or(|uses| row.completed <= uses)
-        && row.expires_at_ms.is_none_or(|end| now_ms < end);
+    let is_allowed =
+        row.uses_allowed.is_none_or(|uses| row.completed <= uses) && row.expires_at_ms.is_none_or(|end| now_ms < end);
     if !is_allowed {
         return Err(ConsumeTokenError::Invalid);
     }
@@ -234,7 +243,10 @@ fn parse(value: &[u8]) -> Result<TokenRow, ReadError> {
 }
 
 fn malformed(detail: &str) -> ReadError {
-    ReadError::Malformed { table: REGISTRATION_TOKEN.name, detail: detail.to_owned() }
+    ReadError::Malformed {
+        table: REGISTRATION_TOKEN.name,
+        detail: detail.to_owned(),
+    }
 }
 
 #[cfg(test)]

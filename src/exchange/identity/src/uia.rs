@@ -101,7 +101,13 @@ impl UiaSessions {
     pub fn open(&self, operation: Operation, flows: Flows, entropy: &dyn Entropy, now_ms: u64) -> Progress {
         let id = entropy.alphanumeric(SESSION_ID_CHARS);
         let ends_at_ms = now_ms.saturating_add(SESSION_LIFETIME_MS);
-        let session = Session { operation, flows, completed: Vec::new(), registration_token: None, ends_at_ms };
+        let session = Session {
+            operation,
+            flows,
+            completed: Vec::new(),
+            registration_token: None,
+            ends_at_ms,
+        };
         let progress = session.progress(&id);
         let mut inner = self.0.lock();
         inner.make_room(now_ms);
@@ -113,7 +119,10 @@ impl UiaSessions {
     /// How far a session is; `None` if there is no such session for this operation.
     pub fn progress(&self, id: &str, operation: &Operation, now_ms: u64) -> Option<Progress> {
         let inner = self.0.lock();
-        let session = inner.sessions.get(id).filter(|session| session.is_for(operation, now_ms))?;
+        let session = inner
+            .sessions
+            .get(id)
+            .filter(|session| session.is_for(operation, now_ms))?;
         Some(session.progress(id))
     }
 
@@ -121,7 +130,10 @@ impl UiaSessions {
     /// flow, the session is over.
     pub fn complete(&self, id: &str, operation: &Operation, stage: Stage, now_ms: u64) -> Option<Progress> {
         let mut inner = self.0.lock();
-        let session = inner.sessions.get_mut(id).filter(|session| session.is_for(operation, now_ms))?;
+        let session = inner
+            .sessions
+            .get_mut(id)
+            .filter(|session| session.is_for(operation, now_ms))?;
         session.complete(stage);
         let progress = session.progress(id);
         if progress.is_done {
@@ -142,7 +154,10 @@ impl UiaSessions {
         is_valid: impl FnOnce(u32) -> Result<(), E>,
     ) -> Option<Result<Progress, E>> {
         let mut inner = self.0.lock();
-        let session = inner.sessions.get(id).filter(|session| session.is_for(operation, now_ms))?;
+        let session = inner
+            .sessions
+            .get(id)
+            .filter(|session| session.is_for(operation, now_ms))?;
         if session.registration_token.as_deref() == Some(token) {
             return Some(Ok(session.progress(id)));
         }
@@ -150,7 +165,11 @@ impl UiaSessions {
         if let Err(error) = is_valid(inner.pending.get(token).copied().unwrap_or(0)) {
             return Some(Err(error));
         }
-        if let Some(before) = inner.sessions.get_mut(id).and_then(|session| session.registration_token.take()) {
+        if let Some(before) = inner
+            .sessions
+            .get_mut(id)
+            .and_then(|session| session.registration_token.take())
+        {
             inner.release(&before);
         }
         let session = inner.sessions.get_mut(id)?;
@@ -189,7 +208,10 @@ impl Session {
             flows: self.flows.clone(),
             completed: self.completed.clone(),
             registration_token: self.registration_token.clone(),
-            is_done: self.flows.iter().any(|flow| flow.iter().all(|stage| self.completed.contains(stage))),
+            is_done: self
+                .flows
+                .iter()
+                .any(|flow| flow.iter().all(|stage| self.completed.contains(stage))),
         }
     }
 }

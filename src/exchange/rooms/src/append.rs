@@ -15,7 +15,7 @@ use lamchat_accounts::user;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_connections::{Reach, may_reach};
 use lamchat_rules::{Draft, Event, Level, Object, Power, Refused, Version, auth, canonical, event, pdu};
-use lamchat_store::{Bytes, CommitError, Read, ReadError, ReadTxn, Topic, WriteError, WriteTxn};
+use lamchat_store::{Bytes, CommitError, ReadError, ReadTxn, Topic, WriteError, WriteTxn};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use std::sync::Arc;
 

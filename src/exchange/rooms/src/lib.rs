@@ -47,6 +47,9 @@ pub mod upgrade;
 pub mod view;
 pub mod visibility;
 
+#[cfg(test)]
+mod tests;
+
 pub use append::AppendError;
 pub use membership::Membership;
 pub use room::Room;

@@ -5,6 +5,7 @@ use crate::redact::RedactError;
 use crate::rooms::{Caller, Rooms};
 use crate::transaction::Transaction;
 use lamchat_rules::Object;
+use lamchat_store::ReadError;
 use ruma::RoomId;
 
 /// A message to be sent.
@@ -34,6 +35,12 @@ pub enum SendError {
     /// The event could not be made.
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl From<ReadError> for SendError {
+    fn from(error: ReadError) -> Self {
+        Self::Append(error.into())
+    }
 }
 
 impl Rooms {

@@ -107,3 +107,13 @@ impl Typing {
         is_news
     }
 }
+
+/// Ends what has timed out, once a second, for as long as the exchange runs.
+pub async fn expire_forever(typing: std::sync::Arc<Typing>, store: Store, clock: std::sync::Arc<dyn lamchat_base::Clock>) {
+    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        typing.expire(&store, clock.now_ms());
+    }
+}

@@ -43,7 +43,9 @@ impl Activity {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.began.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     fn note_read(&self) {
@@ -72,8 +74,16 @@ impl Activity {
             return Verdict::Cut;
         }
         let is_new = self.requests.load(Ordering::Relaxed) == 0;
-        let patience = if is_new { limits.header_read_time } else { limits.idle_time };
-        if older(self.idle_since_ms.load(Ordering::Relaxed), patience) { Verdict::Close } else { Verdict::Keep }
+        let patience = if is_new {
+            limits.header_read_time
+        } else {
+            limits.idle_time
+        };
+        if older(self.idle_since_ms.load(Ordering::Relaxed), patience) {
+            Verdict::Close
+        } else {
+            Verdict::Keep
+        }
     }
 }
 
@@ -99,7 +109,12 @@ pub(crate) struct Watched<S> {
 
 impl<S> Watched<S> {
     pub(crate) fn new(stream: S, activity: Arc<Activity>, stall_time: Duration) -> Self {
-        Self { stream, activity, stall_time, stalled: None }
+        Self {
+            stream,
+            activity,
+            stall_time,
+            stalled: None,
+        }
     }
 
     fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {

@@ -49,11 +49,23 @@ impl BodyReader {
     /// A reader of bytes that are already there; for tests and for routes that take either form.
     pub fn of(bytes: Bytes) -> Self {
         let limit = bytes.len() as u64;
-        Self { source: Source::Memory(bytes), read: 0, limit, pause: Duration::MAX, deadline: None }
+        Self {
+            source: Source::Memory(bytes),
+            read: 0,
+            limit,
+            pause: Duration::MAX,
+            deadline: None,
+        }
     }
 
     pub(crate) fn network(incoming: Incoming, limit: u64, pause: Duration, deadline: Instant) -> Self {
-        Self { source: Source::Network(Box::new(incoming)), read: 0, limit, pause, deadline: Some(deadline) }
+        Self {
+            source: Source::Network(Box::new(incoming)),
+            read: 0,
+            limit,
+            pause,
+            deadline: Some(deadline),
+        }
     }
 
     /// The length that the client announced, if it did.
@@ -89,13 +101,17 @@ impl BodyReader {
                         if let Some(deadline) = self.deadline {
                             until = until.min(deadline);
                         }
-                        tokio::time::timeout_at(until, next).await.map_err(|_| BodyError::TooSlow)?
+                        tokio::time::timeout_at(until, next)
+                            .await
+                            .map_err(|_| BodyError::TooSlow)?
                     }
                 }
             };
             let Some(frame) = frame else { return Ok(None) };
             // Trailers mean nothing to us.
-            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+                continue;
+            };
             self.read = self.read.saturating_add(data.len() as u64);
             if self.read > self.limit {
                 return Err(BodyError::TooLarge { limit: self.limit });
@@ -108,8 +124,12 @@ impl BodyReader {
 
     /// All that is left, in one piece of memory: only for limits that memory can bear.
     pub async fn collect(&mut self) -> Result<Bytes, BodyError> {
-        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
-        let Some(second) = self.chunk().await? else { return Ok(first) };
+        let Some(first) = self.chunk().await? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = self.chunk().await? else {
+            return Ok(first);
+        };
         let mut all = BytesMut::with_capacity((first.len() + second.len()) * 2);
         all.extend_from_slice(&first);
         all.extend_from_slice(&second);
@@ -181,6 +201,12 @@ impl From<Vec<u8>> for Body {
     }
 }
 
+impl From<&'static [u8]> for Body {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::Full(Bytes::from_static(bytes))
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self::Full(bytes)
@@ -197,12 +223,20 @@ pub(crate) struct Splice {
 impl Splice {
     fn one(front: Bytes) -> Self {
         let remaining = front.len();
-        Self { front, rest: Vec::new().into_iter(), remaining }
+        Self {
+            front,
+            rest: Vec::new().into_iter(),
+            remaining,
+        }
     }
 
     fn many(chunks: Vec<Bytes>) -> Self {
         let remaining = chunks.iter().map(Bytes::len).sum();
-        let mut splice = Self { front: Bytes::new(), rest: chunks.into_iter(), remaining };
+        let mut splice = Self {
+            front: Bytes::new(),
+            rest: chunks.into_iter(),
+            remaining,
+        };
         splice.skip_empty();
         splice
     }
@@ -227,7 +261,9 @@ impl Buf for Splice {
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let pieces = std::iter::once(&self.front).chain(self.rest.as_slice()).filter(|piece| !piece.is_empty());
+        let pieces = std::iter::once(&self.front)
+            .chain(self.rest.as_slice())
+            .filter(|piece| !piece.is_empty());
         let mut filled = 0;
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             *slice = IoSlice::new(piece);
@@ -264,7 +300,10 @@ enum What {
 
 impl Outgoing {
     pub(crate) fn until_its_end(self, in_flight: InFlight) -> Self {
-        Self { _in_flight: Some(in_flight), ..self }
+        Self {
+            _in_flight: Some(in_flight),
+            ..self
+        }
     }
 }
 
@@ -291,9 +330,10 @@ impl HttpBody for Outgoing {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Splice>, std::io::Error>>> {
         match &mut self.get_mut().what {
             What::Ready(splice) => Poll::Ready(splice.take().map(|splice| Ok(Frame::data(splice)))),
-            What::Stream(stream) => {
-                stream.pieces.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(|bytes| Frame::data(Splice::one(bytes)))))
-            }
+            What::Stream(stream) => stream
+                .pieces
+                .poll_recv(cx)
+                .map(|piece| piece.map(|piece| piece.map(|bytes| Frame::data(Splice::one(bytes))))),
         }
     }
 

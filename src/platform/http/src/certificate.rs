@@ -5,8 +5,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use lamchat_base::SecretBytes;
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, date_time_ymd,
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -53,13 +53,21 @@ pub struct Issued {
 pub fn make_authority(host: &str, now_ms: u64) -> Result<Issued, CertificateError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, format!("LamChat local CA of {host}"));
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("LamChat local CA of {host}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.name_constraints = Some(NameConstraints { permitted_subtrees: permitted(host), excluded_subtrees: Vec::new() });
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: permitted(host),
+        excluded_subtrees: Vec::new(),
+    });
     set_validity(&mut params, now_ms, AUTHORITY_DAYS);
     let certificate = params.self_signed(&key)?;
-    Ok(Issued { certificate_pem: certificate.pem(), key_pem: SecretBytes::new(key.serialize_pem().into_bytes()) })
+    Ok(Issued {
+        certificate_pem: certificate.pem(),
+        key_pem: SecretBytes::new(key.serialize_pem().into_bytes()),
+    })
 }
 
 /// Makes a server certificate for `host`, `localhost`, 127.0.0.1 and ::1. Its PEM is the leaf alone: clients have the authority.
@@ -74,7 +82,10 @@ pub fn make_leaf(authority: &Issued, host: &str, now_ms: u64) -> Result<Issued, 
     params.use_authority_key_identifier_extension = true;
     set_validity(&mut params, now_ms, LEAF_DAYS);
     let certificate = params.signed_by(&key, &issuer)?;
-    Ok(Issued { certificate_pem: certificate.pem(), key_pem: SecretBytes::new(key.serialize_pem().into_bytes()) })
+    Ok(Issued {
+        certificate_pem: certificate.pem(),
+        key_pem: SecretBytes::new(key.serialize_pem().into_bytes()),
+    })
 }
 
 /// Whether a new leaf is due: its end is near, or it is not for these names, or it is from another authority.
@@ -89,11 +100,16 @@ pub fn leaf_is_due(leaf_pem: &str, authority_pem: &str, host: &str, now_ms: u64)
     let mut wanted = names(host);
     wanted.sort();
     let key_id = |certificate: &X509Certificate<'_>, of_issuer: bool| {
-        certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(id) if of_issuer => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
-            ParsedExtension::SubjectKeyIdentifier(id) if !of_issuer => Some(id.0.to_vec()),
-            _ => None,
-        })
+        certificate
+            .extensions()
+            .iter()
+            .find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) if of_issuer => {
+                    id.key_identifier.as_ref().map(|id| id.0.to_vec())
+                }
+                ParsedExtension::SubjectKeyIdentifier(id) if !of_issuer => Some(id.0.to_vec()),
+                _ => None,
+            })
     };
     let is_ours = key_id(&leaf, true) == key_id(&authority, false);
     Ok(found != wanted || !is_ours || ends_within(&leaf, now_ms, LEAF_RENEW_DAYS))
@@ -106,21 +122,30 @@ pub fn authority_is_due(authority_pem: &str, host: &str, now_ms: u64) -> Result<
     let permits = |name: &str| match authority.name_constraints() {
         Ok(Some(constraints)) => {
             let subtrees = constraints.value.permitted_subtrees.iter().flatten();
-            subtrees.filter_map(|subtree| name_text(&subtree.base)).any(|base| base == name)
+            subtrees
+                .filter_map(|subtree| name_text(&subtree.base))
+                .any(|base| base == name)
         }
         Ok(None) => true,
         Err(_) => false,
     };
     let host = bare(host);
     // Addresses are compared as networks of one address, which is how `permitted` writes them.
-    let name = host.parse().map_or_else(|_| host.to_ascii_lowercase(), |address: IpAddr| network_text(address));
+    let name = host
+        .parse()
+        .map_or_else(|_| host.to_ascii_lowercase(), |address: IpAddr| network_text(address));
     Ok(!permits(&name) || ends_within(&authority, now_ms, LEAF_DAYS))
 }
 
 /// The SHA-256 fingerprint of a certificate, as people compare it: `AB:CD:…`.
 pub fn fingerprint(certificate_pem: &str) -> Result<String, CertificateError> {
     let digest = digest(&SHA256, &der(certificate_pem)?);
-    Ok(digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
+    Ok(digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect::<Vec<_>>()
+        .join(":"))
 }
 
 fn set_validity(params: &mut CertificateParams, now_ms: u64, days: u64) {
@@ -132,13 +157,17 @@ fn set_validity(params: &mut CertificateParams, now_ms: u64, days: u64) {
 
 /// An IPv6 literal without its brackets.
 fn bare(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
 }
 
 fn names(host: &str) -> Vec<String> {
     let host = bare(host);
     // An address in its usual form, so that it is found again in the certificate.
-    let host = host.parse::<IpAddr>().map_or_else(|_| host.to_ascii_lowercase(), |address| address.to_string());
+    let host = host
+        .parse::<IpAddr>()
+        .map_or_else(|_| host.to_ascii_lowercase(), |address| address.to_string());
     let mut names = vec![host];
     for name in ["localhost", "127.0.0.1", "::1"] {
         if !names.iter().any(|known| known == name) {
@@ -150,7 +179,8 @@ fn names(host: &str) -> Vec<String> {
 
 fn permitted(host: &str) -> Vec<GeneralSubtree> {
     let v4 = |a, b, c, d, prefix| CidrSubnet::from_addr_prefix(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix);
-    let v6 = |first, prefix| CidrSubnet::from_addr_prefix(IpAddr::V6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0)), prefix);
+    let v6 =
+        |first, prefix| CidrSubnet::from_addr_prefix(IpAddr::V6(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0)), prefix);
     let one = |address: IpAddr| CidrSubnet::from_addr_prefix(address, if address.is_ipv4() { 32 } else { 128 });
     let mut networks = vec![
         v4(127, 0, 0, 0, 8),
@@ -176,11 +206,15 @@ fn der(pem: &str) -> Result<CertificateDer<'static>, CertificateError> {
 }
 
 fn parse<'d>(der: &'d CertificateDer<'_>) -> Result<X509Certificate<'d>, CertificateError> {
-    X509Certificate::from_der(der).map(|(_, certificate)| certificate).map_err(|_| CertificateError::Malformed)
+    X509Certificate::from_der(der)
+        .map(|(_, certificate)| certificate)
+        .map_err(|_| CertificateError::Malformed)
 }
 
 fn ends_within(certificate: &X509Certificate<'_>, now_ms: u64, days: u64) -> bool {
-    let end_ms = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0).saturating_mul(1000);
+    let end_ms = u64::try_from(certificate.validity().not_after.timestamp())
+        .unwrap_or(0)
+        .saturating_mul(1000);
     end_ms < now_ms.saturating_add(days * DAY_MS)
 }
 
@@ -189,14 +223,19 @@ fn name_text(name: &GeneralName<'_>) -> Option<String> {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => {
             let address = |bytes: &[u8]| -> Option<IpAddr> {
-                <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+                <[u8; 4]>::try_from(bytes)
+                    .map(IpAddr::from)
+                    .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+                    .ok()
             };
             match bytes.len() {
                 4 | 16 => address(bytes).map(|address| address.to_string()),
                 // In constraints: an address and a mask. 8 + 8 bytes of IPv4 cannot be confused with a bare IPv6 address here,
                 // because constraints are the only place with masks and have no bare addresses.
                 8 | 32 => bytes.split_at_checked(bytes.len() / 2).and_then(|(base, mask)| {
-                    mask.iter().all(|byte| *byte == 255).then(|| address(base).map(network_text))?
+                    mask.iter()
+                        .all(|byte| *byte == 255)
+                        .then(|| address(base).map(network_text))?
                 }),
                 _ => None,
             }
@@ -226,15 +265,25 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(der(&authority.certificate_pem).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_millis(now_ms));
-        verifier.verify_server_cert(&der(&leaf.certificate_pem).unwrap(), &[], &name, &[], now).is_ok()
+        verifier
+            .verify_server_cert(&der(&leaf.certificate_pem).unwrap(), &[], &name, &[], now)
+            .is_ok()
     }
 
     #[test]
     fn the_leaf_stands_for_its_names_until_its_end() {
-        for host in ["chat.example.org", "localhost", "192.0.2.7", "[2001:db8::7]", "Chat.Example.org"] {
+        for host in [
+            "chat.example.org",
+            "localhost",
+            "192.0.2.7",
+            "[2001:db8::7]",
+            "Chat.Example.org",
+        ] {
             let authority = make_authority(host, NOW_MS).unwrap();
             let leaf = make_leaf(&authority, host, NOW_MS).unwrap();
             for name in [bare(host), "localhost", "127.0.0.1", "::1"] {
@@ -242,8 +291,14 @@ mod tests {
             }
             assert!(!verify(&authority, &leaf, "other.example.com", NOW_MS));
             assert!(!verify(&authority, &leaf, "localhost", NOW_MS + 397 * DAY_MS));
-            assert!(!leaf_is_due(&leaf.certificate_pem, &authority.certificate_pem, host, NOW_MS).unwrap(), "{host}");
-            assert!(!authority_is_due(&authority.certificate_pem, host, NOW_MS).unwrap(), "{host}");
+            assert!(
+                !leaf_is_due(&leaf.certificate_pem, &authority.certificate_pem, host, NOW_MS).unwrap(),
+                "{host}"
+            );
+            assert!(
+                !authority_is_due(&authority.certificate_pem, host, NOW_MS).unwrap(),
+                "{host}"
+            );
         }
     }
 
@@ -263,10 +318,26 @@ mod tests {
         let host = "chat.example.org";
         let authority = make_authority(host, NOW_MS).unwrap();
         let leaf = make_leaf(&authority, host, NOW_MS).unwrap();
-        let due = |days: u64| leaf_is_due(&leaf.certificate_pem, &authority.certificate_pem, host, NOW_MS + days * DAY_MS).unwrap();
+        let due = |days: u64| {
+            leaf_is_due(
+                &leaf.certificate_pem,
+                &authority.certificate_pem,
+                host,
+                NOW_MS + days * DAY_MS,
+            )
+            .unwrap()
+        };
         assert!(!due(330));
         assert!(due(340));
-        assert!(leaf_is_due(&leaf.certificate_pem, &authority.certificate_pem, "new.example.org", NOW_MS).unwrap());
+        assert!(
+            leaf_is_due(
+                &leaf.certificate_pem,
+                &authority.certificate_pem,
+                "new.example.org",
+                NOW_MS
+            )
+            .unwrap()
+        );
         let other = make_authority(host, NOW_MS).unwrap();
         assert!(leaf_is_due(&leaf.certificate_pem, &other.certificate_pem, host, NOW_MS).unwrap());
         assert!(!authority_is_due(&authority.certificate_pem, host, NOW_MS + 3000 * DAY_MS).unwrap());

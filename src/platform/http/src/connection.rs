@@ -97,17 +97,35 @@ where
             .keep_alive_interval(PING_TIME)
             .keep_alive_timeout(PING_TIME);
         let connection = std::pin::pin!(http.serve_connection(io, service));
-        watch_over(connection, http2::Connection::graceful_shutdown, &activity, &router, true, phase).await;
+        watch_over(
+            connection,
+            http2::Connection::graceful_shutdown,
+            &activity,
+            &router,
+            true,
+            phase,
+        )
+        .await;
     } else {
         let mut http = http1::Builder::new();
         // The headers' time is bounded by `Activity`, which tells a slow request from an idle connection; hyper's
         // own timer cannot, and costs an allocation a request.
-        http.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(limits.header_bytes);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .max_header_size(limits.header_bytes);
         if limits.headers != crate::limits::HEADERS_OF_HYPER {
             http.max_headers(limits.headers);
         }
         let connection = std::pin::pin!(http.serve_connection(io, service));
-        watch_over(connection, http1::Connection::graceful_shutdown, &activity, &router, false, phase).await;
+        watch_over(
+            connection,
+            http1::Connection::graceful_shutdown,
+            &activity,
+            &router,
+            false,
+            phase,
+        )
+        .await;
     }
 }
 

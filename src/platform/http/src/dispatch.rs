@@ -1,11 +1,15 @@
 //! One request: find the route, read the body, call the handler within its time, add what every answer has.
+//!
+//! When a client goes away, its handler's future is dropped at its next await. Whatever belongs together is
+//! therefore one write of the store, or a task of its own.
 
 use crate::body::{BodyReader, Outgoing};
 use crate::router::{Bound, Found, Router};
 use crate::{Body, BodyError, BodyPolicy, BoxFuture, Patience, Request, RequestBody, RequestId, Resource, Response};
 use bytes::{Buf, Bytes};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, HeaderValue,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH,
+    HeaderValue,
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -61,23 +65,54 @@ impl Router {
         answer
     }
 
-    async fn route(&self, parts: http::request::Parts, body: Arriving, offered: &[Resource], peer: Option<IpAddr>) -> Response {
+    async fn route(
+        &self,
+        parts: http::request::Parts,
+        body: Arriving,
+        offered: &[Resource],
+        peer: Option<IpAddr>,
+    ) -> Response {
         let started = Instant::now();
-        let http::request::Parts { method, uri, headers, .. } = parts;
+        let http::request::Parts {
+            method, uri, headers, ..
+        } = parts;
         // "Servers MUST expect that clients will approach them with OPTIONS requests", for any endpoint.
         if method == Method::OPTIONS {
-            return share(Response { status: StatusCode::NO_CONTENT, ..Response::default() });
+            return share(Response {
+                status: StatusCode::NO_CONTENT,
+                ..Response::default()
+            });
         }
         let is_head = method == Method::HEAD;
         let (mut response, resource) = match self.find(&method, uri.path(), |resource| offered.contains(&resource)) {
             Found::Route(bound, params) => {
                 let id = RequestId(NEXT_REQUEST.fetch_add(1, Ordering::Relaxed));
                 let span = tracing::info_span!("request", %id, method = method.as_str(), route = &*bound.route.path);
-                let request = Request { method, uri, params, headers, body: RequestBody::Empty, id, peer };
+                let request = Request {
+                    method,
+                    uri,
+                    params,
+                    headers,
+                    body: RequestBody::Empty,
+                    id,
+                    peer,
+                };
                 let mut response = self.carry_out(bound, request, body).instrument(span.clone()).await;
                 let took = started.elapsed();
-                bound.metrics.record(&self.metrics, &bound.route.method, &bound.route.path, response.status, took);
-                span.in_scope(|| tracing::debug!(status = response.status.as_u16(), ms = took.as_secs_f64() * 1e3, "answered"));
+                bound.metrics.record(
+                    &self.metrics,
+                    bound.route.method.as_str(),
+                    &bound.route.path,
+                    response.status,
+                    took,
+                );
+                span.in_scope(|| {
+                    tracing::debug!(
+                        status = response.status.as_u16(),
+                        ms = took.as_secs_f64() * 1e3,
+                        "answered"
+                    )
+                });
                 if response.status.is_server_error()
                     && let Ok(value) = HeaderValue::try_from(id.to_string())
                 {
@@ -92,15 +127,20 @@ impl Router {
                         "M_UNRECOGNIZED",
                         "This endpoint does not know this method",
                     ),
-                    Found::BadEncoding => {
-                        Response::refuse(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", "The path is not percent-encoded UTF-8")
-                    }
-                    Found::Route(..) | Found::Nothing => {
-                        Response::refuse(StatusCode::NOT_FOUND, "M_UNRECOGNIZED", "This endpoint is not implemented")
-                    }
+                    Found::BadEncoding => Response::refuse(
+                        StatusCode::BAD_REQUEST,
+                        "M_INVALID_PARAM",
+                        "The path is not percent-encoded UTF-8",
+                    ),
+                    Found::Route(..) | Found::Nothing => Response::refuse(
+                        StatusCode::NOT_FOUND,
+                        "M_UNRECOGNIZED",
+                        "This endpoint is not implemented",
+                    ),
                 };
                 self.discard(body).await;
-                self.unrouted.record(&self.metrics, &Method::OPTIONS, "none", response.status, started.elapsed());
+                self.unrouted
+                    .record(&self.metrics, "any", "none", response.status, started.elapsed());
                 (response, Resource::Client)
             }
         };
@@ -110,7 +150,11 @@ impl Router {
             }
             response.body = Body::Empty;
         }
-        if resource.cross_origin() { share(response) } else { response }
+        if resource.cross_origin() {
+            share(response)
+        } else {
+            response
+        }
     }
 
     async fn carry_out(&self, bound: &Bound, mut request: Request, body: Arriving) -> Response {
@@ -148,7 +192,9 @@ impl Router {
             }
         };
         let begin = AssertUnwindSafe(|| (bound.route.handler)(request));
-        let Ok(future) = std::panic::catch_unwind(begin) else { return self.panicked() };
+        let Ok(future) = std::panic::catch_unwind(begin) else {
+            return self.panicked();
+        };
         let work = CatchPanic(future);
         let outcome = match bound.route.patience {
             Patience::Own => work.await,
@@ -176,7 +222,9 @@ impl Router {
         {
             let deadline = tokio::time::Instant::now() + self.limits.discard_time;
             let mut reader = BodyReader::network(incoming, 0, self.limits.discard_time, deadline);
-            reader.discard(self.limits.discard_bytes, self.limits.discard_time).await;
+            reader
+                .discard(self.limits.discard_bytes, self.limits.discard_time)
+                .await;
         }
     }
 }
@@ -188,13 +236,21 @@ impl Router {
 fn share(mut response: Response) -> Response {
     let headers = &mut response.headers;
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, DELETE, OPTIONS"));
-    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("X-Requested-With, Content-Type, Authorization"));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, PUT, DELETE, OPTIONS"),
+    );
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("X-Requested-With, Content-Type, Authorization"),
+    );
     response
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {
-    headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn fault() -> Response {
@@ -206,13 +262,21 @@ fn fault() -> Response {
 }
 
 fn too_large() -> Response {
-    Response::refuse(StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE", "The body is larger than this endpoint takes")
+    Response::refuse(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "M_TOO_LARGE",
+        "The body is larger than this endpoint takes",
+    )
 }
 
 fn refuse_body(error: &BodyError) -> Response {
     match error {
         BodyError::TooLarge { .. } => too_large(),
-        BodyError::TooSlow => Response::refuse(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", "The body did not arrive in time"),
+        BodyError::TooSlow => Response::refuse(
+            StatusCode::REQUEST_TIMEOUT,
+            "M_UNKNOWN",
+            "The body did not arrive in time",
+        ),
         BodyError::Broken => Response::refuse(StatusCode::BAD_REQUEST, "M_NOT_JSON", "The body ended early"),
     }
 }
@@ -251,35 +315,87 @@ mod tests {
             patience: Patience::Bounded,
             handler,
         };
-        let limits = Limits { handler_time: Duration::from_millis(50), ..Limits::default() };
+        let limits = Limits {
+            handler_time: Duration::from_millis(50),
+            ..Limits::default()
+        };
         let routes = vec![
-            route(Method::GET, "/hello/{name}", Resource::Client, Arc::new(|request| {
-                Box::pin(async move { Response::spliced(vec!["\"".into(), request.params.value("name").to_owned().into(), "\"".into()]) })
-            })),
-            route(Method::POST, "/panic", Resource::Client, Arc::new(|_| Box::pin(async { panic!("on purpose") }))),
-            route(Method::POST, "/panic-at-once", Resource::Client, Arc::new(|_| panic!("on purpose"))),
-            route(Method::POST, "/slow", Resource::Admin, Arc::new(|_| Box::pin(std::future::pending()))),
+            route(
+                Method::GET,
+                "/hello/{name}",
+                Resource::Client,
+                Arc::new(|request| {
+                    Box::pin(async move {
+                        Response::spliced(vec![
+                            "\"".into(),
+                            request.params.value("name").to_owned().into(),
+                            "\"".into(),
+                        ])
+                    })
+                }),
+            ),
+            route(
+                Method::POST,
+                "/panic",
+                Resource::Client,
+                Arc::new(|_| Box::pin(async { panic!("on purpose") })),
+            ),
+            route(
+                Method::POST,
+                "/panic-at-once",
+                Resource::Client,
+                Arc::new(|_| panic!("on purpose")),
+            ),
+            route(
+                Method::POST,
+                "/slow",
+                Resource::Admin,
+                Arc::new(|_| Box::pin(std::future::pending())),
+            ),
         ];
         Router::new(routes, limits).unwrap()
     }
 
     async fn call(method: Method, path: &str, body: &'static str) -> http::Response<Vec<u8>> {
-        router().answer(http::Request::builder().method(method).uri(path).body(Bytes::from_static(body.as_bytes())).unwrap()).await
+        router()
+            .answer(
+                http::Request::builder()
+                    .method(method)
+                    .uri(path)
+                    .body(Bytes::from_static(body.as_bytes()))
+                    .unwrap(),
+            )
+            .await
     }
 
     #[tokio::test]
     async fn answers_carry_cors_headers() {
         let response = call(Method::GET, "/hello/a%20b", "").await;
-        assert_eq!((response.status(), response.body().as_slice()), (StatusCode::OK, b"\"a b\"".as_slice()));
+        assert_eq!(
+            (response.status(), response.body().as_slice()),
+            (StatusCode::OK, b"\"a b\"".as_slice())
+        );
         assert_eq!(response.headers().get("access-control-allow-origin").unwrap(), "*");
         let head = call(Method::HEAD, "/hello/ab", "").await;
-        assert_eq!((head.body().len(), head.headers().get("content-length").unwrap().to_str().unwrap()), (0, "4"));
+        assert_eq!(
+            (
+                head.body().len(),
+                head.headers().get("content-length").unwrap().to_str().unwrap()
+            ),
+            (0, "4")
+        );
         for path in ["/hello/x", "/anything"] {
             let options = call(Method::OPTIONS, path, "").await;
             assert_eq!(options.status(), StatusCode::NO_CONTENT);
             assert!(options.headers().contains_key("access-control-allow-methods"));
         }
-        assert!(call(Method::POST, "/slow", "").await.headers().get("access-control-allow-origin").is_none());
+        assert!(
+            call(Method::POST, "/slow", "")
+                .await
+                .headers()
+                .get("access-control-allow-origin")
+                .is_none()
+        );
     }
 
     #[tokio::test]
@@ -295,7 +411,10 @@ mod tests {
         ] {
             let response = call(method, path, body).await;
             assert_eq!(response.status().as_u16(), status, "{path}");
-            assert!(String::from_utf8_lossy(response.body()).contains(&format!(r#""errcode":"{errcode}""#)), "{path}");
+            assert!(
+                String::from_utf8_lossy(response.body()).contains(&format!(r#""errcode":"{errcode}""#)),
+                "{path}"
+            );
             assert_eq!(response.headers().contains_key("x-request-id"), status == 500);
         }
     }

@@ -57,11 +57,17 @@ impl Socket {
         match bind {
             Bind::Tcp(address) => {
                 let socket = TcpListener::bind(address).await;
-                socket.map(Self::Tcp).map_err(|source| ListenError { place: address.to_string(), source })
+                socket.map(Self::Tcp).map_err(|source| ListenError {
+                    place: address.to_string(),
+                    source,
+                })
             }
             Bind::Unix { path, mode } => {
                 let socket = open_unix(path, *mode).await;
-                socket.map(Self::Unix).map_err(|source| ListenError { place: path.display().to_string(), source })
+                socket.map(Self::Unix).map_err(|source| ListenError {
+                    place: path.display().to_string(),
+                    source,
+                })
             }
         }
     }
@@ -88,7 +94,10 @@ impl Socket {
 
 async fn open_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {
-        return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process answers there"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::AddrInUse,
+            "another process answers there",
+        ));
     }
     // The permissions are set under another name, so that the socket never stands open to others under its own.
     let mut unfinished = path.as_os_str().to_owned();

@@ -2,7 +2,7 @@
 //! nothing here names a person, a room or an address.
 
 use crate::process;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -59,16 +59,42 @@ impl Default for Metrics {
         let latency = Family::new_with_constructor(histogram);
         let (connections, accepted, refused) = (Gauge::default(), Counter::default(), Counter::default());
         let (handshakes_failed, panics) = (Counter::default(), Counter::default());
-        registry.register("http_requests", "Requests answered, by route and class of status", requests.clone());
-        registry.register("http_request_seconds", "Time from a request's headers to its answer's", latency.clone());
+        registry.register(
+            "http_requests",
+            "Requests answered, by route and class of status",
+            requests.clone(),
+        );
+        registry.register(
+            "http_request_seconds",
+            "Time from a request's headers to its answer's",
+            latency.clone(),
+        );
         registry.register("http_connections", "Connections open", connections.clone());
         registry.register("http_connections_accepted", "Connections accepted", accepted.clone());
-        registry.register("http_connections_refused", "Connections closed because of a limit", refused.clone());
-        registry.register("tls_handshakes_failed", "TLS handshakes that failed", handshakes_failed.clone());
+        registry.register(
+            "http_connections_refused",
+            "Connections closed because of a limit",
+            refused.clone(),
+        );
+        registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed",
+            handshakes_failed.clone(),
+        );
         registry.register("http_handler_panics", "Handlers that panicked", panics.clone());
         let process = process::Gauges::register(&mut registry);
         let registry = Mutex::new(registry);
-        Self { registry, requests, latency, connections, accepted, refused, handshakes_failed, panics, process }
+        Self {
+            registry,
+            requests,
+            latency,
+            connections,
+            accepted,
+            refused,
+            handshakes_failed,
+            panics,
+            process,
+        }
     }
 }
 
@@ -98,16 +124,23 @@ pub(crate) struct RouteMetrics {
 }
 
 impl RouteMetrics {
-    pub(crate) fn record(&self, metrics: &Metrics, method: &Method, route: &str, status: StatusCode, took: Duration) {
+    pub(crate) fn record(&self, metrics: &Metrics, method: &str, route: &str, status: StatusCode, took: Duration) {
         let latency = self.latency.get_or_init(|| {
-            let labels = RouteLabels { method: method.to_string(), route: route.to_owned() };
+            let labels = RouteLabels {
+                method: method.to_owned(),
+                route: route.to_owned(),
+            };
             metrics.latency.get_or_create(&labels).clone()
         });
         latency.observe(took.as_secs_f64());
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         if let (Some(cell), Some(class)) = (self.classes.get(class), CLASSES.get(class)) {
             let counter = cell.get_or_init(|| {
-                let labels = ClassLabels { method: method.to_string(), route: route.to_owned(), class };
+                let labels = ClassLabels {
+                    method: method.to_owned(),
+                    route: route.to_owned(),
+                    class,
+                };
                 metrics.requests.get_or_create(&labels).clone()
             });
             counter.inc();
@@ -119,7 +152,7 @@ impl RouteMetrics {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::{Metrics, RouteMetrics};
-    use http::{Method, StatusCode};
+    use http::StatusCode;
     use std::time::Duration;
 
     #[test]
@@ -127,13 +160,19 @@ mod tests {
         let metrics = Metrics::default();
         let route = RouteMetrics::default();
         for status in [StatusCode::OK, StatusCode::OK, StatusCode::NOT_FOUND] {
-            route.record(&metrics, &Method::GET, "/rooms/{room_id}", status, Duration::from_millis(3));
+            route.record(&metrics, "GET", "/rooms/{room_id}", status, Duration::from_millis(3));
         }
         let text = metrics.render().unwrap();
-        assert!(text.contains(r#"lamchat_http_requests_total{method="GET",route="/rooms/{room_id}",class="2xx"} 2"#), "{text}");
+        assert!(
+            text.contains(r#"lamchat_http_requests_total{method="GET",route="/rooms/{room_id}",class="2xx"} 2"#),
+            "{text}"
+        );
         assert!(text.contains(r#"class="4xx"} 1"#));
         assert!(text.contains("lamchat_http_request_seconds_count"));
-        let resident = text.lines().find_map(|line| line.strip_prefix("lamchat_process_resident_memory_bytes ")).unwrap();
+        let resident = text
+            .lines()
+            .find_map(|line| line.strip_prefix("lamchat_process_resident_memory_bytes "))
+            .unwrap();
         assert!(resident.parse::<u64>().unwrap() > 100_000);
     }
 }

@@ -36,7 +36,9 @@ fn decode(text: &[u8], plus_is_space: bool) -> Option<String> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -54,7 +56,10 @@ mod tests {
 
     #[test]
     fn queries() {
-        assert_eq!(query_value("a=1&access_token=x%2By+z&b", "access_token").as_deref(), Some("x+y z"));
+        assert_eq!(
+            query_value("a=1&access_token=x%2By+z&b", "access_token").as_deref(),
+            Some("x+y z")
+        );
         assert_eq!(query_value("access%5Ftoken=t", "access_token").as_deref(), Some("t"));
         assert_eq!(query_value("b", "b").as_deref(), Some(""));
         assert_eq!(query_value("", "b"), None);

@@ -20,8 +20,16 @@ pub(crate) struct Gauges {
 impl Gauges {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let gauges = Self::default();
-        registry.register("process_resident_memory_bytes", "Resident memory", gauges.resident_bytes.clone());
-        registry.register("process_cpu_seconds", "Processor time used so far", gauges.cpu_seconds.clone());
+        registry.register(
+            "process_resident_memory_bytes",
+            "Resident memory",
+            gauges.resident_bytes.clone(),
+        );
+        registry.register(
+            "process_cpu_seconds",
+            "Processor time used so far",
+            gauges.cpu_seconds.clone(),
+        );
         registry.register("process_open_files", "Open file descriptors", gauges.open_files.clone());
         registry.register("process_threads", "Threads", gauges.threads.clone());
         gauges
@@ -38,7 +46,12 @@ impl Gauges {
             // The program's name, in parentheses, may hold spaces: count from behind it. utime, stime, num_threads.
             && let Some((_, fields)) = stat.rsplit_once(')')
         {
-            let number = |field: usize| fields.split_whitespace().nth(field).and_then(|text| text.parse::<i64>().ok());
+            let number = |field: usize| {
+                fields
+                    .split_whitespace()
+                    .nth(field)
+                    .and_then(|text| text.parse::<i64>().ok())
+            };
             if let (Some(user), Some(system), Some(threads)) = (number(11), number(12), number(17)) {
                 self.cpu_seconds.set((user + system) as f64 / TICKS_PER_SECOND);
                 self.threads.set(threads);
@@ -46,7 +59,8 @@ impl Gauges {
         }
         if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
             // The reading itself holds one.
-            self.open_files.set(i64::try_from(files.count()).unwrap_or(i64::MAX) - 1);
+            self.open_files
+                .set(i64::try_from(files.count()).unwrap_or(i64::MAX) - 1);
         }
     }
 }

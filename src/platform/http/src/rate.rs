@@ -30,7 +30,10 @@ pub struct RateLimit {
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), full_at_us: std::array::from_fn(|_| Mutex::default()) }
+        Self {
+            hasher: RandomState::new(),
+            full_at_us: std::array::from_fn(|_| Mutex::default()),
+        }
     }
 }
 
@@ -41,13 +44,20 @@ impl RateLimit {
             return Err(60_000);
         }
         let hash = self.hasher.hash_one(key);
-        let Some(shard) = self.full_at_us.get(hash as usize % SHARDS) else { return Ok(()) };
+        let Some(shard) = self.full_at_us.get(hash as usize % SHARDS) else {
+            return Ok(());
+        };
         let now_us = now_ms.saturating_mul(1000);
         let token_us = (1_000_000.0 / rate.per_second).max(1.0) as u64;
         let bucket_us = token_us.saturating_mul(u64::from(rate.burst));
 
         let mut buckets = shard.lock();
-        let full_at_us = buckets.get(&hash).copied().unwrap_or(0).max(now_us).saturating_add(token_us);
+        let full_at_us = buckets
+            .get(&hash)
+            .copied()
+            .unwrap_or(0)
+            .max(now_us)
+            .saturating_add(token_us);
         let missing_us = (full_at_us - now_us).saturating_sub(bucket_us);
         if missing_us > 0 {
             return Err(missing_us.div_ceil(1000));
@@ -57,6 +67,21 @@ impl RateLimit {
         }
         buckets.insert(hash, full_at_us);
         Ok(())
+    }
+
+    /// Puts a token back that [`RateLimit::check`] took: the request turned out to be one that does not count.
+    pub fn give_back(&self, key: impl Hash, rate: Rate) {
+        if rate.per_second <= 0.0 || rate.burst == 0 {
+            return;
+        }
+        let hash = self.hasher.hash_one(key);
+        let Some(shard) = self.full_at_us.get(hash as usize % SHARDS) else {
+            return;
+        };
+        let token_us = (1_000_000.0 / rate.per_second).max(1.0) as u64;
+        if let Some(full_at_us) = shard.lock().get_mut(&hash) {
+            *full_at_us = full_at_us.saturating_sub(token_us);
+        }
     }
 }
 
@@ -75,7 +100,10 @@ fn make_room(buckets: &mut HashMap<u64, u64>, now_us: u64) {
 mod tests {
     use super::{KEYS_PER_SHARD_MAX, Rate, RateLimit, SHARDS};
 
-    const RATE: Rate = Rate { per_second: 2.0, burst: 3 };
+    const RATE: Rate = Rate {
+        per_second: 2.0,
+        burst: 3,
+    };
 
     #[test]
     fn a_bucket_empties_and_refills() {
@@ -95,10 +123,46 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_is_given_back_can_be_taken_again() {
+        let limit = RateLimit::default();
+        for _ in 0..10 {
+            assert_eq!(limit.check("alice", RATE, 1000), Ok(()));
+            limit.give_back("alice", RATE);
+        }
+        for _ in 0..3 {
+            assert_eq!(limit.check("alice", RATE, 1000), Ok(()));
+        }
+        assert_eq!(limit.check("alice", RATE, 1000), Err(500));
+        limit.give_back("nobody", RATE);
+    }
+
+    #[test]
     fn nothing_is_allowed_at_rate_zero() {
         let limit = RateLimit::default();
-        assert!(limit.check(1, Rate { per_second: 0.0, burst: 3 }, 0).is_err());
-        assert!(limit.check(1, Rate { per_second: 1.0, burst: 0 }, 0).is_err());
+        assert!(
+            limit
+                .check(
+                    1,
+                    Rate {
+                        per_second: 0.0,
+                        burst: 3
+                    },
+                    0
+                )
+                .is_err()
+        );
+        assert!(
+            limit
+                .check(
+                    1,
+                    Rate {
+                        per_second: 1.0,
+                        burst: 0
+                    },
+                    0
+                )
+                .is_err()
+        );
     }
 
     #[test]

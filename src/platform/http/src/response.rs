@@ -24,7 +24,11 @@ impl Response {
     pub fn json(status: StatusCode, body: impl Into<Body>) -> Self {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, JSON);
-        Self { status, headers, body: body.into() }
+        Self {
+            status,
+            headers,
+            body: body.into(),
+        }
     }
 
     /// 200 with JSON made of pieces that are not copied together.
@@ -36,11 +40,18 @@ impl Response {
     pub fn text(status: StatusCode, body: impl Into<String>) -> Self {
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        Self { status, headers, body: Body::Full(body.into().into()) }
+        Self {
+            status,
+            headers,
+            body: Body::Full(body.into().into()),
+        }
     }
 
     /// Matrix's standard error object. For text that needs no escaping in JSON; the API crates have their own error types.
     pub(crate) fn refuse(status: StatusCode, errcode: &'static str, message: &'static str) -> Self {
-        Self::json(status, Body::Full(format!(r#"{{"errcode":"{errcode}","error":"{message}"}}"#).into()))
+        Self::json(
+            status,
+            Body::Full(format!(r#"{{"errcode":"{errcode}","error":"{message}"}}"#).into()),
+        )
     }
 }

@@ -91,6 +91,10 @@ pub struct Route {
 
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {} ({:?}, {:?})", self.method, self.path, self.resource, self.auth)
+        write!(
+            f,
+            "{} {} ({:?}, {:?})",
+            self.method, self.path, self.resource, self.auth
+        )
     }
 }

@@ -68,7 +68,9 @@ impl Router {
         let mut root = Node::default();
         for route in routes {
             let path = route.path.clone();
-            let Some(segments) = path.strip_prefix('/') else { return Err(RouteConflict::Malformed(path.into_owned())) };
+            let Some(segments) = path.strip_prefix('/') else {
+                return Err(RouteConflict::Malformed(path.into_owned()));
+            };
             let (mut node, mut names) = (&mut root, Vec::new());
             for segment in segments.split('/') {
                 let parameter = segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}'));
@@ -77,16 +79,30 @@ impl Router {
                         names.push(name.to_owned());
                         node.parameter.get_or_insert_default()
                     }
-                    None if segment.contains(['{', '}', '%']) => return Err(RouteConflict::Malformed(path.into_owned())),
+                    None if segment.contains(['{', '}', '%']) => {
+                        return Err(RouteConflict::Malformed(path.into_owned()));
+                    }
                     None => node.fixed.entry(segment.into()).or_default(),
                 };
             }
             if node.routes.iter().any(|known| known.route.method == route.method) {
-                return Err(RouteConflict::Twice { method: route.method, path: path.into_owned() });
+                return Err(RouteConflict::Twice {
+                    method: route.method,
+                    path: path.into_owned(),
+                });
             }
-            node.routes.push(Bound { route, metrics: RouteMetrics::default(), names: names.into() });
+            node.routes.push(Bound {
+                route,
+                metrics: RouteMetrics::default(),
+                names: names.into(),
+            });
         }
-        Ok(Self { root, limits, metrics, unrouted: RouteMetrics::default() })
+        Ok(Self {
+            root,
+            limits,
+            metrics,
+            unrouted: RouteMetrics::default(),
+        })
     }
 
     /// The metrics that this router's requests are counted in.
@@ -95,23 +111,35 @@ impl Router {
     }
 
     pub(crate) fn find(&self, method: &Method, path: &str, offered: impl Fn(Resource) -> bool) -> Found<'_> {
-        let Some(path) = path.strip_prefix('/') else { return Found::Nothing };
+        let Some(path) = path.strip_prefix('/') else {
+            return Found::Nothing;
+        };
         let mut segments = [""; SEGMENTS_MAX];
         let mut count = 0;
         for segment in path.split('/') {
-            let Some(place) = segments.get_mut(count) else { return Found::Nothing };
+            let Some(place) = segments.get_mut(count) else {
+                return Found::Nothing;
+            };
             *place = segment;
             count += 1;
         }
         let mut values = Vec::new();
-        let Some(node) = self.root.walk(segments.get(..count).unwrap_or_default(), &mut values) else { return Found::Nothing };
-        let mut offered = node.routes.iter().filter(|bound| offered(bound.route.resource)).peekable();
+        let Some(node) = self.root.walk(segments.get(..count).unwrap_or_default(), &mut values) else {
+            return Found::Nothing;
+        };
+        let mut offered = node
+            .routes
+            .iter()
+            .filter(|bound| offered(bound.route.resource))
+            .peekable();
         if offered.peek().is_none() {
             return Found::Nothing;
         }
         // "GET routes also answer HEAD" (RFC 9110, 9.3.2).
         let wanted = if *method == Method::HEAD { &Method::GET } else { method };
-        let Some(bound) = offered.find(|bound| bound.route.method == *wanted) else { return Found::OtherMethods };
+        let Some(bound) = offered.find(|bound| bound.route.method == *wanted) else {
+            return Found::OtherMethods;
+        };
         let mut decoded = Vec::with_capacity(values.len());
         for value in values {
             match decode_segment(value) {
@@ -164,9 +192,17 @@ mod tests {
 
     fn router() -> Router {
         let routes = vec![
-            route(Method::GET, "/rooms/{room_id}/state/{event_type}/{state_key}", Resource::Client),
+            route(
+                Method::GET,
+                "/rooms/{room_id}/state/{event_type}/{state_key}",
+                Resource::Client,
+            ),
             route(Method::GET, "/rooms/{room_id}/state/{event_type}/", Resource::Client),
-            route(Method::PUT, "/rooms/{room_id}/state/{event_type}/{state_key}", Resource::Client),
+            route(
+                Method::PUT,
+                "/rooms/{room_id}/state/{event_type}/{state_key}",
+                Resource::Client,
+            ),
             route(Method::GET, "/rooms/{other_name}/state", Resource::Client),
             route(Method::GET, "/rooms/upgraded/{thing}", Resource::Client),
             route(Method::GET, "/pushrules/", Resource::Client),
@@ -191,7 +227,10 @@ mod tests {
         let state = "/rooms/{room_id}/state/{event_type}/{state_key}";
         assert_eq!(get("/rooms/!a:b/state/m.x/k"), format!("{state} !a:b,m.x,k"));
         assert_eq!(get("/rooms/%21a%3Ab/state/m.x/a%2Fb"), format!("{state} !a:b,m.x,a/b"));
-        assert_eq!(get("/rooms/!a:b/state/m.x/"), "/rooms/{room_id}/state/{event_type}/ !a:b,m.x");
+        assert_eq!(
+            get("/rooms/!a:b/state/m.x/"),
+            "/rooms/{room_id}/state/{event_type}/ !a:b,m.x"
+        );
         assert_eq!(get("/rooms/upgraded/x"), "/rooms/upgraded/{thing} x");
         // Backs out of a static segment that leads nowhere.
         assert_eq!(get("/rooms/upgraded/state/x/y"), format!("{state} upgraded,x,y"));
@@ -212,8 +251,14 @@ mod tests {
             route(Method::GET, "/a/{b}", Resource::Client),
             route(Method::GET, "/a/{c}", Resource::Client),
         ];
-        assert!(matches!(Router::new(twice, Limits::default()), Err(RouteConflict::Twice { .. })));
+        assert!(matches!(
+            Router::new(twice, Limits::default()),
+            Err(RouteConflict::Twice { .. })
+        ));
         let odd = vec![route(Method::GET, "/a/x{b}", Resource::Client)];
-        assert!(matches!(Router::new(odd, Limits::default()), Err(RouteConflict::Malformed(_))));
+        assert!(matches!(
+            Router::new(odd, Limits::default()),
+            Err(RouteConflict::Malformed(_))
+        ));
     }
 }

@@ -30,7 +30,12 @@ pub(crate) struct Seat {
 
 impl Seats {
     pub(crate) fn new(total_max: usize, per_peer_max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { total_max, per_peer_max, taken: Mutex::default(), metrics })
+        Arc::new(Self {
+            total_max,
+            per_peer_max,
+            taken: Mutex::default(),
+            metrics,
+        })
     }
 
     /// A seat for a connection from `peer`, or `None` if there are too many. `None` as a peer is a Unix socket:
@@ -49,7 +54,10 @@ impl Seats {
         }
         self.metrics.accepted.inc();
         self.metrics.connections.inc();
-        Some(Seat { seats: Arc::clone(self), peer })
+        Some(Seat {
+            seats: Arc::clone(self),
+            peer,
+        })
     }
 }
 

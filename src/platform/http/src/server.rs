@@ -34,17 +34,37 @@ impl Server {
         let (phase, _) = watch::channel(Phase::Running);
         let (alive, ended) = mpsc::channel(1);
         let limits = &router.limits;
-        let seats = Seats::new(limits.connections, limits.connections_per_peer, Arc::clone(&router.metrics));
+        let seats = Seats::new(
+            limits.connections,
+            limits.connections_per_peer,
+            Arc::clone(&router.metrics),
+        );
         let (mut addresses, mut unix_paths) = (Vec::new(), Vec::new());
         for (socket, listener) in sockets {
             addresses.extend(socket.address());
             if let Bind::Unix { path, .. } = listener.bind {
                 unix_paths.push(path);
             }
-            let shared = Shared { router: Arc::clone(&router), resources: listener.resources, tls: listener.tls };
-            tokio::spawn(accept(socket, Arc::new(shared), Arc::clone(&seats), phase.subscribe(), alive.clone()));
+            let shared = Shared {
+                router: Arc::clone(&router),
+                resources: listener.resources,
+                tls: listener.tls,
+            };
+            tokio::spawn(accept(
+                socket,
+                Arc::new(shared),
+                Arc::clone(&seats),
+                phase.subscribe(),
+                alive.clone(),
+            ));
         }
-        Ok(Self { phase, ended, addresses, unix_paths, router })
+        Ok(Self {
+            phase,
+            ended,
+            addresses,
+            unix_paths,
+            router,
+        })
     }
 
     /// The TCP addresses that are listened on, in the listeners' order, with the ports that the system chose.

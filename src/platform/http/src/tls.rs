@@ -52,7 +52,11 @@ impl Identity {
     /// From a chain (the leaf first) and a private key, both in PEM.
     pub fn from_pem(certificates_pem: &[u8], key_pem: &[u8]) -> Result<Self, IdentityError> {
         let provider = Arc::new(provider());
-        let current = Arc::new(Current(ArcSwap::from_pointee(certified(certificates_pem, key_pem, &provider)?)));
+        let current = Arc::new(Current(ArcSwap::from_pointee(certified(
+            certificates_pem,
+            key_pem,
+            &provider,
+        )?)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .with_no_client_auth()
@@ -60,7 +64,10 @@ impl Identity {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Clients come back often (phones): tickets spare them and us most of the handshake. Keys rotate by themselves.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
-        Ok(Self { current, config: Arc::new(config) })
+        Ok(Self {
+            current,
+            config: Arc::new(config),
+        })
     }
 
     /// From two PEM files.
@@ -70,7 +77,11 @@ impl Identity {
 
     /// Uses another certificate for handshakes from now on; connections that exist stay. On an error the old one stays.
     pub fn replace(&self, certificates_pem: &[u8], key_pem: &[u8]) -> Result<(), IdentityError> {
-        self.current.0.store(Arc::new(certified(certificates_pem, key_pem, self.config.crypto_provider())?));
+        self.current.0.store(Arc::new(certified(
+            certificates_pem,
+            key_pem,
+            self.config.crypto_provider(),
+        )?));
         Ok(())
     }
 
@@ -89,9 +100,14 @@ fn provider() -> CryptoProvider {
     aws_lc_rs::default_provider()
 }
 
-fn certified(certificates_pem: &[u8], key_pem: &[u8], provider: &CryptoProvider) -> Result<CertifiedKey, IdentityError> {
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(certificates_pem).collect::<Result<_, _>>().map_err(|_| IdentityError::NoCertificate)?;
+fn certified(
+    certificates_pem: &[u8],
+    key_pem: &[u8],
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, IdentityError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates_pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| IdentityError::NoCertificate)?;
     if chain.is_empty() {
         return Err(IdentityError::NoCertificate);
     }
@@ -100,5 +116,8 @@ fn certified(certificates_pem: &[u8], key_pem: &[u8], provider: &CryptoProvider)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
-    std::fs::read(path).map_err(|source| IdentityError::File { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| IdentityError::File {
+        path: path.to_owned(),
+        source,
+    })
 }

@@ -17,9 +17,12 @@ mod sealed;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 pub use cipher::{Aead, TamperedError};
 pub use export::{BackupKeyring, ExportError, ImportError};
+pub use format::FormatError;
 pub use keyring::{CreateError, DataKey, Keyring, KeyringError, OpenError, Purpose, Status, Unlock};
 pub use passphrase::PassphraseCost;
 pub use sealed::SecretError;

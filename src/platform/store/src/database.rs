@@ -6,8 +6,9 @@ use crate::migrate::{SCHEMA_ROW, SCHEMA_VERSION, migrate, version};
 use crate::table::META;
 use crate::xts::SectorCipher;
 use crate::{OpenError, Position, codec};
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableDatabase;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,6 +110,15 @@ impl DatabaseFile {
 fn schema(database: &redb::Database) -> Result<Option<Vec<u8>>, redb::Error> {
     let meta = database.begin_read()?.open_table(META_ROWS)?;
     Ok(meta.get(SCHEMA_ROW)?.map(|row| row.value().to_vec()))
+}
+
+/// Runs a call of redb. Some damage makes it panic where an error would do; a thread must not end by that.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, redb::Error> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        redb::Error::Corrupted(text.unwrap_or_else(|| "redb panicked".to_owned()))
+    })
 }
 
 /// What the last checkpoint contained.

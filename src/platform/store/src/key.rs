@@ -31,13 +31,14 @@ impl Key {
         self
     }
 
-    /// Appends a string and its end. A NUL inside is escaped as `00 FF`, so order and uniqueness hold.
+    /// Appends a string and its end, a zero byte. The bytes 00 and 01 inside become `01 01` and `01 02`,
+    /// so order and uniqueness hold whatever follows.
     #[must_use]
     pub fn str(mut self, text: &str) -> Self {
         for byte in text.bytes() {
-            self.0.push(byte);
-            if byte == 0 {
-                self.0.push(0xFF);
+            match byte {
+                0 | 1 => self.0.extend_from_slice(&[1, byte + 1]),
+                other => self.0.push(other),
             }
         }
         self.0.push(0);
@@ -95,11 +96,8 @@ impl<'a> KeyReader<'a> {
         let mut bytes = Vec::new();
         loop {
             match self.u8()? {
-                0 if self.0.first() == Some(&0xFF) => {
-                    self.u8();
-                    bytes.push(0);
-                }
                 0 => return String::from_utf8(bytes).ok(),
+                1 => bytes.push(self.u8()?.checked_sub(1)?),
                 byte => bytes.push(byte),
             }
         }
@@ -113,6 +111,7 @@ impl<'a> KeyReader<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::{Key, KeyReader};
 
     #[test]
@@ -137,6 +136,15 @@ mod tests {
     #[test]
     fn a_shorter_string_sorts_first() {
         assert!(*Key::new().str("ab").str("z") < *Key::new().str("abc").str("a"));
-        assert!(*Key::new().str("a\0") > *Key::new().str("a"));
+        let texts = [
+            "", "\0", "\0\0", "\0\u{1}", "\0a", "\u{1}", "\u{1}a", "\u{2}", "a", "a\0", "a\u{1}", "ab",
+        ];
+        for pair in texts.windows(2) {
+            assert!(
+                *Key::new().str(pair[0]).u64(u64::MAX) < *Key::new().str(pair[1]).u64(0),
+                "{pair:?}"
+            );
+            assert_eq!(KeyReader::new(&Key::new().str(pair[1])).str().as_deref(), Some(pair[1]));
+        }
     }
 }

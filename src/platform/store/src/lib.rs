@@ -2,6 +2,26 @@
 //!
 //! The only crate that knows redb. Everything above sees [`Table`]s of ordered byte keys,
 //! snapshots ([`ReadTxn`]), and writes that are answered when they are on disk ([`Store::write`]).
+//!
+//! # Promises
+//! - A write that was answered with `Ok` is on disk. After a power cut all of these are there, in their order,
+//!   once, and whole; the last unanswered group may be there as well.
+//! - Nobody reads what is not durable: a group is published after its sync.
+//! - A group whose sync failed is answered with [`CommitError::Unknown`] and does not come back, unless the power
+//!   goes before the log continues in another file. A failed sync is not repeated on the same file.
+//! - A full disk refuses writes ([`CommitError::DiskFull`]) and keeps nothing of them; it goes on when there is room.
+//! - Files are unreadable without the key (FORMAT.md). The log is authenticated, the database is not:
+//!   whoever can write the disk can damage the database or put back an old one.
+//!
+//! # The way of a write
+//! `queue` → `writer` runs the closures of a group over `view` (redb + memtables) with `changes` in between →
+//! `log` appends one frame (`segment`, `logfiles`) and syncs → `shared` publishes into the `memtable` → `topic` wakes.
+//! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`); `pressure` keeps both in step.
+//! `opening` and `recovery` are the way back. All of it stands on `disk`, which `simulation` can stand in for.
+//!
+//! # Why not redb alone
+//! With millions of rows a durable commit of redb costs several times as much as the frame: pages all over the file
+//! against one sequential write. And rows that change with every event are absorbed by the memtable.
 
 mod backend;
 mod changes;
@@ -18,14 +38,18 @@ mod memtable;
 mod merge;
 mod migrate;
 mod opening;
+mod pressure;
 mod queue;
 mod read;
 mod recovery;
 mod segment;
 mod shared;
 pub mod simulation;
+mod snapshot;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod view;
 mod write;
@@ -36,8 +60,10 @@ pub use bytes::Bytes;
 pub use error::{CommitError, OpenError, ReadError, WriteError};
 pub use key::{Key, KeyReader};
 pub use lamchat_base::Position;
+pub use migrate::SCHEMA_VERSION;
 pub use read::{KeyRange, Order, Read, ReadExt, ReadTxn};
+pub use snapshot::{Import, ImportError, Snapshot, VisitRow};
 pub use store::{Epoch, Options, Store};
-pub use table::Table;
+pub use table::{TABLE_ID_END, Table};
 pub use topic::{Topic, Watch};
 pub use write::WriteTxn;

@@ -2,9 +2,9 @@
 //! the segment is given up, and the next one says where it continues.
 
 use crate::changes::ChangeSet;
-use crate::checkpoint::Pressure;
 use crate::keys::{FrameKey, LogKey, random_salt};
 use crate::logfiles::{LogFiles, SegmentFile};
+use crate::pressure::Pressure;
 use crate::segment::{Header, PAGE_BYTES, frame_bytes, seal_frame, seal_header, write_changes};
 use crate::shared::Shared;
 use crate::writer::Durable;

@@ -106,6 +106,7 @@ impl Memtable {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::Memtable;
     use crate::{Bytes, Table};
 
@@ -117,8 +118,8 @@ mod tests {
             let value = (sequence != 3).then(|| Bytes::from(sequence.to_string()));
             assert!(memtable.insert(3, Bytes::from_static(b"k"), sequence, value));
         }
-        let rows = memtable.rows_of(table).expect("declared");
-        let entry = rows.get(b"k".as_slice()).expect("inserted");
+        let rows = memtable.rows_of(table).unwrap();
+        let entry = rows.get(b"k".as_slice()).unwrap();
         assert_eq!(entry.value().at(1), None);
         assert_eq!(entry.value().at(2), Some(Some(Bytes::from_static(b"2"))));
         assert_eq!(entry.value().at(3), Some(None));

@@ -30,7 +30,7 @@ pub(crate) enum Layer<'a> {
     },
     /// redb.
     Disk {
-        rows: redb::Range<'a, &'static [u8], &'static [u8]>,
+        rows: Box<redb::Range<'a, &'static [u8], &'static [u8]>>,
         row: Option<(DiskRow<'a>, DiskRow<'a>)>,
     },
 }
@@ -67,10 +67,8 @@ impl<'a> Layer<'a> {
 
     /// A walk over a table of redb.
     pub(crate) fn disk(rows: &'a DiskRows, bounds: Bounds<'a>) -> Result<Self, ReadError> {
-        Ok(Self::Disk {
-            rows: ReadableTable::range::<&[u8]>(rows, bounds)?,
-            row: None,
-        })
+        let rows = Box::new(ReadableTable::range::<&[u8]>(rows, bounds)?);
+        Ok(Self::Disk { rows, row: None })
     }
 
     /// Goes to the next row.
@@ -90,7 +88,7 @@ impl<'a> Layer<'a> {
                     }
                 }
             }
-            Self::Disk { rows, row } => *row = step(rows, order).transpose()?,
+            Self::Disk { rows, row } => *row = step(&mut **rows, order).transpose()?,
         }
         Ok(())
     }

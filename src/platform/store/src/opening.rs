@@ -1,11 +1,12 @@
 //! Opening a store: lock, key, redb, log, in this order.
 
-use crate::checkpoint::{Checkpoints, Pressure};
+use crate::checkpoint::Checkpoints;
 use crate::database::{DatabaseFile, EPOCH_ROW, IMPORT_ROW, saved};
 use crate::disk::{Disk, Lock};
 use crate::keys::{LogKey, check_key, write_key_check};
 use crate::log::Log;
 use crate::memtable::Memtable;
+use crate::pressure::{Limits, Pressure};
 use crate::recovery::recover;
 use crate::shared::Shared;
 use crate::table::META;
@@ -27,7 +28,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens or creates the store.
-pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Opened, OpenError> {
+pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits) -> Result<Opened, OpenError> {
     let tables = table::declared(&options.tables)?;
     let (folder, log_folder) = (&options.dir, options.dir.join("wal"));
     let failed = |path: &Path, source: io::Error| OpenError::Io {
@@ -78,7 +79,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Opened, Open
         "the store is open"
     );
     let shared = Arc::new(Shared::new(tables, view, epoch));
-    let pressure = Arc::new(Pressure::default());
+    let pressure = Arc::new(Pressure::new(limits));
     let files = Arc::new(files);
     // Rows from the log are to be moved soon, and the first segment is to be ready when the first write comes.
     pressure.published(&shared);

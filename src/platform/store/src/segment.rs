@@ -162,7 +162,7 @@ pub(crate) fn write_changes(text: &mut Vec<u8>, position: Position, changes: &Ch
     for (table, key, value) in changes.iter() {
         text.extend_from_slice(&table.to_le_bytes());
         text.extend_from_slice(&length(key).to_le_bytes());
-        let value_length = value.as_ref().map_or(DELETED, |value| length(value));
+        let value_length = value.as_ref().map_or(DELETED, length);
         text.extend_from_slice(&value_length.to_le_bytes());
         text.extend_from_slice(key);
         text.extend_from_slice(value.as_deref().unwrap_or_default());

@@ -1,10 +1,11 @@
 //! The store itself: open, read, write, watch.
 
-use crate::checkpoint::Pressure;
 use crate::disk::{Disk, Lock, RealDisk};
 use crate::memtable::Memtable;
+use crate::pressure::{Limits, Pressure};
 use crate::queue::Change;
 use crate::shared::Shared;
+use crate::snapshot::{Import, ImportError, Snapshot};
 use crate::view::View;
 use crate::{
     CommitError, OpenError, Position, ReadError, ReadTxn, Table, Topic, Watch, WriteError, WriteTxn, opening, table,
@@ -66,13 +67,18 @@ impl Store {
 
     /// Like [`Store::open`], on another disk: a simulated one, for instance.
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        Self::open_limited(disk, options, Limits::default())
+    }
+
+    /// Like [`Store::open_on`], with other limits; tests checkpoint early and often.
+    pub(crate) fn open_limited(disk: Arc<dyn Disk>, options: Options, limits: Limits) -> Result<Self, OpenError> {
         let opening::Opened {
             shared,
             log,
             checkpoints,
             pressure,
             lock,
-        } = opening::open(disk, options)?;
+        } = opening::open(disk, options, limits)?;
         let checkpoints = spawn("store-checkpoint", move || checkpoints.run())?;
         let writer = {
             let (shared, mut log) = (shared.clone(), log);
@@ -170,6 +176,24 @@ impl Store {
     /// The epoch of the positions that this store issues.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.open.shared.epoch.load(Ordering::Acquire))
+    }
+
+    /// Everything at the newest position, for a backup.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut tables = self.open.shared.tables.clone();
+        tables.retain(|table| *table != table::META);
+        // The epoch first: should a new one begin in between, the older one is the safe answer.
+        let epoch = self.epoch();
+        Snapshot {
+            reader: self.read(),
+            epoch,
+            tables,
+        }
+    }
+
+    /// Begins to fill this store, which must be empty, from a backup. Blocking; for threads that may.
+    pub fn import(&self) -> Result<Import, ImportError> {
+        Import::begin(self.clone(), self.snapshot().tables)
     }
 
     /// Starts a new epoch: every token that was given out becomes one of an unknown past. For a restored backup.

@@ -5,6 +5,7 @@ use crate::queue::Job;
 use crate::shared::Shared;
 use crate::write::WriteTxn;
 use crate::{CommitError, Position, Topic};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -48,7 +49,15 @@ pub(crate) fn run(shared: &Arc<Shared>, log: &mut dyn Durable) {
             shared.queue.take_waiting(&mut waiting);
         }
         let rest = waiting.split_off(waiting.len().min(GROUP_WRITES_MAX));
-        carry_out(shared, log, std::mem::replace(&mut waiting, rest));
+        let group = std::mem::replace(&mut waiting, rest);
+        // Closures catch their own panics. One here is a fault of the store: what is durable is no longer certain,
+        // so nothing more is accepted. Whoever waits is answered, as its job is dropped.
+        if catch_unwind(AssertUnwindSafe(|| carry_out(shared, log, group))).is_err() {
+            tracing::error!("the writer failed; the store takes no more changes until it is opened again");
+            shared.queue.close();
+            shared.queue.take_waiting(&mut waiting);
+            return;
+        }
     }
 }
 

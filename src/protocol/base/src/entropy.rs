@@ -16,10 +16,11 @@ pub trait Entropy: Send + Sync + 'static {
             self.fill(&mut block);
             for byte in block {
                 // 248 is the largest multiple of 62 in a byte: what lies above would bias the first letters.
-                if byte < 248 && text.len() < length {
-                    if let Some(letter) = ALPHANUMERIC.get(usize::from(byte % 62)) {
-                        text.push(char::from(*letter));
-                    }
+                if byte < 248
+                    && text.len() < length
+                    && let Some(letter) = ALPHANUMERIC.get(usize::from(byte % 62))
+                {
+                    text.push(char::from(*letter));
                 }
             }
         }

@@ -1,1 +1,24 @@
-//! Appliance.
+//! Backup and restore of the whole exchange.
+//!
+//! A backup is a stream of authenticated, encrypted frames that the running server makes ([`Backup`]) and that a
+//! command writes into parts ([`PartWriter`]). It opens only by a passphrase of the keyring. `FORMAT.md` has the bytes.
+//!
+//! What must never happen here: a file slot or a clear key in a backup, a truncated or changed backup restored, a
+//! one-time key of a backup handed out a second time.
+
+mod backup;
+mod folders;
+mod frame;
+mod manifest;
+mod parts;
+mod record;
+mod restore;
+#[cfg(test)]
+mod tests;
+
+pub use backup::{Backup, BackupError, PrepareError, Source, Stopped};
+pub use folders::Folders;
+pub use manifest::{MANIFEST_FILE, Manifest, Part};
+pub use parts::{PART_BYTES_MAX, PartError, PartWriter};
+pub use record::Counts;
+pub use restore::{RestoreError, RestoreOptions, Restored, restore, verify};

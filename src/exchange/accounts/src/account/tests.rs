@@ -31,17 +31,29 @@ async fn accounts_are_found_again() {
     let alice = create(&store, "alice").await.unwrap();
     let read = store.read();
     assert!(!account::is_empty(&read).unwrap());
-    let account = account::by_id(&read, "@root:example.org".try_into().unwrap()).unwrap().unwrap();
-    assert_eq!((account.user, account.subject.as_str(), account.created_ms), (root, "root", 7));
+    let account = account::by_id(&read, "@root:example.org".try_into().unwrap())
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (account.user, account.subject.as_str(), account.created_ms),
+        (root, "root", 7)
+    );
     assert!(account.standing.is_admin());
     assert!(!account::standing(&read, alice).unwrap().unwrap().is_admin());
     assert_eq!(account::by_subject(&read, LOCAL, "alice").unwrap(), Some(alice));
     assert_eq!(account::by_subject(&read, "elsewhere", "alice").unwrap(), None);
-    let ids: Vec<_> = account::list(&read, UserNum(0), 10).unwrap().into_iter().map(|a| a.user_id.to_string()).collect();
+    let ids: Vec<_> = account::list(&read, UserNum(0), 10)
+        .unwrap()
+        .into_iter()
+        .map(|a| a.user_id.to_string())
+        .collect();
     assert_eq!(ids, ["@root:example.org", "@alice:example.org"]);
     assert_eq!(account::list(&read, alice, 10).unwrap().len(), 1);
     assert_eq!(account::list(&read, UserNum(0), 1).unwrap().len(), 1);
-    assert_eq!(profile::display(&read, alice).unwrap().displayname.as_deref(), Some("ALICE"));
+    assert_eq!(
+        profile::display(&read, alice).unwrap().displayname.as_deref(),
+        Some("ALICE")
+    );
     assert_eq!(user::id(&read, alice).unwrap().unwrap(), "@alice:example.org");
     assert_eq!(user::id(&read, UserNum(99)).unwrap(), None);
 }
@@ -50,12 +62,24 @@ async fn accounts_are_found_again() {
 async fn a_name_is_taken_for_good() {
     let store = Store::in_memory(TABLES).unwrap();
     // Somebody may have heard of the user before there is an account.
-    let heard = store.write(|txn| user::num_or_insert(txn, "@alice:example.org".try_into().unwrap())).await.unwrap();
+    let heard = store
+        .write(|txn| user::num_or_insert(txn, "@alice:example.org".try_into().unwrap()))
+        .await
+        .unwrap();
     let alice = create(&store, "alice").await.unwrap();
     assert_eq!(heard, alice);
-    assert!(matches!(create(&store, "alice").await, Err(WriteError::Refused(CreateAccountError::InUse))));
-    store.write(move |txn| account::deactivate(txn, alice, true)).await.unwrap();
-    assert!(matches!(create(&store, "alice").await, Err(WriteError::Refused(CreateAccountError::InUse))));
+    assert!(matches!(
+        create(&store, "alice").await,
+        Err(WriteError::Refused(CreateAccountError::InUse))
+    ));
+    store
+        .write(move |txn| account::deactivate(txn, alice, true))
+        .await
+        .unwrap();
+    assert!(matches!(
+        create(&store, "alice").await,
+        Err(WriteError::Refused(CreateAccountError::InUse))
+    ));
 }
 
 #[tokio::test]
@@ -75,18 +99,37 @@ async fn deactivation_clears_what_it_says() {
     assert!(account_data::everything(&read, alice).unwrap().is_empty());
     assert_eq!(filter::one(&read, alice, 1).unwrap(), None);
     assert!(profile::display(&read, alice).unwrap().displayname.is_some());
-    let refused = store.write(move |txn| account::set_password_hash(txn, alice, "x")).await;
-    assert!(matches!(refused, Err(WriteError::Refused(ChangeAccountError::Deactivated))));
+    let refused = store
+        .write(move |txn| account::set_password_hash(txn, alice, "x"))
+        .await;
+    assert!(matches!(
+        refused,
+        Err(WriteError::Refused(ChangeAccountError::Deactivated))
+    ));
 
-    store.write(move |txn| account::deactivate(txn, alice, true)).await.unwrap();
+    store
+        .write(move |txn| account::deactivate(txn, alice, true))
+        .await
+        .unwrap();
     let account = account::one(&store.read(), alice).unwrap().unwrap();
     assert!(account.erased && account.standing.is_deactivated());
     assert!(profile::all(&store.read(), alice).unwrap().is_empty());
 
     store.write(move |txn| account::reactivate(txn, alice)).await.unwrap();
-    store.write(move |txn| account::set_password_hash(txn, alice, "$new")).await.unwrap();
-    assert_eq!(account::password_hash(&store.read(), alice).unwrap().as_deref(), Some("$new"));
-    assert!(!account::standing(&store.read(), alice).unwrap().unwrap().is_deactivated());
+    store
+        .write(move |txn| account::set_password_hash(txn, alice, "$new"))
+        .await
+        .unwrap();
+    assert_eq!(
+        account::password_hash(&store.read(), alice).unwrap().as_deref(),
+        Some("$new")
+    );
+    assert!(
+        !account::standing(&store.read(), alice)
+            .unwrap()
+            .unwrap()
+            .is_deactivated()
+    );
 }
 
 #[tokio::test]
@@ -112,5 +155,8 @@ async fn a_refused_profile_undoes_the_account() {
     assert!(store.write(move |txn| account::create(txn, long)).await.is_err());
     assert!(account::is_empty(&store.read()).unwrap());
     let alice = create(&store, "alice").await.unwrap();
-    assert_eq!(profile::field(&store.read(), alice, "displayname").unwrap(), Some(json!("ALICE")));
+    assert_eq!(
+        profile::field(&store.read(), alice, "displayname").unwrap(),
+        Some(json!("ALICE"))
+    );
 }

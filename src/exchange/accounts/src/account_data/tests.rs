@@ -1,7 +1,9 @@
 //! Tests.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
-use super::{PutAccountDataError, Scope, TYPES_MAX, all, changed_since, content, delete, everything, forget, forget_room, put};
+use super::{
+    PutAccountDataError, Scope, TYPES_MAX, all, changed_since, content, delete, everything, forget, forget_room, put,
+};
 use crate::TABLES;
 use crate::tables::ACCOUNT_DATA_CHANGE;
 use lamchat_base::{Position, RoomNum, UserNum};
@@ -12,14 +14,23 @@ const BOB: UserNum = UserNum(2);
 const ROOM: Scope = Scope::Room(RoomNum(1));
 
 async fn set(store: &Store, user: UserNum, scope: Scope, event_type: &'static str, json: &'static str) -> Position {
-    store.write(move |txn| put(txn, user, scope, event_type, json.as_bytes())).await.unwrap()
+    store
+        .write(move |txn| put(txn, user, scope, event_type, json.as_bytes()))
+        .await
+        .unwrap()
 }
 
 fn changes(store: &Store, from: Position, to: Position) -> Vec<(Scope, String, String)> {
     changed_since(&store.read(), ALICE, from, to)
         .unwrap()
         .into_iter()
-        .map(|item| (item.scope, item.event_type, String::from_utf8(item.content.to_vec()).unwrap()))
+        .map(|item| {
+            (
+                item.scope,
+                item.event_type,
+                String::from_utf8(item.content.to_vec()).unwrap(),
+            )
+        })
         .collect()
 }
 
@@ -30,12 +41,25 @@ async fn items_are_kept_by_user_scope_and_type() {
     set(&store, ALICE, ROOM, "m.direct", r#"{"a":2}"#).await;
     set(&store, BOB, Scope::Global, "m.direct", r#"{"a":3}"#).await;
     let read = store.read();
-    assert_eq!(&content(&read, ALICE, Scope::Global, "m.direct").unwrap().unwrap()[..], br#"{"a":1}"#);
-    assert_eq!(&content(&read, ALICE, ROOM, "m.direct").unwrap().unwrap()[..], br#"{"a":2}"#);
-    assert_eq!(content(&read, ALICE, Scope::Room(RoomNum(2)), "m.direct").unwrap(), None);
+    assert_eq!(
+        &content(&read, ALICE, Scope::Global, "m.direct").unwrap().unwrap()[..],
+        br#"{"a":1}"#
+    );
+    assert_eq!(
+        &content(&read, ALICE, ROOM, "m.direct").unwrap().unwrap()[..],
+        br#"{"a":2}"#
+    );
+    assert_eq!(
+        content(&read, ALICE, Scope::Room(RoomNum(2)), "m.direct").unwrap(),
+        None
+    );
     assert_eq!(content(&read, BOB, ROOM, "m.direct").unwrap(), None);
     assert_eq!(all(&read, ALICE, Scope::Global).unwrap().len(), 1);
-    let scopes: Vec<_> = everything(&read, ALICE).unwrap().into_iter().map(|item| item.scope).collect();
+    let scopes: Vec<_> = everything(&read, ALICE)
+        .unwrap()
+        .into_iter()
+        .map(|item| item.scope)
+        .collect();
     assert_eq!(scopes, [Scope::Global, ROOM]);
 }
 
@@ -56,7 +80,10 @@ async fn changes_come_in_order_and_once() {
     assert_eq!(changes(&store, first, second), [b]);
     assert_eq!(changes(&store, Position(u64::MAX), Position(u64::MAX)), []);
     // One change row for each item.
-    let rows = store.read().rows(ACCOUNT_DATA_CHANGE, &KeyRange::all(), Order::Ascending, usize::MAX).unwrap();
+    let rows = store
+        .read()
+        .rows(ACCOUNT_DATA_CHANGE, &KeyRange::all(), Order::Ascending, usize::MAX)
+        .unwrap();
     assert_eq!(rows.len(), 3);
 }
 
@@ -68,7 +95,10 @@ async fn deleted_items_are_seen_once_and_gone() {
     assert!(!store.write(|txn| delete(txn, ALICE, ROOM, "a")).await.unwrap());
     assert_eq!(content(&store.read(), ALICE, ROOM, "a").unwrap(), None);
     assert!(everything(&store.read(), ALICE).unwrap().is_empty());
-    assert_eq!(changes(&store, at, store.read().position()), [(ROOM, "a".to_owned(), "{}".to_owned())]);
+    assert_eq!(
+        changes(&store, at, store.read().position()),
+        [(ROOM, "a".to_owned(), "{}".to_owned())]
+    );
     set(&store, ALICE, ROOM, "a", r#"{"v":2}"#).await;
     assert_eq!(everything(&store.read(), ALICE).unwrap().len(), 1);
 }
@@ -99,7 +129,9 @@ async fn types_are_bounded() {
         })
         .await;
     answer.unwrap();
-    let answer = store.write(|txn| put(txn, ALICE, Scope::Global, "one more", b"{}")).await;
+    let answer = store
+        .write(|txn| put(txn, ALICE, Scope::Global, "one more", b"{}"))
+        .await;
     assert!(matches!(answer, Err(WriteError::Refused(PutAccountDataError::TooMany))));
     set(&store, ALICE, Scope::Global, "t0", r#"{"changed":true}"#).await;
     set(&store, ALICE, ROOM, "elsewhere", "{}").await;

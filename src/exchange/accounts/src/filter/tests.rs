@@ -43,8 +43,14 @@ async fn filters_are_bounded() {
         })
         .await
         .unwrap();
-    assert!(matches!(add(&store, ALICE, "more").await, Err(WriteError::Refused(CreateFilterError::TooMany))));
+    assert!(matches!(
+        add(&store, ALICE, "more").await,
+        Err(WriteError::Refused(CreateFilterError::TooMany))
+    ));
     assert_eq!(add(&store, ALICE, "0").await.unwrap(), 1);
     let large = "x".repeat(FILTER_BYTES_MAX + 1);
-    assert!(matches!(add(&store, BOB, &large).await, Err(WriteError::Refused(CreateFilterError::TooLarge))));
+    assert!(matches!(
+        add(&store, BOB, &large).await,
+        Err(WriteError::Refused(CreateFilterError::TooLarge))
+    ));
 }

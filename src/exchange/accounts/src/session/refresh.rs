@@ -59,8 +59,15 @@ pub fn refresh(txn: &mut WriteTxn<'_>, token: &str, tokens: NewTokens, now_ms: u
     if device.refresh == Some(presented) {
         // The newest refresh token is used, so its client has it: what came before it ends now.
         revoke_previous(txn, &mut device);
-        device.previous = Some(PreviousTokens { access: device.access, refresh: presented });
-    } else if device.previous.as_ref().is_some_and(|previous| previous.refresh == presented) {
+        device.previous = Some(PreviousTokens {
+            access: device.access,
+            refresh: presented,
+        });
+    } else if device
+        .previous
+        .as_ref()
+        .is_some_and(|previous| previous.refresh == presented)
+    {
         // The client never got the answer to its last refresh: nobody has those tokens, they end unused.
         txn.delete(SESSION, device.access.as_key());
         if let Some(unused) = device.refresh {
@@ -108,9 +115,12 @@ pub(super) fn store_token(txn: &mut WriteTxn<'_>, token: &TokenHash, user: UserN
 }
 
 fn load_token(read: &dyn Read, token: &TokenHash) -> Result<Option<(UserNum, OwnedDeviceId)>, ReadError> {
-    let Some(value) = read.get(REFRESH, token.as_key())? else { return Ok(None) };
-    let (user, device_id) =
-        value.split_first_chunk::<4>().ok_or_else(|| malformed(REFRESH, "shorter than a user number"))?;
+    let Some(value) = read.get(REFRESH, token.as_key())? else {
+        return Ok(None);
+    };
+    let (user, device_id) = value
+        .split_first_chunk::<4>()
+        .ok_or_else(|| malformed(REFRESH, "shorter than a user number"))?;
     let device_id = OwnedDeviceId::from(parse_text(REFRESH, device_id)?);
     Ok(Some((UserNum(u32::from_be_bytes(*user)), device_id)))
 }

@@ -24,8 +24,12 @@ pub(crate) struct SessionRow {
 
 impl SessionRow {
     pub(crate) fn load(read: &dyn Read, token: &TokenHash) -> Result<Option<Self>, ReadError> {
-        let Some(value) = read.get(SESSION, token.as_key())? else { return Ok(None) };
-        Self::parse(&value).map(Some).ok_or_else(|| malformed(SESSION, "not a session row of version 1"))
+        let Some(value) = read.get(SESSION, token.as_key())? else {
+            return Ok(None);
+        };
+        Self::parse(&value)
+            .map(Some)
+            .ok_or_else(|| malformed(SESSION, "not a session row of version 1"))
     }
 
     pub(crate) fn store(&self, txn: &mut WriteTxn<'_>, token: &TokenHash) {

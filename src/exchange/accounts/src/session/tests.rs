@@ -27,7 +27,10 @@ async fn store_with_alice() -> (Store, UserNum) {
 }
 
 fn tokens(name: &str) -> NewTokens {
-    NewTokens { access: format!("lct_{name}"), refresh: format!("lcr_{name}") }
+    NewTokens {
+        access: format!("lct_{name}"),
+        refresh: format!("lcr_{name}"),
+    }
 }
 
 async fn log_in(store: &Store, user: UserNum, device: &str, name: &str, refreshable: bool) -> OpenedSession {
@@ -53,7 +56,9 @@ fn who(store: &Store, token: &str, now_ms: u64) -> Result<Session, AuthenticateE
 
 /// As the API does for a request.
 async fn request(store: &Store, token: &str, now_ms: u64) -> bool {
-    let Ok(session) = who(store, token, now_ms) else { return false };
+    let Ok(session) = who(store, token, now_ms) else {
+        return false;
+    };
     if session.must_confirm() {
         store.write(move |txn| note_use(txn, &session, now_ms)).await.unwrap();
     }
@@ -81,9 +86,17 @@ async fn tokens_are_not_in_the_tables() {
     let (store, user) = store_with_alice().await;
     log_in(&store, user, "PHONE", "secret", true).await;
     for table in TABLES {
-        for (key, value) in store.read().rows(*table, &KeyRange::all(), Order::Ascending, usize::MAX).unwrap() {
+        for (key, value) in store
+            .read()
+            .rows(*table, &KeyRange::all(), Order::Ascending, usize::MAX)
+            .unwrap()
+        {
             for bytes in [key, value] {
-                assert!(!bytes.windows(10).any(|part| part == b"lct_secret" || part == b"lcr_secret"));
+                assert!(
+                    !bytes
+                        .windows(10)
+                        .any(|part| part == b"lct_secret" || part == b"lcr_secret")
+                );
             }
         }
     }
@@ -96,7 +109,10 @@ async fn logging_in_to_a_device_again_replaces_its_tokens() {
     let second = log_in(&store, user, "PHONE", "b", false).await;
     assert_eq!(first.device, second.device);
     assert!(matches!(who(&store, "lct_a", NOW), Err(AuthenticateError::Unknown)));
-    assert!(matches!(renew(&store, "lcr_a", "c", NOW).await, Err(WriteError::Refused(RefreshError::Unknown))));
+    assert!(matches!(
+        renew(&store, "lcr_a", "c", NOW).await,
+        Err(WriteError::Refused(RefreshError::Unknown))
+    ));
     assert!(who(&store, "lct_b", NOW).is_ok());
     let devices = device::all(&store.read(), user).unwrap();
     assert_eq!(devices.len(), 1);
@@ -108,14 +124,27 @@ async fn logging_in_to_a_device_again_replaces_its_tokens() {
 async fn device_numbers_are_never_reused() {
     let (store, user) = store_with_alice().await;
     let first = log_in(&store, user, "PHONE", "a", false).await;
-    let removed = store.write(move |txn| close(txn, user, "PHONE".into())).await.unwrap().unwrap();
+    let removed = store
+        .write(move |txn| close(txn, user, "PHONE".into()))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(removed.num, first.device);
     assert!(matches!(who(&store, "lct_a", NOW), Err(AuthenticateError::Unknown)));
     assert_eq!(device::by_num(&store.read(), first.device).unwrap(), None);
     let second = log_in(&store, user, "PHONE", "b", false).await;
     assert_ne!(first.device, second.device);
-    assert_eq!(device::by_num(&store.read(), second.device).unwrap().unwrap().1, "PHONE");
-    assert!(store.write(move |txn| close(txn, user, "TABLET".into())).await.unwrap().is_none());
+    assert_eq!(
+        device::by_num(&store.read(), second.device).unwrap().unwrap().1,
+        "PHONE"
+    );
+    assert!(
+        store
+            .write(move |txn| close(txn, user, "TABLET".into()))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -124,9 +153,14 @@ async fn access_tokens_of_refreshing_clients_expire() {
     let opened = log_in(&store, user, "PHONE", "a", true).await;
     assert_eq!(opened.expires_in_ms, Some(ACCESS_TOKEN_LIFETIME_MS));
     assert!(who(&store, "lct_a", NOW + ACCESS_TOKEN_LIFETIME_MS - 1).is_ok());
-    assert!(matches!(who(&store, "lct_a", NOW + ACCESS_TOKEN_LIFETIME_MS), Err(AuthenticateError::Expired)));
+    assert!(matches!(
+        who(&store, "lct_a", NOW + ACCESS_TOKEN_LIFETIME_MS),
+        Err(AuthenticateError::Expired)
+    ));
     // A soft logout: the refresh token still works.
-    renew(&store, "lcr_a", "b", NOW + ACCESS_TOKEN_LIFETIME_MS).await.unwrap();
+    renew(&store, "lcr_a", "b", NOW + ACCESS_TOKEN_LIFETIME_MS)
+        .await
+        .unwrap();
     assert!(request(&store, "lct_b", NOW + ACCESS_TOKEN_LIFETIME_MS).await);
 }
 
@@ -138,12 +172,18 @@ async fn the_old_refresh_token_lives_until_the_new_access_token_is_used() {
     // The answer was lost: again with the old one. The pair that nobody got ends.
     renew(&store, "lcr_a", "c", NOW).await.unwrap();
     assert!(matches!(who(&store, "lct_b", NOW), Err(AuthenticateError::Unknown)));
-    assert!(matches!(renew(&store, "lcr_b", "x", NOW).await, Err(WriteError::Refused(RefreshError::Unknown))));
+    assert!(matches!(
+        renew(&store, "lcr_b", "x", NOW).await,
+        Err(WriteError::Refused(RefreshError::Unknown))
+    ));
     // Requests under way with the old access token still pass.
     assert!(request(&store, "lct_a", NOW).await);
     assert!(request(&store, "lct_c", NOW).await);
     assert!(!request(&store, "lct_a", NOW).await);
-    assert!(matches!(renew(&store, "lcr_a", "x", NOW).await, Err(WriteError::Refused(RefreshError::Unknown))));
+    assert!(matches!(
+        renew(&store, "lcr_a", "x", NOW).await,
+        Err(WriteError::Refused(RefreshError::Unknown))
+    ));
     assert!(request(&store, "lct_c", NOW).await);
     renew(&store, "lcr_c", "d", NOW).await.unwrap();
     assert!(request(&store, "lct_d", NOW).await);
@@ -155,7 +195,10 @@ async fn the_old_refresh_token_lives_until_the_new_one_is_used() {
     log_in(&store, user, "PHONE", "a", true).await;
     renew(&store, "lcr_a", "b", NOW).await.unwrap();
     renew(&store, "lcr_b", "c", NOW).await.unwrap();
-    assert!(matches!(renew(&store, "lcr_a", "x", NOW).await, Err(WriteError::Refused(RefreshError::Unknown))));
+    assert!(matches!(
+        renew(&store, "lcr_a", "x", NOW).await,
+        Err(WriteError::Refused(RefreshError::Unknown))
+    ));
     assert!(!request(&store, "lct_a", NOW).await);
     assert!(request(&store, "lct_b", NOW).await);
     assert!(request(&store, "lct_c", NOW).await);
@@ -168,12 +211,28 @@ async fn ended_sessions_leave_no_row_behind() {
     log_in(&store, user, "PHONE", "a", true).await;
     renew(&store, "lcr_a", "b", NOW).await.unwrap();
     log_in(&store, user, "TABLET", "t", true).await;
-    let removed = store.write(move |txn| close_all(txn, user, Some("TABLET".into()))).await.unwrap();
+    let removed = store
+        .write(move |txn| close_all(txn, user, Some("TABLET".into())))
+        .await
+        .unwrap();
     assert_eq!(removed.len(), 1);
     assert!(who(&store, "lct_t", NOW).is_ok());
     store.write(move |txn| close_all(txn, user, None)).await.unwrap();
-    for table in [crate::tables::SESSION, crate::tables::REFRESH, crate::tables::DEVICE, crate::tables::DEVICE_BY_NUM] {
-        assert!(store.read().first(table, &KeyRange::all(), Order::Ascending).unwrap().is_none(), "{}", table.name);
+    for table in [
+        crate::tables::SESSION,
+        crate::tables::REFRESH,
+        crate::tables::DEVICE,
+        crate::tables::DEVICE_BY_NUM,
+    ] {
+        assert!(
+            store
+                .read()
+                .first(table, &KeyRange::all(), Order::Ascending)
+                .unwrap()
+                .is_none(),
+            "{}",
+            table.name
+        );
     }
 }
 
@@ -181,7 +240,12 @@ async fn ended_sessions_leave_no_row_behind() {
 async fn last_seen_is_written_every_few_minutes_only() {
     let (store, user) = store_with_alice().await;
     log_in(&store, user, "PHONE", "a", false).await;
-    let seen = |store: &Store| device::one(&store.read(), user, "PHONE".into()).unwrap().unwrap().last_seen_ms;
+    let seen = |store: &Store| {
+        device::one(&store.read(), user, "PHONE".into())
+            .unwrap()
+            .unwrap()
+            .last_seen_ms
+    };
     assert_eq!(seen(&store), Some(NOW));
     let session = who(&store, "lct_a", NOW).unwrap();
     assert!(!session.is_last_seen_due(NOW + LAST_SEEN_INTERVAL_MS - 1));
@@ -192,7 +256,10 @@ async fn last_seen_is_written_every_few_minutes_only() {
     assert_eq!(seen(&store), Some(later));
     let session = who(&store, "lct_a", later).unwrap();
     assert!(!session.is_last_seen_due(later + 1));
-    store.write(move |txn| note_use(txn, &session, later + 1)).await.unwrap();
+    store
+        .write(move |txn| note_use(txn, &session, later + 1))
+        .await
+        .unwrap();
     assert_eq!(seen(&store), Some(later));
 }
 
@@ -200,15 +267,30 @@ async fn last_seen_is_written_every_few_minutes_only() {
 async fn locked_and_deactivated_accounts_are_shut_out() {
     let (store, user) = store_with_alice().await;
     log_in(&store, user, "PHONE", "a", true).await;
-    store.write(move |txn| account::set_admin(txn, user, true)).await.unwrap();
+    store
+        .write(move |txn| account::set_admin(txn, user, true))
+        .await
+        .unwrap();
     assert!(who(&store, "lct_a", NOW).unwrap().is_admin);
-    store.write(move |txn| account::set_locked(txn, user, true)).await.unwrap();
+    store
+        .write(move |txn| account::set_locked(txn, user, true))
+        .await
+        .unwrap();
     assert!(matches!(who(&store, "lct_a", NOW), Err(AuthenticateError::Locked)));
-    assert!(matches!(renew(&store, "lcr_a", "b", NOW).await, Err(WriteError::Refused(RefreshError::Locked))));
-    store.write(move |txn| account::set_locked(txn, user, false)).await.unwrap();
+    assert!(matches!(
+        renew(&store, "lcr_a", "b", NOW).await,
+        Err(WriteError::Refused(RefreshError::Locked))
+    ));
+    store
+        .write(move |txn| account::set_locked(txn, user, false))
+        .await
+        .unwrap();
     assert!(who(&store, "lct_a", NOW).is_ok());
 
-    let removed = store.write(move |txn| account::deactivate(txn, user, false)).await.unwrap();
+    let removed = store
+        .write(move |txn| account::deactivate(txn, user, false))
+        .await
+        .unwrap();
     assert_eq!(removed[0].id, "PHONE");
     assert!(matches!(who(&store, "lct_a", NOW), Err(AuthenticateError::Unknown)));
     let new = NewSession {
@@ -220,7 +302,10 @@ async fn locked_and_deactivated_accounts_are_shut_out() {
         now_ms: NOW,
     };
     let answer = store.write(move |txn| open(txn, new)).await;
-    assert!(matches!(answer, Err(WriteError::Refused(OpenSessionError::Deactivated))));
+    assert!(matches!(
+        answer,
+        Err(WriteError::Refused(OpenSessionError::Deactivated))
+    ));
 }
 
 #[tokio::test]
@@ -240,6 +325,9 @@ async fn hostile_device_ids_are_kept_apart_or_refused() {
             tokens: tokens("z"),
             now_ms: NOW,
         };
-        assert!(matches!(store.write(move |txn| open(txn, new)).await, Err(WriteError::Refused(OpenSessionError::DeviceId))));
+        assert!(matches!(
+            store.write(move |txn| open(txn, new)).await,
+            Err(WriteError::Refused(OpenSessionError::DeviceId))
+        ));
     }
 }

@@ -24,10 +24,18 @@ async fn tags_are_account_data() {
     put(&store, "m.favourite", json!({"order": 0.5})).await.unwrap();
     let tags = Value::Object(all(&store.read(), ALICE, ROOM).unwrap());
     assert_eq!(tags, json!({"m.favourite": {"order": 0.5}, "u.work": {}}));
-    store.write(|txn| remove(txn, ALICE, ROOM, "m.favourite")).await.unwrap();
+    store
+        .write(|txn| remove(txn, ALICE, ROOM, "m.favourite"))
+        .await
+        .unwrap();
     store.write(|txn| remove(txn, ALICE, ROOM, "never set")).await.unwrap();
-    let content = account_data::content(&store.read(), ALICE, Scope::Room(ROOM), "m.tag").unwrap().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&content).unwrap(), json!({"tags": {"u.work": {}}}));
+    let content = account_data::content(&store.read(), ALICE, Scope::Room(ROOM), "m.tag")
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&content).unwrap(),
+        json!({"tags": {"u.work": {}}})
+    );
     assert!(all(&store.read(), ALICE, RoomNum(2)).unwrap().is_empty());
 }
 
@@ -37,10 +45,16 @@ async fn tags_are_bounded() {
     for number in 0..TAGS_MAX {
         put(&store, &format!("u.{number}"), json!({})).await.unwrap();
     }
-    assert!(matches!(put(&store, "u.more", json!({})).await, Err(WriteError::Refused(SetTagError::TooMany))));
+    assert!(matches!(
+        put(&store, "u.more", json!({})).await,
+        Err(WriteError::Refused(SetTagError::TooMany))
+    ));
     put(&store, "u.0", json!({"order": 1})).await.unwrap();
     let long = "x".repeat(TAG_BYTES_MAX + 1);
-    assert!(matches!(put(&store, &long, json!({})).await, Err(WriteError::Refused(SetTagError::TooLong))));
+    assert!(matches!(
+        put(&store, &long, json!({})).await,
+        Err(WriteError::Refused(SetTagError::TooLong))
+    ));
 }
 
 #[tokio::test]

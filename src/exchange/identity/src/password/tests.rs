@@ -21,8 +21,18 @@ async fn a_password_fits_its_hash_only() {
     let passwords = Passwords::new(Cost::Minimum, 2);
     let hash = passwords.hash("correct horse".to_owned(), &entropy()).await.unwrap();
     assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
-    assert!(passwords.verify("correct horse".to_owned(), Some(hash.clone())).await.unwrap());
-    assert!(!passwords.verify("Correct horse".to_owned(), Some(hash.clone())).await.unwrap());
+    assert!(
+        passwords
+            .verify("correct horse".to_owned(), Some(hash.clone()))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !passwords
+            .verify("Correct horse".to_owned(), Some(hash.clone()))
+            .await
+            .unwrap()
+    );
     assert!(!passwords.verify(String::new(), Some(hash)).await.unwrap());
 }
 
@@ -30,12 +40,18 @@ async fn a_password_fits_its_hash_only() {
 async fn two_hashes_of_one_password_differ() {
     let (passwords, entropy) = (Passwords::new(Cost::Minimum, 2), entropy());
     let first = passwords.hash("correct horse".to_owned(), &entropy).await.unwrap();
-    assert_ne!(first, passwords.hash("correct horse".to_owned(), &entropy).await.unwrap());
+    assert_ne!(
+        first,
+        passwords.hash("correct horse".to_owned(), &entropy).await.unwrap()
+    );
 }
 
 #[tokio::test]
 async fn the_cost_in_the_hash_counts() {
-    let hash = Passwords::new(Cost::Minimum, 1).hash("correct horse".to_owned(), &entropy()).await.unwrap();
+    let hash = Passwords::new(Cost::Minimum, 1)
+        .hash("correct horse".to_owned(), &entropy())
+        .await
+        .unwrap();
     let later = Passwords::new(Cost::Default, 1);
     assert!(later.verify("correct horse".to_owned(), Some(hash)).await.unwrap());
     let hash = later.hash("correct horse".to_owned(), &entropy()).await.unwrap();
@@ -58,7 +74,10 @@ async fn weak_and_endless_passwords_are_refused() {
     assert!(matches!(passwords.check_strength("äöüäöüä"), Err(PasswordError::Weak)));
     assert!(passwords.check_strength("äöüäöüäö").is_ok());
     let endless = "x".repeat(PASSWORD_BYTES_MAX + 1);
-    assert!(matches!(passwords.check_strength(&endless), Err(PasswordError::TooLong)));
+    assert!(matches!(
+        passwords.check_strength(&endless),
+        Err(PasswordError::TooLong)
+    ));
     assert!(!passwords.verify(endless, None).await.unwrap());
     let minimum = Passwords::new(Cost::Minimum, 1);
     assert!(minimum.check_strength("1").is_ok());
@@ -85,7 +104,10 @@ async fn the_queue_is_bounded() {
     while passwords.places.available_permits() > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(matches!(passwords.verify("x".to_owned(), None).await, Err(PasswordError::Busy)));
+    assert!(matches!(
+        passwords.verify("x".to_owned(), None).await,
+        Err(PasswordError::Busy)
+    ));
     drop(_turn);
     for task in waiting {
         assert!(!task.await.unwrap().unwrap());

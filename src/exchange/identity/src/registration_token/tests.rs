@@ -14,7 +14,12 @@ fn store() -> Store {
 }
 
 fn token(text: &str, uses_allowed: Option<u32>, expires_at_ms: Option<u64>) -> NewRegistrationToken {
-    NewRegistrationToken { token: text.to_owned(), uses_allowed, expires_at_ms, now_ms: 1 }
+    NewRegistrationToken {
+        token: text.to_owned(),
+        uses_allowed,
+        expires_at_ms,
+        now_ms: 1,
+    }
 }
 
 fn account(name: &str) -> NewAccount {
@@ -33,14 +38,20 @@ async fn malformed_tokens_are_refused() {
     for text in ["", "a b", "a/b", "ä", "a\0", &"a".repeat(65)] {
         let new = token(text, None, None);
         let answer = store.write(move |txn| create(txn, new)).await;
-        assert!(matches!(answer, Err(WriteError::Refused(CreateTokenError::Malformed))), "{text:?}");
+        assert!(
+            matches!(answer, Err(WriteError::Refused(CreateTokenError::Malformed))),
+            "{text:?}"
+        );
     }
     for text in ["a", "A.z_~-0", &"a".repeat(64)] {
         let new = token(text, None, None);
         store.write(move |txn| create(txn, new)).await.unwrap();
     }
     let new = token("a", None, None);
-    assert!(matches!(store.write(move |txn| create(txn, new)).await, Err(WriteError::Refused(CreateTokenError::Exists))));
+    assert!(matches!(
+        store.write(move |txn| create(txn, new)).await,
+        Err(WriteError::Refused(CreateTokenError::Exists))
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,7 +107,10 @@ async fn expired_and_revoked_tokens_give_nothing() {
     store.write(move |txn| create(txn, new)).await.unwrap();
     assert!(one(&store.read(), "t").unwrap().unwrap().is_valid(50, 99));
     assert!(!one(&store.read(), "t").unwrap().unwrap().is_valid(0, 100));
-    assert_eq!(store.write(|txn| consume(txn, "t", 99)).await.unwrap(), Consumed { makes_admin: false });
+    assert_eq!(
+        store.write(|txn| consume(txn, "t", 99)).await.unwrap(),
+        Consumed { makes_admin: false }
+    );
     assert!(store.write(|txn| consume(txn, "t", 100)).await.is_err());
     assert!(store.write(|txn| revoke(txn, "t")).await.unwrap());
     assert!(!store.write(|txn| revoke(txn, "t")).await.unwrap());
@@ -107,10 +121,21 @@ async fn expired_and_revoked_tokens_give_nothing() {
 #[tokio::test]
 async fn the_first_account_becomes_administrator_once() {
     let store = store();
-    let first = store.write(|txn| for_first_admin(txn, "first", 1)).await.unwrap().unwrap();
-    assert_eq!((first.token.as_str(), first.uses_allowed, first.is_for_first_admin), ("first", Some(1), true));
+    let first = store
+        .write(|txn| for_first_admin(txn, "first", 1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (first.token.as_str(), first.uses_allowed, first.is_for_first_admin),
+        ("first", Some(1), true)
+    );
     // A second start shows the same one.
-    let again = store.write(|txn| for_first_admin(txn, "second", 1)).await.unwrap().unwrap();
+    let again = store
+        .write(|txn| for_first_admin(txn, "second", 1))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(again.token, "first");
     let consumed = store
         .write(|txn| {
@@ -122,15 +147,27 @@ async fn the_first_account_becomes_administrator_once() {
         .unwrap();
     assert_eq!(consumed, Consumed { makes_admin: true });
     assert!(store.write(|txn| consume(txn, "first", 3)).await.is_err());
-    assert!(store.write(|txn| for_first_admin(txn, "third", 4)).await.unwrap().is_none());
+    assert!(
+        store
+            .write(|txn| for_first_admin(txn, "third", 4))
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test]
 async fn the_first_token_makes_nobody_administrator_later() {
     let store = store();
     store.write(|txn| for_first_admin(txn, "first", 1)).await.unwrap();
-    store.write(|txn| account::create(txn, account("added-by-hand"))).await.unwrap();
-    assert_eq!(store.write(|txn| consume(txn, "first", 2)).await.unwrap(), Consumed { makes_admin: false });
+    store
+        .write(|txn| account::create(txn, account("added-by-hand")))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.write(|txn| consume(txn, "first", 2)).await.unwrap(),
+        Consumed { makes_admin: false }
+    );
     let fresh: Result<_, WriteError<ReadError>> = store.write(|txn| for_first_admin(txn, "second", 3)).await;
     assert!(fresh.unwrap().is_none());
 }

@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use lamchat_http::{
-    Auth, Bind, Body, BodyPolicy, Handler, Identity, Limits, Listener, Patience, Resource, Response, Route, Router, Server,
-};
 use http::{Method, StatusCode};
+use lamchat_http::{
+    Auth, Bind, Body, BodyPolicy, Handler, Identity, Limits, Listener, Patience, Resource, Response, Route, Router,
+    Server,
+};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,18 @@ pub fn short() -> Limits {
 }
 
 fn route(method: Method, path: &'static str, body: BodyPolicy, patience: Patience, handler: Handler) -> Route {
-    Route { method, path: path.into(), resource: Resource::Client, auth: Auth::Open, body, patience, handler }
+    Route {
+        method,
+        path: path.into(),
+        resource: Resource::Client,
+        auth: Auth::Open,
+        body,
+        patience,
+        handler,
+    }
 }
 
+/// Serves them on a port of the system's choice.
 pub async fn start(limits: Limits, tls: Option<Arc<Identity>>) -> (Server, SocketAddr) {
     let hello: Handler = Arc::new(|_| Box::pin(async { Response::spliced(vec!["{\"hello\"".into(), ":1}".into()]) }));
     let count: Handler = Arc::new(|mut request| {
@@ -57,26 +67,50 @@ pub async fn start(limits: Limits, tls: Option<Arc<Identity>>) -> (Server, Socke
         Box::pin(async {
             let (sender, body) = Body::stream(2, None);
             tokio::spawn(async move { while sender.send(Ok(vec![0; 65_536].into())).await.is_ok() {} });
-            Response { body, ..Response::default() }
+            Response {
+                body,
+                ..Response::default()
+            }
         })
     });
     let routes = vec![
-        route(Method::GET, "/hello", BodyPolicy::Limit(0), Patience::Bounded, Arc::clone(&hello)),
+        route(
+            Method::GET,
+            "/hello",
+            BodyPolicy::Limit(0),
+            Patience::Bounded,
+            Arc::clone(&hello),
+        ),
         route(Method::POST, "/json", BodyPolicy::Limit(1000), Patience::Bounded, hello),
-        route(Method::POST, "/stream", BodyPolicy::Stream(4 << 20), Patience::Own, count),
-        route(Method::GET, "/wait", BodyPolicy::Limit(0), Patience::Own, Arc::clone(&wait)),
+        route(
+            Method::POST,
+            "/stream",
+            BodyPolicy::Stream(4 << 20),
+            Patience::Own,
+            count,
+        ),
+        route(
+            Method::GET,
+            "/wait",
+            BodyPolicy::Limit(0),
+            Patience::Own,
+            Arc::clone(&wait),
+        ),
         route(Method::GET, "/too-slow", BodyPolicy::Limit(0), Patience::Bounded, wait),
         route(Method::GET, "/endless", BodyPolicy::Limit(0), Patience::Own, endless),
     ];
     let router = Router::new(routes, limits).unwrap();
-    let listener = Listener { bind: Bind::Tcp(([127, 0, 0, 1], 0).into()), tls, resources: Resource::ALL.to_vec() };
+    let listener = Listener {
+        bind: Bind::Tcp(([127, 0, 0, 1], 0).into()),
+        tls,
+        resources: Resource::ALL.to_vec(),
+    };
     let server = Server::start(vec![listener], Arc::new(router)).await.unwrap();
     let address = *server.addresses().first().unwrap();
     (server, address)
 }
 
 /// Writes a request and reads until the server closes.
-#[allow(dead_code, clippy::allow_attributes, reason = "not every test file uses every function")]
 pub async fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // The server may refuse before it has read everything.
@@ -85,9 +119,10 @@ pub async fn exchange(address: SocketAddr, request: &[u8]) -> String {
 }
 
 /// Reads until the server closes, for at most five seconds.
-#[allow(dead_code, clippy::allow_attributes, reason = "not every test file uses every function")]
 pub async fn read_all(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
-    let _reset = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.unwrap();
+    let _reset = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer))
+        .await
+        .unwrap();
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -1,0 +1,108 @@
+//! The caller's own account: who am I, password, deactivation.
+
+use crate::routes::json;
+use crate::{ApiError, App, Routes, Session, device, uia};
+use http::{Method, StatusCode};
+use lamchat_accounts::account::{self, ChangeAccountError};
+use lamchat_http::{Request, Response};
+use lamchat_rooms::membership::{self, Membership};
+use lamchat_rooms::{Caller, room};
+use lamchat_store::WriteTxn;
+use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
+use std::sync::Arc;
+
+/// Adds the endpoints of this file.
+pub fn routes(r: &mut Routes) {
+    r.session::<whoami::v3::Request>(who_am_i);
+    r.session::<change_password::v3::Request>(set_password);
+    r.session::<deactivate::v3::Request>(close);
+    r.raw(Method::GET, "/_matrix/client/v3/account/3pid", third_party_ids);
+}
+
+async fn who_am_i(_app: Arc<App>, session: Session, _: whoami::v3::Request) -> Result<whoami::v3::Response, ApiError> {
+    let mut response = whoami::v3::Response::new(session.user_id, false);
+    response.device_id = Some(session.device_id);
+    Ok(response)
+}
+
+async fn set_password(
+    app: Arc<App>,
+    session: Session,
+    request: change_password::v3::Request,
+) -> Result<change_password::v3::Response, ApiError> {
+    app.passwords.check_strength(&request.new_password)?;
+    uia::confirm(&app, &session, "POST /account/password", request.auth).await?;
+    let hash = app.passwords.hash(request.new_password, &*app.entropy).await?;
+    let changed = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
+        account::set_password_hash(txn, session.user, &hash)?;
+        // "Whether the user's other access tokens, and their associated devices, should be revoked if the request
+        // succeeds. Defaults to true."
+        if request.logout_devices {
+            device::remove_all(txn, session.user, Some(&session.device_id))?;
+        }
+        Ok(())
+    };
+    app.store.write(changed).await?;
+    Ok(change_password::v3::Response::new())
+}
+
+async fn close(
+    app: Arc<App>,
+    session: Session,
+    request: deactivate::v3::Request,
+) -> Result<deactivate::v3::Response, ApiError> {
+    uia::confirm(&app, &session, "POST /account/deactivate", request.auth).await?;
+    let caller = Caller {
+        user: session.user,
+        user_id: session.user_id.clone(),
+        device: None,
+    };
+    leave_all(&app, &caller).await?;
+    let deactivated = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
+        let devices = account::deactivate(txn, session.user, request.erase)?;
+        device::forget(txn, session.user, &devices)?;
+        Ok(())
+    };
+    app.store.write(deactivated).await?;
+    app.presence.forget(session.user);
+    // "no-support: The homeserver … could not unbind": no identity server was ever told anything.
+    Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::NoSupport))
+}
+
+/// Leaves all rooms, refuses all invitations, takes back all knocks. It can be repeated; what cannot be left is logged
+/// and does not keep anybody from closing their account.
+async fn leave_all(app: &App, caller: &Caller) -> Result<(), ApiError> {
+    let rooms = membership::rooms_of(&app.store.read(), caller.user)?;
+    for (num, member) in rooms {
+        if matches!(
+            member.membership,
+            Membership::Join | Membership::Invite | Membership::Knock
+        ) {
+            let room = room::by_num(&app.store.read(), num)?;
+            if let Err(error) = app.rooms.leave(caller, &room.id, None).await {
+                tracing::warn!(%error, "a room could not be left when an account was closed");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// ruma leaves the list out when it is empty; clients expect it.
+async fn third_party_ids(_app: Arc<App>, _session: Session, _request: Request) -> Result<Response, ApiError> {
+    json(StatusCode::OK, &serde_json::json!({ "threepids": [] }))
+}
+
+impl From<ChangeAccountError> for ApiError {
+    fn from(error: ChangeAccountError) -> Self {
+        match error {
+            ChangeAccountError::NoAccount => Self::not_found(error.to_string()),
+            ChangeAccountError::Deactivated => {
+                Self::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", error.to_string())
+            }
+            ChangeAccountError::Read(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

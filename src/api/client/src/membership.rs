@@ -1,0 +1,145 @@
+//! Joining, inviting, leaving, kicking, banning, forgetting.
+
+use crate::limit::Limited;
+use crate::room::{caller, caller_even_suspended, resolve, third_party_denied};
+use crate::{ApiError, App, Routes, Session};
+use http::StatusCode;
+use lamchat_rooms::forget::ForgetError;
+use lamchat_rooms::leave::RemoveError;
+use lamchat_rooms::{AppendError, membership, room};
+use ruma::RoomId;
+use ruma::api::client::membership::{
+    ban_user, forget_room, invite_user, join_room_by_id, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
+    unban_user,
+};
+use std::sync::Arc;
+
+/// Adds the endpoints of this file.
+pub fn routes(r: &mut Routes) {
+    r.session(join);
+    r.session(join_by_alias);
+    r.session(invite);
+    r.session(leave);
+    r.session(kick);
+    r.session(ban);
+    r.session(unban);
+    r.session(forget);
+    r.session(joined);
+}
+
+impl From<RemoveError> for ApiError {
+    fn from(error: RemoveError) -> Self {
+        match error {
+            RemoveError::NotThere | RemoveError::Banned | RemoveError::NotBanned => Self::forbidden(error.to_string()),
+            RemoveError::Append(error) => error.into(),
+        }
+    }
+}
+
+impl From<ForgetError> for ApiError {
+    fn from(error: ForgetError) -> Self {
+        match error {
+            ForgetError::NeverThere => Self::forbidden(error.to_string()),
+            ForgetError::StillThere => Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", error.to_string()),
+            ForgetError::Read(error) => error.into(),
+            ForgetError::Commit(error) => error.into(),
+        }
+    }
+}
+
+async fn join_room(app: &App, session: Session, room: &RoomId, reason: Option<&str>) -> Result<(), ApiError> {
+    app.limit(Limited::Join, session.user)?;
+    match app.rooms.join(&caller(session)?, room, reason).await {
+        Err(AppendError::NoSuchRoom) => Err(ApiError::not_found("This server does not know that room")),
+        joined => Ok(joined?),
+    }
+}
+
+async fn join(
+    app: Arc<App>,
+    session: Session,
+    request: join_room_by_id::v3::Request,
+) -> Result<join_room_by_id::v3::Response, ApiError> {
+    if request.third_party_signed.is_some() {
+        return Err(third_party_denied());
+    }
+    join_room(&app, session, &request.room_id, request.reason.as_deref()).await?;
+    Ok(join_room_by_id::v3::Response::new(request.room_id))
+}
+
+async fn join_by_alias(
+    app: Arc<App>,
+    session: Session,
+    request: join_room_by_id_or_alias::v3::Request,
+) -> Result<join_room_by_id_or_alias::v3::Response, ApiError> {
+    if request.third_party_signed.is_some() {
+        return Err(third_party_denied());
+    }
+    let room = resolve(&app, &request.room_id_or_alias)?;
+    join_room(&app, session, &room, request.reason.as_deref()).await?;
+    Ok(join_room_by_id_or_alias::v3::Response::new(room))
+}
+
+async fn invite(
+    app: Arc<App>,
+    session: Session,
+    request: invite_user::v3::Request,
+) -> Result<invite_user::v3::Response, ApiError> {
+    app.limit(Limited::Invite, session.user)?;
+    let invite_user::v3::InvitationRecipient::UserId(target) = request.recipient else { return Err(third_party_denied()) };
+    app.rooms.invite(&caller(session)?, &request.room_id, &target.user_id, target.reason.as_deref()).await?;
+    Ok(invite_user::v3::Response::new())
+}
+
+async fn leave(
+    app: Arc<App>,
+    session: Session,
+    request: leave_room::v3::Request,
+) -> Result<leave_room::v3::Response, ApiError> {
+    app.rooms.leave(&caller_even_suspended(session), &request.room_id, request.reason.as_deref()).await?;
+    Ok(leave_room::v3::Response::new())
+}
+
+async fn kick(app: Arc<App>, session: Session, request: kick_user::v3::Request) -> Result<kick_user::v3::Response, ApiError> {
+    app.limit(Limited::Other, session.user)?;
+    app.rooms.kick(&caller(session)?, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
+    Ok(kick_user::v3::Response::new())
+}
+
+async fn ban(app: Arc<App>, session: Session, request: ban_user::v3::Request) -> Result<ban_user::v3::Response, ApiError> {
+    app.limit(Limited::Other, session.user)?;
+    app.rooms.ban(&caller(session)?, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
+    Ok(ban_user::v3::Response::new())
+}
+
+async fn unban(
+    app: Arc<App>,
+    session: Session,
+    request: unban_user::v3::Request,
+) -> Result<unban_user::v3::Response, ApiError> {
+    app.limit(Limited::Other, session.user)?;
+    app.rooms.unban(&caller(session)?, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
+    Ok(unban_user::v3::Response::new())
+}
+
+async fn forget(
+    app: Arc<App>,
+    session: Session,
+    request: forget_room::v3::Request,
+) -> Result<forget_room::v3::Response, ApiError> {
+    app.rooms.forget(&caller_even_suspended(session), &request.room_id).await?;
+    Ok(forget_room::v3::Response::new())
+}
+
+async fn joined(
+    app: Arc<App>,
+    session: Session,
+    _request: joined_rooms::v3::Request,
+) -> Result<joined_rooms::v3::Response, ApiError> {
+    let read = app.store.read();
+    let mut ids = Vec::new();
+    for num in membership::joined_rooms(&read, session.user)? {
+        ids.push(room::by_num(&read, num)?.id.clone());
+    }
+    Ok(joined_rooms::v3::Response::new(ids))
+}

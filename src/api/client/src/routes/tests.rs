@@ -1,0 +1,208 @@
+//! What must be true of every route.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use super::{Auth, aliases, table};
+use crate::testing;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Who needs no access token, and why. A new route that is open has to be written down here.
+const OPEN: &[&str] = &[
+    // Discovery comes before there is an account.
+    "GET /_matrix/client/versions",
+    "GET /.well-known/matrix/client",
+    "GET /.well-known/matrix/server",
+    "GET /health",
+    // Making an account, and proving to have one.
+    "POST /_matrix/client/v3/register",
+    "GET /_matrix/client/v3/register/available",
+    "GET /_matrix/client/v1/register/m.login.registration_token/validity",
+    "GET /_matrix/client/v3/login",
+    "POST /_matrix/client/v3/login",
+    // The refresh token is the proof.
+    "POST /_matrix/client/v3/refresh",
+    "GET /_matrix/client/v3/auth/{auth_type}/fallback/web",
+];
+
+/// Who answers with a token and without.
+const OPTIONAL: &[&str] = &[
+    // The specification leaves it to the server; ours answers as `public_list_without_auth` says.
+    "GET /_matrix/client/v3/publicRooms",
+    // "deactivate, password: authentication is by access token or by user-interactive authentication."
+    "POST /_matrix/client/v3/account/deactivate",
+    "POST /_matrix/client/v3/account/password",
+    // Profiles and aliases are public on a server that federates; may_reach decides.
+    "GET /_matrix/client/v3/profile/{user_id}",
+    "GET /_matrix/client/v3/profile/{user_id}/{field}",
+    "GET /_matrix/client/v3/directory/room/{room_alias}",
+    "GET /_matrix/client/v3/directory/list/room/{room_id}",
+    "GET /_matrix/client/v1/room_summary/{room_id_or_alias}",
+];
+
+/// The name under which a route is in the lists: old, unstable and shorter forms belong to the newest one.
+fn canonical(method: &http::Method, path: &str) -> String {
+    let path = path
+        .replace("/_matrix/client/r0/", "/_matrix/client/v3/")
+        .replace("/_matrix/media/r0/", "/_matrix/media/v3/");
+    format!("{method} {path}")
+}
+
+/// A path with something sensible in each parameter.
+fn filled(path: &str) -> String {
+    let segments = path.split('/').map(|segment| match segment {
+        "{room_id}" | "{room_id_or_alias}" => "%21room:example.org",
+        "{room_alias}" => "%23alias:example.org",
+        "{user_id}" => "@nobody:example.org",
+        "{event_id}" | "{parent_event_id}" => "$event",
+        "{server_name}" => "example.org",
+        _ if segment.starts_with('{') => "x",
+        _ => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn every_route_has_its_authentication_case() {
+    let app = testing::app();
+    for (method, path, auth) in table() {
+        let (name, target) = (canonical(&method, &path), filled(&path));
+        let call = |token: Option<&'static str>| {
+            let (app, method, target) = (app.clone(), method.to_string(), target.clone());
+            async move {
+                let (status, body) = testing::call(&app, &method, &target, token, Some(json!({}))).await;
+                (
+                    status.as_u16(),
+                    body.get("errcode")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned(),
+                )
+            }
+        };
+        let unknown = (401, "M_UNKNOWN_TOKEN".to_owned());
+        match auth {
+            Auth::Session => {
+                assert_eq!(call(None).await, (401, "M_MISSING_TOKEN".to_owned()), "{name}");
+                assert_eq!(call(Some("wrong")).await, unknown, "{name}");
+            }
+            Auth::Optional => {
+                assert!(
+                    OPTIONAL.contains(&name.as_str()) || !path.contains("/v3/"),
+                    "{name} is not among the optional ones"
+                );
+                assert_eq!(call(Some("wrong")).await, unknown, "{name}");
+            }
+            Auth::Open | Auth::SharedSecret => {
+                assert!(OPEN.contains(&name.as_str()), "{name} is not among the open ones")
+            }
+            Auth::Admin => panic!("{name}: the client API has no such route"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_token_may_be_in_the_query() {
+    let app = testing::app();
+    let (status, account) = testing::call(
+        &app,
+        "POST",
+        "/_matrix/client/v3/register",
+        None,
+        Some(account("alice")),
+    )
+    .await;
+    assert_eq!(status, 200, "{account}");
+    let token = account.get("access_token").and_then(Value::as_str).unwrap();
+    let whoami = "/_matrix/client/v3/account/whoami";
+    let (status, me) = testing::call(&app, "GET", &format!("{whoami}?access_token={token}"), None, None).await;
+    assert_eq!(
+        (status.as_u16(), me.get("user_id")),
+        (200, Some(&json!("@alice:example.org")))
+    );
+    assert_eq!(testing::call(&app, "GET", whoami, Some(token), None).await.0, 200);
+    assert_eq!(
+        testing::call(&app, "GET", &whoami.replace("v3", "r0"), Some(token), None)
+            .await
+            .0,
+        200
+    );
+    // A header that is no bearer token is not made up for by the query.
+    let (status, _) = testing::call(&app, "GET", &format!("{whoami}?access_token="), None, None).await;
+    assert_eq!(status, 401);
+}
+
+fn account(name: &str) -> Value {
+    json!({ "username": name, "password": "correct horse battery staple", "auth": { "type": "m.login.dummy" } })
+}
+
+#[tokio::test]
+async fn nonsense_gets_an_errcode_from_every_route() {
+    let app = testing::app();
+    let (_, account) = testing::call(
+        &app,
+        "POST",
+        "/_matrix/client/v3/register",
+        None,
+        Some(account("alice")),
+    )
+    .await;
+    let token = account.get("access_token").and_then(Value::as_str).unwrap();
+    let bodies: Vec<Vec<u8>> = vec![
+        b"{".to_vec(),
+        b"[]".to_vec(),
+        b"\"text\"".to_vec(),
+        b"{\"a\": 1e999999}".to_vec(),
+        b"{\"timeout\": \"x\", \"auth\": 7, \"messages\": 3, \"device_keys\": [], \"type\": {}, \"user_id\": []}"
+            .to_vec(),
+        b"\xff\xfe{}".to_vec(),
+        b"{\"\0\": \"\0\"}".to_vec(),
+        [vec![b'['; 60_000], vec![b']'; 60_000]].concat(),
+    ];
+    for (method, path, _) in table() {
+        // What ends the session or waits on purpose is tried by its owner's tests.
+        if path.ends_with("/logout")
+            || path.ends_with("/logout/all")
+            || path.ends_with("/sync")
+            || path.ends_with("/events")
+        {
+            continue;
+        }
+        for body in &bodies {
+            let (status, answer) =
+                testing::call_bytes(&app, method.as_str(), &filled(&path), Some(token), body.clone()).await;
+            let answer: Value = serde_json::from_slice(&answer).unwrap_or(Value::Null);
+            let has_errcode = answer.get("errcode").is_some() || answer.get("flows").is_some();
+            assert!(
+                status.is_success() || (status.is_client_error() && has_errcode),
+                "{method} {path}: {status} {answer}"
+            );
+            let is_json = serde_json::from_slice::<Value>(body).is_ok();
+            if !is_json && body.len() < 100 && method != "GET" && method != "DELETE" && !path.contains("/media/") {
+                assert!(!status.is_success(), "{method} {path} accepted {body:?}");
+            }
+        }
+        for target in [
+            filled(&path).replace("%21room", "%00"),
+            filled(&path).replace("@nobody", "%ff"),
+            format!("{}?limit=x&dir=%ff&from=%00", filled(&path)),
+        ] {
+            let (status, _) = testing::call_bytes(&app, method.as_str(), &target, Some(token), b"{}".to_vec()).await;
+            assert!(!status.is_server_error(), "{method} {target}: {status}");
+        }
+    }
+}
+
+#[test]
+fn old_and_short_names_lead_to_the_same_route() {
+    let names: BTreeSet<_> = aliases("/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}")
+        .into_iter()
+        .collect();
+    for version in ["v3", "r0"] {
+        for end in ["/{state_key}", "/", ""] {
+            let name = format!("/_matrix/client/{version}/rooms/{{room_id}}/state/{{event_type}}{end}");
+            assert!(names.contains(name.as_str()), "{name}");
+        }
+    }
+    assert_eq!(aliases("/_matrix/client/v1/media/config").len(), 1);
+}

@@ -1,0 +1,53 @@
+//! Sending messages: the busiest way to write. The body is parsed once, into canonical JSON.
+
+use crate::limit::Limited;
+use crate::room::{caller, parse_room_id};
+use crate::routes::{body, json};
+use crate::{ApiError, App, Routes, Session};
+use http::{Method, StatusCode};
+use lamchat_base::limits::TRANSACTION_ID_BYTES_MAX;
+use lamchat_http::{Request, Response};
+use lamchat_rooms::send::{Message, SendError};
+use lamchat_rules::canonical;
+use std::sync::Arc;
+
+/// Adds the endpoints of this file.
+pub fn routes(r: &mut Routes) {
+    r.raw(Method::PUT, "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", send);
+}
+
+/// The answer of everything that makes one event.
+#[derive(serde::Serialize)]
+pub(crate) struct Sent {
+    pub(crate) event_id: String,
+}
+
+impl From<SendError> for ApiError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NoTarget => Self::bad_json(error.to_string()),
+            SendError::Redact(error) => error.into(),
+            SendError::Append(error) => error.into(),
+        }
+    }
+}
+
+/// Refuses transaction ids that nobody needs.
+pub(crate) fn check_transaction_id(id: &str) -> Result<(), ApiError> {
+    if id.len() > TRANSACTION_ID_BYTES_MAX {
+        return Err(ApiError::invalid_param(format!("A transaction id has at most {TRANSACTION_ID_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
+    app.limit(Limited::Message, session.user)?;
+    let content = canonical::parse_object(&body(&mut request).await?)?;
+    let room = parse_room_id(request.params.value("room_id"))?;
+    let transaction_id = request.params.value("txn_id");
+    check_transaction_id(transaction_id)?;
+    let event_type = request.params.value("event_type");
+    let message = Message { room: &room, event_type, content, transaction_id, origin_server_ts: None };
+    let event_id = app.rooms.send(&caller(session)?, message).await?;
+    json(StatusCode::OK, &Sent { event_id })
+}

@@ -1,0 +1,108 @@
+//! State: setting it, and reading it as it is or was when one left.
+
+use crate::limit::Limited;
+use crate::room::{caller, parse_room_id, seen_room};
+use crate::routes::{body, json};
+use crate::send::Sent;
+use crate::{ApiError, App, Routes, Session};
+use http::{Method, StatusCode};
+use lamchat_base::{Position, RoomNum};
+use lamchat_http::{Request, Response, query_value};
+use lamchat_rooms::event::EventRow;
+use lamchat_rooms::put_state::PutStateError;
+use lamchat_rooms::view::{Ignored, Reader, View};
+use lamchat_rooms::visibility::Standing;
+use lamchat_rooms::{context, log, state};
+use lamchat_rules::canonical;
+use lamchat_store::Read;
+use std::sync::Arc;
+
+const ALL: &str = "/_matrix/client/v3/rooms/{room_id}/state";
+const ONE: &str = "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}";
+
+/// Adds the endpoints of this file.
+pub fn routes(r: &mut Routes) {
+    r.raw(Method::PUT, ONE, put);
+    r.raw(Method::GET, ONE, one);
+    r.raw(Method::GET, ALL, all);
+}
+
+impl From<PutStateError> for ApiError {
+    fn from(error: PutStateError) -> Self {
+        match error {
+            PutStateError::Create => Self::forbidden(error.to_string()),
+            PutStateError::InvalidAlias(_) => Self::invalid_param(error.to_string()),
+            PutStateError::BadAlias(_) => Self::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", error.to_string()),
+            PutStateError::Append(error) => error.into(),
+        }
+    }
+}
+
+async fn put(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
+    app.limit(Limited::Message, session.user)?;
+    let content = canonical::parse_object(&body(&mut request).await?)?;
+    let room = parse_room_id(request.params.value("room_id"))?;
+    let (event_type, state_key) = (request.params.value("event_type"), request.params.value("state_key"));
+    let event_id = app.rooms.put_state(&caller(session)?, &room, event_type, state_key, content).await?;
+    json(StatusCode::OK, &Sent { event_id })
+}
+
+async fn one(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
+    let read = app.store.read();
+    let room = seen_room(&app, &read, &parse_room_id(request.params.value("room_id"))?)?;
+    let standing = Standing::of(&read, session.user, room.num)?;
+    let (event_type, state_key) = (request.params.value("event_type"), request.params.value("state_key"));
+    let position = position(&read, room.num, &standing, event_type, state_key)?;
+    let position = position.ok_or_else(|| ApiError::not_found("The room has no such state"))?;
+    let bytes = log::known_event(&read, position)?;
+    let row = EventRow::decode(&bytes)?;
+    if query_value(request.query(), "format").as_deref() != Some("event") {
+        return Ok(Response::json(StatusCode::OK, row.content.as_bytes().to_vec()));
+    }
+    let ignored = Ignored::default();
+    let mut out = Vec::with_capacity(bytes.len());
+    View::new(&read, room.num, Some(room.id.as_str()), reader(&app, &session, &ignored), standing).write(&mut out, position, &row)?;
+    Ok(Response::json(StatusCode::OK, out))
+}
+
+async fn all(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
+    let read = app.store.read();
+    let room = seen_room(&app, &read, &parse_room_id(request.params.value("room_id"))?)?;
+    let standing = Standing::of(&read, session.user, room.num)?;
+    let state = context::state_for(&read, room.num, &standing)?;
+    let ignored = Ignored::default();
+    let mut view = View::new(&read, room.num, Some(room.id.as_str()), reader(&app, &session, &ignored), standing);
+    let mut out = Vec::with_capacity(state.len().saturating_mul(512));
+    out.push(b'[');
+    for position in state.into_values() {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        let bytes = log::known_event(&read, position)?;
+        view.write(&mut out, position, &EventRow::decode(&bytes)?)?;
+    }
+    out.push(b']');
+    Ok(Response::json(StatusCode::OK, out))
+}
+
+/// An event of the state that the reader may see, without reading all of it where that is the present one.
+fn position(
+    read: &dyn Read,
+    room: RoomNum,
+    standing: &Standing,
+    event_type: &str,
+    state_key: &str,
+) -> Result<Option<Position>, ApiError> {
+    standing.admit(read, room)?;
+    match standing.horizon(read, room)? {
+        Some(left_at) => {
+            let key = (event_type.to_owned(), state_key.to_owned());
+            Ok(context::state_at(read, room, left_at)?.get(&key).copied())
+        }
+        None => Ok(state::current(read, room, event_type, state_key)?),
+    }
+}
+
+fn reader<'a>(app: &App, session: &'a Session, ignored: &'a Ignored) -> Reader<'a> {
+    Reader { user: session.user, user_id: &session.user_id, device: session.device, now_ms: app.now_ms(), ignored }
+}

@@ -1,0 +1,44 @@
+//! `lamchat restore`
+
+use super::{Failure, Place, backup, output};
+use lamchat_appliance::RestoreOptions;
+use lamchat_host::SystemEntropy;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Restore a backup into a new data folder, while no server uses it. Devices upload new one-time keys afterwards, and
+/// clients synchronize once more from the start.
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    /// The folder with the backup.
+    backup: PathBuf,
+    /// Do not keep a key beside the data that opens it: the server then starts only with seal.passphrase_file.
+    #[arg(long)]
+    no_file_slot: bool,
+    /// Print JSON, for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub fn run(place: &Place, command: Restore) -> Result<(), Failure> {
+    lamchat_host::process::keep_files_private();
+    let config = place.load()?;
+    let options = RestoreOptions {
+        backup_dir: command.backup,
+        data_dir: config.data_dir.clone(),
+        unlock: backup::ask_passphrase()?,
+        file_slot: !command.no_file_slot,
+        tables: crate::serve::tables(),
+        entropy: Arc::new(SystemEntropy),
+    };
+    let restored = lamchat_appliance::restore(&options)?;
+    if restored.server_name != config.server_name.as_str() {
+        output::note(format!(
+            "note: this is a backup of {}, but the configuration says {}: set server_name before you start it",
+            restored.server_name, config.server_name
+        ));
+    }
+    backup::print(command.json, &config.data_dir.display().to_string(), &restored, "was restored from a backup of");
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! What a client asks of simplified sliding sync, as MSC4186 writes it.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Most lists and most subscriptions of one request.
+pub const LISTS_MAX: usize = 100;
+/// Most rooms that one request subscribes to.
+pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Most events of one room's timeline.
+pub const TIMELINE_MAX: usize = 100;
+
+/// The body of a request.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Body {
+    /// Names one of several connections of a device.
+    #[serde(default)]
+    pub conn_id: String,
+    /// Windows into the sorted rooms.
+    #[serde(default)]
+    pub lists: BTreeMap<String, List>,
+    /// Rooms that are told whether they are in a window or not.
+    #[serde(default)]
+    pub room_subscriptions: BTreeMap<String, RoomConfig>,
+    /// What is told beside rooms.
+    #[serde(default)]
+    pub extensions: Extensions,
+}
+
+/// A window.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct List {
+    /// The first and the last place of each part, both included.
+    #[serde(default)]
+    pub ranges: Vec<(usize, usize)>,
+    /// A single part, as later drafts write it.
+    #[serde(default)]
+    pub range: Option<(usize, usize)>,
+    /// Which rooms.
+    #[serde(default)]
+    pub filters: Option<Filters>,
+    /// What of each room.
+    #[serde(flatten)]
+    pub config: RoomConfig,
+}
+
+/// What is told of a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
+pub struct RoomConfig {
+    /// Types and state keys, with `*`, `$ME`, `$LAZY`.
+    #[serde(default)]
+    pub required_state: Vec<(String, String)>,
+    /// Most events.
+    #[serde(default)]
+    pub timeline_limit: usize,
+}
+
+impl RoomConfig {
+    /// What is asked for by two at once.
+    pub(crate) fn join(&mut self, other: &Self) {
+        self.timeline_limit = self.timeline_limit.max(other.timeline_limit);
+        for pair in &other.required_state {
+            if !self.required_state.contains(pair) {
+                self.required_state.push(pair.clone());
+            }
+        }
+    }
+}
+
+/// Which rooms are in a list. Absent: does not matter.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Filters {
+    /// Direct chats, by the user's `m.direct`.
+    #[serde(default)]
+    pub is_dm: Option<bool>,
+    /// Rooms with `m.room.encryption`.
+    #[serde(default)]
+    pub is_encrypted: Option<bool>,
+    /// Rooms that the user is invited to.
+    #[serde(default)]
+    pub is_invite: Option<bool>,
+    /// Rooms of one of these types; `null` stands for rooms without one.
+    #[serde(default)]
+    pub room_types: Option<Vec<Option<String>>>,
+    /// Not rooms of these types.
+    #[serde(default)]
+    pub not_room_types: Vec<Option<String>>,
+    /// Rooms whose name holds this, whatever the case.
+    #[serde(default)]
+    pub room_name_like: Option<String>,
+}
+
+/// What is told beside rooms.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Extensions {
+    /// Messages to the device.
+    #[serde(default)]
+    pub to_device: ToDevice,
+    /// Device lists and counts of keys.
+    #[serde(default)]
+    pub e2ee: Extension,
+    /// Account data.
+    #[serde(default)]
+    pub account_data: Extension,
+    /// Receipts.
+    #[serde(default)]
+    pub receipts: Extension,
+    /// Typing.
+    #[serde(default)]
+    pub typing: Extension,
+}
+
+/// An extension that is on or off.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Extension {
+    /// Whether it is on.
+    #[serde(default)]
+    pub enabled: bool,
+}
+
+/// The extension for messages to the device: it has a token of its own.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ToDevice {
+    /// Whether it is on.
+    #[serde(default)]
+    pub enabled: bool,
+    /// The `next_batch` of the extension's last answer.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Most messages.
+    #[serde(default)]
+    pub limit: Option<usize>,
+}

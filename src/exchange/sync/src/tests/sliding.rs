@@ -1,0 +1,113 @@
+//! Simplified sliding sync.
+
+use super::*;
+use crate::sliding::SlidingError;
+use serde_json::json;
+
+impl World {
+    async fn slide(&self, who: &Who, pos: Option<&str>, body: &Value) -> Result<Value, SlidingError> {
+        let body = serde_json::from_value(body.clone()).unwrap();
+        let answer = self.syncer.slide(who.clone(), body, pos, Duration::ZERO).await?;
+        Ok(serde_json::from_slice(&answer).unwrap())
+    }
+}
+
+fn pos(answer: &Value) -> Option<&str> {
+    answer["pos"].as_str()
+}
+
+#[tokio::test]
+async fn windows_are_sorted_by_activity_and_tell_only_what_is_new() {
+    let world = World::new();
+    let alice = world.user("alice").await;
+    let mut rooms = Vec::new();
+    for n in 0..5 {
+        let room = world.room(&alice, Preset::PrivateChat).await;
+        world.say(&alice, &room, &n.to_string()).await;
+        rooms.push(room);
+    }
+    let body = json!({"conn_id": "c", "lists": {"all": {"ranges": [[0, 1]], "timeline_limit": 1,
+        "required_state": [["m.room.create", ""], ["m.room.member", "$LAZY"], ["m.room.member", "$ME"]]}},
+        "extensions": {"to_device": {"enabled": true}, "e2ee": {"enabled": true}, "account_data": {"enabled": true},
+        "receipts": {"enabled": true}, "typing": {"enabled": true}}});
+    let first = world.slide(&alice, None, &body).await.unwrap();
+    assert_eq!(first["lists"]["all"]["count"], 5);
+    let told = first["rooms"].as_object().unwrap();
+    assert_eq!(told.len(), 2);
+    let block = &first["rooms"][rooms[4].as_str()];
+    assert_eq!(block["initial"], true);
+    assert_eq!(block["timeline"][0]["content"]["body"], "4");
+    assert_eq!(block["limited"], true);
+    assert_eq!(block["required_state"].as_array().unwrap().len(), 2);
+    assert_eq!(block["joined_count"], 1);
+    assert_eq!(first["extensions"]["account_data"]["global"][0]["type"], "m.push_rules");
+    assert_eq!(first["extensions"]["e2ee"]["device_one_time_keys_count"]["signed_curve25519"], 0);
+    let quiet = world.slide(&alice, pos(&first), &body).await.unwrap();
+    assert_eq!(quiet["rooms"], json!({}));
+    // An old room moves to the top: it is new to the client. One in the window tells its new event only.
+    world.say(&alice, &rooms[0], "up").await;
+    let second = world.slide(&alice, pos(&quiet), &body).await.unwrap();
+    assert_eq!(second["rooms"].as_object().unwrap().len(), 1);
+    assert_eq!(second["rooms"][rooms[0].as_str()]["initial"], true);
+    world.say(&alice, &rooms[0], "again").await;
+    let third = world.slide(&alice, pos(&second), &body).await.unwrap();
+    let block = &third["rooms"][rooms[0].as_str()];
+    assert!(block.get("initial").is_none());
+    assert_eq!(block["timeline"][0]["content"]["body"], "again");
+    assert_eq!((&block["num_live"], &block["limited"]), (&json!(1), &json!(false)));
+    // The answer got lost: the same again. What is older than that is forgotten.
+    let again = world.slide(&alice, pos(&second), &body).await.unwrap();
+    assert_eq!(again["rooms"], third["rooms"]);
+    assert!(matches!(world.slide(&alice, pos(&first), &body).await, Err(SlidingError::UnknownPos)));
+    assert!(matches!(world.slide(&alice, Some("1_7"), &json!({"conn_id": "other"})).await, Err(SlidingError::UnknownPos)));
+}
+
+#[tokio::test]
+async fn a_longer_timeline_and_more_state_are_told_when_asked_for() {
+    let world = World::new();
+    let alice = world.user("alice").await;
+    let room = world.room(&alice, Preset::PrivateChat).await;
+    for n in 0..6 {
+        world.say(&alice, &room, &n.to_string()).await;
+    }
+    let ask = |limit: usize, state: Value| json!({"room_subscriptions": {room.as_str(): {"timeline_limit": limit, "required_state": state}}});
+    let first = world.slide(&alice, None, &ask(1, json!([]))).await.unwrap();
+    let block = &first["rooms"][room.as_str()];
+    assert_eq!(ids(&block["timeline"]).len(), 1);
+    let more = world.slide(&alice, pos(&first), &ask(4, json!([["m.room.create", ""]]))).await.unwrap();
+    let block = &more["rooms"][room.as_str()];
+    assert_eq!(ids(&block["timeline"]).len(), 4);
+    assert_eq!(block["unstable_expanded_timeline"], true);
+    assert_eq!(ids(&block["required_state"]).len(), 1);
+    let (page, _) = world.messages(&alice, &room, block["prev_batch"].as_str().unwrap(), None, 1);
+    assert_eq!(page[0]["content"]["body"], "1");
+}
+
+#[tokio::test]
+async fn filters_and_invites() {
+    let world = World::new();
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let plain = world.room(&alice, Preset::PrivateChat).await;
+    let secret = world.room(&alice, Preset::PrivateChat).await;
+    world.set(&alice, &secret, "m.room.encryption", "", json!({"algorithm": "m.megolm.v1.aes-sha2"})).await;
+    world.rooms.invite(&caller(&alice), &plain, &bob.user_id, None).await.unwrap();
+    let body = json!({"lists": {
+        "encrypted": {"ranges": [[0, 9]], "filters": {"is_encrypted": true}},
+        "invites": {"ranges": [[0, 9]], "filters": {"is_invite": true}}}});
+    let at_alice = world.slide(&alice, None, &body).await.unwrap();
+    assert_eq!(at_alice["rooms"].as_object().unwrap().keys().collect::<Vec<_>>(), [secret.as_str()]);
+    let at_bob = world.slide(&bob, None, &body).await.unwrap();
+    assert_eq!(at_bob["lists"]["invites"]["count"], 1);
+    let block = &at_bob["rooms"][plain.as_str()];
+    assert!(block["invite_state"].as_array().unwrap().iter().any(|event| event["type"] == "m.room.create"));
+    assert!(block.get("timeline").is_none());
+    world.rooms.join(&caller(&bob), &plain, None).await.unwrap();
+    let all = json!({"lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 3}}});
+    let came = world.slide(&bob, pos(&at_bob), &all).await.unwrap();
+    assert_eq!(came["rooms"][plain.as_str()]["initial"], true);
+    world.rooms.kick(&caller(&alice), &plain, &bob.user_id, None).await.unwrap();
+    let gone = world.slide(&bob, pos(&came), &all).await.unwrap();
+    assert_eq!(gone["rooms"][plain.as_str()]["membership"], "leave");
+    let after = world.slide(&bob, pos(&gone), &all).await.unwrap();
+    assert_eq!(after["lists"]["all"]["count"], 0);
+}

@@ -1,0 +1,293 @@
+//! The keyring as a whole: unlocking, slots, damage, power cuts, and the vectors of `FORMAT.md`.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use crate::disk::Disk;
+use crate::simulation::{Fault, SimulatedDisk};
+use crate::{
+    BackupKeyring, CreateError, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost, Purpose,
+    SecretError, SlotError, SlotKind, Unlock,
+};
+use lamchat_base::{Entropy, SecretBytes};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const DIR: &str = "/data";
+
+/// Gives 0, 1, 2, … so that the bytes of a file can be foretold.
+#[derive(Debug, Default)]
+struct Counting(AtomicU8);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) {
+        for byte in buffer {
+            *byte = self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn entropy() -> Arc<Counting> {
+    Arc::new(Counting::default())
+}
+
+fn passphrase(text: &str) -> Unlock {
+    Unlock::Passphrase(SecretBytes::new(text.as_bytes().to_vec()))
+}
+
+fn create(disk: &SimulatedDisk, unlock: &Unlock) -> Result<Keyring, CreateError> {
+    Keyring::create_on(Arc::new(disk.clone()), Path::new(DIR), unlock, PassphraseCost::MINIMUM, entropy())
+}
+
+fn open(disk: &SimulatedDisk, unlock: &Unlock) -> Result<Keyring, OpenError> {
+    Keyring::open_on(Arc::new(disk.clone()), Path::new(DIR), unlock, entropy())
+}
+
+fn same_keys(one: &Keyring, other: &Keyring) -> bool {
+    let media = |keyring: &Keyring| keyring.data_key(Purpose::Media).unwrap().key;
+    one.database_key().unwrap() == other.database_key().unwrap() && media(one) == media(other)
+}
+
+#[test]
+fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    assert!(matches!(create(&disk, &Unlock::File), Err(CreateError::Exists(_))));
+    assert!(matches!(open(&disk, &passphrase("x")), Err(OpenError::NoSlot(SlotKind::Passphrase))));
+    assert!(matches!(keyring.export_for_backup(), Err(ExportError::NoPassphrase)));
+    assert!(keyring.status().sentence.starts_with("keys are not hardware-sealed"));
+    assert!(matches!(keyring.add_slot(&Unlock::File, PassphraseCost::MINIMUM), Err(SlotError::FileSlotExists)));
+    assert!(matches!(keyring.add_slot(&passphrase(""), PassphraseCost::MINIMUM), Err(SlotError::Passphrase)));
+    assert!(matches!(keyring.remove_slot(1), Err(SlotError::Last)));
+    for text in ["correct horse", "battery staple"] {
+        keyring.add_slot(&passphrase(text), PassphraseCost::MINIMUM).unwrap();
+    }
+    for unlock in [Unlock::File, passphrase("correct horse"), passphrase("battery staple")] {
+        assert!(same_keys(&keyring, &open(&disk, &unlock).unwrap()));
+    }
+    assert!(matches!(open(&disk, &passphrase("correct house")), Err(OpenError::WrongPassphrase)));
+    assert!(matches!(keyring.remove_slot(9), Err(SlotError::Unknown(9))));
+    keyring.remove_slot(1).unwrap();
+    keyring.remove_slot(3).unwrap();
+    assert!(disk.read(Path::new("/data/keyring.key")).is_err());
+    assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::NoSlot(SlotKind::File))));
+    assert!(matches!(open(&disk, &passphrase("battery staple")), Err(OpenError::WrongPassphrase)));
+    let again = open(&disk, &passphrase("correct horse")).unwrap();
+    assert!(same_keys(&keyring, &again));
+    assert_eq!(again.slots().len(), 1);
+    assert_eq!(format!("{again:?}"), "Keyring { dir: \"/data\", .. }");
+}
+
+#[test]
+fn data_keys_are_numbered_and_stay_readable() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    let first = keyring.data_key(Purpose::Content).unwrap();
+    let second = keyring.rotate(Purpose::Content).unwrap();
+    assert_eq!((first.number, second.number), (1, 2));
+    let again = open(&disk, &Unlock::File).unwrap();
+    assert_eq!(again.data_key(Purpose::Content).unwrap().key, second.key);
+    assert_eq!(again.data_key_numbered(Purpose::Content, 1).unwrap(), first.key);
+    assert!(matches!(again.data_key_numbered(Purpose::Content, 3), Err(KeyringError::Unknown { number: 3 })));
+}
+
+#[test]
+fn small_secrets_are_bound_to_their_name_and_keyring() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    let secret = SecretBytes::new(b"seed of the signing key".to_vec());
+    assert!(keyring.unseal_secret("signing-key").unwrap().is_none());
+    keyring.seal_secret("signing-key", &secret).unwrap();
+    keyring.rotate(Purpose::Secrets).unwrap();
+    keyring.seal_secret("tls", &SecretBytes::new(Vec::new())).unwrap();
+    let again = open(&disk, &Unlock::File).unwrap();
+    assert_eq!(again.unseal_secret("signing-key").unwrap().unwrap(), secret);
+    assert!(disk.files().iter().all(|(_, bytes)| !bytes.windows(4).any(|window| window == b"seed")));
+    for name in ["", "../keyring", "A", "a.b", "a/b"] {
+        assert!(matches!(again.unseal_secret(name), Err(SecretError::Name(_))));
+    }
+    // Another name, other bytes, another keyring.
+    let sealed = again.sealed_secrets().unwrap();
+    assert_eq!(sealed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["signing-key", "tls"]);
+    let file = &sealed[0].1;
+    assert!(matches!(again.restore_sealed_secret("other", file), Err(SecretError::Damaged(_))));
+    for at in (0..8).chain(12..file.len()) {
+        let mut bad = file.clone();
+        bad[at] ^= 1;
+        assert!(matches!(again.restore_sealed_secret("signing-key", &bad), Err(SecretError::Damaged(_))));
+    }
+    again.remove_secret("signing-key").unwrap();
+    again.remove_secret("signing-key").unwrap();
+    assert!(again.unseal_secret("signing-key").unwrap().is_none());
+    again.restore_sealed_secret("signing-key", file).unwrap();
+    assert_eq!(again.unseal_secret("signing-key").unwrap().unwrap(), secret);
+}
+
+#[test]
+fn one_damaged_copy_is_repaired_and_two_are_refused() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    let path = Path::new("/data/keyring");
+    let length = disk.read(path).unwrap().len();
+    for at in [0, 8, 12, 100, length / 2, length / 2 + 50] {
+        disk.flip_bit(path, at * 8);
+        assert!(same_keys(&keyring, &open(&disk, &Unlock::File).unwrap()), "{at}");
+        let file = disk.read(path).unwrap();
+        assert_eq!(file[..length / 2], file[length / 2..], "repaired");
+    }
+    disk.flip_bit(path, 100 * 8);
+    disk.flip_bit(path, (length / 2 + 100) * 8);
+    assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::Format { .. })));
+    assert!(matches!(open(&SimulatedDisk::new(), &Unlock::File), Err(OpenError::Missing(_))));
+}
+
+#[test]
+fn a_keyring_changed_without_its_master_key_is_refused() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    // Somebody takes a data key out and makes a fitting checksum, under a master key of their own.
+    let mut ring = keyring.ring.read().clone();
+    ring.keys.pop();
+    let copy = crate::format::encode(&ring, &lamchat_base::Secret::new([1; 32]));
+    crate::disk::replace(&disk, Path::new(DIR), "keyring", &crate::format::file_bytes(&copy)).unwrap();
+    assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::Forged)));
+    disk.flip_bit(Path::new("/data/keyring.key"), 80);
+    assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::WrappingKey(_))));
+}
+
+#[test]
+fn every_parse_of_a_cut_or_flipped_file_ends_in_an_error_or_the_truth() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &passphrase("p")).unwrap();
+    let ring = keyring.ring.read().clone();
+    let copy = crate::format::encode(&ring, &crate::keyring::mac_key(&keyring.master));
+    for end in 0..copy.len() {
+        assert!(crate::format::parse_copy(&copy[..end]).is_err());
+    }
+    for bit in 0..copy.len() * 8 {
+        let mut bad = copy.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(crate::format::parse_copy(&bad).is_err());
+    }
+    assert_eq!(crate::format::parse_copy(&copy).unwrap().ring, ring);
+}
+
+/// Creates a keyring, adds a passphrase and removes the file slot, until the power fails.
+fn change_until_power_fails(disk: &SimulatedDisk) -> (bool, bool, bool) {
+    let Ok(keyring) = create(disk, &Unlock::File) else { return (false, false, false) };
+    let added = keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).is_ok();
+    (true, added, added && keyring.remove_slot(1).is_ok())
+}
+
+#[test]
+fn a_power_cut_at_every_moment_leaves_the_old_or_the_new_keyring() {
+    let calm = SimulatedDisk::new();
+    assert_eq!(change_until_power_fails(&calm), (true, true, true));
+    let reference = open(&calm, &passphrase("p")).unwrap();
+    for operations in 0..=calm.operations() {
+        for seed in 0..20 {
+            let disk = SimulatedDisk::new();
+            disk.stop_after(operations);
+            let (created, added, removed) = change_until_power_fails(&disk);
+            let disk = disk.cut_power(seed);
+            let by_file = open(&disk, &Unlock::File);
+            let by_passphrase = open(&disk, &passphrase("p"));
+            let what = format!("operations {operations}, seed {seed}");
+            if created && !added {
+                assert!(by_file.is_ok(), "{what}");
+            }
+            if added {
+                assert!(by_passphrase.is_ok(), "{what}");
+            }
+            if removed {
+                assert!(matches!(by_file, Err(OpenError::NoSlot(_))), "{what}");
+            }
+            for keyring in [by_file, by_passphrase].into_iter().flatten() {
+                assert!(same_keys(&keyring, &reference), "{what}");
+            }
+            // Before it was created there may be leftovers, which do not stand in the way.
+            if !created && open(&disk, &Unlock::File).is_err() {
+                assert!(create(&disk, &Unlock::File).is_ok(), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_sync_would_be_noticed() {
+    for fault in [Fault::FileSyncIgnored, Fault::DirSyncIgnored] {
+        let lost = (0..20).filter(|seed| {
+            let disk = SimulatedDisk::with_fault(fault);
+            change_until_power_fails(&disk);
+            open(&disk.cut_power(*seed), &passphrase("p")).is_err()
+        });
+        assert!(lost.count() > 0, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_keyring_as_it_was() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    disk.fill_at(Some(0));
+    assert!(matches!(keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM), Err(SlotError::Io(_))));
+    assert_eq!(keyring.slots().len(), 1);
+    disk.fill_at(None);
+    disk.fail_syncs(1);
+    assert!(keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).is_err());
+    assert!(matches!(open(&disk, &passphrase("p")), Err(OpenError::NoSlot(_))));
+    keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
+    assert!(open(&disk, &passphrase("p")).is_ok());
+}
+
+#[test]
+fn a_backup_carries_passphrase_slots_only() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
+    let exported = keyring.export_for_backup().unwrap();
+    assert!(matches!(BackupKeyring::open(&exported, &passphrase("q")), Err(ImportError::Unlock(_))));
+    assert!(matches!(BackupKeyring::open(&exported, &Unlock::File), Err(ImportError::Unlock(_))));
+    let mut bad = exported.clone();
+    bad[60] ^= 1;
+    assert!(matches!(BackupKeyring::open(&bad, &passphrase("p")), Err(ImportError::Format(_))));
+    let opened = BackupKeyring::open(&exported, &passphrase("p")).unwrap();
+    assert_eq!(opened.backup_key(&[3; 32]), keyring.backup_key(&[3; 32]));
+    assert_ne!(opened.backup_key(&[3; 32]), keyring.backup_key(&[4; 32]));
+    let other = SimulatedDisk::new();
+    let installed = opened.install_on(Arc::new(other.clone()), Path::new(DIR), true, entropy()).unwrap();
+    assert_ne!(installed.database_key().unwrap(), keyring.database_key().unwrap());
+    assert_eq!(installed.data_key(Purpose::Media).unwrap().key, keyring.data_key(Purpose::Media).unwrap().key);
+    for unlock in [Unlock::File, passphrase("p")] {
+        assert!(same_keys(&installed, &open(&other, &unlock).unwrap()));
+    }
+    let again = BackupKeyring::open(&exported, &passphrase("p")).unwrap();
+    let refused = again.install_on(Arc::new(disk), Path::new(DIR), false, entropy());
+    assert!(matches!(refused, Err(CreateError::Exists(_))));
+}
+
+/// The vectors of `FORMAT.md`: a keyring whose randomness was 0, 1, 2, …, with a passphrase slot `lamchat`.
+#[test]
+fn the_bytes_are_those_of_the_documentation() {
+    let disk = SimulatedDisk::new();
+    let keyring = create(&disk, &passphrase("lamchat")).unwrap();
+    keyring.seal_secret("vector", &SecretBytes::new(b"secret".to_vec())).unwrap();
+    let file = disk.read(Path::new("/data/keyring")).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
+    let sealed = disk.read(Path::new("/data/secrets/vector.sealed")).unwrap();
+    let documented = include_str!("../FORMAT.md");
+    let vectors = [
+        ("master key", keyring.master.expose().as_slice()),
+        ("database key", keyring.database_key().unwrap().expose()),
+        ("media key", keyring.data_key(Purpose::Media).unwrap().key.expose()),
+        ("backup key", keyring.backup_key(&[0; 32]).expose()),
+        ("sealed secret", &sealed),
+        ("SHA-256 of the file", digest.as_ref()),
+    ];
+    let line = |(name, bytes): (&str, &[u8])| {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("| {name} | `{hex}` |\n")
+    };
+    let lines: String = vectors.into_iter().map(line).collect();
+    assert!(documented.contains(&lines), "{lines}");
+}

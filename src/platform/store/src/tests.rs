@@ -1,0 +1,58 @@
+//! Tests of the store as a whole.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod behaviour;
+mod faults;
+mod model;
+mod power_cut;
+
+use crate::pressure::Limits;
+use crate::simulation::SimulatedDisk;
+use crate::{OpenError, Options, Store, Table};
+use lamchat_base::Secret;
+use std::sync::Arc;
+use std::time::Duration;
+
+const ROWS: Table = Table::new(100, "test.rows");
+const HEADS: Table = Table::new(101, "test.heads");
+const LOG: Table = Table::new(300, "test.log");
+
+/// Checkpoints as often as can be.
+const EAGER: Limits = Limits {
+    bytes: 20_000,
+    rows: 60,
+    after: Duration::from_millis(5),
+    bytes_max: 200_000,
+    retry_after: Duration::from_millis(2),
+};
+
+fn options() -> Options {
+    Options {
+        dir: "/data".into(),
+        key: Secret::new([7; 64]),
+        tables: vec![LOG, ROWS, HEADS],
+    }
+}
+
+fn open(disk: &SimulatedDisk) -> Result<Store, OpenError> {
+    Store::open_limited(Arc::new(disk.clone()), options(), EAGER)
+}
+
+/// A number from the environment, or `otherwise`.
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
+}
+
+/// The seed of this run, printed so that a failure can be repeated.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let seed = setting("LAMCHAT_SEED", u64::from(now.subsec_nanos()) ^ now.as_secs());
+    println!("LAMCHAT_SEED={seed}");
+    seed
+}

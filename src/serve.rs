@@ -1,0 +1,122 @@
+//! Runs the server. The only place that wires, starts and stops things.
+
+mod certificates;
+mod data_dir;
+mod exchange;
+mod greeting;
+mod logging;
+mod reload;
+mod settings;
+mod signing_key;
+mod wiring;
+
+pub use wiring::tables;
+
+use lamchat_config::Config;
+use lamchat_host::{process, service_manager};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What to run.
+pub struct Start {
+    /// The checked configuration.
+    pub config: Config,
+    /// Its file; `None` runs with embedded defaults.
+    pub file: Option<PathBuf>,
+    /// What the command line says in place of the file's `data_dir`.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Why the server did not start: one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something of the machine: folders, the runtime, signals.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Anything that already is a sentence of its own.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl StartError {
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// Any error of the floors below, as its sentence.
+fn refused(error: impl std::fmt::Display) -> StartError {
+    StartError::Refused(error.to_string())
+}
+
+/// Runs until SIGTERM or SIGINT; `Ok` when everything has ended well.
+pub fn run(start: Start) -> Result<(), StartError> {
+    process::keep_files_private();
+    let log = logging::start(&start.config.log)?;
+    if let Err(error) = process::forbid_core_dumps() {
+        tracing::warn!(%error, "core dumps could not be switched off");
+    }
+    if let Err(error) = process::raise_open_files() {
+        tracing::warn!(%error, "the number of files that may be open could not be raised");
+    }
+    // One thread a core: everything that blocks goes to threads of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("lamchat")
+        .build()
+        .map_err(StartError::io("the threads could not be started"))?;
+    let result = runtime.block_on(serve(start, log));
+    // Blocking work that is still under way (a thumbnail) is of no use to anybody any more.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
+    // Before anything that takes time: a signal during the start must end it well, too.
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::io("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::io("signals"))?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::io("signals"))?;
+
+    let server = Arc::new(wiring::open(&start.config).await?);
+    let listening = wiring::listen(&server, &start.config).await?;
+    greeting::print(&server, &start, &listening).await?;
+    tell(service_manager::State::Ready);
+
+    let mut reload = reload::Reload::new(start, log, Arc::clone(&server));
+    let mut renewal = tokio::time::interval(certificates::RENEWAL_CHECK);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = renewal.tick() => server.certificates.renew(&server.clock),
+            received = hang_up.recv() => if received.is_some() {
+                tell(service_manager::State::Reloading);
+                reload.run();
+                tell(service_manager::State::Ready);
+            },
+        }
+    }
+
+    tell(service_manager::State::Stopping);
+    tracing::info!("stopping: requests in flight are finished");
+    let cut = listening.stop(reload.config().http.stop_timeout).await;
+    if cut > 0 {
+        tracing::warn!(cut, "connections were cut because their requests took too long");
+    }
+    server.store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn tell(state: service_manager::State) {
+    if let Err(error) = service_manager::notify(state) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}

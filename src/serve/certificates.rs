@@ -1,0 +1,172 @@
+//! The certificates of the listeners: files of the operator's, or the server's own authority in the data folder.
+//!
+//! The authority and the server certificate are each kept, certificate and key together, as one sealed secret, so
+//! that no power cut leaves a key without its certificate. `tls/ca.pem` is a copy for people.
+
+use super::{StartError, refused};
+use lamchat_base::{Clock, SecretBytes};
+use lamchat_config::Config;
+use lamchat_http::Identity;
+use lamchat_http::certificate::{self, Issued};
+use lamchat_seal::Keyring;
+use lamchat_seal::disk::{RealDisk, replace};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often certificates are looked at; they are renewed weeks before their end.
+pub const RENEWAL_CHECK: Duration = Duration::from_secs(6 * 3600);
+
+const AUTHORITY: &str = "tls-authority";
+const LEAF: &str = "tls-server";
+/// Where the key begins in a sealed pair.
+const KEY_MARK: &str = "-----BEGIN PRIVATE KEY-----";
+
+/// All certificates of a run.
+pub struct Certificates {
+    local: Option<Local>,
+    files: Vec<Files>,
+}
+
+/// The server's own authority, and the identity that it vouches for.
+struct Local {
+    keyring: Arc<Keyring>,
+    host: String,
+    folder: PathBuf,
+    identity: Arc<Identity>,
+}
+
+/// A pair of files.
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    identity: Arc<Identity>,
+}
+
+/// What people need to trust the server.
+pub struct Authority {
+    /// The certificate's file.
+    pub file: PathBuf,
+    /// Its SHA-256, as people compare it.
+    pub fingerprint: String,
+}
+
+impl Certificates {
+    /// Loads what the listeners need, making the authority on first start.
+    pub fn open(config: &Config, keyring: &Arc<Keyring>, clock: &dyn Clock) -> Result<Self, StartError> {
+        let local = config.listeners.iter().any(|listener| listener.tls_local_authority);
+        let local = if local { Some(Local::open(config, keyring, clock)?) } else { None };
+        let mut files: Vec<Files> = Vec::new();
+        for listener in &config.listeners {
+            let (Some(certificate), Some(key)) = (&listener.tls_certificate, &listener.tls_private_key) else { continue };
+            if find(&files, certificate, key).is_none() {
+                let identity = Identity::from_files(certificate, key).map_err(|error| {
+                    StartError::Refused(format!("the certificate {} cannot be used: {error}", certificate.display()))
+                })?;
+                files.push(Files { certificate: certificate.clone(), key: key.clone(), identity: Arc::new(identity) });
+            }
+        }
+        Ok(Self { local, files })
+    }
+
+    /// The identity of a listener; `None`: plain HTTP.
+    pub fn identity(&self, listener: &lamchat_config::Listener) -> Option<Arc<Identity>> {
+        match (&listener.tls_certificate, &listener.tls_private_key) {
+            (Some(certificate), Some(key)) => find(&self.files, certificate, key),
+            _ if listener.tls_local_authority => self.local.as_ref().map(|local| Arc::clone(&local.identity)),
+            _ => None,
+        }
+    }
+
+    /// The server's own authority, if a listener uses it.
+    pub fn authority(&self) -> Result<Option<Authority>, StartError> {
+        let Some(local) = &self.local else { return Ok(None) };
+        let pem = std::fs::read_to_string(local.file()).map_err(StartError::io(local.file().display().to_string()))?;
+        let fingerprint = certificate::fingerprint(&pem).map_err(refused)?;
+        Ok(Some(Authority { file: local.file(), fingerprint }))
+    }
+
+    /// Reads all files again; connections stay. What cannot be used leaves the old one in place and goes to the log.
+    pub fn reload(&self) {
+        for files in &self.files {
+            match files.identity.replace_from_files(&files.certificate, &files.key) {
+                Ok(()) => tracing::info!(file = %files.certificate.display(), "the certificate was read again"),
+                Err(error) => tracing::error!(file = %files.certificate.display(), %error, "the old certificate stays in use"),
+            }
+        }
+    }
+
+    /// Renews the certificate of the own authority when its end is near.
+    pub fn renew(&self, clock: &Arc<dyn Clock>) {
+        let Some(local) = &self.local else { return };
+        let renewed = issue(&local.keyring, &local.folder, &local.host, clock.now_ms());
+        let replaced = renewed.and_then(|(leaf, is_new)| match is_new {
+            true => local.identity.replace(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose()).map_err(refused).map(|()| true),
+            false => Ok(false),
+        });
+        match replaced {
+            Ok(true) => tracing::info!("the server's certificate was renewed"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the server's certificate could not be renewed"),
+        }
+    }
+}
+
+fn find(files: &[Files], certificate: &Path, key: &Path) -> Option<Arc<Identity>> {
+    files.iter().find(|files| files.certificate == certificate && files.key == key).map(|files| Arc::clone(&files.identity))
+}
+
+impl Local {
+    fn open(config: &Config, keyring: &Arc<Keyring>, clock: &dyn Clock) -> Result<Self, StartError> {
+        let host = config.server_name.host().to_owned();
+        let folder = config.data_dir.join("tls");
+        let (leaf, _) = issue(keyring, &folder, &host, clock.now_ms())?;
+        let identity = Identity::from_pem(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose()).map_err(refused)?;
+        Ok(Self { keyring: Arc::clone(keyring), host, folder, identity: Arc::new(identity) })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+}
+
+/// The server certificate, and whether it was made now: a kept one, or a new one when it is due.
+fn issue(keyring: &Keyring, folder: &Path, host: &str, now_ms: u64) -> Result<(Issued, bool), StartError> {
+    let authority = match unseal(keyring, AUTHORITY)? {
+        Some(kept) if !certificate::authority_is_due(&kept.certificate_pem, host, now_ms).map_err(refused)? => kept,
+        _ => {
+            let made = certificate::make_authority(host, now_ms).map_err(refused)?;
+            seal(keyring, AUTHORITY, &made)?;
+            made
+        }
+    };
+    let copy = folder.join("ca.pem");
+    if std::fs::read(&copy).ok().as_deref() != Some(authority.certificate_pem.as_bytes()) {
+        std::fs::create_dir_all(folder).map_err(StartError::io(folder.display().to_string()))?;
+        let written = replace(&RealDisk, folder, "ca.pem", authority.certificate_pem.as_bytes());
+        written.map_err(StartError::io(copy.display().to_string()))?;
+    }
+    if let Some(kept) = unseal(keyring, LEAF)? {
+        let due = certificate::leaf_is_due(&kept.certificate_pem, &authority.certificate_pem, host, now_ms);
+        if !due.map_err(refused)? {
+            return Ok((kept, false));
+        }
+    }
+    let made = certificate::make_leaf(&authority, host, now_ms).map_err(refused)?;
+    seal(keyring, LEAF, &made)?;
+    Ok((made, true))
+}
+
+fn seal(keyring: &Keyring, name: &str, pair: &Issued) -> Result<(), StartError> {
+    let both = [pair.certificate_pem.as_bytes(), pair.key_pem.expose()].concat();
+    keyring.seal_secret(name, &SecretBytes::new(both)).map_err(refused)
+}
+
+fn unseal(keyring: &Keyring, name: &str) -> Result<Option<Issued>, StartError> {
+    let Some(both) = keyring.unseal_secret(name).map_err(refused)? else { return Ok(None) };
+    let text = std::str::from_utf8(both.expose()).map_err(refused)?;
+    let Some((certificate, key)) = text.find(KEY_MARK).and_then(|at| text.split_at_checked(at)) else {
+        return Err(StartError::Refused(format!("the sealed secret {name} holds no key")));
+    };
+    Ok(Some(Issued { certificate_pem: certificate.to_owned(), key_pem: SecretBytes::new(key.as_bytes().to_vec()) }))
+}

@@ -1,0 +1,75 @@
+//! SIGHUP: certificates are read again, and the part of the configuration that may change while the server runs.
+
+use super::wiring::Parts;
+use super::{Start, logging, settings, wiring};
+use lamchat_config::Config;
+use std::sync::Arc;
+
+/// What a reload changes.
+pub struct Reload {
+    start: Start,
+    log: logging::Log,
+    parts: Arc<Parts>,
+}
+
+impl Reload {
+    /// From the configuration that is in use.
+    pub fn new(start: Start, log: logging::Log, parts: Arc<Parts>) -> Self {
+        Self { start, log, parts }
+    }
+
+    /// The configuration that is in use.
+    pub fn config(&self) -> &Config {
+        &self.start.config
+    }
+
+    /// Does it. A configuration with a mistake changes nothing.
+    pub fn run(&mut self) {
+        self.parts.certificates.reload();
+        self.parts.certificates.renew(&self.parts.clock);
+        let Some(file) = &self.start.file else {
+            tracing::info!("reloaded: there is no configuration file");
+            return;
+        };
+        let mut newer = match lamchat_config::load(file) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(%error, "the configuration was not reloaded; the old one stays in use");
+                return;
+            }
+        };
+        if let Some(dir) = &self.start.data_dir {
+            newer.data_dir.clone_from(dir);
+        }
+        self.apply(newer);
+    }
+
+    fn apply(&mut self, newer: Config) {
+        let old = &self.start.config;
+        let (live, fixed): (Vec<_>, Vec<_>) = old.changes(&newer).into_iter().partition(|change| change.live);
+        if let Err(error) = self.log.set_level(&newer.log.level) {
+            tracing::error!(%error, "the log's level stays as it was");
+        }
+        self.parts.app.settings.store(Arc::new(settings::client(&newer)));
+        self.parts.admin.shared_secret.store(wiring::shared_secret(&newer).map(Arc::new));
+        let names = |changes: Vec<lamchat_config::Change>| {
+            changes.into_iter().map(|change| change.key).collect::<Vec<_>>().join(", ")
+        };
+        let (changed, waiting) = (names(live), names(fixed));
+        if waiting.is_empty() {
+            tracing::info!(changed, "the configuration was reloaded");
+        } else {
+            tracing::warn!(changed, waiting, "the configuration was reloaded; some keys are used only after a restart");
+        }
+        // What needs a restart stays as it is, so that the next reload names it again.
+        let current = &mut self.start.config;
+        current.public_baseurl = newer.public_baseurl;
+        current.registration = lamchat_config::Registration {
+            password_hash: current.registration.password_hash,
+            ..newer.registration
+        };
+        current.limits = newer.limits;
+        current.rooms = newer.rooms;
+        current.log.level = newer.log.level;
+    }
+}

@@ -1,0 +1,193 @@
+//! Opens every part of the exchange and hands each what it needs.
+
+use super::certificates::Certificates;
+use super::{StartError, data_dir, exchange, refused, settings, signing_key};
+use lamchat_accounts::presence::Presences;
+use lamchat_api_admin::Admin;
+use lamchat_api_client::App;
+use lamchat_appliance::Folders;
+use lamchat_base::{Clock, Entropy, SecretBytes};
+use lamchat_config::Config;
+use lamchat_host::{SystemClock, SystemEntropy};
+use lamchat_http::{Bind, Listener, Resource, Router, Server};
+use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_media::Media;
+use lamchat_push::UnreadCounts;
+use lamchat_rooms::Rooms;
+use lamchat_rooms::typing::Typing;
+use lamchat_seal::{Keyring, PassphraseCost, Unlock};
+use lamchat_store::{Store, Table};
+use lamchat_sync::Syncer;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Administration has no strangers: its socket may be opened by one user only.
+const SOCKET_MODE: u32 = 0o600;
+
+/// The open parts.
+pub struct Parts {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub keyring: Arc<Keyring>,
+    pub store: Store,
+    pub certificates: Certificates,
+    pub app: Arc<App>,
+    pub admin: Arc<Admin>,
+}
+
+/// The open listeners.
+pub struct Listening {
+    public: Server,
+    admin: Server,
+}
+
+impl Listening {
+    /// The addresses of the configuration's listeners, in their order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.public.addresses()
+    }
+
+    /// Finishes requests in flight; answers how many connections had to be cut.
+    pub async fn stop(self, patience: Duration) -> usize {
+        let (public, admin) = tokio::join!(self.public.stop(patience), self.admin.stop(patience));
+        public + admin
+    }
+}
+
+/// Every table of every crate.
+pub fn tables() -> Vec<Table> {
+    let all = [
+        lamchat_accounts::TABLES,
+        lamchat_identity::TABLES,
+        lamchat_keys::TABLES,
+        lamchat_rooms::TABLES,
+        lamchat_media::TABLES,
+        lamchat_push::TABLES,
+    ];
+    all.concat()
+}
+
+/// Opens everything that has no listener yet.
+pub async fn open(config: &Config) -> Result<Parts, StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    data_dir::prepare(&config.data_dir)?;
+    let folders = Folders::below(&config.data_dir);
+    let keyring = Arc::new(unlock(config, &folders, &entropy)?);
+    let store = lamchat_store::Options {
+        dir: folders.store,
+        key: keyring.database_key().map_err(refused)?,
+        tables: tables(),
+    };
+    let store = Store::open(store).map_err(refused)?;
+    let certificates = Certificates::open(config, &keyring, &*clock)?;
+    let media = Media::open(
+        settings::media(&config.media, folders.media),
+        store.clone(),
+        Arc::clone(&keyring),
+        Arc::clone(&clock),
+        Arc::clone(&entropy),
+    );
+    let media = media.map_err(refused)?;
+    let passwords = Passwords::with_cost(settings::password_cost(config.registration.password_hash));
+    let key = signing_key::open(&keyring, &*entropy)?;
+    let rooms =
+        Rooms::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy), config.server_name.clone(), key);
+    let typing = Arc::new(Typing::new(clock.now_ms()));
+    let unread = Arc::new(UnreadCounts::new());
+    let syncer = Arc::new(Syncer::new(store.clone(), Arc::clone(&clock), Arc::clone(&typing), unread));
+
+    let app = Arc::new(App {
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        server_name: config.server_name.clone(),
+        settings: arc_swap::ArcSwap::from_pointee(settings::client(config)),
+        limiters: lamchat_api_client::limit::Limiters::default(),
+        rooms,
+        typing,
+        syncer,
+        passwords: passwords.clone(),
+        uia: UiaSessions::new(),
+        presence: Presences::default(),
+    });
+    let admin = Arc::new(Admin {
+        store: store.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        server_name: config.server_name.clone(),
+        version: crate::cli::VERSION.to_owned(),
+        passwords,
+        keyring: Arc::clone(&keyring),
+        media,
+        exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
+        shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
+        metrics: OnceLock::new(),
+        nonces: lamchat_api_admin::Nonces::new(&*entropy),
+    });
+    Ok(Parts { clock, entropy, keyring, store, certificates, app, admin })
+}
+
+/// `registration.shared_secret`, as the admin API takes it.
+pub fn shared_secret(config: &Config) -> Option<SecretBytes> {
+    config.registration.shared_secret.as_ref().map(|secret| SecretBytes::new(secret.expose().to_vec()))
+}
+
+/// Opens the keyring; makes one when the data folder is empty.
+fn unlock(config: &Config, folders: &Folders, entropy: &Arc<dyn Entropy>) -> Result<Keyring, StartError> {
+    let dir = &folders.keyring;
+    let unlock = match &config.seal.passphrase_file {
+        Some(file) => Unlock::Passphrase(read_passphrase(file)?),
+        None => Unlock::File,
+    };
+    if Keyring::exists(dir) {
+        return Keyring::open(dir, &unlock, Arc::clone(entropy)).map_err(refused);
+    }
+    if folders.store.exists() {
+        return Err(StartError::Refused(format!(
+            "{} has a database but no keyring to open it: restore the file `keyring` from where it went, or restore a backup",
+            dir.display()
+        )));
+    }
+    Keyring::create(dir, &unlock, PassphraseCost::DEFAULT, Arc::clone(entropy)).map_err(refused)
+}
+
+/// The first line of a file.
+fn read_passphrase(file: &Path) -> Result<SecretBytes, StartError> {
+    let bytes = std::fs::read(file).map_err(StartError::io(format!("seal.passphrase_file {}", file.display())))?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.is_empty() {
+        return Err(StartError::Refused(format!("seal.passphrase_file {}: its first line is empty", file.display())));
+    }
+    Ok(SecretBytes::new(line.to_vec()))
+}
+
+/// Opens all listeners and begins to serve.
+pub async fn listen(parts: &Parts, config: &Config) -> Result<Listening, StartError> {
+    let limits = settings::http(&config.http);
+    let mut routes = lamchat_api_client::routes(Arc::clone(&parts.app));
+    routes.extend(lamchat_api_admin::listener_routes(&parts.admin));
+    let router = Arc::new(Router::new(routes, limits.clone()).map_err(refused)?);
+    if parts.admin.metrics.set(Arc::clone(router.metrics())).is_err() {
+        return Err(StartError::Refused("metrics were set twice".to_owned()));
+    }
+    let socket = config.admin_socket();
+    let socket_router = Router::new(lamchat_api_admin::socket_routes(&parts.admin), limits).map_err(refused)?;
+    let listener = Listener {
+        bind: Bind::Unix { path: socket, mode: SOCKET_MODE },
+        tls: None,
+        resources: vec![Resource::Admin],
+    };
+    let admin = Server::start(vec![listener], Arc::new(socket_router)).await.map_err(refused)?;
+
+    let listeners = config.listeners.iter().map(|listener| Listener {
+        bind: Bind::Tcp(SocketAddr::new(listener.address, listener.port)),
+        tls: parts.certificates.identity(listener),
+        resources: listener.resources.iter().copied().map(settings::resource).collect(),
+    });
+    let public = Server::start(listeners.collect(), router).await.map_err(refused)?;
+    Ok(Listening { public, admin })
+}

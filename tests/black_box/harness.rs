@@ -1,0 +1,510 @@
+//! A `lamchat` process in a folder of its own, and a small HTTP client that trusts its authority.
+//!
+//! Other test programs use it by `#[path = "../black_box/harness.rs"] mod harness;`.
+#![allow(dead_code, clippy::allow_attributes, reason = "every test program uses another part")]
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The configuration of most tests, without rate limits and with cheap password hashes.
+/// The first listener speaks TLS, the second plain HTTP.
+pub const CONFIG: &str = r#"
+server_name = "localhost"
+data_dir = "data"
+
+[[listeners]]
+port = 0
+tls_local_authority = true
+resources = ["client", "media", "federation"]
+
+[[listeners]]
+port = 0
+resources = ["client", "media", "federation", "admin"]
+
+[registration]
+mode = "token"
+shared_secret = "test secret"
+password_hash = "minimum"
+
+[limits]
+enabled = false
+"#;
+
+/// The program under test.
+pub fn program() -> PathBuf {
+    std::env::var_os("LAMCHAT_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_lamchat").into(), PathBuf::from)
+}
+
+/// Runs a command to its end.
+pub fn lamchat(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(program())
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input closes it.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// Text of a finished command.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder with a configuration in which servers are started one after the other.
+pub struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    /// With [`CONFIG`].
+    pub fn new() -> Self {
+        Self::with(CONFIG)
+    }
+
+    /// With another configuration.
+    pub fn with(config: &str) -> Self {
+        let site = Self { folder: tempfile::tempdir().unwrap() };
+        site.configure(config);
+        site
+    }
+
+    /// Replaces the configuration.
+    pub fn configure(&self, config: &str) {
+        std::fs::write(self.path("lamchat.toml"), config).unwrap();
+    }
+
+    /// A file of the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a command with this configuration.
+    pub fn command(&self, arguments: &[&str], input: &str) -> Output {
+        let arguments: Vec<&str> = ["--config", "lamchat.toml"].into_iter().chain(arguments.iter().copied()).collect();
+        lamchat(self.folder.path(), &arguments, input)
+    }
+
+    /// Runs a command that must succeed, and parses its JSON.
+    pub fn command_json(&self, arguments: &[&str], input: &str) -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let output = self.command(&arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start(&self) -> Server {
+        Server::start(self.folder.path(), &["--config", "lamchat.toml"]).unwrap_or_else(|log| panic!("no start: {log}"))
+    }
+}
+
+/// A running server. Killed when dropped.
+pub struct Server {
+    child: Child,
+    /// What it printed at start.
+    pub greeting: String,
+    lines: mpsc::Receiver<String>,
+    log: mpsc::Receiver<String>,
+    folder: PathBuf,
+    /// Addresses as it printed them, in the order of the listeners.
+    pub urls: Vec<String>,
+}
+
+/// Reads lines in the background, so that the process never waits for us.
+fn follow(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+impl Server {
+    /// Starts a server with these arguments; the log when it does not come up.
+    pub fn start(folder: &Path, arguments: &[&str]) -> Result<Self, String> {
+        let mut child = Command::new(program())
+            .args(arguments)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = follow(child.stdout.take().unwrap());
+        let log = follow(child.stderr.take().unwrap());
+        let mut server = Self { child, greeting: String::new(), lines, log, folder: folder.to_owned(), urls: Vec::new() };
+        let deadline = Instant::now() + PATIENCE;
+        // The log's line "running" comes after the whole greeting.
+        loop {
+            match server.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains("running") => break,
+                Ok(line) => server.greeting.push_str(&format!("log: {line}\n")),
+                Err(error) => return Err(format!("{error}: {}", server.greeting)),
+            }
+        }
+        server.greeting.clear();
+        while let Ok(line) = server.lines.recv_timeout(Duration::from_millis(200)) {
+            server.greeting.push_str(&line);
+            server.greeting.push('\n');
+        }
+        let addresses = server.greeting.lines().filter_map(|line| line.trim().strip_prefix("Address"));
+        server.urls = addresses.map(|url| url.trim().to_owned()).collect();
+        Ok(server)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name: TERM, HUP, KILL.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGTERM, and the exit code must be 0.
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert!(status.success(), "{status}: {}", self.log_so_far().join("\n"));
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.signal("KILL");
+        self.wait();
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Lines of the log since the last time.
+    pub fn log_so_far(&self) -> Vec<String> {
+        self.log.try_iter().collect()
+    }
+
+    /// Waits for a line of the log that contains `part`.
+    pub fn wait_for_log(&self, part: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|error| panic!("no line with {part:?} in the log: {error}"));
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// The registration token that the start printed.
+    pub fn first_token(&self) -> Option<String> {
+        let (_, after) = self.greeting.split_once("it works once:")?;
+        Some(after.trim().lines().next()?.trim().to_owned())
+    }
+
+    /// A client over TLS that trusts the authority of the data folder, and nobody else.
+    pub fn client(&self) -> Client {
+        let url = self.urls.iter().find(|url| url.starts_with("https://")).expect("a TLS listener");
+        Client::new(url, Some(&self.authority()))
+    }
+
+    /// A client over plain HTTP.
+    pub fn plain_client(&self) -> Client {
+        Client::new(self.urls.iter().find(|url| url.starts_with("http://")).expect("a plain listener"), None)
+    }
+
+    /// The authority's certificate in PEM, from the file that the greeting names.
+    pub fn authority(&self) -> String {
+        let file = self.greeting.lines().find_map(|line| line.trim().strip_prefix("CA ")).expect("a CA").trim().to_owned();
+        std::fs::read_to_string(self.folder.join(file)).unwrap()
+    }
+
+    /// Makes an account by shared secret and answers its client.
+    pub fn account(&self, name: &str) -> Client {
+        let mut client = self.plain_client();
+        let nonce = client.get("/_synapse/admin/v1/register").ok()["nonce"].as_str().unwrap().to_owned();
+        let password = format!("password of {name}");
+        let message = format!("{nonce}\0{name}\0{password}\0notadmin");
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"test secret");
+        let mac: String = aws_lc_rs::hmac::sign(&key, message.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let body = json!({"nonce": nonce, "username": name, "password": password, "admin": false, "mac": mac});
+        let answer = client.post("/_synapse/admin/v1/register", &body).ok();
+        client.token = Some(answer["access_token"].as_str().unwrap().to_owned());
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// An HTTP/1.1 client on one connection, reopened when the server closed it.
+pub struct Client {
+    host: String,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+    connection: Option<BufReader<Box<dyn Stream>>>,
+    /// Sent as `Authorization: Bearer`.
+    pub token: Option<String>,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// Headers, names in small letters.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The JSON of a success.
+    #[track_caller]
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", text(&self.body));
+        self.json()
+    }
+
+    /// Status and errcode of a refusal.
+    pub fn refusal(&self) -> (u16, String) {
+        (self.status, self.json()["errcode"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Client {
+    /// To a server's URL; with an authority over TLS.
+    pub fn new(url: &str, authority_pem: Option<&str>) -> Self {
+        let (host, port) = url.split_once("://").unwrap().1.rsplit_once(':').unwrap();
+        let tls = authority_pem.map(|pem| Arc::new(trusting(pem)));
+        Self { host: host.to_owned(), port: port.parse().unwrap(), tls, connection: None, token: None }
+    }
+
+    /// The same server, another connection.
+    pub fn another(&self) -> Self {
+        Self { host: self.host.clone(), port: self.port, tls: self.tls.clone(), connection: None, token: self.token.clone() }
+    }
+
+    fn connect(&self) -> std::io::Result<BufReader<Box<dyn Stream>>> {
+        let tcp = TcpStream::connect(("127.0.0.1", self.port))?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(tcp),
+            Some(config) => {
+                let name = ServerName::try_from(self.host.clone()).map_err(std::io::Error::other)?;
+                let connection = ClientConnection::new(Arc::clone(config), name).map_err(std::io::Error::other)?;
+                let mut stream = StreamOwned::new(connection, tcp);
+                // A certificate that is not trusted shows here.
+                stream.conn.complete_io(&mut stream.sock)?;
+                Box::new(stream)
+            }
+        };
+        Ok(BufReader::new(stream))
+    }
+
+    /// The certificate that the server shows.
+    pub fn server_certificate(&self) -> Vec<u8> {
+        let tcp = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let name = ServerName::try_from(self.host.clone()).unwrap();
+        let connection = ClientConnection::new(Arc::clone(self.tls.as_ref().unwrap()), name).unwrap();
+        let mut stream = StreamOwned::new(connection, tcp);
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        stream.conn.peer_certificates().unwrap()[0].to_vec()
+    }
+
+    /// Sends a request as it is; an error when the connection broke. Retries once on a connection that had been idle.
+    pub fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Reply> {
+        let idle = self.connection.is_some();
+        match self.send_once(method, target, headers, body) {
+            Err(_) if idle => {
+                self.connection = None;
+                self.send_once(method, target, headers, body)
+            }
+            result => result,
+        }
+    }
+
+    fn send_once(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Reply> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}:{}\r\nContent-Length: {}\r\n", self.host, self.port, body.len());
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        let mut request = head.into_bytes();
+        request.extend_from_slice(body);
+        // A server may answer, and close, before it has read a body that it refuses.
+        let sent = connection.get_mut().write_all(&request).and_then(|()| connection.get_mut().flush());
+        let reply = receive(&mut connection, method == "HEAD");
+        let reply = match (sent, reply) {
+            (_, Ok(reply)) => reply,
+            (Err(error), _) | (Ok(()), Err(error)) => return Err(error),
+        };
+        if reply.header("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close")) {
+            self.connection = Some(connection);
+        }
+        Ok(reply)
+    }
+
+    /// A request with a body of JSON.
+    #[track_caller]
+    pub fn request(&mut self, method: &str, target: &str, body: Option<&Value>) -> Reply {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.send(method, target, &[("Content-Type", "application/json")], body.as_bytes())
+            .unwrap_or_else(|error| panic!("{method} {target}: {error}"))
+    }
+
+    /// GET.
+    #[track_caller]
+    pub fn get(&mut self, target: &str) -> Reply {
+        self.request("GET", target, None)
+    }
+
+    /// POST.
+    #[track_caller]
+    pub fn post(&mut self, target: &str, body: &Value) -> Reply {
+        self.request("POST", target, Some(body))
+    }
+
+    /// PUT.
+    #[track_caller]
+    pub fn put(&mut self, target: &str, body: &Value) -> Reply {
+        self.request("PUT", target, Some(body))
+    }
+
+    /// Registers with a registration token, through user-interactive authentication.
+    pub fn register(&mut self, name: &str, password: &str, token: &str) -> Reply {
+        let body = json!({"username": name, "password": password});
+        let first = self.post("/_matrix/client/v3/register", &body);
+        assert_eq!(first.status, 401, "{}", text(&first.body));
+        let session = first.json()["session"].clone();
+        let auth = json!({"type": "m.login.registration_token", "token": token, "session": session});
+        let mut body = json!({"username": name, "password": password, "auth": auth});
+        let second = self.post("/_matrix/client/v3/register", &body);
+        let rest = second.json();
+        let completed = rest["completed"].as_array().cloned().unwrap_or_default();
+        if second.status == 401 && completed.contains(&json!("m.login.registration_token")) {
+            body["auth"] = json!({"type": "m.login.dummy", "session": rest["session"]});
+            return self.post("/_matrix/client/v3/register", &body);
+        }
+        second
+    }
+
+    /// Logs in with a password.
+    pub fn log_in(&mut self, name: &str, password: &str) -> Reply {
+        let identifier = json!({"type": "m.id.user", "user": name});
+        self.post("/_matrix/client/v3/login", &json!({"type": "m.login.password", "identifier": identifier, "password": password}))
+    }
+}
+
+/// TLS that trusts one authority.
+pub fn trusting(authority_pem: &str) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority_pem.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config
+}
+
+fn line(reader: &mut impl BufRead) -> std::io::Result<String> {
+    let mut line = String::new();
+    match reader.read_line(&mut line)? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line.trim_end().to_owned()),
+    }
+}
+
+fn receive(reader: &mut impl BufRead, no_body: bool) -> std::io::Result<Reply> {
+    let malformed = || std::io::Error::other("malformed answer");
+    let status = line(reader)?.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
+    let mut headers = Vec::new();
+    loop {
+        let line = line(reader)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let mut reply = Reply { status, headers, body: Vec::new() };
+    if no_body {
+        return Ok(reply);
+    }
+    if reply.header("transfer-encoding").is_some() {
+        loop {
+            let size = usize::from_str_radix(&line(reader)?, 16).map_err(|_| malformed())?;
+            let mut chunk = vec![0; size];
+            reader.read_exact(&mut chunk)?;
+            line(reader)?;
+            if size == 0 {
+                return Ok(reply);
+            }
+            reply.body.extend(chunk);
+        }
+    }
+    let length = reply.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    reply.body = vec![0; length];
+    reader.read_exact(&mut reply.body)?;
+    Ok(reply)
+}
