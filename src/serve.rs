@@ -10,10 +10,11 @@ mod settings;
 mod signing_key;
 mod wiring;
 
+pub use data_dir::keep_files_private;
 pub use wiring::tables;
 
 use lamchat_config::Config;
-use lamchat_host::{process, service_manager};
+use lamchat_host::Notice;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,12 +59,12 @@ fn refused(error: impl std::fmt::Display) -> StartError {
 
 /// Runs until SIGTERM or SIGINT; `Ok` when everything has ended well.
 pub fn run(start: Start) -> Result<(), StartError> {
-    process::keep_files_private();
+    data_dir::keep_files_private();
     let log = logging::start(&start.config.log)?;
-    if let Err(error) = process::forbid_core_dumps() {
+    if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
-    if let Err(error) = process::raise_open_files() {
+    if let Err(error) = lamchat_host::raise_open_files() {
         tracing::warn!(%error, "the number of files that may be open could not be raised");
     }
     // One thread a core: everything that blocks goes to threads of its own.
@@ -87,7 +88,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     let server = Arc::new(wiring::open(&start.config).await?);
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
-    tell(service_manager::State::Ready);
+    tell(Notice::Ready);
 
     let mut reload = reload::Reload::new(start, log, Arc::clone(&server));
     let mut renewal = tokio::time::interval(certificates::RENEWAL_CHECK);
@@ -97,15 +98,16 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
             _ = interrupt.recv() => break,
             _ = renewal.tick() => server.certificates.renew(&server.clock),
             received = hang_up.recv() => if received.is_some() {
-                tell(service_manager::State::Reloading);
+                tell(Notice::Reloading);
                 reload.run();
-                tell(service_manager::State::Ready);
+                tell(Notice::Ready);
             },
         }
     }
 
-    tell(service_manager::State::Stopping);
+    tell(Notice::Stopping);
     tracing::info!("stopping: requests in flight are finished");
+    server.app.syncer.end_waits();
     let cut = listening.stop(reload.config().http.stop_timeout).await;
     if cut > 0 {
         tracing::warn!(cut, "connections were cut because their requests took too long");
@@ -115,8 +117,8 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     Ok(())
 }
 
-fn tell(state: service_manager::State) {
-    if let Err(error) = service_manager::notify(state) {
+fn tell(notice: Notice) {
+    if let Err(error) = lamchat_host::notify(notice) {
         tracing::warn!(%error, "the service manager could not be told");
     }
 }

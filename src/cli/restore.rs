@@ -2,7 +2,7 @@
 
 use super::{Failure, Place, backup, output};
 use lamchat_appliance::RestoreOptions;
-use lamchat_host::SystemEntropy;
+use lamchat_host::OsEntropy;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Restore {
 
 /// Runs it.
 pub fn run(place: &Place, command: Restore) -> Result<(), Failure> {
-    lamchat_host::process::keep_files_private();
+    crate::serve::keep_files_private();
     let config = place.load()?;
     let options = RestoreOptions {
         backup_dir: command.backup,
@@ -30,7 +30,7 @@ pub fn run(place: &Place, command: Restore) -> Result<(), Failure> {
         unlock: backup::ask_passphrase()?,
         file_slot: !command.no_file_slot,
         tables: crate::serve::tables(),
-        entropy: Arc::new(SystemEntropy),
+        entropy: Arc::new(OsEntropy),
     };
     let restored = lamchat_appliance::restore(&options)?;
     if restored.server_name != config.server_name.as_str() {

@@ -1,8 +1,14 @@
 //! The data folder.
 
 use super::StartError;
+use nix::sys::stat::{Mode, umask};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+
+/// Files and sockets that this process makes are for its own user only.
+pub fn keep_files_private() {
+    umask(Mode::from_bits_truncate(0o077));
+}
 
 /// Makes the folder, for its owner only. One that is there and open to others is closed to them.
 pub fn prepare(dir: &Path) -> Result<(), StartError> {

@@ -8,7 +8,7 @@ use lamchat_api_client::App;
 use lamchat_appliance::Folders;
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_config::Config;
-use lamchat_host::{SystemClock, SystemEntropy};
+use lamchat_host::{SystemClock, OsEntropy};
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
 use lamchat_identity::{Passwords, UiaSessions};
 use lamchat_media::Media;
@@ -71,8 +71,8 @@ pub fn tables() -> Vec<Table> {
 
 /// Opens everything that has no listener yet.
 pub async fn open(config: &Config) -> Result<Parts, StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     data_dir::prepare(&config.data_dir)?;
     let folders = Folders::below(&config.data_dir);
     let keyring = Arc::new(unlock(config, &folders, &entropy)?);
@@ -96,6 +96,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     let rooms =
         Rooms::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy), config.server_name.clone(), key);
     let typing = Arc::new(Typing::new(clock.now_ms()));
+    tokio::spawn(lamchat_rooms::typing::expire_forever(Arc::clone(&typing), store.clone(), Arc::clone(&clock)));
     let unread = Arc::new(UnreadCounts::new());
     let syncer = Arc::new(Syncer::new(store.clone(), Arc::clone(&clock), Arc::clone(&typing), unread));
 
@@ -111,7 +112,9 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         syncer,
         passwords: passwords.clone(),
         uia: UiaSessions::new(),
+        key_queries: lamchat_keys::QueryCache::new(),
         presence: Presences::default(),
+        media: media.clone(),
     });
     let admin = Arc::new(Admin {
         store: store.clone(),

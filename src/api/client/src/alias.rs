@@ -2,7 +2,6 @@
 
 use crate::limit::Limited;
 use crate::room::caller;
-use crate::routes::Stranger;
 use crate::{ApiError, App, Routes, Session};
 use http::StatusCode;
 use lamchat_rooms::alias::{self, CreateAliasError, DeleteAliasError};
@@ -49,7 +48,9 @@ async fn create(
     request: create_alias::v3::Request,
 ) -> Result<create_alias::v3::Response, ApiError> {
     app.limit(Limited::Other, session.user)?;
-    app.rooms.create_alias(&caller(session)?, &request.room_alias, &request.room_id).await?;
+    app.rooms
+        .create_alias(&caller(session)?, &request.room_alias, &request.room_id)
+        .await?;
     Ok(create_alias::v3::Response::new())
 }
 
@@ -63,14 +64,13 @@ async fn delete(
     Ok(delete_alias::v3::Response::new())
 }
 
-async fn show(
-    app: Arc<App>,
-    _stranger: Stranger,
-    request: get_alias::v3::Request,
-) -> Result<get_alias::v3::Response, ApiError> {
+async fn show(app: Arc<App>, request: get_alias::v3::Request) -> Result<get_alias::v3::Response, ApiError> {
     let read = app.store.read();
     let target = alias::find(&read, &request.room_alias)?;
     let target = target.ok_or_else(|| ApiError::not_found("There is no such alias here"))?;
     let room = room::by_num(&read, target.room)?;
-    Ok(get_alias::v3::Response::new(room.id.clone(), vec![app.server_name.clone()]))
+    Ok(get_alias::v3::Response::new(
+        room.id.clone(),
+        vec![app.server_name.clone()],
+    ))
 }

@@ -6,8 +6,8 @@ use http::{Method, StatusCode};
 use lamchat_http::{Request, Response};
 use lamchat_keys::backup::{self, Counts, Encryption, Version, VersionError};
 use lamchat_keys::backup_session::{self, PutError, Selection, SessionKey};
-use serde_json::value::RawValue;
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,13 +41,20 @@ struct VersionBody {
 }
 
 async fn version_body(request: &mut Request) -> Result<(Encryption, Option<String>), ApiError> {
-    let VersionBody { algorithm, auth_data, version } = serde_json::from_slice(&json_body(request).await?)?;
+    let VersionBody {
+        algorithm,
+        auth_data,
+        version,
+    } = serde_json::from_slice(&json_body(request).await?)?;
     Ok((Encryption { algorithm, auth_data }, version))
 }
 
 async fn create(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
     let (encryption, _) = version_body(&mut request).await?;
-    let version = app.store.write(move |txn| backup::create(txn, session.user, encryption)).await?;
+    let version = app
+        .store
+        .write(move |txn| backup::create(txn, session.user, encryption))
+        .await?;
     crate::routes::json(StatusCode::OK, &json!({ "version": version }))
 }
 
@@ -56,18 +63,29 @@ async fn newest(app: Arc<App>, session: Session, _: Request) -> Result<Response,
 }
 
 async fn version(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
-    show(backup::version(&app.store.read(), session.user, request.params.value("version"))?)
+    show(backup::version(
+        &app.store.read(),
+        session.user,
+        request.params.value("version"),
+    )?)
 }
 
 fn show(version: Option<Version>) -> Result<Response, ApiError> {
-    let Version { version, encryption, counts } = version.ok_or(VersionError::NotFound)?;
-    crate::routes::json(StatusCode::OK, &json!({
-        "algorithm": encryption.algorithm,
-        "auth_data": encryption.auth_data,
-        "count": counts.count,
-        "etag": counts.etag,
-        "version": version,
-    }))
+    let Version {
+        version,
+        encryption,
+        counts,
+    } = version.ok_or(VersionError::NotFound)?;
+    crate::routes::json(
+        StatusCode::OK,
+        &json!({
+            "algorithm": encryption.algorithm,
+            "auth_data": encryption.auth_data,
+            "count": counts.count,
+            "etag": counts.etag,
+            "version": version,
+        }),
+    )
 }
 
 async fn update(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
@@ -86,7 +104,11 @@ async fn delete(app: Arc<App>, session: Session, request: Request) -> Result<Res
     // The keys go in portions, so that other writes get their turn. Nobody can read them meanwhile.
     loop {
         let version = version.clone();
-        if !app.store.write(move |txn| backup_session::purge(txn, user, &version)).await? {
+        if !app
+            .store
+            .write(move |txn| backup_session::purge(txn, user, &version))
+            .await?
+        {
             return empty();
         }
     }
@@ -128,14 +150,19 @@ async fn put_keys(app: Arc<App>, session: Session, mut request: Request) -> Resu
     match selection(&request) {
         Selection::All => {
             let Rooms { rooms } = serde_json::from_slice(&bytes)?;
-            rooms.into_iter().try_for_each(|(room_id, sessions)| add(&room_id, sessions))?;
+            rooms
+                .into_iter()
+                .try_for_each(|(room_id, sessions)| add(&room_id, sessions))?;
         }
         Selection::Room(room_id) => add(room_id, serde_json::from_slice(&bytes)?)?,
         Selection::Session(room_id, session_id) => {
             keys.push(SessionKey::parse(room_id, session_id, serde_json::from_slice(&bytes)?)?);
         }
     }
-    let counts = app.store.write(move |txn| backup_session::put(txn, session.user, &version, &keys)).await?;
+    let counts = app
+        .store
+        .write(move |txn| backup_session::put(txn, session.user, &version, &keys))
+        .await?;
     show_counts(&counts)
 }
 

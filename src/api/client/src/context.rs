@@ -18,12 +18,19 @@ const LIMIT_MAX: usize = 200;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::GET, "/_matrix/client/v3/rooms/{room_id}/context/{event_id}", around);
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v3/rooms/{room_id}/context/{event_id}",
+        around,
+    );
 }
 
 async fn around(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
     let filter = filter(request.query())?;
-    let limit = limit(request.query())?.or(filter.limit).unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
+    let limit = limit(request.query())?
+        .or(filter.limit)
+        .unwrap_or(LIMIT_DEFAULT)
+        .min(LIMIT_MAX);
     let epoch = app.store.epoch();
     let look = Look::at(&app, &session, request.params.value("room_id"))?;
     let mut view = look.view();
@@ -40,12 +47,22 @@ async fn around(app: Arc<App>, session: Session, request: Request) -> Result<Res
     // Both are always there: a client goes on from them when new events have come.
     let start = found.before.entries.last().unwrap_or(&found.event);
     out.extend_from_slice(b",\"start\":");
-    write_string(&mut out, &found.before.end.unwrap_or(Point::before(start.order)).token(epoch));
+    write_string(
+        &mut out,
+        &found.before.end.unwrap_or(Point::before(start.order)).token(epoch),
+    );
     let end = found.after.entries.last().unwrap_or(&found.event);
     out.extend_from_slice(b",\"end\":");
     write_string(&mut out, &found.after.end.unwrap_or(Point(end.order)).token(epoch));
     out.extend_from_slice(b",\"state\":[");
-    let senders = senders(found.before.entries.iter().chain(&found.after.entries).chain([&found.event]))?;
+    let senders = senders(
+        found
+            .before
+            .entries
+            .iter()
+            .chain(&found.after.entries)
+            .chain([&found.event]),
+    )?;
     let mut is_first = true;
     for ((event_type, state_key), position) in &found.state {
         if filter.lazy_load_members && event_type == "m.room.member" && !senders.contains(state_key.as_str()) {

@@ -23,8 +23,12 @@ async fn upload(
     session: Session,
     request: upload_signing_keys::v3::Request,
 ) -> Result<upload_signing_keys::v3::Response, ApiError> {
-    let [master, self_signing, user_signing] = [&request.master_key, &request.self_signing_key, &request.user_signing_key]
-        .map(|key| key.as_ref().map(|key| key.json()));
+    let [master, self_signing, user_signing] = [
+        &request.master_key,
+        &request.self_signing_key,
+        &request.user_signing_key,
+    ]
+    .map(|key| key.as_ref().map(|key| key.json()));
     let parsed = ParsedKeys::parse(&session.user_id, master, self_signing, user_signing)?;
     let verified = cross_signing::verify(&app.store.read(), session.user, &session.user_id, &parsed)?;
     if verified.needs_auth() {

@@ -2,11 +2,12 @@
 
 use crate::limit::Limited;
 use crate::room::caller;
-use crate::routes::Stranger;
 use crate::{ApiError, App, Routes, Session};
 use lamchat_rooms::directory::{self, Filter, Listed, PAGE_MAX, Page, PublishError};
 use lamchat_rooms::room;
-use ruma::api::client::directory::{get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility};
+use ruma::api::client::directory::{
+    get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
+};
 use ruma::api::client::room::Visibility;
 use ruma::directory::{PublicRoomsChunk, PublicRoomsChunkInit};
 use ruma::room::{JoinRuleKind, RoomType};
@@ -45,12 +46,17 @@ async fn list(
         None if app.settings.load().public_list_without_auth => {}
         None => return Err(ApiError::missing_token()),
     }
-    let page = page(&app, request.server.as_deref(), &Filter::default(), request.since.as_deref(), request.limit)?;
-    let mut response = get_public_rooms::v3::Response::new();
+    let page = page(
+        &app,
+        request.server.as_deref(),
+        &Filter::default(),
+        request.since.as_deref(),
+        request.limit,
+    )?;
+    let mut response = get_public_rooms::v3::Response::new(page.rooms.into_iter().map(chunk).collect());
     response.next_batch = page.next.map(|from| from.to_string());
     response.prev_batch = page.before.map(|from| from.to_string());
     response.total_room_count_estimate = UInt::try_from(page.total).ok();
-    response.chunk = page.rooms.into_iter().map(chunk).collect();
     Ok(response)
 }
 
@@ -60,9 +66,23 @@ async fn search(
     request: get_public_rooms_filtered::v3::Request,
 ) -> Result<get_public_rooms_filtered::v3::Response, ApiError> {
     app.limit(Limited::Other, session.user)?;
-    let room_types = request.filter.room_types.iter().map(|kind| kind.as_str().map(str::to_owned)).collect();
-    let filter = Filter { search: request.filter.generic_search_term, room_types };
-    let page = page(&app, request.server.as_deref(), &filter, request.since.as_deref(), request.limit)?;
+    let room_types = request
+        .filter
+        .room_types
+        .iter()
+        .map(|kind| kind.as_str().map(str::to_owned))
+        .collect();
+    let filter = Filter {
+        search: request.filter.generic_search_term,
+        room_types,
+    };
+    let page = page(
+        &app,
+        request.server.as_deref(),
+        &filter,
+        request.since.as_deref(),
+        request.limit,
+    )?;
     let mut response = get_public_rooms_filtered::v3::Response::new();
     response.next_batch = page.next.map(|from| from.to_string());
     response.prev_batch = page.before.map(|from| from.to_string());
@@ -79,10 +99,14 @@ fn page(
     limit: Option<UInt>,
 ) -> Result<Page, ApiError> {
     if server.is_some_and(|server| server != app.server_name) {
-        return Err(ApiError::not_found("This server does not ask other servers for their rooms"));
+        return Err(ApiError::not_found(
+            "This server does not ask other servers for their rooms",
+        ));
     }
     let from = match since {
-        Some(token) => token.parse().map_err(|_| ApiError::invalid_param("`since` is not a token of this endpoint"))?,
+        Some(token) => token
+            .parse()
+            .map_err(|_| ApiError::invalid_param("`since` is not a token of this endpoint"))?,
         None => 0,
     };
     let limit = limit.map_or(PAGE_DEFAULT, |limit| usize::try_from(limit).unwrap_or(PAGE_MAX));
@@ -107,13 +131,17 @@ fn chunk(listed: Listed) -> PublicRoomsChunk {
 
 async fn visibility(
     app: Arc<App>,
-    _stranger: Stranger,
     request: get_room_visibility::v3::Request,
 ) -> Result<get_room_visibility::v3::Response, ApiError> {
     let read = app.store.read();
-    let room = room::num(&read, &request.room_id)?.ok_or_else(|| ApiError::not_found("This server does not know that room"))?;
+    let room = room::num(&read, &request.room_id)?
+        .ok_or_else(|| ApiError::not_found("This server does not know that room"))?;
     let is_published = directory::is_published(&read, room)?;
-    Ok(get_room_visibility::v3::Response::new(if is_published { Visibility::Public } else { Visibility::Private }))
+    Ok(get_room_visibility::v3::Response::new(if is_published {
+        Visibility::Public
+    } else {
+        Visibility::Private
+    }))
 }
 
 async fn set_visibility(
@@ -127,6 +155,8 @@ async fn set_visibility(
         Visibility::Private => false,
         _ => return Err(ApiError::invalid_param("The visibility is public or private")),
     };
-    app.rooms.publish(&caller(session)?, &request.room_id, is_published).await?;
+    app.rooms
+        .publish(&caller(session)?, &request.room_id, is_published)
+        .await?;
     Ok(set_room_visibility::v3::Response::new())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// The versions whose client-server API is covered as far as people talking to each other need it.
 /// A version is listed when clients that rely on what it brought find it here.
-pub const VERSIONS: &str = r#"{"versions":["r0.5.0","r0.6.0","r0.6.1","v1.1","v1.2","v1.3","v1.4","v1.5","v1.6","v1.7","v1.8","v1.9","v1.10","v1.11","v1.12"],"unstable_features":{}}"#;
+pub const VERSIONS: &str = r#"{"versions":["r0.5.0","r0.6.0","r0.6.1","v1.1","v1.2","v1.3","v1.4","v1.5","v1.6","v1.7","v1.8","v1.9","v1.10","v1.11","v1.12"],"unstable_features":{"org.matrix.simplified_msc3575":true,"org.matrix.msc4222":true}}"#;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {

@@ -9,7 +9,11 @@ use std::sync::Arc;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::GET, "/_matrix/client/v3/rooms/{room_id}/event/{event_id}", event);
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v3/rooms/{room_id}/event/{event_id}",
+        event,
+    );
 }
 
 /// "The event was not found or you do not have permission to read this event": 404 in both cases.
@@ -20,7 +24,13 @@ async fn event(app: Arc<App>, session: Session, request: Request) -> Result<Resp
         look => look?,
     };
     let mut view = look.view();
-    let entry = context::one(&look.read, look.room.num, &look.standing, &mut view, request.params.value("event_id"))?;
+    let entry = context::one(
+        &look.read,
+        look.room.num,
+        &look.standing,
+        &mut view,
+        request.params.value("event_id"),
+    )?;
     let mut out = Vec::with_capacity(entry.bytes.len() + 256);
     write_one(&mut out, &mut view, &entry)?;
     Ok(Response::json(StatusCode::OK, out))

@@ -55,10 +55,13 @@ type Verified = (Option<device_keys::VerifiedDeviceKeys>, one_time::VerifiedKeys
 
 async fn upload(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
     let upload: UploadBody = serde_json::from_slice(&json_body(&mut request).await?)?;
-    let number = upload.one_time_keys.as_ref().map_or(0, BTreeMap::len) + upload.fallback_keys.as_ref().map_or(0, BTreeMap::len);
+    let number =
+        upload.one_time_keys.as_ref().map_or(0, BTreeMap::len) + upload.fallback_keys.as_ref().map_or(0, BTreeMap::len);
     let (device_keys, keys) = if number > KEYS_INLINE_MAX {
         let (app, session) = (Arc::clone(&app), session.clone());
-        tokio::task::spawn_blocking(move || verify(&app, &session, upload)).await.map_err(ApiError::internal)??
+        tokio::task::spawn_blocking(move || verify(&app, &session, upload))
+            .await
+            .map_err(ApiError::internal)??
     } else {
         verify(&app, &session, upload)?
     };
@@ -68,20 +71,31 @@ async fn upload(app: Arc<App>, session: Session, mut request: Request) -> Result
         app.store
             .write(move |txn| -> Result<_, ApiError> {
                 let owner = owner(&session);
-                if let Some(device_keys) = &device_keys {
-                    if device_keys::upload(txn, &owner, device_keys)? {
-                        wake_rooms(txn, session.user)?;
-                    }
+                if let Some(device_keys) = &device_keys
+                    && device_keys::upload(txn, &owner, device_keys)?
+                {
+                    wake_rooms(txn, session.user)?;
                 }
-                if keys.is_empty() { Ok(one_time::counts(txn, session.device)?) } else { Ok(one_time::upload(txn, &owner, &keys)?) }
+                if keys.is_empty() {
+                    Ok(one_time::counts(txn, session.device)?)
+                } else {
+                    Ok(one_time::upload(txn, &owner, &keys)?)
+                }
             })
             .await?
     };
-    crate::routes::json(StatusCode::OK, &serde_json::json!({ "one_time_key_counts": counts.one_time }))
+    crate::routes::json(
+        StatusCode::OK,
+        &serde_json::json!({ "one_time_key_counts": counts.one_time }),
+    )
 }
 
 fn verify(app: &App, session: &Session, upload: UploadBody) -> Result<Verified, ApiError> {
-    let UploadBody { device_keys, one_time_keys, fallback_keys } = upload;
+    let UploadBody {
+        device_keys,
+        one_time_keys,
+        fallback_keys,
+    } = upload;
     let (one_time_keys, fallback_keys) = (one_time_keys.unwrap_or_default(), fallback_keys.unwrap_or_default());
     // `null` stands for an absent object.
     let device_keys = match device_keys.filter(|json| json.get() != "null") {
@@ -106,7 +120,12 @@ fn verify(app: &App, session: &Session, upload: UploadBody) -> Result<Verified, 
 }
 
 fn owner(session: &Session) -> Owner<'_> {
-    Owner { user: session.user, user_id: &session.user_id, device: session.device, device_id: &session.device_id }
+    Owner {
+        user: session.user,
+        user_id: &session.user_id,
+        device: session.device,
+        device_id: &session.device_id,
+    }
 }
 
 async fn query(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
@@ -117,7 +136,9 @@ async fn query(app: Arc<App>, session: Session, mut request: Request) -> Result<
     }
     let bytes = json_body(&mut request).await?;
     let QueryBody { device_keys } = serde_json::from_slice(&bytes)?;
-    let answer = app.key_queries.query(&app.store.read(), &app.server_name, session.user, &device_keys)?;
+    let answer = app
+        .key_queries
+        .query(&app.store.read(), &app.server_name, session.user, &device_keys)?;
     Ok(Response::json(StatusCode::OK, answer.into_bytes()))
 }
 
@@ -139,14 +160,18 @@ async fn claim(app: Arc<App>, session: Session, mut request: Request) -> Result<
     let bytes = json_body(&mut request).await?;
     let ClaimBody { one_time_keys } = serde_json::from_slice(&bytes)?;
     if one_time_keys.values().map(BTreeMap::len).sum::<usize>() > CLAIMS_MAX {
-        return Err(ApiError::too_large(format!("At most {CLAIMS_MAX} keys can be claimed at once")));
+        return Err(ApiError::too_large(format!(
+            "At most {CLAIMS_MAX} keys can be claimed at once"
+        )));
     }
     let (claims, failures) = {
         let read = app.store.read();
         let mut failures = BTreeSet::new();
         let mut claims = Vec::new();
         for (user_id, devices) in one_time_keys {
-            let Some(user) = local_user(&app, &read, &user_id, &mut failures)? else { continue };
+            let Some(user) = local_user(&app, &read, &user_id, &mut failures)? else {
+                continue;
+            };
             if !may_reach(session.user, user, Reach::ClaimKey) {
                 continue;
             }
@@ -155,7 +180,13 @@ async fn claim(app: Arc<App>, session: Session, mut request: Request) -> Result<
                 // missing from the result."
                 if let Some(device) = device_keys::device_num(&read, user, &device_id)? {
                     let (user_id, device_id) = (user_id.clone().into_owned(), device_id.into_owned());
-                    claims.push(Claim { user, user_id, device, device_id, algorithm: algorithm.into_owned() });
+                    claims.push(Claim {
+                        user,
+                        user_id,
+                        device,
+                        device_id,
+                        algorithm: algorithm.into_owned(),
+                    });
                 }
             }
         }
@@ -177,8 +208,15 @@ async fn claim(app: Arc<App>, session: Session, mut request: Request) -> Result<
             })
             .await?;
     }
-    let users: Vec<String> = users.iter().map(|(user, devices)| format!("{}:{}", quoted(user), object(devices))).collect();
-    let answer = format!(r#"{{"failures":{{{}}},"one_time_keys":{{{}}}}}"#, failures_json(&failures), users.join(","));
+    let users: Vec<String> = users
+        .iter()
+        .map(|(user, devices)| format!("{}:{}", quoted(user), object(devices)))
+        .collect();
+    let answer = format!(
+        r#"{{"failures":{{{}}},"one_time_keys":{{{}}}}}"#,
+        failures_json(&failures),
+        users.join(",")
+    );
     Ok(Response::json(StatusCode::OK, answer.into_bytes()))
 }
 
@@ -199,7 +237,10 @@ pub(crate) fn local_user(
 
 /// A JSON object of values that are JSON already.
 fn object(members: &BTreeMap<String, String>) -> String {
-    let members: Vec<String> = members.iter().map(|(name, json)| format!("{}:{json}", quoted(name))).collect();
+    let members: Vec<String> = members
+        .iter()
+        .map(|(name, json)| format!("{}:{json}", quoted(name)))
+        .collect();
     format!("{{{}}}", members.join(","))
 }
 
@@ -219,9 +260,16 @@ async fn changes(app: Arc<App>, session: Session, request: Request) -> Result<Re
     }
     let read = app.store.read();
     // A token from before a restore says nothing about now: everybody may have changed.
-    let since = if from.epoch == app.store.epoch() { from.position } else { lamchat_base::Position(0) };
+    let since = if from.epoch == app.store.epoch() {
+        from.position
+    } else {
+        lamchat_base::Position(0)
+    };
     let lists = lamchat_sync::changes::since(&read, session.user, since)?;
-    crate::routes::json(StatusCode::OK, &serde_json::json!({ "changed": lists.changed, "left": lists.left }))
+    crate::routes::json(
+        StatusCode::OK,
+        &serde_json::json!({ "changed": lists.changed, "left": lists.left }),
+    )
 }
 
 impl From<device_keys::UploadError> for ApiError {

@@ -12,10 +12,18 @@ pub fn routes(r: &mut Routes) {
     r.session(knock);
 }
 
-async fn knock(app: Arc<App>, session: Session, request: knock_room::v3::Request) -> Result<knock_room::v3::Response, ApiError> {
+async fn knock(
+    app: Arc<App>,
+    session: Session,
+    request: knock_room::v3::Request,
+) -> Result<knock_room::v3::Response, ApiError> {
     app.limit(Limited::Join, session.user)?;
     let room = resolve(&app, &request.room_id_or_alias)?;
-    match app.rooms.knock(&caller(session)?, &room, request.reason.as_deref()).await {
+    match app
+        .rooms
+        .knock(&caller(session)?, &room, request.reason.as_deref())
+        .await
+    {
         Err(AppendError::NoSuchRoom) => Err(ApiError::not_found("This server does not know that room")),
         knocked => {
             knocked?;

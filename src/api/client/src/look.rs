@@ -28,7 +28,14 @@ impl<'s> Look<'s> {
         let standing = Standing::of(&read, session.user, room.num)?;
         standing.admit(&read, room.num)?;
         let ignored = Ignored::of(&read, session.user)?;
-        Ok(Self { read, room, standing, session, ignored, now_ms: app.now_ms() })
+        Ok(Self {
+            read,
+            room,
+            standing,
+            session,
+            ignored,
+            now_ms: app.now_ms(),
+        })
     }
 
     /// The room of a raw route.
@@ -45,7 +52,13 @@ impl<'s> Look<'s> {
             now_ms: self.now_ms,
             ignored: &self.ignored,
         };
-        View::new(&self.read, self.room.num, Some(self.room.id.as_str()), reader, self.standing)
+        View::new(
+            &self.read,
+            self.room.num,
+            Some(self.room.id.as_str()),
+            reader,
+            self.standing,
+        )
     }
 }
 
@@ -90,7 +103,11 @@ impl From<BadToken> for ApiError {
 }
 
 /// Appends one event that must be there.
-pub(crate) fn write_one(out: &mut Vec<u8>, view: &mut View<'_>, entry: &lamchat_rooms::timeline::Entry) -> Result<(), ReadError> {
+pub(crate) fn write_one(
+    out: &mut Vec<u8>,
+    view: &mut View<'_>,
+    entry: &lamchat_rooms::timeline::Entry,
+) -> Result<(), ReadError> {
     view.load_relations(entry.position, entry.position)?;
     view.write(out, entry.position, &entry.row()?)
 }

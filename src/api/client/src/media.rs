@@ -5,14 +5,14 @@
 
 use crate::limit::Limited;
 use crate::media_headers::{CONTENT_HEADERS, byte_range, content_disposition, header};
-use crate::{ApiError, App, Routes, Session, routes};
+use crate::routes::json;
+use crate::{ApiError, App, Routes, Session};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,
 };
 use http::{Method, StatusCode};
 use lamchat_http::{Body, Request, Response, query_value};
-use lamchat_media::{CreateError, Download, DownloadError, Method as Fit, Thumbnail, ThumbnailError, Upload, UploadError};
-use lamchat_store::CommitError;
+use lamchat_media::{Download, Method as Fit, Thumbnail, Upload, UploadError};
 use ruma::MilliSecondsSinceUnixEpoch;
 use ruma::UInt;
 use ruma::api::client::{authenticated_media, media};
@@ -38,14 +38,35 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::POST, "/_matrix/media/v3/upload", upload).stream(UPLOAD_BYTES_CEILING);
-    r.raw(Method::PUT, "/_matrix/media/v3/upload/{server_name}/{media_id}", upload_created).stream(UPLOAD_BYTES_CEILING);
+    r.raw(Method::POST, "/_matrix/media/v3/upload", upload)
+        .stream(UPLOAD_BYTES_CEILING);
+    r.raw(
+        Method::PUT,
+        "/_matrix/media/v3/upload/{server_name}/{media_id}",
+        upload_created,
+    )
+    .stream(UPLOAD_BYTES_CEILING);
     r.session::<media::create_mxc_uri::v1::Request>(create);
     r.session::<authenticated_media::get_media_config::v1::Request>(config);
     r.raw(Method::GET, "/_matrix/media/v3/config", config_before_1_11);
-    r.raw(Method::GET, "/_matrix/client/v1/media/download/{server_name}/{media_id}", download).long();
-    r.raw(Method::GET, "/_matrix/client/v1/media/download/{server_name}/{media_id}/{file_name}", download).long();
-    r.raw(Method::GET, "/_matrix/client/v1/media/thumbnail/{server_name}/{media_id}", thumbnail).long();
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v1/media/download/{server_name}/{media_id}",
+        download,
+    )
+    .long();
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v1/media/download/{server_name}/{media_id}/{file_name}",
+        download,
+    )
+    .long();
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v1/media/thumbnail/{server_name}/{media_id}",
+        thumbnail,
+    )
+    .long();
     for path in ["/_matrix/client/v1/media/preview_url", "/_matrix/media/v3/preview_url"] {
         r.raw(Method::GET, path, preview);
     }
@@ -74,7 +95,7 @@ async fn create(
 async fn upload(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
     let media_id = receive(&app, &session, request, None).await?;
     let uri = format!("mxc://{}/{media_id}", app.server_name);
-    routes::json(StatusCode::OK, &serde_json::json!({ "content_uri": uri }))
+    json(StatusCode::OK, &serde_json::json!({ "content_uri": uri }))
 }
 
 async fn upload_created(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
@@ -83,13 +104,22 @@ async fn upload_created(app: Arc<App>, session: Session, request: Request) -> Re
         return Err(UploadError::Unknown.into());
     }
     receive(&app, &session, request, Some(&media_id)).await?;
-    routes::json(StatusCode::OK, &serde_json::json!({}))
+    json(StatusCode::OK, &serde_json::json!({}))
 }
 
 /// Takes the body of an upload; answers the media id.
-async fn receive(app: &App, session: &Session, mut request: Request, created: Option<&str>) -> Result<String, ApiError> {
+async fn receive(
+    app: &App,
+    session: &Session,
+    mut request: Request,
+    created: Option<&str>,
+) -> Result<String, ApiError> {
     let filename = query_value(request.query(), "filename");
-    let content_type = request.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let content_type = request
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
     let mut body = request.take_stream();
     let bytes_max = app.settings.load().upload_bytes_max;
     let work = async {
@@ -115,7 +145,11 @@ async fn receive(app: &App, session: &Session, mut request: Request, created: Op
 
 fn may_upload(app: &App, session: &Session) -> Result<(), ApiError> {
     if session.is_suspended {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "M_USER_SUSPENDED", "This account is suspended"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "M_USER_SUSPENDED",
+            "This account is suspended",
+        ));
     }
     app.limit(Limited::Upload, session.user)
 }
@@ -131,7 +165,7 @@ async fn config(
 
 async fn config_before_1_11(app: Arc<App>, _session: Session, _request: Request) -> Result<Response, ApiError> {
     let bytes_max = app.settings.load().upload_bytes_max;
-    routes::json(StatusCode::OK, &serde_json::json!({ "m.upload.size": bytes_max }))
+    json(StatusCode::OK, &serde_json::json!({ "m.upload.size": bytes_max }))
 }
 
 /// Previews would make this server fetch what users write, and nothing leaves by itself here.
@@ -142,13 +176,20 @@ async fn preview(_app: Arc<App>, _session: Session, _request: Request) -> Result
 /// "This endpoint MAY return 404 M_NOT_FOUND for media which exists, but is after the server froze unauthenticated
 /// media access." (Matrix 1.11)
 async fn frozen(_app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
-    Err(ApiError::not_found("Media is only available through the authenticated endpoints, /_matrix/client/v1/media/"))
+    Err(ApiError::not_found(
+        "Media is only available through the authenticated endpoints, /_matrix/client/v1/media/",
+    ))
 }
 
 async fn download(app: Arc<App>, _session: Session, request: Request) -> Result<Response, ApiError> {
-    let found = app.media.download(local_id(&app, &request)?, patience(&request)?).await?;
+    let found = app
+        .media
+        .download(local_id(&app, &request)?, patience(&request)?)
+        .await?;
     // "Download content from the content repository overriding the file name."
-    let file_name = Some(request.params.value("file_name")).filter(|name| !name.is_empty()).map(str::to_owned);
+    let file_name = Some(request.params.value("file_name"))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned);
     let filename = file_name.or_else(|| found.filename.clone());
     answer(found, filename, request.headers.get(RANGE)).await
 }
@@ -161,16 +202,29 @@ async fn thumbnail(app: Arc<App>, _session: Session, request: Request) -> Result
         Some("crop") => Fit::Crop,
         Some(_) => return Err(ApiError::invalid_param("method is neither crop nor scale")),
     };
-    match app.media.thumbnail(media_id, width, height, fit, patience(&request)?).await? {
+    match app
+        .media
+        .thumbnail(media_id, width, height, fit, patience(&request)?)
+        .await?
+    {
         Thumbnail::Original(found) => {
             let filename = found.filename.clone();
             answer(found, filename, None).await
         }
         Thumbnail::Made { content_type, bytes } => {
-            let mut response = Response { body: Body::Full(bytes), ..Response::default() };
+            let mut response = Response {
+                body: Body::Full(bytes),
+                ..Response::default()
+            };
             add_headers(&mut response);
-            let name = if content_type == "image/png" { "thumbnail.png" } else { "thumbnail.jpg" };
-            response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            let name = if content_type == "image/png" {
+                "thumbnail.png"
+            } else {
+                "thumbnail.jpg"
+            };
+            response
+                .headers
+                .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             // "MUST be inline, and SHOULD contain a file name (e.g. thumbnail.png)."
             let disposition = content_disposition(content_type, Some(name.to_owned()));
             response.headers.insert(CONTENT_DISPOSITION, header(disposition));
@@ -181,13 +235,22 @@ async fn thumbnail(app: Arc<App>, _session: Session, request: Request) -> Result
 
 /// Content as an answer. The first pieces are read before the status is sent, so that damage is a clear error then;
 /// later the connection breaks off, which the client sees because the length is known.
-async fn answer(mut found: Download, filename: Option<String>, range: Option<&HeaderValue>) -> Result<Response, ApiError> {
+async fn answer(
+    mut found: Download,
+    filename: Option<String>,
+    range: Option<&HeaderValue>,
+) -> Result<Response, ApiError> {
     let mut response = Response::default();
     add_headers(&mut response);
     let content_type = found.content_type.clone().unwrap_or_else(|| UNKNOWN_TYPE.to_owned());
-    response.headers.insert(CONTENT_DISPOSITION, header(content_disposition(&content_type, filename)));
+    response.headers.insert(
+        CONTENT_DISPOSITION,
+        header(content_disposition(&content_type, filename)),
+    );
     response.headers.insert(CONTENT_TYPE, header(content_type));
-    response.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    response
+        .headers
+        .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let size = found.size;
     let mut length = size;
     match range.and_then(|range| byte_range(range.to_str().ok()?, size)) {
@@ -200,7 +263,9 @@ async fn answer(mut found: Download, filename: Option<String>, range: Option<&He
         }
         Some(Err(())) => {
             response.status = StatusCode::RANGE_NOT_SATISFIABLE;
-            response.headers.insert(CONTENT_RANGE, header(format!("bytes */{size}")));
+            response
+                .headers
+                .insert(CONTENT_RANGE, header(format!("bytes */{size}")));
             return Ok(response);
         }
         None => {}
@@ -228,7 +293,9 @@ async fn answer(mut found: Download, filename: Option<String>, range: Option<&He
                 Err(error) => {
                     tracing::error!(%error, "a stored file broke off in the middle of a download");
                     // If that cannot be sent either, the client is gone.
-                    let _ = sender.send(Err(std::io::Error::other("the stored file is damaged"))).await;
+                    let _ = sender
+                        .send(Err(std::io::Error::other("the stored file is damaged")))
+                        .await;
                     return;
                 }
             }
@@ -242,7 +309,10 @@ fn add_headers(response: &mut Response) {
         response.headers.insert(name, HeaderValue::from_static(value));
     }
     // An id never changes its content. Only for the one who asked: there was an access token.
-    response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable"));
+    response.headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("private, max-age=31536000, immutable"),
+    );
 }
 
 /// The media id, if it is one of this server: others would come over federation, which is not there.
@@ -256,7 +326,9 @@ fn local_id<'r>(app: &App, request: &'r Request) -> Result<&'r str, ApiError> {
 
 fn patience(request: &Request) -> Result<Duration, ApiError> {
     let ms = match query_value(request.query(), "timeout_ms") {
-        Some(text) => text.parse::<u64>().map_err(|_| ApiError::invalid_param("timeout_ms is not a number"))?,
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| ApiError::invalid_param("timeout_ms is not a number"))?,
         None => PATIENCE_DEFAULT_MS,
     };
     Ok(Duration::from_millis(ms.min(PATIENCE_MAX_MS)))
@@ -266,75 +338,10 @@ fn pixels(request: &Request, name: &'static str) -> Result<u32, ApiError> {
     let text = query_value(request.query(), name);
     let text = text.ok_or_else(|| ApiError::missing_param(format!("{name} is missing")))?;
     match text.parse() {
-        Ok(0) | Err(_) => Err(ApiError::invalid_param(format!("{name} is not a positive number of pixels"))),
+        Ok(0) | Err(_) => Err(ApiError::invalid_param(format!(
+            "{name} is not a positive number of pixels"
+        ))),
         Ok(number) => Ok(number),
-    }
-}
-
-impl From<UploadError> for ApiError {
-    fn from(error: UploadError) -> Self {
-        let message = error.to_string();
-        match error {
-            UploadError::TooLarge { .. } => Self::too_large(message),
-            // "The user has reached a quota for uploaded content."
-            UploadError::Quota { .. } | UploadError::NotYours => Self::forbidden(message),
-            UploadError::TooMany => Self::limit_exceeded(1_000),
-            UploadError::Unknown => Self::not_found(message),
-            UploadError::AlreadyUploaded => Self::new(StatusCode::CONFLICT, "M_CANNOT_OVERWRITE_MEDIA", message),
-            UploadError::Io(error) => error_of_disk(&error),
-            UploadError::Keyring(error) => Self::internal(error),
-            UploadError::Read(error) => error.into(),
-            UploadError::Commit(error) => error.into(),
-        }
-    }
-}
-
-impl From<CreateError> for ApiError {
-    fn from(error: CreateError) -> Self {
-        match error {
-            CreateError::TooManyPending { retry_after_ms } => Self::limit_exceeded(retry_after_ms),
-            CreateError::Read(error) => error.into(),
-            CreateError::Commit(error) => error.into(),
-        }
-    }
-}
-
-impl From<DownloadError> for ApiError {
-    fn from(error: DownloadError) -> Self {
-        match error {
-            DownloadError::NotFound => Self::not_found("There is no such media"),
-            DownloadError::NotYetUploaded => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "M_NOT_YET_UPLOADED", "Nothing has been uploaded there yet")
-            }
-            DownloadError::Missing => {
-                tracing::error!("the content of a file is missing in the media folder");
-                Self::not_found("The content of this media is lost")
-            }
-            DownloadError::Damaged | DownloadError::Keyring(_) | DownloadError::Io(_) => Self::internal(error),
-            DownloadError::Read(error) => error.into(),
-        }
-    }
-}
-
-impl From<ThumbnailError> for ApiError {
-    fn from(error: ThumbnailError) -> Self {
-        match error {
-            // "the server cannot thumbnail the content": 400 M_UNKNOWN.
-            ThumbnailError::Undecodable => {
-                Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", "Cannot generate thumbnails for the requested content")
-            }
-            ThumbnailError::TooLarge => Self::too_large("Content is too large to thumbnail"),
-            ThumbnailError::Download(error) => error.into(),
-            ThumbnailError::Io(error) => error_of_disk(&error),
-            ThumbnailError::Commit(error) => error.into(),
-        }
-    }
-}
-
-fn error_of_disk(error: &std::io::Error) -> ApiError {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => CommitError::DiskFull.into(),
-        _ => ApiError::internal(error),
     }
 }
 

@@ -50,7 +50,11 @@ const INLINE_TYPES: [&str; 26] = [
 pub(crate) fn content_disposition(content_type: &str, filename: Option<String>) -> String {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let inline = INLINE_TYPES.iter().any(|known| known.eq_ignore_ascii_case(essence));
-    let disposition = if inline { ContentDispositionType::Inline } else { ContentDispositionType::Attachment };
+    let disposition = if inline {
+        ContentDispositionType::Inline
+    } else {
+        ContentDispositionType::Attachment
+    };
     ContentDisposition::new(disposition).with_filename(filename).to_string()
 }
 
@@ -85,7 +89,10 @@ mod tests {
     fn only_safe_types_are_inline() {
         let named = |content_type, name: &str| content_disposition(content_type, Some(name.to_owned()));
         assert_eq!(named("image/png", "a.png"), "inline; filename=a.png");
-        assert_eq!(named("Text/Plain; charset=utf-8", "a b.txt"), "inline; filename=\"a b.txt\"");
+        assert_eq!(
+            named("Text/Plain; charset=utf-8", "a b.txt"),
+            "inline; filename=\"a b.txt\""
+        );
         assert_eq!(content_disposition("text/html", None), "attachment");
         assert_eq!(content_disposition("image/svg+xml", None), "attachment");
         assert_eq!(content_disposition("", None), "attachment");
@@ -105,7 +112,14 @@ mod tests {
             assert_eq!(byte_range(unsatisfiable, 10), Some(Err(())), "{unsatisfiable}");
         }
         assert_eq!(byte_range("bytes=0-", 0), Some(Err(())));
-        for ignored in ["items=0-1", "bytes=5-4", "bytes=0-1,3-4", "bytes=", "bytes=a-b", "bytes=--1"] {
+        for ignored in [
+            "items=0-1",
+            "bytes=5-4",
+            "bytes=0-1,3-4",
+            "bytes=",
+            "bytes=a-b",
+            "bytes=--1",
+        ] {
             assert_eq!(byte_range(ignored, 10), None, "{ignored}");
         }
     }

@@ -37,7 +37,14 @@ fn media_id(answer: &Value) -> String {
 async fn upload(app: &Arc<App>, token: &str, query: &str, content_type: &str, body: &[u8]) -> String {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str()), ("content-type", content_type)];
-    let (status, _, answer) = send(app, "POST", &format!("/_matrix/media/v3/upload{query}"), &headers, body.to_vec()).await;
+    let (status, _, answer) = send(
+        app,
+        "POST",
+        &format!("/_matrix/media/v3/upload{query}"),
+        &headers,
+        body.to_vec(),
+    )
+    .await;
     assert_eq!(status, 200);
     media_id(&serde_json::from_slice(&answer).unwrap())
 }
@@ -51,25 +58,52 @@ async fn a_file_goes_up_and_comes_down_with_safe_headers() {
     for size in [0usize, 10, 600_000, 2_000_000] {
         let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
         let id = upload(&app, &token, "?filename=f%C3%BCr%20dich.png", "image/png", &bytes).await;
-        let (status, headers, body) = send(&app, "GET", &format!("{DOWNLOAD}/example.org/{id}"), &authorized, vec![]).await;
+        let (status, headers, body) = send(
+            &app,
+            "GET",
+            &format!("{DOWNLOAD}/example.org/{id}"),
+            &authorized,
+            vec![],
+        )
+        .await;
         assert_eq!(status, 200);
         assert!(body == bytes, "{size}");
         let text = |name: &str| headers.get(name).unwrap().to_str().unwrap();
         assert_eq!(text("content-type"), "image/png");
-        assert_eq!(text("content-disposition"), "inline; filename*=utf-8''f%C3%BCr%20dich.png");
+        assert_eq!(
+            text("content-disposition"),
+            "inline; filename*=utf-8''f%C3%BCr%20dich.png"
+        );
         assert!(text("content-security-policy").starts_with("sandbox; default-src 'none'"));
         assert_eq!(text("cross-origin-resource-policy"), "cross-origin");
         assert_eq!(text("x-content-type-options"), "nosniff");
         assert!(text("cache-control").contains("immutable"));
         let named = format!("{DOWNLOAD}/example.org/{id}/other%20name.txt");
         let (_, headers, _) = send(&app, "GET", &named, &authorized, vec![]).await;
-        assert_eq!(headers.get("content-disposition").unwrap(), "inline; filename=\"other name.txt\"");
+        assert_eq!(
+            headers.get("content-disposition").unwrap(),
+            "inline; filename=\"other name.txt\""
+        );
     }
-    for (content_type, disposition) in [("text/html", "attachment"), ("\u{1}nonsense", "attachment"), ("", "attachment")] {
+    for (content_type, disposition) in [
+        ("text/html", "attachment"),
+        ("\u{1}nonsense", "attachment"),
+        ("", "attachment"),
+    ] {
         if http::HeaderValue::try_from(content_type).is_ok() {
             let id = upload(&app, &token, "", content_type, b"<script>").await;
-            let (status, headers, _) = send(&app, "GET", &format!("{DOWNLOAD}/example.org/{id}"), &authorized, vec![]).await;
-            assert_eq!((status, headers.get("content-disposition").unwrap().to_str().unwrap()), (200, disposition));
+            let (status, headers, _) = send(
+                &app,
+                "GET",
+                &format!("{DOWNLOAD}/example.org/{id}"),
+                &authorized,
+                vec![],
+            )
+            .await;
+            assert_eq!(
+                (status, headers.get("content-disposition").unwrap().to_str().unwrap()),
+                (200, disposition)
+            );
         }
     }
 }
@@ -81,7 +115,16 @@ async fn a_part_of_a_file_can_be_had() {
     let bearer = format!("Bearer {token}");
     let id = upload(&app, &token, "", "video/mp4", b"0123456789").await;
     let uri = format!("{DOWNLOAD}/example.org/{id}");
-    let get = async |range: &str| send(&app, "GET", &uri, &[("authorization", &bearer), ("range", range)], vec![]).await;
+    let get = async |range: &str| {
+        send(
+            &app,
+            "GET",
+            &uri,
+            &[("authorization", &bearer), ("range", range)],
+            vec![],
+        )
+        .await
+    };
     let (status, headers, body) = get("bytes=2-4").await;
     assert_eq!((status, body.as_slice()), (206, b"234".as_slice()));
     assert_eq!(headers.get("content-range").unwrap(), "bytes 2-4/10");
@@ -99,15 +142,44 @@ async fn strangers_and_other_servers_find_nothing() {
         (format!("{DOWNLOAD}/example.org/{id}"), false, 401, "M_MISSING_TOKEN"),
         (format!("{DOWNLOAD}/elsewhere.org/{id}"), true, 404, "M_NOT_FOUND"),
         (format!("{DOWNLOAD}/example.org/nothing"), true, 404, "M_NOT_FOUND"),
-        (format!("{DOWNLOAD}/example.org/..%2F..%2Fkeyring"), true, 404, "M_NOT_FOUND"),
-        (format!("/_matrix/media/v3/download/example.org/{id}"), false, 404, "M_NOT_FOUND"),
-        (format!("/_matrix/media/r0/download/example.org/{id}/a.txt"), true, 404, "M_NOT_FOUND"),
-        (format!("/_matrix/media/v3/thumbnail/example.org/{id}?width=1&height=1"), false, 404, "M_NOT_FOUND"),
-        ("/_matrix/client/v1/media/preview_url?url=https://example.org".to_owned(), true, 404, "M_NOT_FOUND"),
+        (
+            format!("{DOWNLOAD}/example.org/..%2F..%2Fkeyring"),
+            true,
+            404,
+            "M_NOT_FOUND",
+        ),
+        (
+            format!("/_matrix/media/v3/download/example.org/{id}"),
+            false,
+            404,
+            "M_NOT_FOUND",
+        ),
+        (
+            format!("/_matrix/media/r0/download/example.org/{id}/a.txt"),
+            true,
+            404,
+            "M_NOT_FOUND",
+        ),
+        (
+            format!("/_matrix/media/v3/thumbnail/example.org/{id}?width=1&height=1"),
+            false,
+            404,
+            "M_NOT_FOUND",
+        ),
+        (
+            "/_matrix/client/v1/media/preview_url?url=https://example.org".to_owned(),
+            true,
+            404,
+            "M_NOT_FOUND",
+        ),
         ("/_matrix/media/v3/config".to_owned(), false, 401, "M_MISSING_TOKEN"),
     ] {
         let (found, answer) = call(&app, "GET", &uri, with_token.then_some(token.as_str()), None).await;
-        assert_eq!((found.as_u16(), code(&answer).as_deref()), (status, Some(errcode)), "{uri}");
+        assert_eq!(
+            (found.as_u16(), code(&answer).as_deref()),
+            (status, Some(errcode)),
+            "{uri}"
+        );
     }
     for uri in ["/_matrix/media/v3/config", "/_matrix/client/v1/media/config"] {
         let (status, answer) = call(&app, "GET", uri, Some(&token), None).await;
@@ -125,7 +197,10 @@ async fn limits_have_their_errcodes() {
     let uri = "/_matrix/media/v3/upload";
     let (status, body) = call_bytes(&app, "POST", uri, Some(&token), vec![0; 11]).await;
     let answer: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!((status.as_u16(), answer.get("errcode").and_then(Value::as_str)), (413, Some("M_TOO_LARGE")));
+    assert_eq!(
+        (status.as_u16(), answer.get("errcode").and_then(Value::as_str)),
+        (413, Some("M_TOO_LARGE"))
+    );
     assert_eq!(call_bytes(&app, "POST", uri, Some(&token), vec![0; 10]).await.0, 200);
     assert_eq!(call_bytes(&app, "POST", uri, None, vec![0; 10]).await.0, 401);
 }
@@ -140,10 +215,16 @@ async fn a_created_id_is_filled_later() {
     let id = media_id(&created);
     let code = |(status, body): (http::StatusCode, Vec<u8>)| {
         let answer: Value = serde_json::from_slice(&body).unwrap();
-        (status.as_u16(), answer.get("errcode").and_then(Value::as_str).unwrap_or("").to_owned())
+        (
+            status.as_u16(),
+            answer.get("errcode").and_then(Value::as_str).unwrap_or("").to_owned(),
+        )
     };
     let early = format!("{DOWNLOAD}/example.org/{id}?timeout_ms=10");
-    assert_eq!(code(call_bytes(&app, "GET", &early, Some(&alice), vec![]).await), (504, "M_NOT_YET_UPLOADED".to_owned()));
+    assert_eq!(
+        code(call_bytes(&app, "GET", &early, Some(&alice), vec![]).await),
+        (504, "M_NOT_YET_UPLOADED".to_owned())
+    );
     let put = format!("/_matrix/media/v3/upload/example.org/{id}");
     let fill = async |token: &str| code(call_bytes(&app, "PUT", &put, Some(token), b"late".to_vec()).await);
     assert_eq!(fill(&bob).await, (403, "M_FORBIDDEN".to_owned()));
@@ -151,7 +232,10 @@ async fn a_created_id_is_filled_later() {
     assert_eq!(fill(&alice).await, (409, "M_CANNOT_OVERWRITE_MEDIA".to_owned()));
     assert_eq!(call_bytes(&app, "GET", &early, Some(&bob), vec![]).await.1, b"late");
     let unknown = "/_matrix/media/v3/upload/example.org/unknown";
-    assert_eq!(code(call_bytes(&app, "PUT", unknown, Some(&alice), vec![]).await), (404, "M_NOT_FOUND".to_owned()));
+    assert_eq!(
+        code(call_bytes(&app, "PUT", unknown, Some(&alice), vec![]).await),
+        (404, "M_NOT_FOUND".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -167,8 +251,14 @@ async fn thumbnails_are_smaller_images_or_a_clear_no() {
         send(&app, "GET", &uri, &[("authorization", &bearer)], vec![]).await
     };
     let (status, headers, body) = get(&image, "width=30&height=30&method=crop").await;
-    assert_eq!((status, headers.get("content-type").unwrap().to_str().unwrap()), (200, "image/jpeg"));
-    assert_eq!(headers.get("content-disposition").unwrap(), "inline; filename=thumbnail.jpg");
+    assert_eq!(
+        (status, headers.get("content-type").unwrap().to_str().unwrap()),
+        (200, "image/jpeg")
+    );
+    assert_eq!(
+        headers.get("content-disposition").unwrap(),
+        "inline; filename=thumbnail.jpg"
+    );
     assert!(body.starts_with(&[0xFF, 0xD8]));
     assert_eq!(get(&image, "width=3000&height=3000&method=scale").await.2, png);
     for (id, query) in [
@@ -202,7 +292,13 @@ fn png_of_zeros() -> Vec<u8> {
         png.extend((content.len() as u32).to_be_bytes());
         let chunk = [kind.as_slice(), content].concat();
         let crc = !chunk.iter().fold(u32::MAX, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 })
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                if crc & 1 == 1 {
+                    (crc >> 1) ^ 0xEDB8_8320
+                } else {
+                    crc >> 1
+                }
+            })
         });
         png.extend(chunk);
         png.extend(crc.to_be_bytes());

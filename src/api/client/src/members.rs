@@ -1,4 +1,4 @@
-//! Who is in a room, and in which rooms the caller is.
+//! Who is in a room.
 
 use crate::look::{Look, joined_room};
 use crate::{ApiError, App, Routes, Session};
@@ -10,9 +10,8 @@ use lamchat_rooms::event::{EventRow, write_string};
 use lamchat_rooms::membership::{self, Membership};
 use lamchat_rooms::table::LIVE;
 use lamchat_rooms::timeline::Point;
-use lamchat_rooms::{context, log, room, state};
+use lamchat_rooms::{context, log, state};
 use lamchat_store::Read;
-use ruma::api::client::membership::joined_rooms;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,15 +20,11 @@ const MEMBER: &str = "m.room.member";
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
     r.raw(Method::GET, "/_matrix/client/v3/rooms/{room_id}/members", members);
-    r.raw(Method::GET, "/_matrix/client/v3/rooms/{room_id}/joined_members", joined_members);
-    r.session::<joined_rooms::v3::Request>(joined);
-}
-
-async fn joined(app: Arc<App>, session: Session, _: joined_rooms::v3::Request) -> Result<joined_rooms::v3::Response, ApiError> {
-    let read = app.store.read();
-    let rooms = membership::joined_rooms(&read, session.user)?;
-    let ids = rooms.into_iter().map(|num| room::by_num(&read, num).map(|room| room.id.clone()));
-    Ok(joined_rooms::v3::Response::new(ids.collect::<Result<_, _>>()?))
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v3/rooms/{room_id}/joined_members",
+        joined_members,
+    );
 }
 
 async fn members(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
@@ -64,7 +59,9 @@ async fn members(app: Arc<App>, session: Session, request: Request) -> Result<Re
 fn positions(look: &Look<'_>, at: Option<Point>) -> Result<BTreeMap<String, Position>, ApiError> {
     let (read, room) = (&look.read, look.room.num);
     let horizon = look.standing.horizon(read, room)?;
-    let at = at.map(|at| Position(at.0.saturating_sub(LIVE))).filter(|at| *at < read.position());
+    let at = at
+        .map(|at| Position(at.0.saturating_sub(LIVE)))
+        .filter(|at| *at < read.position());
     let then = match (at, horizon) {
         (Some(at), Some(horizon)) => at.min(horizon),
         (Some(at), None) | (None, Some(at)) => at,
@@ -94,10 +91,17 @@ async fn joined_members(app: Arc<App>, session: Session, request: Request) -> Re
         #[serde(default)]
         avatar_url: serde_json::Value,
     }
-    let room = joined_room(&app, &session, &crate::look::parse_room_id(request.params.value("room_id"))?)?;
+    let room = joined_room(
+        &app,
+        &session,
+        &crate::look::parse_room_id(request.params.value("room_id"))?,
+    )?;
     let read = app.store.read();
     let mut out = b"{\"joined\":{".to_vec();
-    for (index, member) in membership::members(&read, room, Membership::Join, usize::MAX)?.into_iter().enumerate() {
+    for (index, member) in membership::members(&read, room, Membership::Join, usize::MAX)?
+        .into_iter()
+        .enumerate()
+    {
         let user_id = user::known_id(&read, member)?;
         if index > 0 {
             out.push(b',');
@@ -111,7 +115,9 @@ async fn joined_members(app: Arc<App>, session: Session, request: Request) -> Re
             }
             None => None,
         };
-        let (avatar_url, display_name) = content.map(|content| (content.avatar_url, content.displayname)).unwrap_or_default();
+        let (avatar_url, display_name) = content
+            .map(|content| (content.avatar_url, content.displayname))
+            .unwrap_or_default();
         write_text(&mut out, &avatar_url);
         out.extend_from_slice(b",\"display_name\":");
         write_text(&mut out, &display_name);

@@ -86,8 +86,17 @@ async fn invite(
     request: invite_user::v3::Request,
 ) -> Result<invite_user::v3::Response, ApiError> {
     app.limit(Limited::Invite, session.user)?;
-    let invite_user::v3::InvitationRecipient::UserId(target) = request.recipient else { return Err(third_party_denied()) };
-    app.rooms.invite(&caller(session)?, &request.room_id, &target.user_id, target.reason.as_deref()).await?;
+    let invite_user::v3::InvitationRecipient::UserId(target) = request.recipient else {
+        return Err(third_party_denied());
+    };
+    app.rooms
+        .invite(
+            &caller(session)?,
+            &request.room_id,
+            &target.user_id,
+            target.reason.as_deref(),
+        )
+        .await?;
     Ok(invite_user::v3::Response::new())
 }
 
@@ -96,19 +105,47 @@ async fn leave(
     session: Session,
     request: leave_room::v3::Request,
 ) -> Result<leave_room::v3::Response, ApiError> {
-    app.rooms.leave(&caller_even_suspended(session), &request.room_id, request.reason.as_deref()).await?;
+    app.rooms
+        .leave(
+            &caller_even_suspended(session),
+            &request.room_id,
+            request.reason.as_deref(),
+        )
+        .await?;
     Ok(leave_room::v3::Response::new())
 }
 
-async fn kick(app: Arc<App>, session: Session, request: kick_user::v3::Request) -> Result<kick_user::v3::Response, ApiError> {
+async fn kick(
+    app: Arc<App>,
+    session: Session,
+    request: kick_user::v3::Request,
+) -> Result<kick_user::v3::Response, ApiError> {
     app.limit(Limited::Other, session.user)?;
-    app.rooms.kick(&caller(session)?, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
+    app.rooms
+        .kick(
+            &caller(session)?,
+            &request.room_id,
+            &request.user_id,
+            request.reason.as_deref(),
+        )
+        .await?;
     Ok(kick_user::v3::Response::new())
 }
 
-async fn ban(app: Arc<App>, session: Session, request: ban_user::v3::Request) -> Result<ban_user::v3::Response, ApiError> {
+async fn ban(
+    app: Arc<App>,
+    session: Session,
+    request: ban_user::v3::Request,
+) -> Result<ban_user::v3::Response, ApiError> {
     app.limit(Limited::Other, session.user)?;
-    app.rooms.ban(&caller(session)?, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
+    app.rooms
+        .ban(
+            &caller(session)?,
+            &request.room_id,
+            &request.user_id,
+            request.reason.as_deref(),
+        )
+        .await?;
     Ok(ban_user::v3::Response::new())
 }
 
@@ -118,7 +155,14 @@ async fn unban(
     request: unban_user::v3::Request,
 ) -> Result<unban_user::v3::Response, ApiError> {
     app.limit(Limited::Other, session.user)?;
-    app.rooms.unban(&caller(session)?, &request.room_id, &request.user_id, request.reason.as_deref()).await?;
+    app.rooms
+        .unban(
+            &caller(session)?,
+            &request.room_id,
+            &request.user_id,
+            request.reason.as_deref(),
+        )
+        .await?;
     Ok(unban_user::v3::Response::new())
 }
 
@@ -127,7 +171,9 @@ async fn forget(
     session: Session,
     request: forget_room::v3::Request,
 ) -> Result<forget_room::v3::Response, ApiError> {
-    app.rooms.forget(&caller_even_suspended(session), &request.room_id).await?;
+    app.rooms
+        .forget(&caller_even_suspended(session), &request.room_id)
+        .await?;
     Ok(forget_room::v3::Response::new())
 }
 

@@ -1,5 +1,8 @@
 //! `GET /rooms/{roomId}/messages`: pages of a room's timeline.
 
+#[cfg(test)]
+mod tests;
+
 use crate::look::Look;
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
@@ -22,7 +25,12 @@ pub fn routes(r: &mut Routes) {
 async fn messages(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
     let query = request.query();
     let epoch = app.store.epoch();
-    let point = |name| query_value(query, name).filter(|token| !token.is_empty()).map(|token| Point::parse(&token, epoch)).transpose();
+    let point = |name| {
+        query_value(query, name)
+            .filter(|token| !token.is_empty())
+            .map(|token| Point::parse(&token, epoch))
+            .transpose()
+    };
     let filter = filter(query)?;
     let asked = PageRequest {
         from: point("from")?,
@@ -36,7 +44,12 @@ async fn messages(app: Arc<App>, session: Session, request: Request) -> Result<R
     let page = if filter.rooms.is_all() || filter.allows_room(&look.room.id) {
         timeline::page(&look.read, look.room.num, &look.standing, &mut view, &asked)?
     } else {
-        timeline::Page { start: asked.from.or(Some(Point::after(lamchat_store::Read::position(&look.read)))), ..timeline::Page::default() }
+        timeline::Page {
+            start: asked
+                .from
+                .or(Some(Point::after(lamchat_store::Read::position(&look.read)))),
+            ..timeline::Page::default()
+        }
     };
     let mut out = Vec::with_capacity(page.entries.iter().map(|entry| entry.bytes.len() + 64).sum::<usize>() + 128);
     out.extend_from_slice(b"{\"chunk\":");
@@ -72,7 +85,9 @@ pub(crate) fn direction(query: &str) -> Result<Option<Order>, ApiError> {
 
 /// The `limit` of a query.
 pub(crate) fn limit(query: &str) -> Result<Option<usize>, ApiError> {
-    let limit = query_value(query, "limit").map(|limit| limit.parse::<u64>()).transpose();
+    let limit = query_value(query, "limit")
+        .map(|limit| limit.parse::<u64>())
+        .transpose();
     let limit = limit.map_err(|_| ApiError::invalid_param("limit is not a number"))?;
     Ok(limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).min(timeline::PAGE_MAX)))
 }

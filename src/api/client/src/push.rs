@@ -103,7 +103,14 @@ async fn set_enabled(
     request: set_pushrule_enabled::v3::Request,
 ) -> Result<set_pushrule_enabled::v3::Response, ApiError> {
     let set = move |txn: &mut WriteTxn<'_>| {
-        rules::set_enabled(txn, session.user, &session.user_id, request.kind, &request.rule_id, request.enabled)
+        rules::set_enabled(
+            txn,
+            session.user,
+            &session.user_id,
+            request.kind,
+            &request.rule_id,
+            request.enabled,
+        )
     };
     app.store.write(set).await?;
     Ok(set_pushrule_enabled::v3::Response::new())
@@ -114,7 +121,9 @@ async fn actions(
     session: Session,
     request: get_pushrule_actions::v3::Request,
 ) -> Result<get_pushrule_actions::v3::Response, ApiError> {
-    let actions = find(&app, &session, request.kind, &request.rule_id, |rule| rule.actions().to_vec())?;
+    let actions = find(&app, &session, request.kind, &request.rule_id, |rule| {
+        rule.actions().to_vec()
+    })?;
     Ok(get_pushrule_actions::v3::Response::new(actions))
 }
 
@@ -124,7 +133,14 @@ async fn set_actions(
     request: set_pushrule_actions::v3::Request,
 ) -> Result<set_pushrule_actions::v3::Response, ApiError> {
     let set = move |txn: &mut WriteTxn<'_>| {
-        rules::set_actions(txn, session.user, &session.user_id, request.kind, &request.rule_id, request.actions)
+        rules::set_actions(
+            txn,
+            session.user,
+            &session.user_id,
+            request.kind,
+            &request.rule_id,
+            request.actions,
+        )
     };
     app.store.write(set).await?;
     Ok(set_pushrule_actions::v3::Response::new())
@@ -132,7 +148,10 @@ async fn set_actions(
 
 async fn list_pushers(app: Arc<App>, session: Session, _: Request) -> Result<Response, ApiError> {
     let list = pushers::list(&app.store.read(), session.user)?;
-    Ok(Response::json(StatusCode::OK, format!(r#"{{"pushers":{list}}}"#).into_bytes()))
+    Ok(Response::json(
+        StatusCode::OK,
+        format!(r#"{{"pushers":{list}}}"#).into_bytes(),
+    ))
 }
 
 async fn put_pusher(
@@ -148,7 +167,15 @@ async fn put_pusher(
             let json = serde_json::value::to_raw_value(&post.pusher).map_err(ApiError::internal)?;
             let (ids, append) = (post.pusher.ids, post.append);
             let set = move |txn: &mut WriteTxn<'_>| {
-                pushers::set(txn, session.user, session.device, &ids.app_id, &ids.pushkey, &json, append)
+                pushers::set(
+                    txn,
+                    session.user,
+                    session.device,
+                    &ids.app_id,
+                    &ids.pushkey,
+                    &json,
+                    append,
+                )
             };
             app.store.write(set).await?;
         }
@@ -173,7 +200,9 @@ fn check_gateway(url: &str) -> Result<(), ApiError> {
     if is_right {
         Ok(())
     } else {
-        Err(ApiError::invalid_param("data.url must be an HTTPS URL with the path /_matrix/push/v1/notify"))
+        Err(ApiError::invalid_param(
+            "data.url must be an HTTPS URL with the path /_matrix/push/v1/notify",
+        ))
     }
 }
 

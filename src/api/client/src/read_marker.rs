@@ -5,8 +5,8 @@ use crate::receipt::set_unthreaded;
 use crate::{ApiError, App, Routes, Session};
 use lamchat_accounts::account_data::{self, PutAccountDataError, Scope};
 use lamchat_base::{RoomNum, UserNum};
-use lamchat_rooms::event_id;
 use lamchat_rooms::event::EventRow;
+use lamchat_rooms::event_id;
 use lamchat_rooms::receipt::{Kind, SetReceiptError};
 use lamchat_store::WriteTxn;
 use ruma::api::client::read_marker::set_read_marker::v3;
@@ -22,7 +22,10 @@ async fn set(app: Arc<App>, session: Session, request: v3::Request) -> Result<v3
     let (user, now_ms) = (session.user, app.now_ms());
     app.store
         .write(move |txn| {
-            for (kind, event_id) in [(Kind::Read, &request.read_receipt), (Kind::ReadPrivate, &request.private_read_receipt)] {
+            for (kind, event_id) in [
+                (Kind::Read, &request.read_receipt),
+                (Kind::ReadPrivate, &request.private_read_receipt),
+            ] {
                 if let Some(event_id) = event_id {
                     set_unthreaded(txn, user, room, kind, event_id.as_str(), now_ms)?;
                 }
@@ -51,7 +54,12 @@ pub(crate) enum MarkError {
 }
 
 /// Sets `m.fully_read` of a room. It may go back: "the client decides".
-pub(crate) fn set_fully_read(txn: &mut WriteTxn<'_>, user: UserNum, room: RoomNum, event: &str) -> Result<(), MarkError> {
+pub(crate) fn set_fully_read(
+    txn: &mut WriteTxn<'_>,
+    user: UserNum,
+    room: RoomNum,
+    event: &str,
+) -> Result<(), MarkError> {
     let found = event_id::find(txn, event).map_err(SetReceiptError::from)?;
     let (_, bytes) = found.ok_or(SetReceiptError::NoEvent)?;
     if EventRow::decode(&bytes).map_err(SetReceiptError::from)?.room != room {

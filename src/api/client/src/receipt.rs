@@ -32,13 +32,17 @@ async fn create(app: Arc<App>, session: Session, request: v3::Request) -> Result
         }
         v3::ReceiptType::FullyRead => {
             let (user, event_id) = (session.user, request.event_id.to_string());
-            app.store.write(move |txn| set_fully_read(txn, user, room, &event_id)).await?;
+            app.store
+                .write(move |txn| set_fully_read(txn, user, room, &event_id))
+                .await?;
             return Ok(v3::Response::new());
         }
         _ => return Err(ApiError::invalid_param("Not a type of receipt")),
     };
     let (user, event_id, now_ms) = (session.user, request.event_id, app.now_ms());
-    app.store.write(move |txn| receipt::set(txn, room, user, kind, thread.as_deref(), event_id.as_str(), now_ms)).await?;
+    app.store
+        .write(move |txn| receipt::set(txn, room, user, kind, thread.as_deref(), event_id.as_str(), now_ms))
+        .await?;
     Ok(v3::Response::new())
 }
 

@@ -1,7 +1,8 @@
 //! Redacting.
 
 use crate::limit::Limited;
-use crate::room::{caller, parse_room_id};
+use crate::look::parse_room_id;
+use crate::room::caller;
 use crate::routes::{body, json};
 use crate::send::{Sent, check_transaction_id};
 use crate::{ApiError, App, Routes, Session};
@@ -13,7 +14,11 @@ use std::sync::Arc;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::PUT, "/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}", redact);
+    r.raw(
+        Method::PUT,
+        "/_matrix/client/v3/rooms/{room_id}/redact/{event_id}/{txn_id}",
+        redact,
+    );
 }
 
 impl From<RedactError> for ApiError {
@@ -30,7 +35,11 @@ async fn redact(app: Arc<App>, session: Session, mut request: Request) -> Result
     app.limit(Limited::Message, session.user)?;
     let bytes = body(&mut request).await?;
     // Clients may leave out the body, whose only member is optional.
-    let mut content = if bytes.is_empty() { canonical::Object::new() } else { canonical::parse_object(&bytes)? };
+    let mut content = if bytes.is_empty() {
+        canonical::Object::new()
+    } else {
+        canonical::parse_object(&bytes)?
+    };
     let reason = match content.remove("reason") {
         Some(Value::String(reason)) => Some(reason),
         Some(Value::Null) | None => None,
@@ -39,6 +48,9 @@ async fn redact(app: Arc<App>, session: Session, mut request: Request) -> Result
     let room = parse_room_id(request.params.value("room_id"))?;
     let (target, transaction_id) = (request.params.value("event_id"), request.params.value("txn_id"));
     check_transaction_id(transaction_id)?;
-    let event_id = app.rooms.redact(&caller(session)?, &room, target, reason.as_deref(), transaction_id).await?;
+    let event_id = app
+        .rooms
+        .redact(&caller(session)?, &room, target, reason.as_deref(), transaction_id)
+        .await?;
     json(StatusCode::OK, &Sent { event_id })
 }

@@ -18,15 +18,32 @@ const LIMIT_MAX: usize = 200;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::GET, "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}", relations);
-    r.raw(Method::GET, "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}", relations);
-    r.raw(Method::GET, "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type}", relations);
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}",
+        relations,
+    );
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}",
+        relations,
+    );
+    r.raw(
+        Method::GET,
+        "/_matrix/client/v1/rooms/{room_id}/relations/{event_id}/{rel_type}/{event_type}",
+        relations,
+    );
 }
 
 async fn relations(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
     let query = request.query();
     let epoch = app.store.epoch();
-    let point = |name| query_value(query, name).filter(|token| !token.is_empty()).map(|token| Point::parse(&token, epoch)).transpose();
+    let point = |name| {
+        query_value(query, name)
+            .filter(|token| !token.is_empty())
+            .map(|token| Point::parse(&token, epoch))
+            .transpose()
+    };
     let (from, to) = (point("from")?, point("to")?);
     // "dir: (…) Default: b."
     let descending = direction(query)?.unwrap_or(Order::Descending) == Order::Descending;
@@ -60,7 +77,11 @@ async fn relations(app: Arc<App>, session: Session, request: Request) -> Result<
         }
         let bytes = log::known_event(read, relation.child)?;
         if view.is_visible(relation.child, &EventRow::decode(&bytes)?)? {
-            entries.push(Entry { order, position: relation.child, bytes });
+            entries.push(Entry {
+                order,
+                position: relation.child,
+                bytes,
+            });
         }
     }
     let mut out = b"{\"chunk\":".to_vec();

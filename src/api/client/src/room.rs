@@ -5,11 +5,10 @@ use crate::{ApiError, App, Routes, Session};
 use http::StatusCode;
 use lamchat_rooms::alias;
 use lamchat_rooms::create::{CreateError, InitialState, NewRoom, Preset};
-use lamchat_rooms::visibility::{History, Standing};
-use lamchat_rooms::{AppendError, Caller, Room};
+use lamchat_rooms::visibility::{History, LookError, Standing};
+use lamchat_rooms::{AppendError, Caller};
 use lamchat_rules::canonical::{self, BadJson};
 use lamchat_rules::{Object, Value};
-use lamchat_store::Read;
 use ruma::api::client::room::create_room::v3::RoomPreset;
 use ruma::api::client::room::{Visibility, aliases, create_room, upgrade_room};
 use ruma::serde::Raw;
@@ -26,24 +25,22 @@ pub fn routes(r: &mut Routes) {
 /// Who acts, for everything that a suspended account may not do.
 pub(crate) fn caller(session: Session) -> Result<Caller, ApiError> {
     if session.is_suspended {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "M_USER_SUSPENDED", "This account is suspended"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "M_USER_SUSPENDED",
+            "This account is suspended",
+        ));
     }
     Ok(caller_even_suspended(session))
 }
 
 /// Who acts, for leaving and forgetting.
 pub(crate) fn caller_even_suspended(session: Session) -> Caller {
-    Caller { user: session.user, user_id: session.user_id, device: Some(session.device) }
-}
-
-/// The room of a path that is read with ruma's help or without.
-pub(crate) fn parse_room_id(text: &str) -> Result<OwnedRoomId, ApiError> {
-    RoomId::parse(text).map_err(|_| ApiError::invalid_param("The path does not hold a room id"))
-}
-
-/// The room that the caller wants to look into. Who may not see it does not learn whether it exists.
-pub(crate) fn seen_room(app: &App, read: &dyn Read, id: &RoomId) -> Result<Arc<Room>, ApiError> {
-    app.rooms.room(read, id)?.ok_or_else(|| ApiError::forbidden("You are not a member of this room"))
+    Caller {
+        user: session.user,
+        user_id: session.user_id,
+        device: Some(session.device),
+    }
 }
 
 /// The room that an id or alias stands for. Other servers are not asked.
@@ -65,7 +62,11 @@ impl From<AppendError> for ApiError {
             }
             AppendError::TooLarge(_) => Self::too_large(error.to_string()),
             AppendError::BadContent(why) => Self::bad_json(why),
-            AppendError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "The room is too busy: try again"),
+            AppendError::Busy => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "M_UNKNOWN",
+                "The room is too busy: try again",
+            ),
             AppendError::Read(error) => error.into(),
             AppendError::Commit(error) => error.into(),
         }
@@ -132,7 +133,11 @@ async fn create(
         topic: request.topic.filter(|topic| !topic.is_empty()),
         invite: request.invite,
         is_direct: request.is_direct,
-        initial_state: request.initial_state.iter().map(initial_state).collect::<Result<_, _>>()?,
+        initial_state: request
+            .initial_state
+            .iter()
+            .map(initial_state)
+            .collect::<Result<_, _>>()?,
         creation_content: object(request.creation_content.as_ref())?,
         power_levels: object(request.power_level_content_override.as_ref())?,
     };
@@ -142,7 +147,11 @@ async fn create(
 
 /// 403: identity servers are not used.
 pub(crate) fn third_party_denied() -> ApiError {
-    ApiError::new(StatusCode::FORBIDDEN, "M_THREEPID_DENIED", "This server invites by user id only")
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "M_THREEPID_DENIED",
+        "This server invites by user id only",
+    )
 }
 
 fn object<T>(raw: Option<&Raw<T>>) -> Result<Object, ApiError> {
@@ -164,7 +173,11 @@ fn initial_state<T>(raw: &Raw<T>) -> Result<InitialState, ApiError> {
         Some(_) => return Err(ApiError::bad_json("A state key in initial_state is not a string")),
     };
     match event.remove("content") {
-        Some(Value::Object(content)) => Ok(InitialState { event_type, state_key, content }),
+        Some(Value::Object(content)) => Ok(InitialState {
+            event_type,
+            state_key,
+            content,
+        }),
         _ => Err(ApiError::bad_json("A state event in initial_state has no content")),
     }
 }
@@ -177,7 +190,10 @@ async fn upgrade(
     app.limit(Limited::Other, session.user)?;
     let version = request.new_version.as_str();
     let creators = &request.additional_creators;
-    let replacement = app.rooms.upgrade(&caller(session)?, &request.room_id, version, creators).await?;
+    let replacement = app
+        .rooms
+        .upgrade(&caller(session)?, &request.room_id, version, creators)
+        .await?;
     Ok(upgrade_room::v3::Response::new(replacement))
 }
 
@@ -188,10 +204,13 @@ async fn aliases_of_room(
     request: aliases::v3::Request,
 ) -> Result<aliases::v3::Response, ApiError> {
     let read = app.store.read();
-    let room = seen_room(&app, &read, &request.room_id)?;
+    let room = app.rooms.room(&read, &request.room_id)?.ok_or(LookError::NotMember)?;
     let is_joined = Standing::of(&read, session.user, room.num)?.is_joined();
     if !is_joined && History::now(&read, room.num)? != History::WorldReadable {
-        return Err(ApiError::forbidden("You are not a member of this room"));
+        return Err(LookError::NotMember.into());
     }
     Ok(aliases::v3::Response::new(alias::of_room(&read, room.num)?))
 }
+
+#[cfg(test)]
+mod tests;

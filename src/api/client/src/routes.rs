@@ -46,6 +46,7 @@ fn collect() -> Routes {
     crate::typing::routes(&mut r);
     crate::threads::routes(&mut r);
     crate::sync::routes(&mut r);
+    crate::sliding::routes(&mut r);
     crate::read_marker::routes(&mut r);
     crate::event::routes(&mut r);
     crate::keys::routes(&mut r);

@@ -1,7 +1,8 @@
 //! Sending messages: the busiest way to write. The body is parsed once, into canonical JSON.
 
 use crate::limit::Limited;
-use crate::room::{caller, parse_room_id};
+use crate::look::parse_room_id;
+use crate::room::caller;
 use crate::routes::{body, json};
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
@@ -13,7 +14,11 @@ use std::sync::Arc;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::PUT, "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}", send);
+    r.raw(
+        Method::PUT,
+        "/_matrix/client/v3/rooms/{room_id}/send/{event_type}/{txn_id}",
+        send,
+    );
 }
 
 /// The answer of everything that makes one event.
@@ -35,7 +40,9 @@ impl From<SendError> for ApiError {
 /// Refuses transaction ids that nobody needs.
 pub(crate) fn check_transaction_id(id: &str) -> Result<(), ApiError> {
     if id.len() > TRANSACTION_ID_BYTES_MAX {
-        return Err(ApiError::invalid_param(format!("A transaction id has at most {TRANSACTION_ID_BYTES_MAX} bytes")));
+        return Err(ApiError::invalid_param(format!(
+            "A transaction id has at most {TRANSACTION_ID_BYTES_MAX} bytes"
+        )));
     }
     Ok(())
 }
@@ -47,7 +54,13 @@ async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<R
     let transaction_id = request.params.value("txn_id");
     check_transaction_id(transaction_id)?;
     let event_type = request.params.value("event_type");
-    let message = Message { room: &room, event_type, content, transaction_id, origin_server_ts: None };
+    let message = Message {
+        room: &room,
+        event_type,
+        content,
+        transaction_id,
+        origin_server_ts: None,
+    };
     let event_id = app.rooms.send(&caller(session)?, message).await?;
     json(StatusCode::OK, &Sent { event_id })
 }

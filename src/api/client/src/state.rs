@@ -1,20 +1,18 @@
 //! State: setting it, and reading it as it is or was when one left.
 
 use crate::limit::Limited;
-use crate::room::{caller, parse_room_id, seen_room};
+use crate::look::{Look, parse_room_id};
+use crate::room::caller;
 use crate::routes::{body, json};
 use crate::send::Sent;
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
-use lamchat_base::{Position, RoomNum};
+use lamchat_base::Position;
 use lamchat_http::{Request, Response, query_value};
 use lamchat_rooms::event::EventRow;
 use lamchat_rooms::put_state::PutStateError;
-use lamchat_rooms::view::{Ignored, Reader, View};
-use lamchat_rooms::visibility::Standing;
 use lamchat_rooms::{context, log, state};
 use lamchat_rules::canonical;
-use lamchat_store::Read;
 use std::sync::Arc;
 
 const ALL: &str = "/_matrix/client/v3/rooms/{room_id}/state";
@@ -43,42 +41,39 @@ async fn put(app: Arc<App>, session: Session, mut request: Request) -> Result<Re
     let content = canonical::parse_object(&body(&mut request).await?)?;
     let room = parse_room_id(request.params.value("room_id"))?;
     let (event_type, state_key) = (request.params.value("event_type"), request.params.value("state_key"));
-    let event_id = app.rooms.put_state(&caller(session)?, &room, event_type, state_key, content).await?;
+    let event_id = app
+        .rooms
+        .put_state(&caller(session)?, &room, event_type, state_key, content)
+        .await?;
     json(StatusCode::OK, &Sent { event_id })
 }
 
 async fn one(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
-    let read = app.store.read();
-    let room = seen_room(&app, &read, &parse_room_id(request.params.value("room_id"))?)?;
-    let standing = Standing::of(&read, session.user, room.num)?;
+    let look = Look::at(&app, &session, request.params.value("room_id"))?;
     let (event_type, state_key) = (request.params.value("event_type"), request.params.value("state_key"));
-    let position = position(&read, room.num, &standing, event_type, state_key)?;
+    let position = position(&look, event_type, state_key)?;
     let position = position.ok_or_else(|| ApiError::not_found("The room has no such state"))?;
-    let bytes = log::known_event(&read, position)?;
+    let bytes = log::known_event(&look.read, position)?;
     let row = EventRow::decode(&bytes)?;
     if query_value(request.query(), "format").as_deref() != Some("event") {
         return Ok(Response::json(StatusCode::OK, row.content.as_bytes().to_vec()));
     }
-    let ignored = Ignored::default();
     let mut out = Vec::with_capacity(bytes.len());
-    View::new(&read, room.num, Some(room.id.as_str()), reader(&app, &session, &ignored), standing).write(&mut out, position, &row)?;
+    look.view().write(&mut out, position, &row)?;
     Ok(Response::json(StatusCode::OK, out))
 }
 
 async fn all(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
-    let read = app.store.read();
-    let room = seen_room(&app, &read, &parse_room_id(request.params.value("room_id"))?)?;
-    let standing = Standing::of(&read, session.user, room.num)?;
-    let state = context::state_for(&read, room.num, &standing)?;
-    let ignored = Ignored::default();
-    let mut view = View::new(&read, room.num, Some(room.id.as_str()), reader(&app, &session, &ignored), standing);
+    let look = Look::at(&app, &session, request.params.value("room_id"))?;
+    let state = context::state_for(&look.read, look.room.num, &look.standing)?;
+    let mut view = look.view();
     let mut out = Vec::with_capacity(state.len().saturating_mul(512));
     out.push(b'[');
     for position in state.into_values() {
         if out.len() > 1 {
             out.push(b',');
         }
-        let bytes = log::known_event(&read, position)?;
+        let bytes = log::known_event(&look.read, position)?;
         view.write(&mut out, position, &EventRow::decode(&bytes)?)?;
     }
     out.push(b']');
@@ -86,23 +81,14 @@ async fn all(app: Arc<App>, session: Session, request: Request) -> Result<Respon
 }
 
 /// An event of the state that the reader may see, without reading all of it where that is the present one.
-fn position(
-    read: &dyn Read,
-    room: RoomNum,
-    standing: &Standing,
-    event_type: &str,
-    state_key: &str,
-) -> Result<Option<Position>, ApiError> {
-    standing.admit(read, room)?;
-    match standing.horizon(read, room)? {
+fn position(look: &Look<'_>, event_type: &str, state_key: &str) -> Result<Option<Position>, ApiError> {
+    match look.standing.horizon(&look.read, look.room.num)? {
         Some(left_at) => {
             let key = (event_type.to_owned(), state_key.to_owned());
-            Ok(context::state_at(read, room, left_at)?.get(&key).copied())
+            Ok(context::state_at(&look.read, look.room.num, left_at)?
+                .get(&key)
+                .copied())
         }
-        None => Ok(state::current(read, room, event_type, state_key)?),
+        None => Ok(state::current(&look.read, look.room.num, event_type, state_key)?),
     }
-}
-
-fn reader<'a>(app: &App, session: &'a Session, ignored: &'a Ignored) -> Reader<'a> {
-    Reader { user: session.user, user_id: &session.user_id, device: session.device, now_ms: app.now_ms(), ignored }
 }

@@ -41,7 +41,11 @@ async fn sync(app: Arc<App>, session: Session, request: Request) -> Result<Respo
         state_after,
         timeout: Duration::from_millis(timeout.unwrap_or(0)),
     };
-    let who = Who { user: session.user, user_id: session.user_id, device: session.device };
+    let who = Who {
+        user: session.user,
+        user_id: session.user_id,
+        device: session.device,
+    };
     Ok(Response::json(StatusCode::OK, app.syncer.sync(who, asked).await?))
 }
 
@@ -52,7 +56,11 @@ impl From<SyncError> for ApiError {
             SyncError::BadFilter(error) => Self::bad_json(error.to_string()),
             SyncError::Read(error) => error.into(),
             SyncError::Commit(error) => error.into(),
-            SyncError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", "The exchange is shutting down"),
+            SyncError::Closed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "M_UNKNOWN",
+                "The exchange is shutting down",
+            ),
         }
     }
 }

@@ -23,7 +23,10 @@ pub fn routes(r: &mut Routes) {
 async fn threads(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
     let query = request.query();
     let epoch = app.store.epoch();
-    let from = query_value(query, "from").filter(|token| !token.is_empty()).map(|token| Point::parse(&token, epoch)).transpose()?;
+    let from = query_value(query, "from")
+        .filter(|token| !token.is_empty())
+        .map(|token| Point::parse(&token, epoch))
+        .transpose()?;
     let participated = match query_value(query, "include").as_deref() {
         None | Some("all") => None,
         Some("participated") => Some((session.user, &*session.user_id)),

@@ -14,7 +14,11 @@ use std::sync::Arc;
 
 /// The endpoint of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::PUT, "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}", send);
+    r.raw(
+        Method::PUT,
+        "/_matrix/client/v3/sendToDevice/{event_type}/{txn_id}",
+        send,
+    );
 }
 
 async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
@@ -31,7 +35,9 @@ async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<R
         let mut resolved = Vec::new();
         for (user_id, contents) in messages {
             // There is no federation: what is for other servers goes nowhere.
-            let Some(user) = local_user(&app, &read, &user_id, &mut BTreeSet::new())? else { continue };
+            let Some(user) = local_user(&app, &read, &user_id, &mut BTreeSet::new())? else {
+                continue;
+            };
             for (device_id, content) in contents {
                 if !content.get().starts_with('{') {
                     return Err(ApiError::bad_json("A message to a device must be an object"));
@@ -41,9 +47,15 @@ async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<R
                 let devices = if device_id == "*" {
                     device::all(&read, user)?.into_iter().map(|device| device.num).collect()
                 } else {
-                    device::num(&read, user, <&DeviceId>::from(device_id.as_ref()))?.into_iter().collect()
+                    device::num(&read, user, <&DeviceId>::from(device_id.as_ref()))?
+                        .into_iter()
+                        .collect()
                 };
-                resolved.push(Message { to: user, devices, event });
+                resolved.push(Message {
+                    to: user,
+                    devices,
+                    event,
+                });
             }
         }
         resolved
@@ -54,7 +66,9 @@ async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<R
         transaction_id: request.params.value("txn_id").to_owned(),
         now_ms: app.now_ms(),
     };
-    app.store.write(move |txn| to_device::send(txn, &sending, &messages)).await?;
+    app.store
+        .write(move |txn| to_device::send(txn, &sending, &messages))
+        .await?;
     Ok(Response::json(StatusCode::OK, &b"{}"[..]))
 }
 

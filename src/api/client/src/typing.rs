@@ -17,9 +17,12 @@ async fn set(app: Arc<App>, session: Session, request: v3::Request) -> Result<v3
     let room = joined_room(&app, &session, &request.room_id)?;
     match request.state {
         v3::Typing::Yes(info) => {
-            let timeout_ms = u64::try_from(info.timeout.as_millis()).unwrap_or(u64::MAX).min(TIMEOUT_MS_MAX);
+            let timeout_ms = u64::try_from(info.timeout.as_millis())
+                .unwrap_or(u64::MAX)
+                .min(TIMEOUT_MS_MAX);
             let until_ms = app.now_ms().saturating_add(timeout_ms);
-            app.typing.start(&app.store, room, session.user, session.user_id.clone(), until_ms);
+            app.typing
+                .start(&app.store, room, session.user, session.user_id.clone(), until_ms);
         }
         v3::Typing::No => app.typing.stop(&app.store, room, session.user),
     }

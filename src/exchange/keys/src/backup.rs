@@ -49,7 +49,11 @@ impl Encryption {
     fn check(&self) -> Result<(), VersionError> {
         let auth_data = self.auth_data.get();
         let sizes_fit = auth_data.len() <= AUTH_DATA_BYTES_MAX && self.algorithm.len() <= ALGORITHM_BYTES_MAX;
-        if sizes_fit && auth_data.starts_with('{') { Ok(()) } else { Err(VersionError::Malformed) }
+        if sizes_fit && auth_data.starts_with('{') {
+            Ok(())
+        } else {
+            Err(VersionError::Malformed)
+        }
     }
 }
 
@@ -88,13 +92,23 @@ pub(crate) struct VersionRow {
 
 impl VersionRow {
     pub fn counts(&self) -> Counts {
-        Counts { count: self.count, etag: self.etag.to_string() }
+        Counts {
+            count: self.count,
+            etag: self.etag.to_string(),
+        }
     }
 
     fn into_version(self, number: u64) -> Version {
         let counts = self.counts();
-        let encryption = Encryption { algorithm: self.algorithm, auth_data: self.auth_data };
-        Version { version: number.to_string(), encryption, counts }
+        let encryption = Encryption {
+            algorithm: self.algorithm,
+            auth_data: self.auth_data,
+        };
+        Version {
+            version: number.to_string(),
+            encryption,
+            counts,
+        }
     }
 
     pub fn store(&self, txn: &mut WriteTxn<'_>, user: UserNum, number: u64) -> Result<(), ReadError> {
@@ -108,7 +122,14 @@ pub fn create(txn: &mut WriteTxn<'_>, user: UserNum, encryption: Encryption) -> 
     let last = txn.first(VERSION, &KeyRange::prefix(&user.to_key()), Order::Descending)?;
     let number = last.map_or(0, |(key, _)| number_in(&key)).saturating_add(1);
     let Encryption { algorithm, auth_data } = encryption;
-    VersionRow { algorithm, auth_data, count: 0, etag: 0, deleted: false }.store(txn, user, number)?;
+    VersionRow {
+        algorithm,
+        auth_data,
+        count: 0,
+        etag: 0,
+        deleted: false,
+    }
+    .store(txn, user, number)?;
     Ok(number.to_string())
 }
 
@@ -149,19 +170,25 @@ pub fn update(
 /// "If the backup was previously deleted, the call should succeed rather than returning an error."
 pub fn delete(txn: &mut WriteTxn<'_>, user: UserNum, version: &str) -> Result<(), VersionError> {
     let number = version.parse::<u64>().map_err(|_| VersionError::NotFound)?;
-    let mut row: VersionRow = txn.get_json(VERSION, &key(user, number))?.ok_or(VersionError::NotFound)?;
+    let mut row: VersionRow = txn
+        .get_json(VERSION, &key(user, number))?
+        .ok_or(VersionError::NotFound)?;
     if !row.deleted {
         row.deleted = true;
         row.count = 0;
-        row.auth_data = RawValue::from_string("{}".to_owned())
-            .map_err(|error| ReadError::Malformed { table: VERSION.name, detail: error.to_string() })?;
+        row.auth_data = RawValue::from_string("{}".to_owned()).map_err(|error| ReadError::Malformed {
+            table: VERSION.name,
+            detail: error.to_string(),
+        })?;
         row.store(txn, user, number)?;
     }
     Ok(())
 }
 
 pub(crate) fn row(read: &dyn Read, user: UserNum, version: &str) -> Result<Option<(u64, VersionRow)>, ReadError> {
-    let Ok(number) = version.parse::<u64>() else { return Ok(None) };
+    let Ok(number) = version.parse::<u64>() else {
+        return Ok(None);
+    };
     // "01" and "+1" are not names of version 1.
     if number.to_string() != version {
         return Ok(None);
@@ -171,7 +198,12 @@ pub(crate) fn row(read: &dyn Read, user: UserNum, version: &str) -> Result<Optio
 }
 
 pub(crate) fn newest_row(read: &dyn Read, user: UserNum) -> Result<Option<(u64, VersionRow)>, ReadError> {
-    for (key, value) in read.rows(VERSION, &KeyRange::prefix(&user.to_key()), Order::Descending, usize::MAX)? {
+    for (key, value) in read.rows(
+        VERSION,
+        &KeyRange::prefix(&user.to_key()),
+        Order::Descending,
+        usize::MAX,
+    )? {
         let row: VersionRow = crate::row::parse_json(VERSION, &value)?;
         if !row.deleted {
             return Ok(Some((number_in(&key), row)));

@@ -1,8 +1,8 @@
 //! Session keys in a backup, encrypted by the client: put, read, delete; which of two keys of a session is kept.
 
 use crate::backup::{self, Counts};
-use crate::row::malformed_row;
 use crate::query::quoted;
+use crate::row::malformed_row;
 use lamchat_base::{UserNum, limits};
 use lamchat_store::{CommitError, Key, KeyRange, KeyReader, Order, Read, ReadError, ReadExt, Table, WriteTxn};
 use serde_json::value::RawValue;
@@ -92,7 +92,12 @@ impl SessionKey {
         if !form.session_data.get().starts_with('{') {
             return Err(PutError::Malformed("`session_data` must be an object"));
         }
-        Ok(Self { room_id: room_id.to_owned(), session_id: session_id.to_owned(), rank, json: json.to_owned() })
+        Ok(Self {
+            room_id: room_id.to_owned(),
+            session_id: session_id.to_owned(),
+            rank,
+            json: json.to_owned(),
+        })
     }
 }
 
@@ -119,12 +124,7 @@ impl Selection<'_> {
 }
 
 /// Puts keys into the newest version, keeping the better of two, and answers what it holds now.
-pub fn put(
-    txn: &mut WriteTxn<'_>,
-    user: UserNum,
-    version: &str,
-    keys: &[SessionKey],
-) -> Result<Counts, PutError> {
+pub fn put(txn: &mut WriteTxn<'_>, user: UserNum, version: &str, keys: &[SessionKey]) -> Result<Counts, PutError> {
     let (number, mut row) = backup::newest_row(txn, user)?.ok_or(PutError::NotFound)?;
     // "The version specified does not match the current backup version. The current version will be included in the
     // `current_version` field."
@@ -133,7 +133,11 @@ pub fn put(
     }
     let mut changed = false;
     for key in keys {
-        let at = Key::new().u32(user.0).u64(number).str(&key.room_id).str(&key.session_id);
+        let at = Key::new()
+            .u32(user.0)
+            .u64(number)
+            .str(&key.room_id)
+            .str(&key.session_id);
         match txn.get(SESSION, &at)? {
             None => row.count += 1,
             Some(stored) if key.rank.replaces(split(&stored)?.0) => {}
@@ -171,11 +175,18 @@ pub fn delete(
 
 /// Removes a portion of the keys of a version that was deleted; `false` when there are none left.
 pub fn purge(txn: &mut WriteTxn<'_>, user: UserNum, version: &str) -> Result<bool, ReadError> {
-    let Ok(number) = version.parse::<u64>() else { return Ok(false) };
+    let Ok(number) = version.parse::<u64>() else {
+        return Ok(false);
+    };
     if backup::row(txn, user, version)?.is_some() {
         return Ok(false);
     }
-    let keys = txn.rows(SESSION, &Selection::All.range(user, number), Order::Ascending, PURGE_ROWS)?;
+    let keys = txn.rows(
+        SESSION,
+        &Selection::All.range(user, number),
+        Order::Ascending,
+        PURGE_ROWS,
+    )?;
     for (key, _) in &keys {
         txn.delete(SESSION, key);
     }
@@ -190,23 +201,35 @@ pub fn json(
     version: &str,
     selection: Selection<'_>,
 ) -> Result<Option<String>, ReadError> {
-    let Some((number, _)) = backup::row(read, user, version)? else { return Ok(None) };
+    let Some((number, _)) = backup::row(read, user, version)? else {
+        return Ok(None);
+    };
     if let Selection::Session(room_id, session_id) = selection {
-        let stored = read.get(SESSION, &Key::new().u32(user.0).u64(number).str(room_id).str(session_id))?;
-        let json = stored.map(|row| Ok::<_, ReadError>(split(&row)?.1.to_vec())).transpose()?;
-        return json.map(|json| String::from_utf8(json).map_err(|_| malformed_row(SESSION))).transpose();
+        let stored = read.get(
+            SESSION,
+            &Key::new().u32(user.0).u64(number).str(room_id).str(session_id),
+        )?;
+        let json = stored
+            .map(|row| Ok::<_, ReadError>(split(&row)?.1.to_vec()))
+            .transpose()?;
+        return json
+            .map(|json| String::from_utf8(json).map_err(|_| malformed_row(SESSION)))
+            .transpose();
     }
     let mut writer = Writer::default();
     let mut failed = false;
-    read.scan(SESSION, &selection.range(user, number), Order::Ascending, &mut |key, value| {
-        match writer.add(key, value) {
+    read.scan(
+        SESSION,
+        &selection.range(user, number),
+        Order::Ascending,
+        &mut |key, value| match writer.add(key, value) {
             Some(()) => ControlFlow::Continue(()),
             None => {
                 failed = true;
                 ControlFlow::Break(())
             }
-        }
-    })?;
+        },
+    )?;
     if failed {
         return Err(malformed_row(SESSION));
     }
@@ -264,7 +287,11 @@ impl Writer {
 }
 
 fn encode(key: &SessionKey) -> Vec<u8> {
-    let Rank { is_verified, first_message_index, forwarded_count } = key.rank;
+    let Rank {
+        is_verified,
+        first_message_index,
+        forwarded_count,
+    } = key.rank;
     Key::new()
         .u8(u8::from(is_verified))
         .u64(first_message_index)
@@ -276,9 +303,14 @@ fn encode(key: &SessionKey) -> Vec<u8> {
 fn split(row: &[u8]) -> Result<(Rank, &[u8]), ReadError> {
     let mut parts = KeyReader::new(row);
     match (parts.u8(), parts.u64(), parts.u64()) {
-        (Some(is_verified), Some(first_message_index), Some(forwarded_count)) => {
-            Ok((Rank { is_verified: is_verified == 1, first_message_index, forwarded_count }, parts.rest()))
-        }
+        (Some(is_verified), Some(first_message_index), Some(forwarded_count)) => Ok((
+            Rank {
+                is_verified: is_verified == 1,
+                first_message_index,
+                forwarded_count,
+            },
+            parts.rest(),
+        )),
         _ => Err(malformed_row(SESSION)),
     }
 }

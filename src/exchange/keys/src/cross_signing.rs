@@ -107,8 +107,11 @@ impl ParsedKeys {
         self_signing: Option<&RawValue>,
         user_signing: Option<&RawValue>,
     ) -> Result<Self, UploadError> {
-        let given =
-            [(Kind::Master, master), (Kind::SelfSigning, self_signing), (Kind::UserSigning, user_signing)];
+        let given = [
+            (Kind::Master, master),
+            (Kind::SelfSigning, self_signing),
+            (Kind::UserSigning, user_signing),
+        ];
         let mut keys = Vec::new();
         for (kind, json) in given {
             let Some(json) = json else { continue };
@@ -127,10 +130,12 @@ impl ParsedKeys {
             }
             // "The object's `keys` must have one property, `<algorithm>:<unpadded_base64>`"
             let public = match signed.object.get("keys") {
-                Some(CanonicalJsonValue::Object(keys)) if keys.len() == 1 => keys.iter().next().and_then(|(id, key)| {
-                    let key = key.as_str()?;
-                    (id.strip_prefix("ed25519:")? == key && public_key(key).is_some()).then(|| key.to_owned())
-                }),
+                Some(CanonicalJsonValue::Object(keys)) if keys.len() == 1 => {
+                    keys.iter().next().and_then(|(id, key)| {
+                        let key = key.as_str()?;
+                        (id.strip_prefix("ed25519:")? == key && public_key(key).is_some()).then(|| key.to_owned())
+                    })
+                }
                 _ => None,
             };
             let public = public.ok_or_else(|| malformed("`keys` must contain one ed25519 key, named by itself"))?;
@@ -140,7 +145,10 @@ impl ParsedKeys {
     }
 
     fn public(&self, kind: Kind) -> Option<&str> {
-        self.keys.iter().find(|(of, ..)| *of == kind).map(|(.., public)| public.as_str())
+        self.keys
+            .iter()
+            .find(|(of, ..)| *of == kind)
+            .map(|(.., public)| public.as_str())
     }
 }
 
@@ -152,7 +160,11 @@ impl ParsedKeys {
 /// also match the existing keys stored on the server." (1.11)
 pub fn needs_auth(read: &dyn Read, user: UserNum, keys: &ParsedKeys) -> Result<bool, UploadError> {
     let Some(master) = load(read, user, Kind::Master)? else {
-        return if keys.public(Kind::Master).is_none() { Err(UploadError::NoMaster) } else { Ok(false) };
+        return if keys.public(Kind::Master).is_none() {
+            Err(UploadError::NoMaster)
+        } else {
+            Ok(false)
+        };
     };
     if keys.public(Kind::Master) != Some(master.public.as_str()) {
         return Ok(true);
@@ -186,10 +198,19 @@ impl VerifiedKeys {
 /// Self-signing and user-signing keys "must be signed by the accompanying master signing key, or by the user's most
 /// recently uploaded master signing key if no master signing key is included in the request." A master key may carry
 /// signatures by the user's devices; a wrong one is refused, those of unknown devices are dropped.
-pub fn verify(read: &dyn Read, user: UserNum, user_id: &UserId, keys: &ParsedKeys) -> Result<VerifiedKeys, UploadError> {
+pub fn verify(
+    read: &dyn Read,
+    user: UserNum,
+    user_id: &UserId,
+    keys: &ParsedKeys,
+) -> Result<VerifiedKeys, UploadError> {
     let needs_auth = needs_auth(read, user, keys)?;
     let relied_on = load(read, user, Kind::Master)?.map(|master| master.public);
-    let master = keys.public(Kind::Master).map(str::to_owned).or_else(|| relied_on.clone()).ok_or(UploadError::NoMaster)?;
+    let master = keys
+        .public(Kind::Master)
+        .map(str::to_owned)
+        .or_else(|| relied_on.clone())
+        .ok_or(UploadError::NoMaster)?;
     let master_key = public_key(&master).ok_or(UploadError::NoMaster)?;
     let mut verified = Vec::new();
     for (kind, signed, public) in &keys.keys {
@@ -219,18 +240,27 @@ pub fn verify(read: &dyn Read, user: UserNum, user_id: &UserId, keys: &ParsedKey
             return Err(UploadError::Signature(kind.usage()));
         }
         kept.retain(|_, keys| !keys.is_empty());
-        verified.push((*kind, CrossSigningKey { public: public.clone(), canonical, signatures: kept }));
+        verified.push((
+            *kind,
+            CrossSigningKey {
+                public: public.clone(),
+                canonical,
+                signatures: kept,
+            },
+        ));
     }
-    Ok(VerifiedKeys { keys: verified, relied_on, needs_auth })
+    Ok(VerifiedKeys {
+        keys: verified,
+        relied_on,
+        needs_auth,
+    })
 }
 
 /// The key of the user's device that `key_id` (`ed25519:DEVICE`) names.
-fn device_key(
-    read: &dyn Read,
-    user: UserNum,
-    key_id: &str,
-) -> Result<Option<vodozemac::Ed25519PublicKey>, ReadError> {
-    let Some(device_id) = key_id.strip_prefix("ed25519:") else { return Ok(None) };
+fn device_key(read: &dyn Read, user: UserNum, key_id: &str) -> Result<Option<vodozemac::Ed25519PublicKey>, ReadError> {
+    let Some(device_id) = key_id.strip_prefix("ed25519:") else {
+        return Ok(None);
+    };
     Ok(device_keys::signing_key(read, user, device_id.into())?.and_then(|key| public_key(&key)))
 }
 
@@ -240,7 +270,11 @@ pub fn upload(txn: &mut WriteTxn<'_>, user: UserNum, keys: &VerifiedKeys) -> Res
     // What was verified, and whether to authenticate, was decided over this master key.
     let master_now = load(txn, user, Kind::Master)?.map(|master| master.public);
     if master_now != keys.relied_on {
-        let ours = keys.keys.iter().find(|(kind, _)| *kind == Kind::Master).map(|(_, key)| &key.public);
+        let ours = keys
+            .keys
+            .iter()
+            .find(|(kind, _)| *kind == Kind::Master)
+            .map(|(_, key)| &key.public);
         let repeated = ours.is_some() && ours == master_now.as_ref();
         if !repeated {
             return Err(UploadError::Raced);
@@ -288,12 +322,7 @@ pub(crate) fn load(read: &dyn Read, user: UserNum, kind: Kind) -> Result<Option<
     read.get_json(KEY, &Key::new().u32(user.0).u8(kind.number()))
 }
 
-pub(crate) fn store(
-    txn: &mut WriteTxn<'_>,
-    user: UserNum,
-    kind: Kind,
-    key: &CrossSigningKey,
-) -> Result<(), ReadError> {
+pub(crate) fn store(txn: &mut WriteTxn<'_>, user: UserNum, kind: Kind, key: &CrossSigningKey) -> Result<(), ReadError> {
     txn.put_json(KEY, &Key::new().u32(user.0).u8(kind.number()), key)
 }
 

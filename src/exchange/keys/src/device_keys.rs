@@ -104,7 +104,12 @@ pub fn verify(user_id: &UserId, device_id: &DeviceId, json: &RawValue) -> Result
     }
     // Signatures of other users have no business here.
     signed.signatures.retain(|user, _| user == user_id.as_str());
-    Ok(VerifiedDeviceKeys { canonical, ed25519, identity, signatures: signed.signatures })
+    Ok(VerifiedDeviceKeys {
+        canonical,
+        ed25519,
+        identity,
+        signatures: signed.signatures,
+    })
 }
 
 /// Stores device keys and answers whether anything changed; if so the device list of the user is marked, and the
@@ -139,7 +144,11 @@ pub fn upload(txn: &mut WriteTxn<'_>, owner: &Owner<'_>, keys: &VerifiedDeviceKe
             own.insert(key_id.clone(), signature.clone());
         }
     }
-    let row = StoredKeys { device: owner.device, canonical: Bytes::from(keys.canonical.clone()), signatures };
+    let row = StoredKeys {
+        device: owner.device,
+        canonical: Bytes::from(keys.canonical.clone()),
+        signatures,
+    };
     row.store(txn, owner.user, owner.device_id)?;
     device_list::mark_changed(txn, owner.user)?;
     Ok(true)
@@ -184,7 +193,9 @@ pub fn signing_key(read: &dyn Read, user: UserNum, device_id: &DeviceId) -> Resu
 pub fn device_num(read: &dyn Read, user: UserNum, device_id: &str) -> Result<Option<DeviceNum>, ReadError> {
     match read.get(DEVICE, &Key::new().u32(user.0).str(device_id))? {
         None => Ok(None),
-        Some(row) => Ok(Some(DeviceNum(KeyReader::new(&row).u32().ok_or_else(|| malformed_row(DEVICE))?))),
+        Some(row) => Ok(Some(DeviceNum(
+            KeyReader::new(&row).u32().ok_or_else(|| malformed_row(DEVICE))?,
+        ))),
     }
 }
 
@@ -202,10 +213,16 @@ pub(crate) struct StoredKeys {
 
 impl StoredKeys {
     pub fn store(&self, txn: &mut WriteTxn<'_>, user: UserNum, device_id: &DeviceId) -> Result<(), ReadError> {
-        let signatures = serde_json::to_vec(&self.signatures)
-            .map_err(|error| ReadError::Malformed { table: DEVICE.name, detail: error.to_string() })?;
+        let signatures = serde_json::to_vec(&self.signatures).map_err(|error| ReadError::Malformed {
+            table: DEVICE.name,
+            detail: error.to_string(),
+        })?;
         let length = u32::try_from(self.canonical.len()).unwrap_or(u32::MAX);
-        let row = Key::new().u32(self.device.0).u32(length).raw(&self.canonical).raw(&signatures);
+        let row = Key::new()
+            .u32(self.device.0)
+            .u32(length)
+            .raw(&self.canonical)
+            .raw(&signatures);
         txn.put(DEVICE, &key(user, device_id), row.to_vec());
         Ok(())
     }
@@ -229,7 +246,9 @@ struct Fields {
 }
 
 pub(crate) fn load(read: &dyn Read, user: UserNum, device_id: &DeviceId) -> Result<Option<StoredKeys>, ReadError> {
-    let Some(row) = read.get(DEVICE, &key(user, device_id))? else { return Ok(None) };
+    let Some(row) = read.get(DEVICE, &key(user, device_id))? else {
+        return Ok(None);
+    };
     let (device, canonical, signatures) = split(&row)?;
     Ok(Some(StoredKeys {
         device,
@@ -241,9 +260,13 @@ pub(crate) fn load(read: &dyn Read, user: UserNum, device_id: &DeviceId) -> Resu
 /// The parts of a row: device, signed part, signatures as JSON.
 pub(crate) fn split(row: &[u8]) -> Result<(DeviceNum, &[u8], &[u8]), ReadError> {
     let mut parts = KeyReader::new(row);
-    let (Some(device), Some(length)) = (parts.u32(), parts.u32()) else { return Err(malformed_row(DEVICE)) };
-    let (canonical, signatures) =
-        parts.rest().split_at_checked(length as usize).ok_or_else(|| malformed_row(DEVICE))?;
+    let (Some(device), Some(length)) = (parts.u32(), parts.u32()) else {
+        return Err(malformed_row(DEVICE));
+    };
+    let (canonical, signatures) = parts
+        .rest()
+        .split_at_checked(length as usize)
+        .ok_or_else(|| malformed_row(DEVICE))?;
     Ok((DeviceNum(device), canonical, signatures))
 }
 

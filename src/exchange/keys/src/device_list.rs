@@ -34,7 +34,11 @@ fn mark(txn: &mut WriteTxn<'_>, user: UserNum, audience: u32) -> Result<Position
         txn.delete(CHANGE, &old);
     }
     let position = txn.next_position();
-    txn.put(CHANGE, &position.to_key(), Key::new().u32(user.0).u32(audience).to_vec());
+    txn.put(
+        CHANGE,
+        &position.to_key(),
+        Key::new().u32(user.0).u32(audience).to_vec(),
+    );
     txn.put(NEWEST, &newest_key, position.to_key().to_vec());
     txn.put(NEWEST, &[], position.to_key().to_vec());
     if audience == EVERYONE {
@@ -59,7 +63,10 @@ pub fn changed_since(
     if from >= to || newest(read)? <= from {
         return Ok(users);
     }
-    let range = KeyRange::between(&Position(from.0 + 1).to_key(), &Position(to.0.saturating_add(1)).to_key());
+    let range = KeyRange::between(
+        &Position(from.0 + 1).to_key(),
+        &Position(to.0.saturating_add(1)).to_key(),
+    );
     let mut malformed = false;
     read.scan(CHANGE, &range, Order::Ascending, &mut |_, value| {
         let mut parts = KeyReader::new(value);
@@ -77,7 +84,11 @@ pub fn changed_since(
             }
         }
     })?;
-    if malformed { Err(malformed_row(CHANGE)) } else { Ok(users) }
+    if malformed {
+        Err(malformed_row(CHANGE))
+    } else {
+        Ok(users)
+    }
 }
 
 /// The position of the newest change of anybody's devices; 0 before the first.
@@ -93,6 +104,9 @@ pub fn newest_of(read: &dyn Read, user: UserNum) -> Result<Position, ReadError> 
 fn position_under(read: &dyn Read, key: &[u8]) -> Result<Position, ReadError> {
     match read.get(NEWEST, key)? {
         None => Ok(Position(0)),
-        Some(bytes) => KeyReader::new(&bytes).u64().map(Position).ok_or_else(|| malformed_row(NEWEST)),
+        Some(bytes) => KeyReader::new(&bytes)
+            .u64()
+            .map(Position)
+            .ok_or_else(|| malformed_row(NEWEST)),
     }
 }

@@ -1,16 +1,15 @@
 //! One-time and fallback keys: each one-time key is handed out at most once, in the order of the uploads.
 //! Verifies what is signed; never hands out a key of a device that was deleted.
 
-use crate::row::malformed_row;
-use crate::one_time_row::{Fallback, State, decode_chunk, encode_chunk};
-use crate::signed::{Signed, public_key, verifies};
+mod verified;
+
+pub use verified::{VerifiedKeys, verify};
+
 use crate::Owner;
+use crate::one_time_row::{Fallback, State, decode_chunk, encode_chunk};
+use crate::row::malformed_row;
 use lamchat_base::{DeviceNum, Position, UserNum};
-use lamchat_store::{
-    Bytes, CommitError, Key, KeyRange, Order, Read, ReadError, ReadExt, Table, Topic, WriteTxn,
-};
-use ruma::{DeviceId, UserId};
-use serde_json::value::RawValue;
+use lamchat_store::{Bytes, CommitError, Key, KeyRange, Order, Read, ReadError, ReadExt, Table, Topic, WriteTxn};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
@@ -60,21 +59,6 @@ pub enum UploadError {
     Commit(#[from] CommitError),
 }
 
-/// Keys whose form and signatures are in order.
-#[derive(Debug, Clone, Default)]
-pub struct VerifiedKeys {
-    /// By algorithm: id and JSON.
-    one_time: BTreeMap<String, Vec<(String, String)>>,
-    fallback: BTreeMap<String, (String, String)>,
-}
-
-impl VerifiedKeys {
-    /// Whether there is nothing to upload.
-    pub fn is_empty(&self) -> bool {
-        self.one_time.is_empty() && self.fallback.is_empty()
-    }
-}
-
 /// How many keys a device has left. What `/sync` shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -94,76 +78,6 @@ pub struct ClaimedKey {
     pub name: String,
     /// The key as it was uploaded, JSON.
     pub json: String,
-}
-
-/// Checks the form of keys and verifies the signatures of `signed_curve25519` keys. Costs about 30 µs for each:
-/// call it outside the writer, and on the blocking pool for many.
-///
-/// `ed25519` is the device's signing key in base64: from the device keys of the same request, or from
-/// [`crate::device_keys::signing_key`].
-pub fn verify(
-    user_id: &UserId,
-    device_id: &DeviceId,
-    ed25519: Option<&str>,
-    one_time_keys: &BTreeMap<String, Box<RawValue>>,
-    fallback_keys: &BTreeMap<String, Box<RawValue>>,
-) -> Result<VerifiedKeys, UploadError> {
-    if one_time_keys.len() > ONE_TIME_KEYS_MAX || fallback_keys.len() > ALGORITHMS_MAX {
-        return Err(UploadError::TooMany);
-    }
-    let signer = Signer {
-        public: ed25519.and_then(public_key),
-        user_id: user_id.as_str(),
-        key_id: format!("ed25519:{device_id}"),
-    };
-    let mut verified = VerifiedKeys::default();
-    for (name, json) in one_time_keys {
-        let (algorithm, id) = signer.check(name, json)?;
-        let keys = verified.one_time.entry(algorithm.to_owned()).or_default();
-        keys.push((id.to_owned(), json.get().to_owned()));
-    }
-    for (name, json) in fallback_keys {
-        let (algorithm, id) = signer.check(name, json)?;
-        // "There can only be at most one key per algorithm uploaded" (1.2)
-        let key = (id.to_owned(), json.get().to_owned());
-        if verified.fallback.insert(algorithm.to_owned(), key).is_some() {
-            return Err(UploadError::Malformed(name.clone(), "at most one fallback key per algorithm"));
-        }
-    }
-    Ok(verified)
-}
-
-struct Signer<'a> {
-    public: Option<vodozemac::Ed25519PublicKey>,
-    user_id: &'a str,
-    key_id: String,
-}
-
-impl Signer<'_> {
-    fn check<'n>(&self, name: &'n str, json: &RawValue) -> Result<(&'n str, &'n str), UploadError> {
-        let malformed = |what| UploadError::Malformed(name.chars().take(64).collect(), what);
-        let (algorithm, id) = name.split_once(':').ok_or_else(|| malformed("the name must be algorithm:id"))?;
-        if name.len() > KEY_ID_BYTES_MAX || algorithm.is_empty() || algorithm.len() > 64 {
-            return Err(malformed("the name is too long"));
-        }
-        if json.get().len() > KEY_BYTES_MAX {
-            return Err(malformed("the key is too large"));
-        }
-        if algorithm == SIGNED {
-            let Some(public) = &self.public else { return Err(UploadError::NoDeviceKeys) };
-            let signed = Signed::parse(json).map_err(|_| malformed("not a signed object"))?;
-            if signed.text("key").is_none() {
-                return Err(malformed("`key` is missing"));
-            }
-            let signature = signed.signature(self.user_id, &self.key_id);
-            if !signature.is_some_and(|signature| verifies(public, signed.canonical().as_bytes(), signature)) {
-                return Err(UploadError::Signature(name.to_owned()));
-            }
-        } else if !json.get().starts_with(['"', '{']) {
-            return Err(malformed("the key must be a string or an object"));
-        }
-        Ok((algorithm, id))
-    }
 }
 
 /// Adds keys to those of `owner` and answers the counts. Keys that are there already are passed over.
@@ -202,7 +116,11 @@ pub fn upload(txn: &mut WriteTxn<'_>, owner: &Owner<'_>, keys: &VerifiedKeys) ->
             for chunk in keys.chunks(CHUNK_KEYS) {
                 let position = txn.next_position();
                 let row = encode_chunk(chunk.iter().map(|(id, json)| (id.as_str(), json.as_str())));
-                txn.put(CHUNK, &Key::new().u32(owner.device.0).str(algorithm).u64(position.0), row);
+                txn.put(
+                    CHUNK,
+                    &Key::new().u32(owner.device.0).str(algorithm).u64(position.0),
+                    row,
+                );
             }
         }
         write_state(txn, owner.user, owner.device, &mut state);
@@ -227,18 +145,25 @@ fn not_there_yet<'k>(
             return ControlFlow::Break(());
         };
         for (id, json) in keys {
-            if let Some((_, new)) = wanted.remove(id) {
-                if !same_key(json, new) {
-                    refused = Some(UploadError::Exists(format!("{algorithm}:{id}")));
-                    return ControlFlow::Break(());
-                }
+            if let Some((_, new)) = wanted.remove(id)
+                && !same_key(json, new)
+            {
+                refused = Some(UploadError::Exists(format!("{algorithm}:{id}")));
+                return ControlFlow::Break(());
             }
         }
-        if wanted.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if wanted.is_empty() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     match refused {
         Some(error) => Err(error),
-        None => Ok(uploaded.iter().filter(|key| wanted.contains_key(key.0.as_str())).collect()),
+        None => Ok(uploaded
+            .iter()
+            .filter(|key| wanted.contains_key(key.0.as_str()))
+            .collect()),
     }
 }
 
@@ -263,7 +188,9 @@ pub fn claim(
     algorithm: &str,
 ) -> Result<Option<ClaimedKey>, ReadError> {
     let mut state = state_of(txn, device)?;
-    let Some(of) = state.find(algorithm) else { return Ok(None) };
+    let Some(of) = state.find(algorithm) else {
+        return Ok(None);
+    };
     let prefix = Key::new().u32(device.0).str(algorithm);
     if of.count == 0 {
         return match (of.fallback, txn.get(FALLBACK, &prefix)?) {
@@ -278,8 +205,9 @@ pub fn claim(
             }
         };
     }
-    let (key, row) =
-        txn.first(CHUNK, &KeyRange::prefix(&prefix), Order::Ascending)?.ok_or_else(|| malformed_row(STATE))?;
+    let (key, row) = txn
+        .first(CHUNK, &KeyRange::prefix(&prefix), Order::Ascending)?
+        .ok_or_else(|| malformed_row(STATE))?;
     let claimed = key_in(CHUNK, &row, usize::from(of.taken), algorithm)?;
     let keys = decode_chunk(&row).ok_or_else(|| malformed_row(CHUNK))?.len();
     of.count -= 1;
@@ -295,7 +223,10 @@ pub fn claim(
 fn key_in(table: Table, row: &Bytes, index: usize, algorithm: &str) -> Result<ClaimedKey, ReadError> {
     let keys = decode_chunk(row).ok_or_else(|| malformed_row(table))?;
     let (id, json) = keys.get(index).ok_or_else(|| malformed_row(table))?;
-    Ok(ClaimedKey { name: format!("{algorithm}:{id}"), json: (*json).to_owned() })
+    Ok(ClaimedKey {
+        name: format!("{algorithm}:{id}"),
+        json: (*json).to_owned(),
+    })
 }
 
 /// What `device` has left. One look-up: `/sync` asks at every call.
@@ -329,7 +260,6 @@ pub fn delete_all(txn: &mut WriteTxn<'_>) -> Result<usize, ReadError> {
     Ok(devices)
 }
 
-
 fn state_of(read: &dyn Read, device: DeviceNum) -> Result<State, ReadError> {
     match read.get(STATE, &device.to_key())? {
         None => Ok(State::default()),
@@ -345,7 +275,10 @@ fn write_state(txn: &mut WriteTxn<'_>, user: UserNum, device: DeviceNum, state: 
 }
 
 fn counts_in(state: &State) -> Counts {
-    let mut counts = Counts { changed_at: state.changed_at, ..Counts::default() };
+    let mut counts = Counts {
+        changed_at: state.changed_at,
+        ..Counts::default()
+    };
     counts.one_time.insert(SIGNED.to_owned(), 0);
     for of in &state.algorithms {
         if of.count > 0 {

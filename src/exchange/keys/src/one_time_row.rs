@@ -72,7 +72,12 @@ impl State {
                 2 => Fallback::Used,
                 _ => return None,
             };
-            algorithms.push(AlgorithmState { algorithm, count, taken, fallback });
+            algorithms.push(AlgorithmState {
+                algorithm,
+                count,
+                taken,
+                fallback,
+            });
         }
         Some(Self { changed_at, algorithms })
     }
@@ -161,7 +166,10 @@ mod tests {
 
     #[test]
     fn rows_come_back() {
-        let mut state = State { changed_at: Position(7), algorithms: Vec::new() };
+        let mut state = State {
+            changed_at: Position(7),
+            algorithms: Vec::new(),
+        };
         state.entry("signed_curve25519").count = 50;
         state.entry("curve25519").fallback = Fallback::Used;
         assert_eq!(State::decode(&state.encode()).unwrap(), state);

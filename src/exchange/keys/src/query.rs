@@ -3,18 +3,20 @@
 //! What was spliced is kept in a bounded cache. An entry is right for the position of the user's newest change in
 //! `device_list`, so everything that is shown here must be marked there when it changes.
 
+mod entry;
+
 use crate::device_list;
-use crate::row::malformed_row;
 use crate::signed::Signatures;
-use crate::{cross_signing, device_keys, signatures};
+use crate::{cross_signing, signatures};
 use cross_signing::Kind;
+use entry::Entry;
 use lamchat_base::{Position, UserNum};
-use lamchat_store::{KeyRange, KeyReader, Order, Read, ReadError, ReadExt};
+use lamchat_store::{Read, ReadError};
 use ruma::{ServerName, UserId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Bytes of rendered keys that are kept in memory.
 const CACHE_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -45,21 +47,6 @@ pub struct QueryCache {
     users: quick_cache::sync::Cache<String, Arc<Entry>, EntryBytes>,
 }
 
-/// The public view of a user.
-struct Entry {
-    user: UserNum,
-    /// The newest change of anybody up to which the entry is known to be right.
-    checked_at: AtomicU64,
-    /// The newest change of this user.
-    changed_at: Position,
-    /// `{"DEVICE":{…},…}`
-    devices: String,
-    /// Where the value of each device lies in `devices`.
-    places: BTreeMap<String, std::ops::Range<usize>>,
-    master: Option<String>,
-    self_signing: Option<String>,
-}
-
 #[derive(Clone)]
 struct EntryBytes;
 
@@ -79,7 +66,9 @@ impl Default for QueryCache {
 impl QueryCache {
     /// An empty cache.
     pub fn new() -> Self {
-        Self { users: quick_cache::sync::Cache::with_weighter(CACHE_USERS_LIKELY, CACHE_BYTES_MAX, EntryBytes) }
+        Self {
+            users: quick_cache::sync::Cache::with_weighter(CACHE_USERS_LIKELY, CACHE_BYTES_MAX, EntryBytes),
+        }
     }
 
     /// The answer to `/keys/query` by `asker`, as JSON: `device_keys`, `master_keys`, `self_signing_keys`,
@@ -99,12 +88,18 @@ impl QueryCache {
         let verifies_others = signatures::any_by(read, asker)?;
         let mut answer = Answer::default();
         for (user_id, devices) in asked {
-            let Some(entry) = self.entry(read, server_name, newest, user_id, &mut answer.failures)? else { continue };
+            let Some(entry) = self.entry(read, server_name, newest, user_id, &mut answer.failures)? else {
+                continue;
+            };
             answer.devices.begin(user_id);
             entry.write_devices(devices, &mut answer.devices.json);
             if let Some(master) = &entry.master {
                 answer.master.begin(user_id);
-                let seen_by_asker = if verifies_others { signatures::by(read, asker, entry.user)? } else { None };
+                let seen_by_asker = if verifies_others {
+                    signatures::by(read, asker, entry.user)?
+                } else {
+                    None
+                };
                 match seen_by_asker {
                     None => answer.master.json.push_str(master),
                     Some(extra) => answer.master.json.push_str(&master_with(read, entry.user, &extra)?),
@@ -116,11 +111,11 @@ impl QueryCache {
             }
             // "Information on the user-signing key of the user making the request, if they queried their own device
             // information."
-            if entry.user == asker {
-                if let Some(key) = cross_signing::load(read, asker, Kind::UserSigning)? {
-                    answer.user_signing.begin(user_id);
-                    answer.user_signing.json.push_str(&key.json());
-                }
+            if entry.user == asker
+                && let Some(key) = cross_signing::load(read, asker, Kind::UserSigning)?
+            {
+                answer.user_signing.begin(user_id);
+                answer.user_signing.json.push_str(&key.json());
             }
         }
         Ok(answer.finish())
@@ -143,90 +138,32 @@ impl QueryCache {
                 return Ok(Some(entry));
             }
         }
-        let parsed = <&UserId>::try_from(user_id).map_err(|_| QueryError::UserId(user_id.chars().take(255).collect()))?;
+        let parsed =
+            <&UserId>::try_from(user_id).map_err(|_| QueryError::UserId(user_id.chars().take(255).collect()))?;
         if parsed.server_name() != server_name {
             failures.insert(parsed.server_name().as_str().to_owned());
             return Ok(None);
         }
-        let Some(user) = lamchat_accounts::user::num(read, parsed)? else { return Ok(None) };
+        let Some(user) = lamchat_accounts::user::num(read, parsed)? else {
+            return Ok(None);
+        };
         let entry = Arc::new(Entry::render(read, user, newest)?);
         self.users.insert(user_id.to_owned(), Arc::clone(&entry));
         Ok(Some(entry))
     }
 }
 
-impl Entry {
-    fn render(read: &dyn Read, user: UserNum, newest: Position) -> Result<Self, ReadError> {
-        let rows =
-            read.rows(device_keys::DEVICE, &KeyRange::prefix(&user.to_key()), Order::Ascending, usize::MAX)?;
-        let mut names: BTreeMap<String, String> = BTreeMap::new();
-        if !rows.is_empty() {
-            for device in lamchat_accounts::device::all(read, user)? {
-                if let Some(name) = device.display_name {
-                    names.insert(device.id.as_str().to_owned(), name);
-                }
-            }
-        }
-        let mut devices = String::from("{");
-        let mut places = BTreeMap::new();
-        for (key, row) in &rows {
-            let mut parts = KeyReader::new(key);
-            parts.u32();
-            let device_id = parts.str().ok_or_else(|| malformed_row(device_keys::DEVICE))?;
-            let (_, canonical, signatures) = device_keys::split(row)?;
-            let (Ok(canonical), Ok(signatures)) = (std::str::from_utf8(canonical), std::str::from_utf8(signatures)) else {
-                return Err(malformed_row(device_keys::DEVICE));
-            };
-            if devices.len() > 1 {
-                devices.push(',');
-            }
-            devices.push_str(&quoted(&device_id));
-            devices.push(':');
-            let start = devices.len();
-            splice(&mut devices, canonical, signatures, names.get(&device_id).map(String::as_str));
-            places.insert(device_id, start..devices.len());
-        }
-        devices.push('}');
-        Ok(Self {
-            user,
-            checked_at: AtomicU64::new(newest.0),
-            changed_at: device_list::newest_of(read, user)?,
-            devices,
-            places,
-            master: cross_signing::load(read, user, Kind::Master)?.map(|key| key.json()),
-            self_signing: cross_signing::load(read, user, Kind::SelfSigning)?.map(|key| key.json()),
-        })
-    }
-
-    fn write_devices(&self, asked: &[Cow<'_, str>], json: &mut String) {
-        if asked.is_empty() {
-            json.push_str(&self.devices);
-            return;
-        }
-        json.push('{');
-        let mut first = true;
-        for device_id in asked.iter().collect::<BTreeSet<_>>() {
-            let Some(keys) = self.places.get(device_id.as_ref()).and_then(|place| self.devices.get(place.clone())) else {
-                continue;
-            };
-            if !first {
-                json.push(',');
-            }
-            first = false;
-            json.push_str(&quoted(device_id));
-            json.push(':');
-            json.push_str(keys);
-        }
-        json.push('}');
-    }
-}
-
 /// The master key of `user` with the signatures that only the asker sees.
 fn master_with(read: &dyn Read, user: UserNum, extra: &signatures::UserSignature) -> Result<String, ReadError> {
-    let Some(mut key) = cross_signing::load(read, user, Kind::Master)? else { return Ok("{}".to_owned()) };
+    let Some(mut key) = cross_signing::load(read, user, Kind::Master)? else {
+        return Ok("{}".to_owned());
+    };
     // A signature of a master key that was replaced means nothing any more.
     if key.public == extra.master {
-        key.signatures.entry(extra.signer_id.clone()).or_default().insert(extra.key_id.clone(), extra.signature.clone());
+        key.signatures
+            .entry(extra.signer_id.clone())
+            .or_default()
+            .insert(extra.key_id.clone(), extra.signature.clone());
     }
     Ok(key.json())
 }
@@ -256,7 +193,9 @@ pub(crate) fn quoted(text: &str) -> String {
 /// Signatures as JSON.
 pub(crate) fn signatures_json(signatures: &Signatures) -> String {
     let users = signatures.iter().map(|(user, keys)| {
-        let keys = keys.iter().map(|(key, signature)| (key.clone(), serde_json::Value::from(signature.as_str())));
+        let keys = keys
+            .iter()
+            .map(|(key, signature)| (key.clone(), serde_json::Value::from(signature.as_str())));
         (user.clone(), serde_json::Value::Object(keys.collect()))
     });
     serde_json::Value::Object(users.collect()).to_string()
@@ -311,15 +250,12 @@ impl Answer {
 /// `"server":{…}` for each server that cannot be asked.
 pub fn failures_json(servers: &BTreeSet<String>) -> String {
     let each = servers.iter().map(|server| {
-        format!(r#"{}:{{"errcode":"M_UNREACHABLE","error":"This server does not federate"}}"#, quoted(server))
+        format!(
+            r#"{}:{{"errcode":"M_UNREACHABLE","error":"This server does not federate"}}"#,
+            quoted(server)
+        )
     });
     each.collect::<Vec<_>>().join(",")
-}
-
-/// What lies under (user, …) in a table of this crate, for tests of what was forgotten.
-#[cfg(test)]
-pub(crate) fn rows_of(read: &dyn Read, table: lamchat_store::Table, number: u32) -> usize {
-    read.rows(table, &KeyRange::prefix(&number.to_be_bytes()), Order::Ascending, usize::MAX).map_or(0, |rows| rows.len())
 }
 
 #[cfg(test)]

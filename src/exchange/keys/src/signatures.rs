@@ -65,9 +65,21 @@ pub(crate) struct UserSignature {
 /// A signature that verified, and where it goes.
 #[derive(Debug, Clone)]
 enum Accepted {
-    OfDevice { device_id: String, canonical: Vec<u8>, key_id: String, signature: String },
-    OfOwnMaster { public: String, key_id: String, signature: String },
-    OfOther { target: UserNum, signature: UserSignature },
+    Device {
+        device_id: String,
+        canonical: Vec<u8>,
+        key_id: String,
+        signature: String,
+    },
+    OwnMaster {
+        public: String,
+        key_id: String,
+        signature: String,
+    },
+    OtherMaster {
+        target: UserNum,
+        signature: UserSignature,
+    },
 }
 
 /// What [`verify`] found.
@@ -105,7 +117,11 @@ pub fn verify(read: &dyn Read, user: UserNum, user_id: &UserId, uploaded: &Uploa
             match result {
                 Ok(accepted) => verified.accepted.extend(accepted),
                 Err(error) => {
-                    verified.failures.entry(target_id.clone()).or_default().insert(name.clone(), error);
+                    verified
+                        .failures
+                        .entry(target_id.clone())
+                        .or_default()
+                        .insert(name.clone(), error);
                 }
             }
         }
@@ -116,8 +132,16 @@ pub fn verify(read: &dyn Read, user: UserNum, user_id: &UserId, uploaded: &Uploa
 type Checked = Result<Vec<Accepted>, SignatureError>;
 
 /// One of the user's own devices, signed by the self-signing key, or the own master key, signed by devices.
-fn own_key(read: &dyn Read, user: UserNum, user_id: &UserId, name: &str, json: &RawValue) -> Result<Checked, ReadError> {
-    let Ok(signed) = Signed::parse(json) else { return Ok(Err(SignatureError::Malformed)) };
+fn own_key(
+    read: &dyn Read,
+    user: UserNum,
+    user_id: &UserId,
+    name: &str,
+    json: &RawValue,
+) -> Result<Checked, ReadError> {
+    let Ok(signed) = Signed::parse(json) else {
+        return Ok(Err(SignatureError::Malformed));
+    };
     let given = signed.signatures.get(user_id.as_str()).cloned().unwrap_or_default();
     let master = cross_signing::load(read, user, Kind::Master)?;
     if let Some(master) = master.filter(|master| master.public == name) {
@@ -127,31 +151,46 @@ fn own_key(read: &dyn Read, user: UserNum, user_id: &UserId, name: &str, json: &
                 continue;
             }
             let device_id = key_id.strip_prefix("ed25519:").unwrap_or_default();
-            let Some(key) = device_keys::signing_key(read, user, device_id.into())?.and_then(|key| public_key(&key)) else {
+            let Some(key) = device_keys::signing_key(read, user, device_id.into())?.and_then(|key| public_key(&key))
+            else {
                 return Ok(Err(SignatureError::Invalid));
             };
             if !verifies(&key, master.canonical.as_bytes(), &signature) {
                 return Ok(Err(SignatureError::Invalid));
             }
-            accepted.push(Accepted::OfOwnMaster { public: master.public.clone(), key_id, signature });
+            accepted.push(Accepted::OwnMaster {
+                public: master.public.clone(),
+                key_id,
+                signature,
+            });
         }
         return Ok(Ok(accepted));
     }
-    let Some(device) = device_keys::load(read, user, name.into())? else { return Ok(Err(SignatureError::Unknown)) };
+    let Some(device) = device_keys::load(read, user, name.into())? else {
+        return Ok(Err(SignatureError::Unknown));
+    };
     let self_signing = cross_signing::load(read, user, Kind::SelfSigning)?;
     let mut accepted = Vec::new();
     for (key_id, signature) in given {
         if stored_already(&device.signatures, user_id, &key_id, &signature) {
             continue;
         }
-        let Some(key) = self_signing.as_ref().filter(|key| key_id == format!("ed25519:{}", key.public)) else {
+        let Some(key) = self_signing
+            .as_ref()
+            .filter(|key| key_id == format!("ed25519:{}", key.public))
+        else {
             return Ok(Err(SignatureError::Invalid));
         };
         if !public_key(&key.public).is_some_and(|key| verifies(&key, &device.canonical, &signature)) {
             return Ok(Err(SignatureError::Invalid));
         }
         let canonical = device.canonical.to_vec();
-        accepted.push(Accepted::OfDevice { device_id: name.to_owned(), canonical, key_id, signature });
+        accepted.push(Accepted::Device {
+            device_id: name.to_owned(),
+            canonical,
+            key_id,
+            signature,
+        });
     }
     Ok(Ok(accepted))
 }
@@ -165,7 +204,9 @@ fn others_master(
     name: &str,
     json: &RawValue,
 ) -> Result<Checked, ReadError> {
-    let Ok(signed) = Signed::parse(json) else { return Ok(Err(SignatureError::Malformed)) };
+    let Ok(signed) = Signed::parse(json) else {
+        return Ok(Err(SignatureError::Malformed));
+    };
     let Some(master) = cross_signing::load(read, target, Kind::Master)?.filter(|master| master.public == name) else {
         return Ok(Err(SignatureError::Unknown));
     };
@@ -173,7 +214,9 @@ fn others_master(
         return Ok(Err(SignatureError::Invalid));
     };
     let key_id = format!("ed25519:{}", user_signing.public);
-    let Some(signature) = signed.signature(user_id.as_str(), &key_id) else { return Ok(Err(SignatureError::Invalid)) };
+    let Some(signature) = signed.signature(user_id.as_str(), &key_id) else {
+        return Ok(Err(SignatureError::Invalid));
+    };
     if !signed::public_key(&user_signing.public)
         .is_some_and(|key| verifies(&key, master.canonical.as_bytes(), signature))
     {
@@ -185,37 +228,58 @@ fn others_master(
         key_id,
         signature: signature.to_owned(),
     };
-    Ok(Ok(vec![Accepted::OfOther { target, signature }]))
+    Ok(Ok(vec![Accepted::OtherMaster { target, signature }]))
 }
 
 fn stored_already(stored: &Signatures, user_id: &UserId, key_id: &str, signature: &str) -> bool {
-    stored.get(user_id.as_str()).and_then(|keys| keys.get(key_id)).is_some_and(|stored| stored == signature)
+    stored
+        .get(user_id.as_str())
+        .and_then(|keys| keys.get(key_id))
+        .is_some_and(|stored| stored == signature)
 }
 
 /// Stores what verified, unless the key that was signed changed since. Answers whether others see a difference in
 /// the devices of `user` (its device list is marked then, and the caller wakes its rooms).
-pub fn store(txn: &mut WriteTxn<'_>, user: UserNum, user_id: &UserId, verified: &Verified) -> Result<bool, UploadError> {
+pub fn store(
+    txn: &mut WriteTxn<'_>,
+    user: UserNum,
+    user_id: &UserId,
+    verified: &Verified,
+) -> Result<bool, UploadError> {
     let mut seen_by_others = false;
     for accepted in &verified.accepted {
         match accepted {
-            Accepted::OfDevice { device_id, canonical, key_id, signature } => {
+            Accepted::Device {
+                device_id,
+                canonical,
+                key_id,
+                signature,
+            } => {
                 let device_id: &DeviceId = device_id.as_str().into();
-                let Some(mut stored) = device_keys::load(txn, user, device_id)? else { continue };
+                let Some(mut stored) = device_keys::load(txn, user, device_id)? else {
+                    continue;
+                };
                 if stored.canonical.as_ref() == canonical.as_slice() {
                     add(&mut stored.signatures, user_id, key_id, signature);
                     StoredKeys::store(&stored, txn, user, device_id)?;
                     seen_by_others = true;
                 }
             }
-            Accepted::OfOwnMaster { public, key_id, signature } => {
-                let Some(mut master) = cross_signing::load(txn, user, Kind::Master)? else { continue };
+            Accepted::OwnMaster {
+                public,
+                key_id,
+                signature,
+            } => {
+                let Some(mut master) = cross_signing::load(txn, user, Kind::Master)? else {
+                    continue;
+                };
                 if master.public == *public {
                     add(&mut master.signatures, user_id, key_id, signature);
                     cross_signing::store(txn, user, Kind::Master, &master)?;
                     seen_by_others = true;
                 }
             }
-            Accepted::OfOther { target, signature } => {
+            Accepted::OtherMaster { target, signature } => {
                 let key = Key::new().u32(user.0).u32(target.0);
                 if txn.get_json::<UserSignature>(USER_SIGNATURE, &key)?.as_ref() != Some(signature) {
                     txn.put_json(USER_SIGNATURE, &key, signature)?;
@@ -231,12 +295,17 @@ pub fn store(txn: &mut WriteTxn<'_>, user: UserNum, user_id: &UserId, verified: 
 }
 
 fn add(signatures: &mut Signatures, user_id: &UserId, key_id: &str, signature: &str) {
-    signatures.entry(user_id.as_str().to_owned()).or_default().insert(key_id.to_owned(), signature.to_owned());
+    signatures
+        .entry(user_id.as_str().to_owned())
+        .or_default()
+        .insert(key_id.to_owned(), signature.to_owned());
 }
 
 /// Whether `signer` has signed anybody's master key.
 pub(crate) fn any_by(read: &dyn Read, signer: UserNum) -> Result<bool, ReadError> {
-    Ok(read.first(USER_SIGNATURE, &KeyRange::prefix(&signer.to_key()), Order::Ascending)?.is_some())
+    Ok(read
+        .first(USER_SIGNATURE, &KeyRange::prefix(&signer.to_key()), Order::Ascending)?
+        .is_some())
 }
 
 /// The signature of `signer` on the master key of `target`.

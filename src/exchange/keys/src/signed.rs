@@ -59,13 +59,19 @@ impl Signed {
 }
 
 fn signatures_of(value: CanonicalJsonValue) -> Option<Signatures> {
-    let CanonicalJsonValue::Object(users) = value else { return None };
+    let CanonicalJsonValue::Object(users) = value else {
+        return None;
+    };
     let mut signatures = Signatures::new();
     for (user, keys) in users {
-        let CanonicalJsonValue::Object(keys) = keys else { return None };
+        let CanonicalJsonValue::Object(keys) = keys else {
+            return None;
+        };
         let mut of_user = BTreeMap::new();
         for (key, signature) in keys {
-            let CanonicalJsonValue::String(signature) = signature else { return None };
+            let CanonicalJsonValue::String(signature) = signature else {
+                return None;
+            };
             of_user.insert(key, signature);
         }
         signatures.insert(user, of_user);

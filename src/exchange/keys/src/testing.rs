@@ -1,13 +1,13 @@
 //! For the tests of this crate: people with devices in a store in memory, and objects that they sign.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use crate::{Owner, TABLES, device_keys};
 use lamchat_accounts::account::{self, NewAccount};
 use lamchat_accounts::session::{self, NewSession};
 use lamchat_accounts::token::NewTokens;
 use lamchat_base::{DeviceNum, UserNum};
-use lamchat_store::{Store, WriteTxn};
+use lamchat_store::{KeyRange, Order, Read, ReadExt, Store, Table, WriteTxn};
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -56,7 +56,10 @@ impl Someone {
 
     /// One more device of `user`.
     pub fn device_of(store: &Store, user: UserNum, device: &str) -> Self {
-        let tokens = NewTokens { access: format!("lct_{user}{device}"), refresh: format!("lcr_{user}{device}") };
+        let tokens = NewTokens {
+            access: format!("lct_{user}{device}"),
+            refresh: format!("lcr_{user}{device}"),
+        };
         let new = NewSession {
             user,
             device_id: device.into(),
@@ -73,10 +76,6 @@ impl Someone {
             device_id: opened.device_id,
             key: Ed25519SecretKey::new(),
         }
-    }
-
-    pub fn owner(&self) -> Owner<'_> {
-        Owner { user: self.user, user_id: &self.user_id, device: self.device, device_id: &self.device_id }
     }
 
     /// `object` signed by this device.
@@ -101,10 +100,14 @@ impl Someone {
     /// Uploads `json` as device keys.
     pub fn upload(&self, store: &Store, json: &Value) -> Result<bool, device_keys::UploadError> {
         let keys = device_keys::verify(&self.user_id, &self.device_id, &raw(json))?;
-        let (user, user_id, device, device_id) =
-            (self.user, self.user_id.clone(), self.device, self.device_id.clone());
+        let (user, user_id, device, device_id) = (self.user, self.user_id.clone(), self.device, self.device_id.clone());
         write(store, move |txn| {
-            let owner = Owner { user, user_id: &user_id, device, device_id: &device_id };
+            let owner = Owner {
+                user,
+                user_id: &user_id,
+                device,
+                device_id: &device_id,
+            };
             device_keys::upload(txn, &owner, &keys)
         })
     }
@@ -123,4 +126,16 @@ pub fn signed_by(mut object: Value, user_id: &str, name: &str, key: &Ed25519Secr
 
 pub fn raw(json: &Value) -> Box<RawValue> {
     RawValue::from_string(json.to_string()).unwrap()
+}
+
+/// How many rows of a table lie under a number: what is left of a user or a device.
+pub fn rows_of(read: &dyn Read, table: Table, number: u32) -> usize {
+    read.rows(
+        table,
+        &KeyRange::prefix(&number.to_be_bytes()),
+        Order::Ascending,
+        usize::MAX,
+    )
+    .unwrap()
+    .len()
 }

@@ -4,7 +4,9 @@
 use crate::row::malformed_row;
 use lamchat_base::{DeviceNum, Position, UserNum, limits};
 use lamchat_connections::Reach;
-use lamchat_store::{Bytes, CommitError, Key, KeyRange, KeyReader, Order, Read, ReadError, ReadExt, Table, Topic, WriteTxn};
+use lamchat_store::{
+    Bytes, CommitError, Key, KeyRange, KeyReader, Order, Read, ReadError, ReadExt, Table, Topic, WriteTxn,
+};
 use ruma::UserId;
 use serde_json::value::RawValue;
 use std::ops::ControlFlow;
@@ -130,7 +132,12 @@ pub fn send(txn: &mut WriteTxn<'_>, sending: &Sending, messages: &[Message]) -> 
 /// Notes the transaction id; `false` if it was there.
 fn remember(txn: &mut WriteTxn<'_>, sending: &Sending) -> Result<bool, ReadError> {
     let today = u32::try_from(sending.now_ms / DAY_MS).unwrap_or(u32::MAX);
-    let key = |day: u32| Key::new().u32(day).u32(sending.device.0).raw(sending.transaction_id.as_bytes());
+    let key = |day: u32| {
+        Key::new()
+            .u32(day)
+            .u32(sending.device.0)
+            .raw(sending.transaction_id.as_bytes())
+    };
     let first_kept = today.saturating_sub(TRANSACTION_DAYS);
     // A clock that was set back must not make old ids unknown: days after today count as well.
     for day in first_kept..=today.saturating_add(1) {
@@ -170,7 +177,9 @@ fn deposit(txn: &mut WriteTxn<'_>, device: DeviceNum, event: &Bytes) -> Result<(
     size.bytes = size.bytes.saturating_add(event.len() as u64);
     txn.put(INBOX, &Key::new().u32(device.0).u64(position.0), event.clone());
     while size.messages > INBOX_MESSAGES_MAX || size.bytes > INBOX_BYTES_MAX {
-        let Some((key, value)) = txn.first(INBOX, &KeyRange::prefix(&device.to_key()), Order::Ascending)? else { break };
+        let Some((key, value)) = txn.first(INBOX, &KeyRange::prefix(&device.to_key()), Order::Ascending)? else {
+            break;
+        };
         txn.delete(INBOX, &key);
         size.messages = size.messages.saturating_sub(1);
         size.bytes = size.bytes.saturating_sub(value.len() as u64);
@@ -201,25 +210,40 @@ pub fn since(
             (Some(_), Some(position)) => messages.push((Position(position), Bytes::copy_from_slice(value))),
             _ => malformed = true,
         }
-        if malformed || messages.len() >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if malformed || messages.len() >= limit {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
-    if malformed { Err(malformed_row(INBOX)) } else { Ok(messages) }
+    if malformed {
+        Err(malformed_row(INBOX))
+    } else {
+        Ok(messages)
+    }
 }
 
 /// Whether anything waits for `device` at or before `up_to`: if not, there is nothing to [`acknowledge`].
 pub fn waits(read: &dyn Read, device: DeviceNum, up_to: Position) -> Result<bool, ReadError> {
-    Ok(read.first(INBOX, &span(device, Position(0), up_to), Order::Ascending)?.is_some())
+    Ok(read
+        .first(INBOX, &span(device, Position(0), up_to), Order::Ascending)?
+        .is_some())
 }
 
 /// Removes what `device` has received, up to and including `up_to`, and tells how many messages there were.
 pub fn acknowledge(txn: &mut WriteTxn<'_>, device: DeviceNum, up_to: Position) -> Result<usize, ReadError> {
     let mut keys = Vec::new();
     let mut bytes = 0u64;
-    txn.scan(INBOX, &span(device, Position(0), up_to), Order::Ascending, &mut |key, value| {
-        keys.push(key.to_vec());
-        bytes += value.len() as u64;
-        ControlFlow::Continue(())
-    })?;
+    txn.scan(
+        INBOX,
+        &span(device, Position(0), up_to),
+        Order::Ascending,
+        &mut |key, value| {
+            keys.push(key.to_vec());
+            bytes += value.len() as u64;
+            ControlFlow::Continue(())
+        },
+    )?;
     if keys.is_empty() {
         return Ok(0);
     }
@@ -227,7 +251,9 @@ pub fn acknowledge(txn: &mut WriteTxn<'_>, device: DeviceNum, up_to: Position) -
         txn.delete(INBOX, key);
     }
     let mut size = Size::read(txn, device)?;
-    size.messages = size.messages.saturating_sub(u32::try_from(keys.len()).unwrap_or(u32::MAX));
+    size.messages = size
+        .messages
+        .saturating_sub(u32::try_from(keys.len()).unwrap_or(u32::MAX));
     size.bytes = size.bytes.saturating_sub(bytes);
     size.write(txn, device);
     Ok(keys.len())
@@ -255,7 +281,9 @@ struct Size {
 
 impl Size {
     fn read(read: &dyn Read, device: DeviceNum) -> Result<Self, ReadError> {
-        let Some(row) = read.get(INBOX_SIZE, &device.to_key())? else { return Ok(Self::default()) };
+        let Some(row) = read.get(INBOX_SIZE, &device.to_key())? else {
+            return Ok(Self::default());
+        };
         let mut parts = KeyReader::new(&row);
         match (parts.u32(), parts.u64()) {
             (Some(messages), Some(bytes)) => Ok(Self { messages, bytes }),
@@ -264,7 +292,11 @@ impl Size {
     }
 
     fn write(&self, txn: &mut WriteTxn<'_>, device: DeviceNum) {
-        txn.put(INBOX_SIZE, &device.to_key(), Key::new().u32(self.messages).u64(self.bytes).to_vec());
+        txn.put(
+            INBOX_SIZE,
+            &device.to_key(),
+            Key::new().u32(self.messages).u64(self.bytes).to_vec(),
+        );
     }
 }
 

@@ -37,12 +37,31 @@ impl NewKey {
         let (clear, tag) = wrapped_key.split_at_mut(32);
         clear.copy_from_slice(key.expose());
         tag.copy_from_slice(&Aead::new(&data_key.key).seal_part(nonce, &wrap_aad(&id), clear));
-        Ok(Self { id, cipher: Cipher::new(&key, id), key_number: data_key.number, nonce, wrapped_key })
+        Ok(Self {
+            id,
+            cipher: Cipher::new(&key, id),
+            key_number: data_key.number,
+            nonce,
+            wrapped_key,
+        })
     }
 
     pub fn to_blob(&self, size: u64, place: Place) -> Blob {
-        let Self { id, key_number, nonce, wrapped_key, .. } = *self;
-        Blob { id, size, place, key_number, nonce, wrapped_key }
+        let Self {
+            id,
+            key_number,
+            nonce,
+            wrapped_key,
+            ..
+        } = *self;
+        Blob {
+            id,
+            size,
+            place,
+            key_number,
+            nonce,
+            wrapped_key,
+        }
     }
 }
 
@@ -70,7 +89,10 @@ pub(crate) struct Cipher {
 
 impl Cipher {
     fn new(key: &Secret<32>, id: [u8; 16]) -> Self {
-        Self { aead: Aead::new(key), id }
+        Self {
+            aead: Aead::new(key),
+            id,
+        }
     }
 
     /// The cipher of a stored blob.
@@ -131,7 +153,10 @@ impl Batch {
     /// An empty batch with room for `clear` bytes.
     pub fn with_room(clear: usize) -> Self {
         let clear = clear.min(Self::CLEAR_MAX);
-        Self { buffer: Vec::with_capacity(stored_length(clear as u64) as usize), clear: 0 }
+        Self {
+            buffer: Vec::with_capacity(stored_length(clear as u64) as usize),
+            clear: 0,
+        }
     }
 
     /// An empty batch in the memory of a used one.

@@ -37,34 +37,53 @@ impl Media {
     pub async fn create(&self, uploader: UserNum) -> Result<Created, CreateError> {
         let media_id = self.0.new_media_id();
         let now_ms = self.0.clock.now_ms();
-        let expires_ms = now_ms.saturating_add(u64::try_from(self.0.options.pending_lifetime.as_millis()).unwrap_or(u64::MAX));
+        let expires_ms =
+            now_ms.saturating_add(u64::try_from(self.0.options.pending_lifetime.as_millis()).unwrap_or(u64::MAX));
         let pending_max = self.0.options.pending_per_user_max;
-        let created = Created { media_id: media_id.clone(), unused_expires_at_ms: expires_ms };
+        let created = Created {
+            media_id: media_id.clone(),
+            unused_expires_at_ms: expires_ms,
+        };
         let write = self.0.store.write(move |txn| {
             let (mut pending, mut soonest_ms, mut fault) = (0, u64::MAX, None);
             let range = KeyRange::prefix(&Key::new().u32(uploader.0));
-            txn.scan(PENDING, &range, Order::Ascending, &mut |_, value| match decode_number(PENDING, value) {
-                Ok(expires_ms) => {
-                    if expires_ms > now_ms {
-                        pending += 1;
-                        soonest_ms = soonest_ms.min(expires_ms);
+            txn.scan(
+                PENDING,
+                &range,
+                Order::Ascending,
+                &mut |_, value| match decode_number(PENDING, value) {
+                    Ok(expires_ms) => {
+                        if expires_ms > now_ms {
+                            pending += 1;
+                            soonest_ms = soonest_ms.min(expires_ms);
+                        }
+                        ControlFlow::Continue(())
                     }
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    fault = Some(error);
-                    ControlFlow::Break(())
-                }
-            })?;
+                    Err(error) => {
+                        fault = Some(error);
+                        ControlFlow::Break(())
+                    }
+                },
+            )?;
             if let Some(fault) = fault {
                 return Err(fault.into());
             }
             if pending >= pending_max {
-                return Err(CreateError::TooManyPending { retry_after_ms: soonest_ms.saturating_sub(now_ms) });
+                return Err(CreateError::TooManyPending {
+                    retry_after_ms: soonest_ms.saturating_sub(now_ms),
+                });
             }
-            let item = Item { uploader, created_ms: now_ms, content: Content::Pending { expires_ms } };
+            let item = Item {
+                uploader,
+                created_ms: now_ms,
+                content: Content::Pending { expires_ms },
+            };
             txn.put(ITEM, media_id.as_bytes(), item.encode());
-            txn.put(PENDING, &pending_key(uploader, &media_id), expires_ms.to_be_bytes().to_vec());
+            txn.put(
+                PENDING,
+                &pending_key(uploader, &media_id),
+                expires_ms.to_be_bytes().to_vec(),
+            );
             Ok(())
         });
         write.await.map_err(WriteError::flatten)?;

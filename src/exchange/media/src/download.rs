@@ -62,8 +62,7 @@ impl From<KeyError> for DownloadError {
 /// Clear bytes, up to 64 KiB each.
 pub type Piece = Bytes;
 
-/// Content that is there, ready to be read.
-#[derive(Debug)]
+/// Content whose row is there, ready to be read.
 pub struct Download {
     /// What the uploader called it; fit for a header.
     pub content_type: Option<String>,
@@ -75,17 +74,38 @@ pub struct Download {
     pub uploader: UserNum,
     /// When, in milliseconds since 1970.
     pub created_ms: u64,
-    reader: Option<Reader>,
+    source: Source,
+}
+
+/// Where the next pieces come from. The file is opened by the thread that reads the first ones.
+enum Source {
+    Closed {
+        inner: Arc<Inner>,
+        blob: Blob,
+        range: Range<u64>,
+    },
+    Open(Reader),
+    Ended,
 }
 
 impl Media {
     /// Looks content up; waits up to `patience` if the id was handed out but nothing uploaded yet.
     pub async fn download(&self, media_id: &str, patience: Duration) -> Result<Download, DownloadError> {
-        let (item, blob, content_type, filename) = self.find(media_id, patience).await?;
-        let (inner, size) = (Arc::clone(&self.0), blob.size);
-        let open = move || Reader::open(&inner, &blob);
-        let reader = tokio::task::spawn_blocking(open).await.map_err(io::Error::other)??;
-        Ok(Download { content_type, filename, size, uploader: item.0, created_ms: item.1, reader: Some(reader) })
+        let ((uploader, created_ms), blob, content_type, filename) = self.find(media_id, patience).await?;
+        let size = blob.size;
+        let source = Source::Closed {
+            inner: Arc::clone(&self.0),
+            blob,
+            range: 0..size,
+        };
+        Ok(Download {
+            content_type,
+            filename,
+            size,
+            uploader,
+            created_ms,
+            source,
+        })
     }
 
     /// The row of content that is there.
@@ -96,13 +116,24 @@ impl Media {
         let deadline = Instant::now() + patience;
         let mut watch = None;
         loop {
-            let row = self.0.store.read().get(ITEM, media_id.as_bytes())?.ok_or(DownloadError::NotFound)?;
+            let row = self
+                .0
+                .store
+                .read()
+                .get(ITEM, media_id.as_bytes())?
+                .ok_or(DownloadError::NotFound)?;
             let item = Item::decode(&row)?;
             match item.content {
-                Content::There { blob, content_type, filename } => {
+                Content::There {
+                    blob,
+                    content_type,
+                    filename,
+                } => {
                     return Ok(((item.uploader, item.created_ms), blob, content_type, filename));
                 }
-                Content::Pending { expires_ms } if expires_ms <= self.0.clock.now_ms() => return Err(DownloadError::NotFound),
+                Content::Pending { expires_ms } if expires_ms <= self.0.clock.now_ms() => {
+                    return Err(DownloadError::NotFound);
+                }
                 Content::Pending { .. } => {}
             }
             // The watch is registered before the row is read again, so that no upload falls in between.
@@ -121,21 +152,45 @@ impl Media {
 pub(crate) type Found = ((UserNum, u64), Blob, Option<String>, Option<String>);
 
 impl Download {
-    /// Reads only `range` of the whole; both ends are cut to the size. Call it before the first [`Download::next`].
-    pub fn restrict(&mut self, range: Range<u64>) {
-        if let Some(reader) = &mut self.reader {
-            reader.position = range.start.min(self.size);
-            reader.end = range.end.min(self.size).max(reader.position);
+    /// Reads only `range` of the whole; both ends are cut to the size. Has no effect after the first [`Download::next`].
+    pub fn restrict(&mut self, wanted: Range<u64>) {
+        if let Source::Closed { range, .. } = &mut self.source {
+            range.start = wanted.start.min(self.size);
+            range.end = wanted.end.min(self.size).max(range.start);
         }
     }
 
-    /// The next pieces, at least one unless the end is reached; at most 512 KiB. After an error the rest is lost.
+    /// The next pieces, at least one unless the end is reached; at most 512 KiB. After an error there are no more.
     pub async fn next(&mut self) -> Result<Option<Vec<Piece>>, DownloadError> {
-        let Some(mut reader) = self.reader.take() else { return Ok(None) };
-        let read = move || reader.next().map(|pieces| (reader, pieces));
-        let (reader, pieces) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
-        self.reader = Some(reader);
-        Ok((!pieces.is_empty()).then_some(pieces))
+        let source = std::mem::replace(&mut self.source, Source::Ended);
+        let read = move || -> Result<Option<(Reader, Vec<Piece>)>, DownloadError> {
+            let mut reader = match source {
+                Source::Closed { inner, blob, range } => {
+                    let mut reader = Reader::open(&inner, &blob)?;
+                    (reader.position, reader.end) = (range.start, range.end);
+                    reader
+                }
+                Source::Open(reader) => reader,
+                Source::Ended => return Ok(None),
+            };
+            let pieces = reader.next()?;
+            Ok((!pieces.is_empty()).then_some((reader, pieces)))
+        };
+        let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+        Ok(read.map(|(reader, pieces)| {
+            if reader.position < reader.end {
+                self.source = Source::Open(reader);
+            }
+            pieces
+        }))
+    }
+}
+
+impl std::fmt::Debug for Download {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Download")
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +222,15 @@ impl Reader {
         if blob.place == Place::File && file.length()? != stored_length(blob.size) {
             return Err(DownloadError::Damaged);
         }
-        Ok(Self { file, base, size: blob.size, cipher, position: 0, end: blob.size, begun: false })
+        Ok(Self {
+            file,
+            base,
+            size: blob.size,
+            cipher,
+            position: 0,
+            end: blob.size,
+            begun: false,
+        })
     }
 
     /// Ends the reading at `end`, if the blob goes further.
@@ -201,6 +264,10 @@ impl Reader {
             self.position = number * chunk + kept;
         }
         let buffer = Bytes::from(buffer);
-        Ok(spans.into_iter().filter(|span| !span.is_empty()).map(|span| buffer.slice(span)).collect())
+        Ok(spans
+            .into_iter()
+            .filter(|span| !span.is_empty())
+            .map(|span| buffer.slice(span))
+            .collect())
     }
 }

@@ -14,17 +14,28 @@ async fn what_goes_up_comes_down_and_is_not_on_disk() {
     let bench = Bench::new(SimulatedDisk::new());
     let media = bench.open(Bench::options());
     let mut ids = Vec::new();
-    for size in [0, 1, 65_535, 65_536, 65_537, 262_144, 262_145, 524_288, 524_289, 1_048_576, 3_000_000] {
+    for size in [
+        0, 1, 65_535, 65_536, 65_537, 262_144, 262_145, 524_288, 524_289, 1_048_576, 3_000_000,
+    ] {
         let bytes = content(size, size as u64);
         let media_id = upload(&media, &bytes).await.unwrap();
         assert_eq!(read_back(&media, &media_id).await.unwrap(), bytes, "{size}");
         let found = media.download(&media_id, Duration::ZERO).await.unwrap();
-        assert_eq!((found.size, found.uploader, found.created_ms), (size as u64, ALICE, 1_000_000));
+        assert_eq!(
+            (found.size, found.uploader, found.created_ms),
+            (size as u64, ALICE, 1_000_000)
+        );
         assert_eq!(found.content_type.as_deref(), Some("text/plain; charset=utf-8"));
         assert_eq!(found.filename.as_deref(), Some("a \"b\".txt"));
         if size >= 16 {
             let clear = &bytes[..16];
-            assert!(bench.disk.files().iter().all(|(_, stored)| stored.windows(16).all(|window| window != clear)));
+            assert!(
+                bench
+                    .disk
+                    .files()
+                    .iter()
+                    .all(|(_, stored)| stored.windows(16).all(|window| window != clear))
+            );
         }
         ids.push((media_id, bytes));
     }
@@ -40,7 +51,14 @@ async fn ranges_are_parts_of_the_whole() {
     let media = bench.open(Bench::options());
     let bytes = content(1_000_000, 3);
     let media_id = upload(&media, &bytes).await.unwrap();
-    for (start, end) in [(0, 1), (65_535, 65_537), (65_536, 131_072), (999_999, 1_000_000), (5, 900_000), (7, 7)] {
+    for (start, end) in [
+        (0, 1),
+        (65_535, 65_537),
+        (65_536, 131_072),
+        (999_999, 1_000_000),
+        (5, 900_000),
+        (7, 7),
+    ] {
         let mut download = media.download(&media_id, Duration::ZERO).await.unwrap();
         download.restrict(start..end);
         let mut read = Vec::new();
@@ -60,7 +78,10 @@ async fn damage_is_noticed() {
         let (path, stored) = bench.disk.files().pop().unwrap();
         for bit in [0, stored.len() * 4, stored.len() * 8 - 1] {
             bench.disk.flip_bit(&path, bit);
-            assert!(matches!(read_back(&media, &media_id).await, Err(DownloadError::Damaged)));
+            assert!(matches!(
+                read_back(&media, &media_id).await,
+                Err(DownloadError::Damaged)
+            ));
             bench.disk.flip_bit(&path, bit);
         }
         assert!(read_back(&media, &media_id).await.is_ok());
@@ -74,15 +95,24 @@ async fn limits_and_quotas_refuse() {
     options.quota_bytes_per_user = Some(1_000);
     options.uploads_per_user_max = 1;
     let media = bench.open(options);
-    assert!(matches!(media.begin(ALICE, Some(11), 10), Err(UploadError::TooLarge { bytes_max: 10 })));
+    assert!(matches!(
+        media.begin(ALICE, Some(11), 10),
+        Err(UploadError::TooLarge { bytes_max: 10 })
+    ));
     let mut first = media.begin(ALICE, None, 10).unwrap();
     assert!(matches!(media.begin(ALICE, None, 10), Err(UploadError::TooMany)));
     assert!(media.begin(BOB, None, 10).is_ok());
     assert!(matches!(first.write(&[0; 11]).await, Err(UploadError::TooLarge { .. })));
     drop(first);
     upload(&media, &[0; 900]).await.unwrap();
-    assert!(matches!(media.begin(ALICE, Some(101), 1 << 20), Err(UploadError::Quota { .. })));
-    assert!(matches!(upload(&media, &[0; 101]).await, Err(UploadError::Quota { .. })));
+    assert!(matches!(
+        media.begin(ALICE, Some(101), 1 << 20),
+        Err(UploadError::Quota { .. })
+    ));
+    assert!(matches!(
+        upload(&media, &[0; 101]).await,
+        Err(UploadError::Quota { .. })
+    ));
     upload(&media, &[0; 100]).await.unwrap();
 }
 
@@ -94,7 +124,10 @@ async fn a_dropped_upload_leaves_nothing() {
     begun.write(&content(2_000_000, 1)).await.unwrap();
     let sweep = {
         let media = media.clone();
-        tokio::task::spawn_blocking(move || media.sweep()).await.unwrap().unwrap()
+        tokio::task::spawn_blocking(move || media.sweep())
+            .await
+            .unwrap()
+            .unwrap()
     };
     assert_eq!(sweep.orphans_removed, 0, "an upload under way is no orphan");
     drop(begun);
@@ -116,13 +149,30 @@ async fn a_created_id_takes_content_once_from_its_owner() {
     let created = media.create(ALICE).await.unwrap();
     let id = created.media_id.as_str();
     assert_eq!(created.unused_expires_at_ms, 1_000_000 + 86_400_000);
-    assert!(matches!(media.download(id, Duration::from_millis(5)).await, Err(DownloadError::NotYetUploaded)));
-    assert!(matches!(media.begin_created(BOB, id, None, 10), Err(UploadError::NotYours)));
-    assert!(matches!(media.begin_created(ALICE, "unknown", None, 10), Err(UploadError::Unknown)));
-    assert!(matches!(media.begin_created(ALICE, "../../etc/passwd", None, 10), Err(UploadError::Unknown)));
+    assert!(matches!(
+        media.download(id, Duration::from_millis(5)).await,
+        Err(DownloadError::NotYetUploaded)
+    ));
+    assert!(matches!(
+        media.begin_created(BOB, id, None, 10),
+        Err(UploadError::NotYours)
+    ));
+    assert!(matches!(
+        media.begin_created(ALICE, "unknown", None, 10),
+        Err(UploadError::Unknown)
+    ));
+    assert!(matches!(
+        media.begin_created(ALICE, "../../etc/passwd", None, 10),
+        Err(UploadError::Unknown)
+    ));
     let waiting = {
         let (media, id) = (media.clone(), id.to_owned());
-        tokio::spawn(async move { media.download(&id, Duration::from_secs(20)).await.map(|found| found.size) })
+        tokio::spawn(async move {
+            media
+                .download(&id, Duration::from_secs(20))
+                .await
+                .map(|found| found.size)
+        })
     };
     tokio::time::sleep(Duration::from_millis(20)).await;
     let mut one = media.begin_created(ALICE, id, None, 10).unwrap();
@@ -130,22 +180,40 @@ async fn a_created_id_takes_content_once_from_its_owner() {
     one.write(b"one").await.unwrap();
     two.write(b"two").await.unwrap();
     assert_eq!(one.finish(None, None).await.unwrap(), id);
-    assert!(matches!(two.finish(None, None).await, Err(UploadError::AlreadyUploaded)));
+    assert!(matches!(
+        two.finish(None, None).await,
+        Err(UploadError::AlreadyUploaded)
+    ));
     assert_eq!(waiting.await.unwrap().unwrap(), 3);
-    assert!(matches!(media.begin_created(ALICE, id, None, 10), Err(UploadError::AlreadyUploaded)));
+    assert!(matches!(
+        media.begin_created(ALICE, id, None, 10),
+        Err(UploadError::AlreadyUploaded)
+    ));
     assert_eq!(read_back(&media, id).await.unwrap(), b"one");
 
     let second = media.create(ALICE).await.unwrap();
     media.create(ALICE).await.unwrap();
-    assert!(matches!(media.create(ALICE).await, Err(CreateError::TooManyPending { .. })));
+    assert!(matches!(
+        media.create(ALICE).await,
+        Err(CreateError::TooManyPending { .. })
+    ));
     bench.clock.advance_ms(86_400_000);
-    assert!(matches!(media.begin_created(ALICE, &second.media_id, None, 10), Err(UploadError::Unknown)));
+    assert!(matches!(
+        media.begin_created(ALICE, &second.media_id, None, 10),
+        Err(UploadError::Unknown)
+    ));
     let swept = {
         let media = media.clone();
-        tokio::task::spawn_blocking(move || media.sweep()).await.unwrap().unwrap()
+        tokio::task::spawn_blocking(move || media.sweep())
+            .await
+            .unwrap()
+            .unwrap()
     };
     assert_eq!(swept.ids_expired, 2);
-    assert!(matches!(media.download(&second.media_id, Duration::ZERO).await, Err(DownloadError::NotFound)));
+    assert!(matches!(
+        media.download(&second.media_id, Duration::ZERO).await,
+        Err(DownloadError::NotFound)
+    ));
     assert_eq!(read_back(&media, id).await.unwrap(), b"one");
 }
 
@@ -154,12 +222,18 @@ async fn thumbnails_are_made_once_and_kept_encrypted() {
     let bench = Bench::new(SimulatedDisk::new());
     let media = bench.open(Bench::options());
     let mut png = Cursor::new(Vec::new());
-    DynamicImage::ImageRgb8(RgbImage::new(1_000, 1_000)).write_to(&mut png, ImageFormat::Png).unwrap();
+    DynamicImage::ImageRgb8(RgbImage::new(1_000, 1_000))
+        .write_to(&mut png, ImageFormat::Png)
+        .unwrap();
     let image = upload(&media, png.get_ref()).await.unwrap();
     let text = upload(&media, b"no image").await.unwrap();
     let mut first = None;
     for _ in 0..2 {
-        match media.thumbnail(&image, 90, 90, Method::Crop, Duration::ZERO).await.unwrap() {
+        match media
+            .thumbnail(&image, 90, 90, Method::Crop, Duration::ZERO)
+            .await
+            .unwrap()
+        {
             Thumbnail::Made { content_type, bytes } => {
                 assert_eq!(content_type, "image/jpeg");
                 assert_eq!(image::load_from_memory(&bytes).unwrap().width(), 96);
@@ -169,11 +243,23 @@ async fn thumbnails_are_made_once_and_kept_encrypted() {
         }
     }
     let clear = &first.unwrap()[..16];
-    assert!(bench.disk.files().iter().all(|(_, stored)| stored.windows(16).all(|window| window != clear)));
-    let original = media.thumbnail(&image, 2_000, 2_000, Method::Scale, Duration::ZERO).await.unwrap();
+    assert!(
+        bench
+            .disk
+            .files()
+            .iter()
+            .all(|(_, stored)| stored.windows(16).all(|window| window != clear))
+    );
+    let original = media
+        .thumbnail(&image, 2_000, 2_000, Method::Scale, Duration::ZERO)
+        .await
+        .unwrap();
     assert!(matches!(original, Thumbnail::Original(found) if found.size == png.get_ref().len() as u64));
     let refused = media.thumbnail(&text, 90, 90, Method::Crop, Duration::ZERO).await;
     assert!(matches!(refused, Err(ThumbnailError::Undecodable)));
     let unknown = media.thumbnail("nothing", 90, 90, Method::Crop, Duration::ZERO).await;
-    assert!(matches!(unknown, Err(ThumbnailError::Download(DownloadError::NotFound))));
+    assert!(matches!(
+        unknown,
+        Err(ThumbnailError::Download(DownloadError::NotFound))
+    ));
 }

@@ -45,7 +45,11 @@ impl GroupSync {
             }
             self.finished.wait(&mut state);
         }
-        if state.failed.contains(&round) { Err(io::Error::other("the disk could not write a group of files")) } else { Ok(()) }
+        if state.failed.contains(&round) {
+            Err(io::Error::other("the disk could not write a group of files"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -57,7 +61,12 @@ mod tests {
 
     #[test]
     fn everybody_is_covered_by_a_sync_that_started_later() {
-        let (sync, written, synced, runs) = (GroupSync::default(), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (sync, written, synced, runs) = (
+            GroupSync::default(),
+            AtomicU64::new(0),
+            AtomicU64::new(0),
+            AtomicU64::new(0),
+        );
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {

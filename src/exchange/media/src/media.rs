@@ -80,7 +80,9 @@ pub struct Media(pub(crate) Arc<Inner>);
 
 impl std::fmt::Debug for Media {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Media").field("options", &self.0.options).finish_non_exhaustive()
+        f.debug_struct("Media")
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,7 +123,10 @@ impl Media {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
-        let fault = |source| OpenError::Io { path: options.dir.clone(), source };
+        let fault = |source| OpenError::Io {
+            path: options.dir.clone(),
+            source,
+        };
         disk.create_dir(&files_folder(&options.dir)).map_err(fault)?;
         let packs = Packs::open(Arc::clone(&disk), &packs_folder(&options.dir)).map_err(fault)?;
         let thumbnail_permits = Semaphore::new(options.thumbnails_concurrent_max.max(1));
@@ -171,13 +176,18 @@ pub(crate) fn file_id(name: &str) -> Option<[u8; 16]> {
 /// "homeservers MUST sanitise mxc:// URIs by: (…) allowing only alphanumeric (A-Za-z0-9), _ and - characters in the
 /// media-id segment" (Matrix 1.16)
 pub(crate) fn is_media_id(media_id: &str) -> bool {
-    let good = media_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let good = media_id
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     good && !media_id.is_empty() && media_id.len() <= MEDIA_ID_BYTES_MAX
 }
 
 /// What wakes those who wait for the content of an id. Two ids with the same number merely wake each other.
 pub(crate) fn topic(media_id: &str) -> Topic {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, media_id.as_bytes());
-    let id = digest.as_ref().first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let id = digest
+        .as_ref()
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes));
     Topic { kind: TOPIC_KIND, id }
 }

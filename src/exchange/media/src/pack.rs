@@ -48,16 +48,32 @@ pub(crate) fn pack_name(number: u32) -> String {
 
 /// The number of a pack, from its file's name.
 pub(crate) fn pack_number(name: &str) -> Option<u32> {
-    u32::from_str_radix(name, 16).ok().filter(|number| pack_name(*number) == name)
+    u32::from_str_radix(name, 16)
+        .ok()
+        .filter(|number| pack_name(*number) == name)
 }
 
 impl Packs {
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
         disk.create_dir(folder)?;
-        let newest = disk.list(folder)?.iter().filter_map(|name| pack_number(name)).max().unwrap_or(0);
+        let newest = disk
+            .list(folder)?
+            .iter()
+            .filter_map(|name| pack_number(name))
+            .max()
+            .unwrap_or(0);
         let first_own = newest + 1;
-        let current = Current { next_number: first_own, pack: None, offset: 0 };
-        Ok(Self { disk, folder: folder.to_owned(), first_own, current: Mutex::new(current) })
+        let current = Current {
+            next_number: first_own,
+            pack: None,
+            offset: 0,
+        };
+        Ok(Self {
+            disk,
+            folder: folder.to_owned(),
+            first_own,
+            current: Mutex::new(current),
+        })
     }
 
     /// The first number that this process gives to a pack.
@@ -73,21 +89,34 @@ impl Packs {
             if pack.broken.load(Ordering::SeqCst) {
                 return Err(io::Error::other("an earlier sync of this pack failed"));
             }
-            pack.file.sync().inspect_err(|_| pack.broken.store(true, Ordering::SeqCst))
+            pack.file
+                .sync()
+                .inspect_err(|_| pack.broken.store(true, Ordering::SeqCst))
         });
-        synced.map(|()| Place::Pack { number: pack.number, offset })
+        synced.map(|()| Place::Pack {
+            number: pack.number,
+            offset,
+        })
     }
 
     fn reserve(&self, length: u64) -> io::Result<(Arc<Pack>, u64)> {
         let mut current = self.current.lock();
-        let usable = current.pack.clone().filter(|pack| current.offset < PACK_BYTES_MAX && !pack.broken.load(Ordering::SeqCst));
+        let usable = current
+            .pack
+            .clone()
+            .filter(|pack| current.offset < PACK_BYTES_MAX && !pack.broken.load(Ordering::SeqCst));
         let pack = match usable {
             Some(pack) => pack,
             None => {
                 let number = current.next_number;
                 let file = self.disk.create(&self.folder.join(pack_name(number)))?;
                 self.disk.sync_dir(&self.folder)?;
-                let pack = Arc::new(Pack { number, file, sync: GroupSync::default(), broken: AtomicBool::new(false) });
+                let pack = Arc::new(Pack {
+                    number,
+                    file,
+                    sync: GroupSync::default(),
+                    broken: AtomicBool::new(false),
+                });
                 current.next_number = number + 1;
                 current.offset = 0;
                 current.pack = Some(Arc::clone(&pack));

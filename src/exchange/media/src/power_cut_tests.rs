@@ -5,7 +5,7 @@
 use crate::testing::{Bench, content, read_back, upload};
 use lamchat_seal::simulation::{Fault, SimulatedDisk};
 
-const SIZES: [usize; 4] = [10, 70_000, 300_000, 1_500_000];
+const SIZES: [usize; 4] = [10, 70_000, 300_000, 600_000];
 
 /// Uploads until the power fails after `operations`, and then looks at what is left. Answers how many acknowledged
 /// uploads came back whole and how many did not.
@@ -25,7 +25,10 @@ async fn round(fault: Fault, operations: u64, seed: u64) -> (usize, usize) {
     let media = after.open(Bench::options());
     let swept = {
         let media = media.clone();
-        tokio::task::spawn_blocking(move || media.sweep()).await.unwrap().unwrap()
+        tokio::task::spawn_blocking(move || media.sweep())
+            .await
+            .unwrap()
+            .unwrap()
     };
     let mut whole = 0;
     for (media_id, bytes) in &acknowledged {
@@ -34,8 +37,16 @@ async fn round(fault: Fault, operations: u64, seed: u64) -> (usize, usize) {
     if fault == Fault::None {
         assert_eq!(swept.contents_missing, 0, "operations {operations}, seed {seed}");
         // Whatever has no row is gone: as many files are left as rows name.
-        let left = after.disk.files().iter().filter(|(path, _)| path.starts_with("/data/media/files")).count();
-        let large = acknowledged.iter().filter(|(_, bytes)| bytes.len() > 256 * 1024).count();
+        let left = after
+            .disk
+            .files()
+            .iter()
+            .filter(|(path, _)| path.starts_with("/data/media/files"))
+            .count();
+        let large = acknowledged
+            .iter()
+            .filter(|(_, bytes)| bytes.len() > 256 * 1024)
+            .count();
         assert_eq!(left, large, "operations {operations}, seed {seed}");
         // And going on works.
         let again = upload(&media, b"after the cut").await.unwrap();

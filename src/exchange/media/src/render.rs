@@ -53,7 +53,11 @@ impl Target {
             Method::Crop if width == height => squares.iter().find(|size| covers(size)),
             Method::Crop | Method::Scale => OBLONGS.iter().find(|size| covers(size)),
         };
-        found.map(|(width, height)| Self { width: *width, height: *height, method })
+        found.map(|(width, height)| Self {
+            width: *width,
+            height: *height,
+            method,
+        })
     }
 }
 
@@ -61,10 +65,7 @@ impl Target {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rendered {
     /// A new image.
-    Image {
-        bytes: Vec<u8>,
-        png: bool,
-    },
+    Image { bytes: Vec<u8>, png: bool },
     /// The image is not larger than what was asked for.
     KeepOriginal,
 }
@@ -85,7 +86,9 @@ pub(crate) fn is_image(start: &[u8]) -> bool {
 
 /// Makes a thumbnail. Takes time and memory in proportion to the pixels: run it where blocking is allowed.
 pub(crate) fn render(source: &[u8], target: Target, pixels_max: u64) -> Result<Rendered, RenderError> {
-    let mut reader = ImageReader::new(Cursor::new(source)).with_guessed_format().map_err(|_| RenderError::Undecodable)?;
+    let mut reader = ImageReader::new(Cursor::new(source))
+        .with_guessed_format()
+        .map_err(|_| RenderError::Undecodable)?;
     if !reader.format().is_some_and(|format| FORMATS.contains(&format)) {
         return Err(RenderError::Undecodable);
     }
@@ -104,13 +107,16 @@ pub(crate) fn render(source: &[u8], target: Target, pixels_max: u64) -> Result<R
     let orientation = decoder.orientation().map_err(why)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(why)?;
     image.apply_orientation(orientation);
-    let Some(small) = fit(&image, target) else { return Ok(Rendered::KeepOriginal) };
+    let Some(small) = fit(&image, target) else {
+        return Ok(Rendered::KeepOriginal);
+    };
     let png = small.color().has_alpha();
     let mut bytes = Vec::new();
     let encoded = if png {
         small.write_with_encoder(PngEncoder::new(&mut bytes))
     } else {
-        DynamicImage::ImageRgb8(small.into_rgb8()).write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))
+        DynamicImage::ImageRgb8(small.into_rgb8())
+            .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY))
     };
     encoded.map_err(why)?;
     Ok(Rendered::Image { bytes, png })
@@ -156,7 +162,9 @@ mod tests {
     }
 
     fn size_of(rendered: Rendered, png: bool) -> (u32, u32) {
-        let Rendered::Image { bytes, png: is_png } = rendered else { panic!("no image") };
+        let Rendered::Image { bytes, png: is_png } = rendered else {
+            panic!("no image")
+        };
         assert_eq!(is_png, png);
         let image = image::load_from_memory(&bytes).unwrap();
         (image.width(), image.height())
@@ -178,8 +186,16 @@ mod tests {
     fn images_of_every_format_are_fitted() {
         let opaque = DynamicImage::ImageRgb8(RgbImage::new(1000, 500));
         let clear = DynamicImage::ImageRgba8(RgbaImage::new(1000, 500));
-        let scale = Target { width: 320, height: 240, method: Method::Scale };
-        let crop = Target { width: 96, height: 96, method: Method::Crop };
+        let scale = Target {
+            width: 320,
+            height: 240,
+            method: Method::Scale,
+        };
+        let crop = Target {
+            width: 96,
+            height: 96,
+            method: Method::Crop,
+        };
         for (image, format, png) in [
             (&opaque, ImageFormat::Jpeg, false),
             (&opaque, ImageFormat::Png, false),
@@ -199,24 +215,43 @@ mod tests {
         assert_eq!(size_of(render(&flat, crop, 1 << 20).unwrap(), false), (96, 20));
         let small = encoded(&DynamicImage::ImageRgb8(RgbImage::new(96, 20)), ImageFormat::Png);
         assert_eq!(render(&small, crop, 1 << 20).unwrap(), Rendered::KeepOriginal);
-        assert!(matches!(render(b"<svg/>", crop, 1 << 20), Err(RenderError::Undecodable)));
+        assert!(matches!(
+            render(b"<svg/>", crop, 1 << 20),
+            Err(RenderError::Undecodable)
+        ));
     }
 
     #[test]
     fn a_decompression_bomb_is_refused_before_it_is_decoded() {
         // A PNG header that claims 30,000 x 30,000 pixels.
         let mut bomb = encoded(&DynamicImage::ImageRgb8(RgbImage::new(1, 1)), ImageFormat::Png);
-        let header: Vec<u8> = [b"IHDR".as_slice(), &30_000u32.to_be_bytes(), &30_000u32.to_be_bytes(), &[8, 2, 0, 0, 0]].concat();
+        let header: Vec<u8> = [
+            b"IHDR".as_slice(),
+            &30_000u32.to_be_bytes(),
+            &30_000u32.to_be_bytes(),
+            &[8, 2, 0, 0, 0],
+        ]
+        .concat();
         bomb.splice(12..29, header.iter().copied());
         let crc = crc32(&header);
         bomb.splice(29..33, crc.to_be_bytes());
-        let crop = Target { width: 96, height: 96, method: Method::Crop };
+        let crop = Target {
+            width: 96,
+            height: 96,
+            method: Method::Crop,
+        };
         assert!(matches!(render(&bomb, crop, 50_000_000), Err(RenderError::TooLarge)));
     }
 
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(u32::MAX, |crc, byte| {
-            (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 })
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                if crc & 1 == 1 {
+                    (crc >> 1) ^ 0xEDB8_8320
+                } else {
+                    crc >> 1
+                }
+            })
         })
     }
 }

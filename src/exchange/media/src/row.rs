@@ -47,8 +47,14 @@ pub(crate) struct Item {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
-    Pending { expires_ms: u64 },
-    There { blob: Blob, content_type: Option<String>, filename: Option<String> },
+    Pending {
+        expires_ms: u64,
+    },
+    There {
+        blob: Blob,
+        content_type: Option<String>,
+        filename: Option<String>,
+    },
 }
 
 /// A thumbnail that was made before.
@@ -76,7 +82,11 @@ impl Item {
                 row.push(0);
                 row.extend_from_slice(&expires_ms.to_be_bytes());
             }
-            Content::There { blob, content_type, filename } => {
+            Content::There {
+                blob,
+                content_type,
+                filename,
+            } => {
                 row.push(1);
                 encode_blob(blob, &mut row);
                 for text in [content_type, filename] {
@@ -100,10 +110,18 @@ impl Item {
         let (uploader, created_ms) = (UserNum(row.u32()?), row.u64()?);
         let content = match row.u8()? {
             0 => Content::Pending { expires_ms: row.u64()? },
-            1 => Content::There { blob: parse_blob(row)?, content_type: row.text()?, filename: row.text()? },
+            1 => Content::There {
+                blob: parse_blob(row)?,
+                content_type: row.text()?,
+                filename: row.text()?,
+            },
             _ => return None,
         };
-        row.0.is_empty().then_some(Self { uploader, created_ms, content })
+        row.0.is_empty().then_some(Self {
+            uploader,
+            created_ms,
+            content,
+        })
     }
 }
 
@@ -123,7 +141,10 @@ impl Thumb {
             return None;
         }
         let png = row.u8()? == 1;
-        Some(Self { blob: parse_blob(row)?, png })
+        Some(Self {
+            blob: parse_blob(row)?,
+            png,
+        })
     }
 }
 
@@ -153,14 +174,27 @@ fn parse_blob(row: &mut Reader<'_>) -> Option<Blob> {
     let (nonce, wrapped_key) = (row.take()?, row.take()?);
     let place = match row.u8()? {
         1 => Place::File,
-        2 => Place::Pack { number: row.u32()?, offset: row.u64()? },
+        2 => Place::Pack {
+            number: row.u32()?,
+            offset: row.u64()?,
+        },
         _ => return None,
     };
-    Some(Blob { id, size, place, key_number, nonce, wrapped_key })
+    Some(Blob {
+        id,
+        size,
+        place,
+        key_number,
+        nonce,
+        wrapped_key,
+    })
 }
 
 fn malformed(table: Table) -> ReadError {
-    ReadError::Malformed { table: table.name, detail: "it does not parse".to_owned() }
+    ReadError::Malformed {
+        table: table.name,
+        detail: "it does not parse".to_owned(),
+    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -203,13 +237,37 @@ mod tests {
 
     #[test]
     fn rows_come_back_and_short_ones_are_refused() {
-        for place in [Place::File, Place::Pack { number: 7, offset: 1 << 33 }] {
-            let blob = Blob { id: [1; 16], size: 1 << 40, place, key_number: 3, nonce: [4; 12], wrapped_key: [5; 48] };
-            let thumb = Thumb { blob: blob.clone(), png: true };
+        for place in [
+            Place::File,
+            Place::Pack {
+                number: 7,
+                offset: 1 << 33,
+            },
+        ] {
+            let blob = Blob {
+                id: [1; 16],
+                size: 1 << 40,
+                place,
+                key_number: 3,
+                nonce: [4; 12],
+                wrapped_key: [5; 48],
+            };
+            let thumb = Thumb {
+                blob: blob.clone(),
+                png: true,
+            };
             assert_eq!(Thumb::decode(&thumb.encode()).unwrap(), thumb);
             for (content_type, filename) in [(None, None), (Some("image/png".to_owned()), Some("ä.png".to_owned()))] {
-                let content = Content::There { blob: blob.clone(), content_type, filename };
-                let item = Item { uploader: UserNum(9), created_ms: 77, content };
+                let content = Content::There {
+                    blob: blob.clone(),
+                    content_type,
+                    filename,
+                };
+                let item = Item {
+                    uploader: UserNum(9),
+                    created_ms: 77,
+                    content,
+                };
                 let row = item.encode();
                 assert_eq!(Item::decode(&row).unwrap(), item);
                 for end in 0..row.len() {
@@ -217,7 +275,11 @@ mod tests {
                 }
             }
         }
-        let item = Item { uploader: UserNum(9), created_ms: 77, content: Content::Pending { expires_ms: 5 } };
+        let item = Item {
+            uploader: UserNum(9),
+            created_ms: 77,
+            content: Content::Pending { expires_ms: 5 },
+        };
         assert_eq!(Item::decode(&item.encode()).unwrap(), item);
     }
 }

@@ -119,7 +119,11 @@ pub(crate) fn extent(blob: &Blob) -> Extent {
         Place::File => (format!("files/{}", file_name(&blob.id)), 0),
         Place::Pack { number, offset } => (format!("packs/{}", pack_name(number)), offset),
     };
-    Extent { file, offset, length: stored_length(blob.size) }
+    Extent {
+        file,
+        offset,
+        length: stored_length(blob.size),
+    }
 }
 
 /// A path below `dir`, for names that this crate makes and no others.

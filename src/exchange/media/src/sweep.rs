@@ -60,20 +60,29 @@ impl Media {
                 *end = (*end).max(offset + stored_length(blob.size));
             }
         })?;
-        let orphaned_files = listed_files.iter().filter(|name| {
-            file_id(name).is_some_and(|id| !named_files.contains_key(&id) && !unfinished.contains(&id))
-        });
+        let orphaned_files = listed_files
+            .iter()
+            .filter(|name| file_id(name).is_some_and(|id| !named_files.contains_key(&id) && !unfinished.contains(&id)));
         // Packs of this process may just be filling.
         let first_own = inner.packs.first_own();
         let orphaned_packs = listed_packs.iter().filter(|name| {
             pack_number(name).is_some_and(|number| number < first_own && !named_packs.contains_key(&number))
         });
         let mut swept = Swept::default();
-        for path in orphaned_files.map(|name| files.join(name)).chain(orphaned_packs.map(|name| packs.join(name))) {
+        for path in orphaned_files
+            .map(|name| files.join(name))
+            .chain(orphaned_packs.map(|name| packs.join(name)))
+        {
             swept.orphans_removed += usize::from(remove(&*inner.disk, &path)?);
         }
-        let named = named_files.iter().map(|(id, length)| (files.join(file_name(id)), *length));
-        let named = named.chain(named_packs.iter().map(|(number, end)| (packs.join(pack_name(*number)), *end)));
+        let named = named_files
+            .iter()
+            .map(|(id, length)| (files.join(file_name(id)), *length));
+        let named = named.chain(
+            named_packs
+                .iter()
+                .map(|(number, end)| (packs.join(pack_name(*number)), *end)),
+        );
         for (path, length) in named {
             swept.contents_missing += usize::from(!reaches(&*inner.disk, &path, length)?);
         }
@@ -87,8 +96,14 @@ impl Media {
         let mut forgotten = 0;
         let mut range = KeyRange::all();
         loop {
-            let rows = self.0.store.read().rows(PENDING, &range, Order::Ascending, ROWS_AT_ONCE)?;
-            let Some((newest, _)) = rows.last() else { return Ok(forgotten) };
+            let rows = self
+                .0
+                .store
+                .read()
+                .rows(PENDING, &range, Order::Ascending, ROWS_AT_ONCE)?;
+            let Some((newest, _)) = rows.last() else {
+                return Ok(forgotten);
+            };
             range.start = [newest, [0].as_slice()].concat();
             let mut expired = Vec::new();
             for (key, value) in rows {
@@ -102,7 +117,9 @@ impl Media {
             let write = self.0.store.write_blocking(move |txn| -> Result<usize, SweepError> {
                 let mut removed = 0;
                 for key in expired {
-                    let Some(media_id) = key.get(size_of::<u32>()..) else { continue };
+                    let Some(media_id) = key.get(size_of::<u32>()..) else {
+                        continue;
+                    };
                     let Some(row) = txn.get(ITEM, media_id)? else { continue };
                     if matches!(Item::decode(&row)?.content, Content::Pending { .. }) {
                         txn.delete(ITEM, media_id);

@@ -22,9 +22,16 @@ pub struct Counted(AtomicU64);
 impl Entropy for Counted {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let x = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let x = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_add(1)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            chunk.iter_mut().zip((x ^ (x >> 31)).to_le_bytes()).for_each(|(to, from)| *to = from);
+            chunk
+                .iter_mut()
+                .zip((x ^ (x >> 31)).to_le_bytes())
+                .for_each(|(to, from)| *to = from);
         }
     }
 }
@@ -45,7 +52,13 @@ impl Bench {
         let shared = Arc::new(SimulatedDisk::new());
         let keyring = Keyring::create_on(shared, dir, &Unlock::File, PassphraseCost::MINIMUM, entropy.clone()).unwrap();
         let clock = Arc::new(ManualClock::new(1_000_000));
-        Self { disk, store: Store::in_memory(TABLES).unwrap(), clock, entropy, keyring: Arc::new(keyring) }
+        Self {
+            disk,
+            store: Store::in_memory(TABLES).unwrap(),
+            clock,
+            entropy,
+            keyring: Arc::new(keyring),
+        }
     }
 
     pub fn options() -> Options {
@@ -61,7 +74,13 @@ impl Bench {
     /// The same rows over another disk.
     pub fn on(&self, disk: SimulatedDisk) -> Self {
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        Self { disk, store, clock, entropy: self.entropy.clone(), keyring: Arc::clone(&self.keyring) }
+        Self {
+            disk,
+            store,
+            clock,
+            entropy: self.entropy.clone(),
+            keyring: Arc::clone(&self.keyring),
+        }
     }
 }
 
@@ -78,7 +97,9 @@ pub async fn upload(media: &Media, bytes: &[u8]) -> Result<String, crate::Upload
     for piece in bytes.chunks(100_003) {
         upload.write(piece).await?;
     }
-    upload.finish(Some("text/plain; charset=utf-8"), Some("a \"b\".txt")).await
+    upload
+        .finish(Some("text/plain; charset=utf-8"), Some("a \"b\".txt"))
+        .await
 }
 
 pub async fn read_back(media: &Media, media_id: &str) -> Result<Vec<u8>, crate::DownloadError> {

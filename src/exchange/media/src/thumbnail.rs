@@ -86,18 +86,25 @@ impl Media {
         }
         let inner = Arc::clone(&self.0);
         let source = blob.clone();
-        let rendered = tokio::task::spawn_blocking(move || inner.make(&source, target)).await.map_err(io::Error::other)??;
-        let Some((bytes, thumb)) = rendered else { return self.original(media_id, &blob).await };
+        let rendered = tokio::task::spawn_blocking(move || inner.make(&source, target))
+            .await
+            .map_err(io::Error::other)??;
+        let Some((bytes, thumb)) = rendered else {
+            return self.original(media_id, &blob).await;
+        };
         let content_type = content_type(is_png(&bytes));
         if let Some(thumb) = thumb {
             let media_id = media_id.to_owned();
-            let write = self.0.store.write(move |txn: &mut WriteTxn<'_>| -> Result<(), ThumbnailError> {
-                // An item that was removed meanwhile gets no thumbnail that nobody would ever remove.
-                if txn.get(ITEM, media_id.as_bytes())?.is_some() {
-                    txn.put(THUMBNAIL, &key, thumb.encode());
-                }
-                Ok(())
-            });
+            let write = self
+                .0
+                .store
+                .write(move |txn: &mut WriteTxn<'_>| -> Result<(), ThumbnailError> {
+                    // An item that was removed meanwhile gets no thumbnail that nobody would ever remove.
+                    if txn.get(ITEM, media_id.as_bytes())?.is_some() {
+                        txn.put(THUMBNAIL, &key, thumb.encode());
+                    }
+                    Ok(())
+                });
             write.await.map_err(WriteError::flatten)?;
         }
         Ok(Thumbnail::Made { content_type, bytes })
@@ -113,12 +120,19 @@ impl Media {
 
     /// A thumbnail that was made before. One whose content is lost or damaged is made anew.
     async fn kept(&self, key: &[u8]) -> Result<Option<Thumbnail>, ThumbnailError> {
-        let Some(row) = self.0.store.read().get(THUMBNAIL, key)? else { return Ok(None) };
+        let Some(row) = self.0.store.read().get(THUMBNAIL, key)? else {
+            return Ok(None);
+        };
         let thumb = Thumb::decode(&row)?;
         let (inner, png) = (Arc::clone(&self.0), thumb.png);
-        let read = tokio::task::spawn_blocking(move || inner.read_all(&thumb.blob)).await.map_err(io::Error::other)?;
+        let read = tokio::task::spawn_blocking(move || inner.read_all(&thumb.blob))
+            .await
+            .map_err(io::Error::other)?;
         match read {
-            Ok(bytes) => Ok(Some(Thumbnail::Made { content_type: content_type(png), bytes: bytes.into() })),
+            Ok(bytes) => Ok(Some(Thumbnail::Made {
+                content_type: content_type(png),
+                bytes: bytes.into(),
+            })),
             Err(error) => {
                 tracing::warn!(%error, "a kept thumbnail cannot be read and is made anew");
                 Ok(None)

@@ -1,5 +1,7 @@
 //! Uploading: encrypt as it comes, sync, commit the row, answer.
 
+mod slot;
+
 use crate::blob::{Batch, NewKey};
 use crate::media::{Inner, Media, file_name, files_folder, is_media_id, topic};
 use crate::pack::PACKED_BYTES_MAX;
@@ -8,6 +10,7 @@ use lamchat_base::UserNum;
 use lamchat_seal::KeyringError;
 use lamchat_seal::disk::DiskFile;
 use lamchat_store::{CommitError, Read, ReadError, WriteError, WriteTxn};
+use slot::Slot;
 use std::io;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -90,15 +93,6 @@ struct Written {
     buffer: Vec<u8>,
 }
 
-/// Counts an upload as long as it lives, and removes its file unless a row was committed.
-#[derive(Debug)]
-struct Slot {
-    media: Media,
-    uploader: UserNum,
-    /// The blob with a file of its own.
-    file: Option<[u8; 16]>,
-}
-
 impl Media {
     /// Begins an upload of at most `bytes_max` bytes; `announced` is a hint.
     pub fn begin(&self, uploader: UserNum, announced: Option<u64>, bytes_max: u64) -> Result<Upload, UploadError> {
@@ -131,24 +125,29 @@ impl Media {
         if announced > bytes_max {
             return Err(UploadError::TooLarge { bytes_max });
         }
-        check_quota(&self.0.store.read(), self.0.options.quota_bytes_per_user, uploader, announced)?;
+        check_quota(
+            &self.0.store.read(),
+            self.0.options.quota_bytes_per_user,
+            uploader,
+            announced,
+        )?;
         let slot = self.slot(uploader)?;
         let key = Arc::new(NewKey::new(&self.0.keyring, &*self.0.entropy)?);
         // A stranger's announcement reserves at most a packed blob's memory.
         let batch = Batch::with_room(usize::try_from(announced).unwrap_or(0).min(PACKED_BYTES_MAX));
         let (media, writer) = (self.clone(), Writer::None);
-        Ok(Upload { media, uploader, created, key, bytes_max, received: 0, batch, chunks: 0, writer, slot })
-    }
-
-    fn slot(&self, uploader: UserNum) -> Result<Slot, UploadError> {
-        let mut uploading = self.0.uploading.lock();
-        let all: usize = uploading.values().sum();
-        let own = uploading.entry(uploader).or_default();
-        if *own >= self.0.options.uploads_per_user_max || all >= self.0.options.uploads_max {
-            return Err(UploadError::TooMany);
-        }
-        *own += 1;
-        Ok(Slot { media: self.clone(), uploader, file: None })
+        Ok(Upload {
+            media,
+            uploader,
+            created,
+            key,
+            bytes_max,
+            received: 0,
+            batch,
+            chunks: 0,
+            writer,
+            slot,
+        })
     }
 }
 
@@ -157,7 +156,9 @@ impl Upload {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), UploadError> {
         self.received = self.received.saturating_add(bytes.len() as u64);
         if self.received > self.bytes_max {
-            return Err(UploadError::TooLarge { bytes_max: self.bytes_max });
+            return Err(UploadError::TooLarge {
+                bytes_max: self.bytes_max,
+            });
         }
         let mut rest = self.batch.push(bytes);
         // A full batch is written when more comes: so the last chunk is always still here at the end.
@@ -190,7 +191,11 @@ impl Upload {
             let mut buffer = full.finish();
             key.cipher.seal(&mut buffer, first, false);
             file.write_at(&buffer, length)?;
-            Ok(Written { file, length: length + buffer.len() as u64, buffer })
+            Ok(Written {
+                file,
+                length: length + buffer.len() as u64,
+                buffer,
+            })
         }));
         Ok(())
     }
@@ -223,11 +228,23 @@ impl Upload {
             };
             file.write_at(&buffer, length)?;
             file.sync()?;
-            inner.files_sync.run(|| inner.disk.sync_dir(&files_folder(&inner.options.dir)))?;
+            inner
+                .files_sync
+                .run(|| inner.disk.sync_dir(&files_folder(&inner.options.dir)))?;
             Ok(Place::File)
         };
-        let place = tokio::task::spawn_blocking(store_rest).await.map_err(io::Error::other)??;
-        let Self { media, uploader, created, key, received, mut slot, .. } = self;
+        let place = tokio::task::spawn_blocking(store_rest)
+            .await
+            .map_err(io::Error::other)??;
+        let Self {
+            media,
+            uploader,
+            created,
+            key,
+            received,
+            mut slot,
+            ..
+        } = self;
         let blob = key.to_blob(received, place);
         let content_type = content_type.and_then(clean_content_type);
         let filename = filename.and_then(clean_filename);
@@ -255,20 +272,31 @@ impl Media {
         let media_id = created.unwrap_or_else(|| self.0.new_media_id());
         let (now_ms, quota) = (self.0.clock.now_ms(), self.0.options.quota_bytes_per_user);
         let id = media_id.clone();
-        let write = self.0.store.write(move |txn: &mut WriteTxn<'_>| -> Result<(), UploadError> {
-            if was_created {
-                check_created(txn, uploader, &id, now_ms)?;
-                txn.delete(PENDING, &pending_key(uploader, &id));
-            }
-            let used = check_quota(txn, quota, uploader, blob.size)?;
-            txn.put(USAGE, &uploader.to_key(), used.to_be_bytes().to_vec());
-            let item = Item { uploader, created_ms: now_ms, content: Content::There { blob, content_type, filename } };
-            txn.put(ITEM, id.as_bytes(), item.encode());
-            if was_created {
-                txn.touch(topic(&id));
-            }
-            Ok(())
-        });
+        let write = self
+            .0
+            .store
+            .write(move |txn: &mut WriteTxn<'_>| -> Result<(), UploadError> {
+                if was_created {
+                    check_created(txn, uploader, &id, now_ms)?;
+                    txn.delete(PENDING, &pending_key(uploader, &id));
+                }
+                let used = check_quota(txn, quota, uploader, blob.size)?;
+                txn.put(USAGE, &uploader.to_key(), used.to_be_bytes().to_vec());
+                let item = Item {
+                    uploader,
+                    created_ms: now_ms,
+                    content: Content::There {
+                        blob,
+                        content_type,
+                        filename,
+                    },
+                };
+                txn.put(ITEM, id.as_bytes(), item.encode());
+                if was_created {
+                    txn.touch(topic(&id));
+                }
+                Ok(())
+            });
         write.await.map_err(WriteError::flatten)?;
         Ok(media_id)
     }
@@ -306,49 +334,6 @@ impl Inner {
     /// A blob's own file. Its name is synced with the folder later.
     fn create_file(&self, id: &[u8; 16]) -> io::Result<Box<dyn DiskFile>> {
         self.disk.create(&files_folder(&self.options.dir).join(file_name(id)))
-    }
-}
-
-impl Slot {
-    fn begin_file(&mut self, id: [u8; 16]) {
-        self.media.0.unfinished.lock().insert(id);
-        self.file = Some(id);
-    }
-
-    fn keep_file(&mut self) {
-        if let Some(id) = self.file.take() {
-            self.media.0.unfinished.lock().remove(&id);
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut uploading = self.media.0.uploading.lock();
-        if let Some(own) = uploading.get_mut(&self.uploader) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                uploading.remove(&self.uploader);
-            }
-        }
-        drop(uploading);
-        let Some(id) = self.file.take() else { return };
-        let inner = Arc::clone(&self.media.0);
-        let remove = move || {
-            let path = files_folder(&inner.options.dir).join(file_name(&id));
-            match inner.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, "the file of an upload that failed is left for the next sweep");
-                }
-                _ => {}
-            }
-            inner.unfinished.lock().remove(&id);
-        };
-        // Removing a large file takes milliseconds, which a worker of the runtime should not spend.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-            Err(_) => remove(),
-        }
     }
 }
 

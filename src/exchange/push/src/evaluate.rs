@@ -17,7 +17,10 @@ impl Verdict {
     /// What a list of actions means.
     pub fn of(actions: &[Action]) -> Self {
         let notify = actions.iter().any(Action::should_notify);
-        Self { notify, highlight: notify && actions.iter().any(Action::is_highlight) }
+        Self {
+            notify,
+            highlight: notify && actions.iter().any(Action::is_highlight),
+        }
     }
 }
 
@@ -75,33 +78,69 @@ mod tests {
     use super::{Verdict, Wants, notify_actions};
     use ruma::push::{FlattenedJson, PushConditionRoomCtx, Ruleset};
     use ruma::serde::Raw;
-    use ruma::{room_id, uint, user_id};
+    use ruma::{room_id, user_id};
     use serde_json::json;
 
     fn verdict(event: serde_json::Value, members: u32) -> Verdict {
         let me = user_id!("@me:example.org");
         let rules = Ruleset::server_default(me);
         assert!(!Wants::of(&rules).power_levels);
-        let context =
-            PushConditionRoomCtx::new(room_id!("!r:example.org").to_owned(), members.into(), me.to_owned(), "Me".into());
+        let context = PushConditionRoomCtx::new(
+            room_id!("!r:example.org").to_owned(),
+            members.into(),
+            me.to_owned(),
+            "Me".into(),
+        );
         let raw = Raw::<serde_json::Value>::from_json_string(event.to_string()).unwrap();
         notify_actions(&rules, &FlattenedJson::from_raw(&raw), &context)
     }
 
     #[test]
     fn default_rules() {
-        let _ = uint!(2);
         let from = |sender: &str, kind: &str, content: serde_json::Value| {
             verdict(json!({"sender": sender, "type": kind, "content": content}), 3)
         };
         let quiet = Verdict::default();
-        let notify = Verdict { notify: true, highlight: false };
-        assert_eq!(from("@you:example.org", "m.room.message", json!({"msgtype": "m.text", "body": "hello"})), notify);
-        assert_eq!(from("@you:example.org", "m.room.encrypted", json!({"algorithm": "m.megolm.v1"})), notify);
-        assert_eq!(from("@me:example.org", "m.room.message", json!({"body": "hello"})), quiet);
-        assert_eq!(from("@you:example.org", "m.room.message", json!({"msgtype": "m.notice", "body": "hello"})), quiet);
+        let notify = Verdict {
+            notify: true,
+            highlight: false,
+        };
+        assert_eq!(
+            from(
+                "@you:example.org",
+                "m.room.message",
+                json!({"msgtype": "m.text", "body": "hello"})
+            ),
+            notify
+        );
+        assert_eq!(
+            from(
+                "@you:example.org",
+                "m.room.encrypted",
+                json!({"algorithm": "m.megolm.v1"})
+            ),
+            notify
+        );
+        assert_eq!(
+            from("@me:example.org", "m.room.message", json!({"body": "hello"})),
+            quiet
+        );
+        assert_eq!(
+            from(
+                "@you:example.org",
+                "m.room.message",
+                json!({"msgtype": "m.notice", "body": "hello"})
+            ),
+            quiet
+        );
         assert_eq!(from("@you:example.org", "m.reaction", json!({})), quiet);
         let mention = json!({"body": "hello", "m.mentions": {"user_ids": ["@me:example.org"]}});
-        assert_eq!(from("@you:example.org", "m.room.message", mention), Verdict { notify: true, highlight: true });
+        assert_eq!(
+            from("@you:example.org", "m.room.message", mention),
+            Verdict {
+                notify: true,
+                highlight: true
+            }
+        );
     }
 }

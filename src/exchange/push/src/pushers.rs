@@ -73,7 +73,11 @@ pub fn set(
             }
         }
     }
-    txn.put(PUSHER, &at, Key::new().u32(device.0).raw(json.get().as_bytes()).to_vec());
+    txn.put(
+        PUSHER,
+        &at,
+        Key::new().u32(device.0).raw(json.get().as_bytes()).to_vec(),
+    );
     txn.put(BY_KEY, &Key::new().str(app_id).str(pushkey).u32(user.0), Bytes::new());
     Ok(())
 }
@@ -88,10 +92,10 @@ pub fn remove(txn: &mut WriteTxn<'_>, user: UserNum, app_id: &str, pushkey: &str
 pub fn forget_device(txn: &mut WriteTxn<'_>, user: UserNum, device: DeviceNum) -> Result<(), ReadError> {
     for (key, row) in txn.rows(PUSHER, &KeyRange::prefix(&user.to_key()), Order::Ascending, usize::MAX)? {
         let mut parts = KeyReader::new(&key);
-        if let (Some(_), Some(app_id), Some(pushkey)) = (parts.u32(), parts.str(), parts.str()) {
-            if KeyReader::new(&row).u32() == Some(device.0) {
-                remove(txn, user, &app_id, &pushkey);
-            }
+        if let (Some(_), Some(app_id), Some(pushkey)) = (parts.u32(), parts.str(), parts.str())
+            && KeyReader::new(&row).u32() == Some(device.0)
+        {
+            remove(txn, user, &app_id, &pushkey);
         }
     }
     Ok(())
@@ -103,8 +107,10 @@ pub fn list(read: &dyn Read, user: UserNum) -> Result<String, ReadError> {
     for (_, row) in read.rows(PUSHER, &KeyRange::prefix(&user.to_key()), Order::Ascending, usize::MAX)? {
         let mut parts = KeyReader::new(&row);
         parts.u32();
-        let json = std::str::from_utf8(parts.rest())
-            .map_err(|error| ReadError::Malformed { table: PUSHER.name, detail: error.to_string() })?;
+        let json = std::str::from_utf8(parts.rest()).map_err(|error| ReadError::Malformed {
+            table: PUSHER.name,
+            detail: error.to_string(),
+        })?;
         pushers.push(json.to_owned());
     }
     Ok(format!("[{}]", pushers.join(",")))
@@ -148,7 +154,9 @@ mod tests {
         let store = Store::in_memory(TABLES).unwrap();
         put(&store, 1, 7, false);
         let forget = |device| {
-            store.write_blocking(move |txn| super::forget_device(txn, UserNum(1), DeviceNum(device))).unwrap();
+            store
+                .write_blocking(move |txn| super::forget_device(txn, UserNum(1), DeviceNum(device)))
+                .unwrap();
             list(&store.read(), UserNum(1)).unwrap()
         };
         assert_eq!(forget(8), r#"[{"of":1}]"#);

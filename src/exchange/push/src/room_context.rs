@@ -20,7 +20,11 @@ pub(crate) fn of_member(
 ) -> Result<PushConditionRoomCtx, ReadError> {
     let room_id = room::by_num(read, room)?.id.clone();
     let joined = Head::of(read, room)?.map_or(0, |head| head.joined);
-    let display_name = if wants.display_name { display_name(read, room, user)? } else { None };
+    let display_name = if wants.display_name {
+        display_name(read, room, user)?
+    } else {
+        None
+    };
     let display_name = display_name.unwrap_or_else(|| user_id.localpart().to_owned());
     let mut context = PushConditionRoomCtx::new(room_id, joined.into(), user_id.to_owned(), display_name);
     if wants.power_levels {
@@ -46,7 +50,9 @@ fn display_name(read: &dyn Read, room: RoomNum, user: UserNum) -> Result<Option<
     struct Content {
         displayname: Option<String>,
     }
-    let Some(member) = membership::of(read, user, room)? else { return Ok(None) };
+    let Some(member) = membership::of(read, user, room)? else {
+        return Ok(None);
+    };
     let row = log::known_event(read, member.position)?;
     Ok(content::<Content>(&row)?.and_then(|content| content.displayname))
 }
@@ -58,7 +64,10 @@ fn power_levels(read: &dyn Read, room: RoomNum) -> Result<Option<PushConditionPo
         additional_creators: Vec<OwnedUserId>,
     }
     let room_row = room::by_num(read, room)?;
-    let Some(version) = RoomVersionId::try_from(room_row.version.id()).ok().and_then(|version| version.rules()) else {
+    let Some(version) = RoomVersionId::try_from(room_row.version.id())
+        .ok()
+        .and_then(|version| version.rules())
+    else {
         return Ok(None);
     };
     let create = content::<Create>(&log::known_event(read, room_row.create)?)?;
@@ -68,7 +77,9 @@ fn power_levels(read: &dyn Read, room: RoomNum) -> Result<Option<PushConditionPo
         None => None,
         Some(position) => content(&log::known_event(read, position)?)?,
     };
-    Ok(Some(RoomPowerLevels::new(levels.into(), &version.authorization, creators).into()))
+    Ok(Some(
+        RoomPowerLevels::new(levels.into(), &version.authorization, creators).into(),
+    ))
 }
 
 /// The content of an event; `None` if it is not of that form: clients send what they like.

@@ -61,8 +61,10 @@ pub(crate) fn parse(stored: Option<&[u8]>, user_id: &UserId) -> Result<Ruleset, 
     }
     let defaults = Ruleset::server_default(user_id);
     let Some(bytes) = stored else { return Ok(defaults) };
-    let Content { mut global } = serde_json::from_slice(bytes)
-        .map_err(|error| ReadError::Malformed { table: "accounts.account_data", detail: error.to_string() })?;
+    let Content { mut global } = serde_json::from_slice(bytes).map_err(|error| ReadError::Malformed {
+        table: "accounts.account_data",
+        detail: error.to_string(),
+    })?;
     global.update_with_server_default(defaults);
     Ok(global)
 }
@@ -86,7 +88,10 @@ pub fn content(ruleset: &Ruleset) -> Result<Value, RuleError> {
 pub fn account_data_content(read: &dyn Read, user: UserNum, user_id: &UserId) -> Result<Bytes, ReadError> {
     let content = content(&of(read, user, user_id)?).map_err(|error| match error {
         RuleError::Read(error) => error,
-        other => ReadError::Malformed { table: "accounts.account_data", detail: other.to_string() },
+        other => ReadError::Malformed {
+            table: "accounts.account_data",
+            detail: other.to_string(),
+        },
     })?;
     Ok(Bytes::from(content.to_string()))
 }
@@ -135,7 +140,11 @@ pub fn set_enabled(
     rule_id: &str,
     enabled: bool,
 ) -> Result<(), RuleError> {
-    change(txn, user, user_id, |rules| rules.set_enabled(kind, rule_id, enabled).map_err(|_| RuleError::NotFound))
+    change(txn, user, user_id, |rules| {
+        rules
+            .set_enabled(kind, rule_id, enabled)
+            .map_err(|_| RuleError::NotFound)
+    })
 }
 
 /// Changes the actions of a rule; of the server's own too.
@@ -147,7 +156,11 @@ pub fn set_actions(
     rule_id: &str,
     actions: Vec<Action>,
 ) -> Result<(), RuleError> {
-    change(txn, user, user_id, |rules| rules.set_actions(kind, rule_id, actions).map_err(|_| RuleError::NotFound))
+    change(txn, user, user_id, |rules| {
+        rules
+            .set_actions(kind, rule_id, actions)
+            .map_err(|_| RuleError::NotFound)
+    })
 }
 
 fn change(
@@ -167,7 +180,10 @@ fn change(
 }
 
 fn malformed(error: serde_json::Error) -> RuleError {
-    RuleError::Read(ReadError::Malformed { table: "accounts.account_data", detail: error.to_string() })
+    RuleError::Read(ReadError::Malformed {
+        table: "accounts.account_data",
+        detail: error.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Aliases of this exchange.
 
-use crate::append::{AppendError, Chain, NewEvent};
+use crate::append::AppendError;
+use crate::chain::{Chain, NewEvent};
 use crate::membership;
 use crate::room;
 use crate::rooms::{Caller, Rooms};
@@ -81,12 +82,20 @@ pub fn find(read: &dyn Read, alias: &RoomAliasId) -> Result<Option<Alias>, ReadE
 
 /// The aliases of a room, in their order.
 pub fn of_room(read: &dyn Read, room: RoomNum) -> Result<Vec<OwnedRoomAliasId>, ReadError> {
-    let rows = read.rows(ALIAS_OF, &KeyRange::prefix(&room.to_key()), Order::Ascending, usize::MAX)?;
+    let rows = read.rows(
+        ALIAS_OF,
+        &KeyRange::prefix(&room.to_key()),
+        Order::Ascending,
+        usize::MAX,
+    )?;
     let parse = |key: &[u8]| {
         let text = std::str::from_utf8(key.get(4..)?).ok()?;
         RoomAliasId::parse(text).ok()
     };
-    let malformed = || ReadError::Malformed { table: ALIAS_OF.name, detail: "not an alias".to_owned() };
+    let malformed = || ReadError::Malformed {
+        table: ALIAS_OF.name,
+        detail: "not an alias".to_owned(),
+    };
     rows.iter().map(|(key, _)| parse(key).ok_or_else(malformed)).collect()
 }
 
@@ -106,7 +115,12 @@ fn alias_of_key(room: RoomNum, alias: &RoomAliasId) -> Key {
 
 impl Rooms {
     /// Makes an alias for a room that the caller is in.
-    pub async fn create_alias(&self, caller: &Caller, alias: &RoomAliasId, room: &RoomId) -> Result<(), CreateAliasError> {
+    pub async fn create_alias(
+        &self,
+        caller: &Caller,
+        alias: &RoomAliasId,
+        room: &RoomId,
+    ) -> Result<(), CreateAliasError> {
         if alias.server_name() != self.server_name() {
             return Err(CreateAliasError::NotOurs);
         }

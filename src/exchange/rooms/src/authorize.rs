@@ -32,12 +32,20 @@ pub(crate) struct AuthState {
 impl AuthState {
     /// Of a stored room; events are loaded when they are asked for.
     pub(crate) fn stored() -> Self {
-        Self { is_whole: false, events: Mutex::default(), sends: Mutex::default() }
+        Self {
+            is_whole: false,
+            events: Mutex::default(),
+            sends: Mutex::default(),
+        }
     }
 
     /// Of a room that does not exist yet.
     pub(crate) fn empty() -> Self {
-        Self { is_whole: true, events: Mutex::default(), sends: Mutex::default() }
+        Self {
+            is_whole: true,
+            events: Mutex::default(),
+            sends: Mutex::default(),
+        }
     }
 
     /// The event under a type and state key. `read` is a snapshot in which this is the current state of `room`.
@@ -52,7 +60,9 @@ impl AuthState {
         if let Some(event) = self.events.lock().get(&key) {
             return Ok(event.clone());
         }
-        let (Some(room), false) = (room, self.is_whole) else { return Ok(None) };
+        let (Some(room), false) = (room, self.is_whole) else {
+            return Ok(None);
+        };
         let event = match state::current(read, room.num, event_type, state_key)? {
             Some(position) => Some(Arc::new(load(read, room.version, room.id.as_str(), position)?)),
             None => None,
@@ -77,7 +87,11 @@ impl AuthState {
             "m.room.create" | "m.room.power_levels" | "m.room.member" => Sends::new(),
             _ => self.sends.lock().clone(),
         };
-        Self { is_whole: self.is_whole, events: Mutex::new(events), sends: Mutex::new(sends) }
+        Self {
+            is_whole: self.is_whole,
+            events: Mutex::new(events),
+            sends: Mutex::new(sends),
+        }
     }
 
     /// Like [`AuthState::with`] for the membership of `member`: what others may send stays as it was.
@@ -91,13 +105,21 @@ impl AuthState {
 
     /// The same for a room that is stored by now.
     pub(crate) fn now_stored(&self) -> Self {
-        Self { is_whole: false, events: Mutex::new(self.events.lock().clone()), sends: Mutex::new(self.sends.lock().clone()) }
+        Self {
+            is_whole: false,
+            events: Mutex::new(self.events.lock().clone()),
+            sends: Mutex::new(self.sends.lock().clone()),
+        }
     }
 
     /// The auth events of a message, if the same sender has sent one of the same type in this state before.
     pub(crate) fn allowed(&self, sender: UserNum, event_type: &str) -> Option<Arc<[String]>> {
         let sends = self.sends.lock();
-        sends.get(&sender)?.iter().find(|(allowed, _)| allowed == event_type).map(|(_, ids)| Arc::clone(ids))
+        sends
+            .get(&sender)?
+            .iter()
+            .find(|(allowed, _)| allowed == event_type)
+            .map(|(_, ids)| Arc::clone(ids))
     }
 
     pub(crate) fn allow(&self, sender: UserNum, event_type: &str, auth_events: Arc<[String]>) {
@@ -105,7 +127,10 @@ impl AuthState {
         if sends.len() >= SENDS_MAX || sends.get(&sender).is_some_and(|types| types.len() >= SENDS_MAX) {
             sends.clear();
         }
-        sends.entry(sender).or_default().push((event_type.to_owned(), auth_events));
+        sends
+            .entry(sender)
+            .or_default()
+            .push((event_type.to_owned(), auth_events));
     }
 }
 
@@ -127,5 +152,8 @@ fn load(read: &dyn Read, version: &Version, room_id: &str, position: Position) -
         auth_events: &[],
         rejected: row.flags.contains(Flags::REJECTED),
     })
-    .map_err(|error| ReadError::Malformed { table: crate::table::EVENT.name, detail: error.to_string() })
+    .map_err(|error| ReadError::Malformed {
+        table: crate::table::EVENT.name,
+        detail: error.to_string(),
+    })
 }

@@ -8,7 +8,10 @@ use ruma::UserId;
 
 /// An object of these members.
 pub(crate) fn object<const N: usize>(members: [(&str, Value); N]) -> Object {
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    members
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// The content of a membership event: what the profile of `target` says goes with an invitation, a join and a knock only.

@@ -4,10 +4,10 @@ use crate::event::EventRow;
 use crate::event_id;
 use crate::filter::EventFilter;
 use crate::state::{self, StateMap};
+use crate::table::live_order;
 use crate::timeline::{self, Entry, Page, PageRequest, Point};
 use crate::view::View;
 use crate::visibility::{LookError, Standing};
-use crate::table::live_order;
 use lamchat_base::{Position, RoomNum};
 use lamchat_store::{Order, Read, ReadError};
 
@@ -42,7 +42,11 @@ pub fn one(
     if row.room != room || !view.is_visible(position, &row)? {
         return Err(FindError::NoEvent);
     }
-    Ok(Entry { order: live_order(position), position, bytes })
+    Ok(Entry {
+        order: live_order(position),
+        position,
+        bytes,
+    })
 }
 
 /// An event with what surrounds it.
@@ -70,14 +74,31 @@ pub fn around(
 ) -> Result<Context, FindError> {
     let event = one(read, room, standing, view, event_id)?;
     let mut page = |from: Point, direction, limit| {
-        timeline::page(read, room, standing, view, &PageRequest { from: Some(from), to: None, direction, limit, filter })
+        timeline::page(
+            read,
+            room,
+            standing,
+            view,
+            &PageRequest {
+                from: Some(from),
+                to: None,
+                direction,
+                limit,
+                filter,
+            },
+        )
     };
     // "The maximum number of context events to return. The limit applies to the sum of the events_before and events_after
     // arrays. The requested event ID is always returned."
     let before = page(Point::before(event.order), Order::Descending, limit / 2)?;
     let after = page(Point(event.order), Order::Ascending, limit - limit / 2)?;
     let state = state_after(read, after.entries.last().unwrap_or(&event))?;
-    Ok(Context { event, before, after, state })
+    Ok(Context {
+        event,
+        before,
+        after,
+        state,
+    })
 }
 
 /// The state after an event.
@@ -102,7 +123,9 @@ pub fn state_for(read: &dyn Read, room: RoomNum, standing: &Standing) -> Result<
 /// The state of a room after everything up to and including `at`.
 pub fn state_at(read: &dyn Read, room: RoomNum, at: Position) -> Result<StateMap, ReadError> {
     let places = crate::log::places(read, room, 0, live_order(at), Order::Descending, 1)?;
-    let Some((order, position)) = places.first().copied() else { return Ok(StateMap::new()) };
+    let Some((order, position)) = places.first().copied() else {
+        return Ok(StateMap::new());
+    };
     let bytes = crate::log::known_event(read, position)?;
     state_after(read, &Entry { order, position, bytes })
 }

@@ -1,7 +1,8 @@
 //! Creating rooms: all first events are built, then committed together with alias and publication in one write.
 
 use crate::alias::{self, Alias};
-use crate::append::{AppendError, ApplyError, Chain, NewEvent, Pending};
+use crate::append::{AppendError, ApplyError, Pending};
+use crate::chain::{Chain, NewEvent};
 use crate::content::{self, object};
 use crate::directory;
 use crate::membership::Membership;
@@ -15,6 +16,9 @@ use std::sync::Arc;
 pub const INVITES_MAX: usize = 200;
 /// Most state events that can be given to a new room.
 pub const INITIAL_STATE_MAX: usize = 200;
+
+/// How often a room whose id is taken is built again with another time.
+const ATTEMPTS: usize = 4;
 
 /// What a preset sets ("createRoom", table of presets).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +130,27 @@ impl Rooms {
         if new.initial_state.len() > INITIAL_STATE_MAX {
             return Err(CreateError::TooMany("state events"));
         }
-        let alias = new.alias_localpart.as_deref().map(|name| self.local_alias(name)).transpose()?;
+        let alias = new
+            .alias_localpart
+            .as_deref()
+            .map(|name| self.local_alias(name))
+            .transpose()?;
+        for _ in 0..ATTEMPTS {
+            match self.create_once(caller, version, new.clone(), alias.clone()).await {
+                Err(CreateError::Append(AppendError::Busy)) => {}
+                created => return created,
+            }
+        }
+        Err(CreateError::Append(AppendError::Busy))
+    }
+
+    async fn create_once(
+        &self,
+        caller: &Caller,
+        version: &'static Version,
+        new: NewRoom,
+        alias: Option<OwnedRoomAliasId>,
+    ) -> Result<OwnedRoomId, CreateError> {
         let is_published = new.is_published;
         let (room_id, pending) = self.first_events(caller, version, new, alias.as_deref())?;
         let pending = Arc::new(pending);
@@ -141,7 +165,14 @@ impl Rooms {
                 }
                 let applied = writing.apply(txn)?;
                 if let Some(alias) = &alias {
-                    alias::put(txn, alias, Alias { room: applied.room, creator })?;
+                    alias::put(
+                        txn,
+                        alias,
+                        Alias {
+                            room: applied.room,
+                            creator,
+                        },
+                    )?;
                 }
                 if is_published {
                     directory::put(txn, applied.room);
@@ -162,7 +193,11 @@ impl Rooms {
             return Err(invalid());
         }
         let alias = RoomAliasId::parse(format!("#{localpart}:{}", self.server_name())).map_err(|_| invalid())?;
-        if alias.as_bytes().len() > lamchat_base::limits::ID_BYTES_MAX { Err(invalid()) } else { Ok(alias) }
+        if alias.as_bytes().len() > lamchat_base::limits::ID_BYTES_MAX {
+            Err(invalid())
+        } else {
+            Ok(alias)
+        }
     }
 
     /// An id for a room whose version does not make one from the create event.
@@ -171,7 +206,9 @@ impl Rooms {
             return Ok(None);
         }
         let id = format!("!{}:{}", self.entropy().alphanumeric(18), self.server_name());
-        RoomId::parse(id).map(Some).map_err(|error| AppendError::BadContent(error.to_string()))
+        RoomId::parse(id)
+            .map(Some)
+            .map_err(|error| AppendError::BadContent(error.to_string()))
     }
 
     fn first_events(
@@ -182,11 +219,22 @@ impl Rooms {
         alias: Option<&RoomAliasId>,
     ) -> Result<(OwnedRoomId, Pending), CreateError> {
         let mut chain = Chain::new(self, version, self.random_room_id(version)?);
-        let trusted: &[OwnedUserId] = if new.preset == Preset::TrustedPrivateChat { &new.invite } else { &[] };
+        let trusted: &[OwnedUserId] = if new.preset == Preset::TrustedPrivateChat {
+            &new.invite
+        } else {
+            &[]
+        };
         let state = |event_type: &str, content: Object| NewEvent::state(event_type, "", content);
 
         let creators = if version.has_hashed_room_id() { trusted } else { &[] };
-        chain.push(caller, state("m.room.create", create_content(version, caller, new.creation_content, creators)))?;
+        let content = create_content(version, caller, new.creation_content, creators);
+        chain.push(
+            caller,
+            NewEvent {
+                origin_server_ts: Some(self.creation_ms()),
+                ..state("m.room.create", content)
+            },
+        )?;
         let join = content::member(chain.read(), &caller.user_id, Membership::Join, None)?;
         chain.push(caller, NewEvent::state("m.room.member", caller.user_id.as_str(), join))?;
 
@@ -203,7 +251,10 @@ impl Rooms {
         chain.push(caller, state("m.room.power_levels", levels))?;
 
         if let Some(alias) = alias {
-            chain.push(caller, state("m.room.canonical_alias", object([("alias", alias.as_str().into())])))?;
+            chain.push(
+                caller,
+                state("m.room.canonical_alias", object([("alias", alias.as_str().into())])),
+            )?;
         }
         let (join_rule, guests) = match new.preset {
             Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", "can_join"),
@@ -215,7 +266,10 @@ impl Rooms {
             ("m.room.guest_access", "guest_access", guests),
         ];
         for (event_type, member, word) in presets {
-            if !initial_state.iter().any(|given| given.event_type == event_type && given.state_key.is_empty()) {
+            if !initial_state
+                .iter()
+                .any(|given| given.event_type == event_type && given.state_key.is_empty())
+            {
                 chain.push(caller, state(event_type, object([(member, word.into())])))?;
             }
         }
@@ -223,7 +277,10 @@ impl Rooms {
             if given.event_type == "m.room.create" {
                 return Err(CreateError::InvalidState("a room is created once".to_owned()));
             }
-            chain.push(caller, NewEvent::state(&given.event_type, &given.state_key, given.content))?;
+            chain.push(
+                caller,
+                NewEvent::state(&given.event_type, &given.state_key, given.content),
+            )?;
         }
         if let Some(name) = new.name {
             chain.push(caller, state("m.room.name", object([("name", name.into())])))?;
@@ -231,7 +288,10 @@ impl Rooms {
         if let Some(topic) = new.topic {
             let text = Value::Object(object([("body", topic.as_str().into())]));
             let rich = Value::Object(object([("m.text", Value::Array(vec![text]))]));
-            chain.push(caller, state("m.room.topic", object([("topic", topic.into()), ("m.topic", rich)])))?;
+            chain.push(
+                caller,
+                state("m.room.topic", object([("topic", topic.into()), ("m.topic", rich)])),
+            )?;
         }
         let mut invited = Vec::new();
         for user in &new.invite {
@@ -266,7 +326,9 @@ pub(crate) fn create_content(
         content.insert("creator".to_owned(), creator.user_id.as_str().into());
     }
     if !additional_creators.is_empty() {
-        let named = content.entry("additional_creators".to_owned()).or_insert_with(|| Value::Array(Vec::new()));
+        let named = content
+            .entry("additional_creators".to_owned())
+            .or_insert_with(|| Value::Array(Vec::new()));
         // "combine additional_creators specified here and the invite array [...], deduplicating between the two"
         if let Some(named) = named.as_array_mut() {
             for user in additional_creators {

@@ -1,7 +1,8 @@
 //! The public directory: rooms that their members have published.
 
 use crate::alias;
-use crate::append::{AppendError, Chain};
+use crate::append::AppendError;
+use crate::chain::Chain;
 use crate::event::EventRow;
 use crate::head::Head;
 use crate::log::known_event;
@@ -134,10 +135,16 @@ impl Rooms {
 /// A page of the directory: `limit` rooms from the `from`-th on.
 pub fn page(read: &dyn Read, filter: &Filter, from: usize, limit: usize) -> Result<Page, ReadError> {
     let limit = limit.min(PAGE_MAX);
-    let search = filter.search.as_deref().map(str::to_lowercase).filter(|text| !text.is_empty());
+    let search = filter
+        .search
+        .as_deref()
+        .map(str::to_lowercase)
+        .filter(|text| !text.is_empty());
     let mut fitting = Vec::new();
     for (key, _) in read.rows(PUBLISHED, &KeyRange::all(), Order::Ascending, usize::MAX)? {
-        let Some(num) = key.first_chunk::<4>().map(|bytes| RoomNum(u32::from_be_bytes(*bytes))) else { continue };
+        let Some(num) = key.first_chunk::<4>().map(|bytes| RoomNum(u32::from_be_bytes(*bytes))) else {
+            continue;
+        };
         let room = room::by_num(read, num)?;
         if !filter.room_types.is_empty() && !filter.room_types.contains(&room.room_type) {
             continue;
@@ -152,7 +159,12 @@ pub fn page(read: &dyn Read, filter: &Filter, from: usize, limit: usize) -> Resu
     }
     fitting.sort_by_key(|(joined, num, _)| (*joined, *num));
     let total = fitting.len();
-    let shown: Vec<Arc<Room>> = fitting.into_iter().skip(from).take(limit).map(|(_, _, room)| room).collect();
+    let shown: Vec<Arc<Room>> = fitting
+        .into_iter()
+        .skip(from)
+        .take(limit)
+        .map(|(_, _, room)| room)
+        .collect();
     let end = from.saturating_add(shown.len());
     Ok(Page {
         rooms: shown.iter().map(|room| listed(read, room)).collect::<Result<_, _>>()?,
@@ -165,22 +177,38 @@ pub fn page(read: &dyn Read, filter: &Filter, from: usize, limit: usize) -> Resu
 impl Listed {
     /// Whether name, topic or an alias contain `search`, which is in lower case.
     fn is_found_by(&self, read: &dyn Read, room: RoomNum, search: &str) -> Result<bool, ReadError> {
-        let texts = [self.name.as_deref(), self.topic.as_deref(), self.canonical_alias.as_deref().map(RoomAliasId::as_str)];
-        if texts.into_iter().flatten().any(|text| text.to_lowercase().contains(search)) {
+        let texts = [
+            self.name.as_deref(),
+            self.topic.as_deref(),
+            self.canonical_alias.as_deref().map(RoomAliasId::as_str),
+        ];
+        if texts
+            .into_iter()
+            .flatten()
+            .any(|text| text.to_lowercase().contains(search))
+        {
             return Ok(true);
         }
         let aliases = alias::of_room(read, room)?;
-        Ok(aliases.iter().any(|alias| alias.as_str().to_lowercase().contains(search)))
+        Ok(aliases
+            .iter()
+            .any(|alias| alias.as_str().to_lowercase().contains(search)))
     }
 }
 
 /// What is shown of a room to who is not in it: in the directory, and before one knocks or joins.
 pub fn listed(read: &dyn Read, room: &Room) -> Result<Listed, ReadError> {
     let text = |event_type: &str, member: &str| -> Result<Option<String>, ReadError> {
-        let Some(position) = state::current(read, room.num, event_type, "")? else { return Ok(None) };
+        let Some(position) = state::current(read, room.num, event_type, "")? else {
+            return Ok(None);
+        };
         let bytes = known_event(read, position)?;
         let content: serde_json::Value = serde_json::from_str(EventRow::decode(&bytes)?.content).unwrap_or_default();
-        Ok(content.get(member).and_then(|value| value.as_str()).filter(|text| !text.is_empty()).map(str::to_owned))
+        Ok(content
+            .get(member)
+            .and_then(|value| value.as_str())
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned))
     };
     Ok(Listed {
         room_id: room.id.clone(),

@@ -125,7 +125,9 @@ impl<'a> EventRow<'a> {
             self.redacts.unwrap_or(""),
             transaction_id,
         ];
-        let mut bytes = Vec::with_capacity(HEADER + short.iter().map(|s| s.len()).sum::<usize>() + self.content.len() + self.rest.len());
+        let mut bytes = Vec::with_capacity(
+            HEADER + short.iter().map(|s| s.len()).sum::<usize>() + self.content.len() + self.rest.len(),
+        );
         bytes.extend_from_slice(&[LAYOUT, flags.0]);
         bytes.extend_from_slice(&self.room.0.to_be_bytes());
         bytes.extend_from_slice(&self.state_group.to_be_bytes());
@@ -290,7 +292,11 @@ impl Unsigned<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let open = |out: &mut Vec<u8>, key: &[u8]| {
-            out.extend_from_slice(if out.len() == start { b",\"unsigned\":{\"" } else { b",\"" });
+            out.extend_from_slice(if out.len() == start {
+                b",\"unsigned\":{\""
+            } else {
+                b",\""
+            });
             out.extend_from_slice(key);
             out.extend_from_slice(b"\":");
         };
@@ -332,10 +338,15 @@ impl Unsigned<'_> {
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\')
+    {
         let (plain, special) = rest.split_at(at);
         out.extend_from_slice(plain);
-        let Some((byte, tail)) = special.split_first() else { break };
+        let Some((byte, tail)) = special.split_first() else {
+            break;
+        };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -413,7 +424,13 @@ mod tests {
     fn a_row_comes_back() {
         let row = row();
         assert_eq!(EventRow::decode(&row.encode().unwrap()).unwrap(), row);
-        let bare = EventRow { state_key: None, transaction: None, redacts: Some("$x"), replaces: None, ..row };
+        let bare = EventRow {
+            state_key: None,
+            transaction: None,
+            redacts: Some("$x"),
+            replaces: None,
+            ..row
+        };
         assert_eq!(EventRow::decode(&bare.encode().unwrap()).unwrap(), bare);
     }
 
@@ -451,7 +468,13 @@ mod tests {
     fn redacts_stands_in_both_places() {
         for content in ["{}", r#"{"reason":"y"}"#, r#"{"redacts":"$x"}"#] {
             let mut out = Vec::new();
-            EventRow { state_key: None, redacts: Some("$x"), content, ..row() }.write_client(&mut out, None, &Unsigned::default());
+            EventRow {
+                state_key: None,
+                redacts: Some("$x"),
+                content,
+                ..row()
+            }
+            .write_client(&mut out, None, &Unsigned::default());
             let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
             assert_eq!(value.pointer("/redacts").unwrap(), "$x");
             assert_eq!(value.pointer("/content/redacts").unwrap(), "$x");

@@ -15,9 +15,13 @@ use lamchat_store::{Bytes, Read, ReadError, WriteTxn};
 /// The position of the event with this id and its row; `None` if there is none.
 pub fn find(read: &dyn Read, event_id: &str) -> Result<Option<(Position, Bytes)>, ReadError> {
     let Some(key) = key(event_id) else { return Ok(None) };
-    let Some(bytes) = read.get(EVENT_BY_ID, &key)? else { return Ok(None) };
+    let Some(bytes) = read.get(EVENT_BY_ID, &key)? else {
+        return Ok(None);
+    };
     let position = parse_position(&bytes)?;
-    let Some(row) = read.get(EVENT, &position.to_key())? else { return Ok(None) };
+    let Some(row) = read.get(EVENT, &position.to_key())? else {
+        return Ok(None);
+    };
     let is_same = EventRow::decode(&row)?.event_id == event_id;
     Ok(is_same.then_some((position, row)))
 }
@@ -31,7 +35,9 @@ pub(crate) fn put(txn: &mut WriteTxn<'_>, event_id: &str, position: Position) {
 
 fn key(event_id: &str) -> Option<[u8; 16]> {
     let mut hash = [0u8; 33];
-    let length = URL_SAFE_NO_PAD.decode_slice(event_id.strip_prefix('$')?, &mut hash).ok()?;
+    let length = URL_SAFE_NO_PAD
+        .decode_slice(event_id.strip_prefix('$')?, &mut hash)
+        .ok()?;
     if length != 32 {
         return None;
     }
@@ -45,7 +51,13 @@ mod tests {
     #[test]
     fn only_hashes_are_keys() {
         assert_eq!(key("$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), Some([0; 16]));
-        for id in ["", "$", "$abc", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA:x"] {
+        for id in [
+            "",
+            "$",
+            "$abc",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA:x",
+        ] {
             assert_eq!(key(id), None, "{id}");
         }
     }

@@ -24,8 +24,12 @@ impl Pattern {
 
     /// Whether all of `text` fits.
     pub fn matches(&self, text: &str) -> bool {
-        let Some(tail) = &self.tail else { return text == self.head };
-        let Some(mut rest) = text.strip_prefix(self.head.as_str()) else { return false };
+        let Some(tail) = &self.tail else {
+            return text == self.head;
+        };
+        let Some(mut rest) = text.strip_prefix(self.head.as_str()) else {
+            return false;
+        };
         for part in &self.parts {
             match rest.find(part.as_str()) {
                 Some(at) => rest = rest.get(at + part.len()..).unwrap_or(""),
@@ -54,7 +58,9 @@ impl Choice {
 
     /// Whether `text` is wanted.
     pub fn allows(&self, text: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| only.iter().any(|pattern| pattern.matches(text)))
+        self.only
+            .as_ref()
+            .is_none_or(|only| only.iter().any(|pattern| pattern.matches(text)))
             && !self.not.iter().any(|pattern| pattern.matches(text))
     }
 
@@ -89,7 +95,9 @@ impl EventFilter {
     /// Compiles a filter for events in rooms.
     pub fn of_room(wish: &RoomWish) -> Self {
         let (lazy_load_members, include_redundant_members) = match wish.lazy_load_options {
-            LazyLoadOptions::Enabled { include_redundant_members } => (true, include_redundant_members),
+            LazyLoadOptions::Enabled {
+                include_redundant_members,
+            } => (true, include_redundant_members),
             LazyLoadOptions::Disabled => (false, false),
         };
         Self {
@@ -97,7 +105,10 @@ impl EventFilter {
             types: Choice::new(wish.types.as_deref(), &wish.not_types),
             senders: Choice::new(wish.senders.as_deref(), &wish.not_senders),
             rooms: Choice::new(wish.rooms.as_deref(), &wish.not_rooms),
-            has_url: wish.url_filter.as_ref().map(|url| matches!(url, UrlFilter::EventsWithUrl)),
+            has_url: wish
+                .url_filter
+                .as_ref()
+                .map(|url| matches!(url, UrlFilter::EventsWithUrl)),
             lazy_load_members,
             include_redundant_members,
             unread_thread_notifications: wish.unread_thread_notifications,

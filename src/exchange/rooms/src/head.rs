@@ -29,7 +29,9 @@ pub struct Head {
 impl Head {
     /// The head of `room`; `None` if there is no such room.
     pub fn of(read: &dyn Read, room: RoomNum) -> Result<Option<Self>, ReadError> {
-        let Some(bytes) = read.get(HEAD, &room.to_key())? else { return Ok(None) };
+        let Some(bytes) = read.get(HEAD, &room.to_key())? else {
+            return Ok(None);
+        };
         Self::decode(&bytes).map(Some).ok_or_else(|| ReadError::Malformed {
             table: HEAD.name,
             detail: format!("not a row of layout {LAYOUT}"),
@@ -72,7 +74,14 @@ impl Head {
         }
         let joined = u32::try_from(counts >> 32).ok()?;
         let invited = u32::try_from(counts & u64::from(u32::MAX)).ok()?;
-        Some(Self { newest, state_group, depth, joined, invited, extremities })
+        Some(Self {
+            newest,
+            state_group,
+            depth,
+            joined,
+            invited,
+            extremities,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Joining.
 
-use crate::append::{AppendError, Chain, NewEvent};
+use crate::append::AppendError;
+use crate::chain::{Chain, NewEvent};
 use crate::content;
 use crate::membership::{self, Membership};
 use crate::room;
@@ -36,7 +37,10 @@ pub(crate) fn push_join(chain: &mut Chain<'_>, caller: &Caller, mut content: Obj
         let voucher = voucher(chain, caller)?;
         content.insert("join_authorised_via_users_server".to_owned(), voucher.as_str().into());
     }
-    chain.push_state(caller, NewEvent::state("m.room.member", caller.user_id.as_str(), content))
+    chain.push_state(
+        caller,
+        NewEvent::state("m.room.member", caller.user_id.as_str(), content),
+    )
 }
 
 fn is_restricted(chain: &Chain<'_>) -> Result<bool, AppendError> {
@@ -54,7 +58,10 @@ fn is_restricted(chain: &Chain<'_>) -> Result<bool, AppendError> {
 /// member of the room."
 fn voucher(chain: &Chain<'_>, caller: &Caller) -> Result<OwnedUserId, AppendError> {
     let rules = chain.state_content("m.room.join_rules", "")?;
-    let conditions = rules.get("allow").and_then(|allow| allow.as_array()).unwrap_or_default();
+    let conditions = rules
+        .get("allow")
+        .and_then(|allow| allow.as_array())
+        .unwrap_or_default();
     let mut is_met = false;
     for condition in conditions.iter().filter_map(|condition| condition.as_object()) {
         let text = |name: &str| condition.get(name).and_then(|value| value.as_str());
@@ -71,7 +78,9 @@ fn voucher(chain: &Chain<'_>, caller: &Caller) -> Result<OwnedUserId, AppendErro
         }
     }
     if !is_met {
-        return Err(AppendError::Refused("you are in none of the rooms whose members may join this one".to_owned()));
+        return Err(AppendError::Refused(
+            "you are in none of the rooms whose members may join this one".to_owned(),
+        ));
     }
     let power = chain.power()?;
     for member in membership::members(chain.read(), chain.room_num()?, Membership::Join, VOUCHERS_MAX)? {
@@ -80,5 +89,7 @@ fn voucher(chain: &Chain<'_>, caller: &Caller) -> Result<OwnedUserId, AppendErro
             return Ok(member);
         }
     }
-    Err(AppendError::Refused("no member of this server may invite into that room".to_owned()))
+    Err(AppendError::Refused(
+        "no member of this server may invite into that room".to_owned(),
+    ))
 }

@@ -1,6 +1,7 @@
 //! Knocking: asking to be invited.
 
-use crate::append::{AppendError, NewEvent};
+use crate::append::AppendError;
+use crate::chain::NewEvent;
 use crate::content;
 use crate::membership::Membership;
 use crate::rooms::{Caller, Rooms};
@@ -15,7 +16,12 @@ impl Rooms {
                 return Ok(());
             }
             let content = content::member(chain.read(), &caller.user_id, Membership::Knock, reason)?;
-            chain.push(caller, NewEvent::state("m.room.member", caller.user_id.as_str(), content)).map(|_| ())
+            chain
+                .push(
+                    caller,
+                    NewEvent::state("m.room.member", caller.user_id.as_str(), content),
+                )
+                .map(|_| ())
         })
         .await
     }

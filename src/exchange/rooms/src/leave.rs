@@ -1,6 +1,7 @@
 //! Going, and being made to go: leave, kick, ban, unban.
 
-use crate::append::{AppendError, NewEvent};
+use crate::append::AppendError;
+use crate::chain::NewEvent;
 use crate::content;
 use crate::membership::Membership;
 use crate::rooms::{Caller, Rooms};
@@ -33,16 +34,29 @@ impl From<ReadError> for RemoveError {
 impl Rooms {
     /// Leaves a room, refuses an invitation or takes back a knock. Nothing happens if the caller has left already.
     pub async fn leave(&self, caller: &Caller, room: &RoomId, reason: Option<&str>) -> Result<(), RemoveError> {
-        self.set_membership(caller, room, &caller.user_id, Membership::Leave, reason, |before| match before {
-            Some(Membership::Leave) => Ok(false),
-            None => Err(RemoveError::NotThere),
-            _ => Ok(true),
-        })
+        self.set_membership(
+            caller,
+            room,
+            &caller.user_id,
+            Membership::Leave,
+            reason,
+            |before| match before {
+                Some(Membership::Leave) => Ok(false),
+                None => Err(RemoveError::NotThere),
+                _ => Ok(true),
+            },
+        )
         .await
     }
 
     /// Removes a member, or takes back an invitation.
-    pub async fn kick(&self, caller: &Caller, room: &RoomId, target: &UserId, reason: Option<&str>) -> Result<(), RemoveError> {
+    pub async fn kick(
+        &self,
+        caller: &Caller,
+        room: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), RemoveError> {
         self.set_membership(caller, room, target, Membership::Leave, reason, |before| match before {
             Some(Membership::Ban) => Err(RemoveError::Banned),
             Some(Membership::Leave) | None => Err(RemoveError::NotThere),
@@ -52,12 +66,25 @@ impl Rooms {
     }
 
     /// Bans a user, whether or not they are in the room. Nothing happens if they are banned already.
-    pub async fn ban(&self, caller: &Caller, room: &RoomId, target: &UserId, reason: Option<&str>) -> Result<(), RemoveError> {
-        self.set_membership(caller, room, target, Membership::Ban, reason, |_| Ok(true)).await
+    pub async fn ban(
+        &self,
+        caller: &Caller,
+        room: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), RemoveError> {
+        self.set_membership(caller, room, target, Membership::Ban, reason, |_| Ok(true))
+            .await
     }
 
     /// Lifts a ban; the user can be invited or join again.
-    pub async fn unban(&self, caller: &Caller, room: &RoomId, target: &UserId, reason: Option<&str>) -> Result<(), RemoveError> {
+    pub async fn unban(
+        &self,
+        caller: &Caller,
+        room: &RoomId,
+        target: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), RemoveError> {
         self.set_membership(caller, room, target, Membership::Leave, reason, |before| match before {
             Some(Membership::Ban) => Ok(true),
             _ => Err(RemoveError::NotBanned),

@@ -13,6 +13,7 @@
 pub mod alias;
 mod append;
 mod authorize;
+mod chain;
 mod content;
 pub mod context;
 pub mod create;

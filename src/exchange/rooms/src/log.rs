@@ -14,8 +14,10 @@ pub fn event(read: &dyn Read, position: Position) -> Result<Option<Bytes>, ReadE
 
 /// The row of an event that another row refers to; a missing one is damage.
 pub fn known_event(read: &dyn Read, position: Position) -> Result<Bytes, ReadError> {
-    event(read, position)?
-        .ok_or_else(|| ReadError::Malformed { table: EVENT.name, detail: format!("no event at {position}") })
+    event(read, position)?.ok_or_else(|| ReadError::Malformed {
+        table: EVENT.name,
+        detail: format!("no event at {position}"),
+    })
 }
 
 /// Visits rows of the current state in the order of types and state keys: type, state key, position.
@@ -38,14 +40,26 @@ pub fn each_current(
                 let event_type = parts.str()?;
                 visit(&event_type, std::str::from_utf8(parts.rest()).ok()?, position);
             } else {
-                visit(std::str::from_utf8(event_type).ok()?, std::str::from_utf8(state_key).ok()?, position);
+                visit(
+                    std::str::from_utf8(event_type).ok()?,
+                    std::str::from_utf8(state_key).ok()?,
+                    position,
+                );
             }
             Some(())
         })();
         damaged = row.is_none();
-        if damaged { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if damaged {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
-    if damaged { Err(table::malformed(CURRENT)) } else { Ok(()) }
+    if damaged {
+        Err(table::malformed(CURRENT))
+    } else {
+        Ok(())
+    }
 }
 
 /// Reads `membership` out of a membership event; what is not a membership counts as having left.
@@ -56,7 +70,9 @@ pub fn membership_in(row: &EventRow<'_>) -> Membership {
         membership: std::borrow::Cow<'a, str>,
     }
     let content = serde_json::from_str::<Content<'_>>(row.content).ok();
-    content.and_then(|content| Membership::parse(&content.membership)).unwrap_or(Membership::Leave)
+    content
+        .and_then(|content| Membership::parse(&content.membership))
+        .unwrap_or(Membership::Leave)
 }
 
 /// What `user` was to `room` when everything up to and including `at` had happened, found by walking back through the
@@ -67,7 +83,9 @@ pub fn member_at(
     room: RoomNum,
     at: Position,
 ) -> Result<Option<(Membership, Position)>, ReadError> {
-    let Some(now) = membership::of(read, user, room)? else { return Ok(None) };
+    let Some(now) = membership::of(read, user, room)? else {
+        return Ok(None);
+    };
     if now.position <= at {
         return Ok(Some((now.membership, now.position)));
     }
@@ -123,7 +141,15 @@ pub fn places(
             (Some(order), Some(position)) => found.push((order, Position(position))),
             _ => damaged = true,
         }
-        if found.len() < limit && !damaged { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if found.len() < limit && !damaged {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     })?;
-    if damaged { Err(table::malformed(TIMELINE)) } else { Ok(found) }
+    if damaged {
+        Err(table::malformed(TIMELINE))
+    } else {
+        Ok(found)
+    }
 }

@@ -80,37 +80,64 @@ pub fn is_joined(read: &dyn Read, user: UserNum, room: RoomNum) -> Result<bool, 
 pub fn rooms_of(read: &dyn Read, user: UserNum) -> Result<Vec<(RoomNum, Member)>, ReadError> {
     let mut rooms = Vec::new();
     let mut damage = None;
-    read.scan(MEMBER, &KeyRange::prefix(&user.to_key()), Order::Ascending, &mut |key, value| {
-        let mut parts = KeyReader::new(key);
-        match (parts.u32().and_then(|_| parts.u32()), decode(value)) {
-            (Some(room), Ok(member)) => rooms.push((RoomNum(room), member)),
-            (_, Err(error)) => damage = Some(error),
-            (None, Ok(_)) => damage = Some(malformed()),
-        }
-        if damage.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
+    read.scan(
+        MEMBER,
+        &KeyRange::prefix(&user.to_key()),
+        Order::Ascending,
+        &mut |key, value| {
+            let mut parts = KeyReader::new(key);
+            match (parts.u32().and_then(|_| parts.u32()), decode(value)) {
+                (Some(room), Ok(member)) => rooms.push((RoomNum(room), member)),
+                (_, Err(error)) => damage = Some(error),
+                (None, Ok(_)) => damage = Some(malformed()),
+            }
+            if damage.is_none() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
+    )?;
     damage.map_or(Ok(rooms), Err)
 }
 
 /// The rooms that `user` has joined, by room number.
 pub fn joined_rooms(read: &dyn Read, user: UserNum) -> Result<Vec<RoomNum>, ReadError> {
     let rooms = rooms_of(read, user)?;
-    Ok(rooms.into_iter().filter(|(_, member)| member.membership == Membership::Join).map(|(room, _)| room).collect())
+    Ok(rooms
+        .into_iter()
+        .filter(|(_, member)| member.membership == Membership::Join)
+        .map(|(room, _)| room)
+        .collect())
 }
 
 /// The users with `membership` in `room`, by user number, at most `limit`.
-pub fn members(read: &dyn Read, room: RoomNum, membership: Membership, limit: usize) -> Result<Vec<UserNum>, ReadError> {
+pub fn members(
+    read: &dyn Read,
+    room: RoomNum,
+    membership: Membership,
+    limit: usize,
+) -> Result<Vec<UserNum>, ReadError> {
     let mut users = Vec::new();
     if limit == 0 {
         return Ok(users);
     }
     let prefix = Key::new().u32(room.0).u8(membership as u8);
-    read.scan(MEMBER_OF, &KeyRange::prefix(&prefix), Order::Ascending, &mut |key, _| {
-        if let Some(number) = key.last_chunk::<4>() {
-            users.push(UserNum(u32::from_be_bytes(*number)));
-        }
-        if users.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
+    read.scan(
+        MEMBER_OF,
+        &KeyRange::prefix(&prefix),
+        Order::Ascending,
+        &mut |key, _| {
+            if let Some(number) = key.last_chunk::<4>() {
+                users.push(UserNum(u32::from_be_bytes(*number)));
+            }
+            if users.len() < limit {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
+    )?;
     Ok(users)
 }
 
@@ -150,16 +177,32 @@ pub(crate) fn put(
         txn.put(MEMBER_OF, &member_of_key(room, membership, user), Vec::new());
     }
     let one_if = |is: bool| u32::from(is);
-    head.joined = (head.joined + one_if(membership == Membership::Join)).saturating_sub(one_if(before == Some(Membership::Join)));
-    head.invited =
-        (head.invited + one_if(membership == Membership::Invite)).saturating_sub(one_if(before == Some(Membership::Invite)));
-    txn.put(MEMBER, &member_key(user, room), encode(Member { membership, position, forgotten: false }));
+    head.joined =
+        (head.joined + one_if(membership == Membership::Join)).saturating_sub(one_if(before == Some(Membership::Join)));
+    head.invited = (head.invited + one_if(membership == Membership::Invite))
+        .saturating_sub(one_if(before == Some(Membership::Invite)));
+    txn.put(
+        MEMBER,
+        &member_key(user, room),
+        encode(Member {
+            membership,
+            position,
+            forgotten: false,
+        }),
+    );
     Ok(())
 }
 
 /// Marks a left room as forgotten.
 pub(crate) fn put_forgotten(txn: &mut WriteTxn<'_>, user: UserNum, room: RoomNum, member: Member) {
-    txn.put(MEMBER, &member_key(user, room), encode(Member { forgotten: true, ..member }));
+    txn.put(
+        MEMBER,
+        &member_key(user, room),
+        encode(Member {
+            forgotten: true,
+            ..member
+        }),
+    );
 }
 
 fn member_of_key(room: RoomNum, membership: Membership, user: UserNum) -> Key {
@@ -174,7 +217,9 @@ fn encode(member: Member) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Member, ReadError> {
-    let [membership, p0, p1, p2, p3, p4, p5, p6, p7, flags] = bytes else { return Err(malformed()) };
+    let [membership, p0, p1, p2, p3, p4, p5, p6, p7, flags] = bytes else {
+        return Err(malformed());
+    };
     Ok(Member {
         membership: Membership::from_byte(*membership).ok_or_else(malformed)?,
         position: Position(u64::from_be_bytes([*p0, *p1, *p2, *p3, *p4, *p5, *p6, *p7])),
@@ -183,5 +228,8 @@ fn decode(bytes: &[u8]) -> Result<Member, ReadError> {
 }
 
 fn malformed() -> ReadError {
-    ReadError::Malformed { table: MEMBER.name, detail: "not a membership row".to_owned() }
+    ReadError::Malformed {
+        table: MEMBER.name,
+        detail: "not a membership row".to_owned(),
+    }
 }

@@ -1,6 +1,7 @@
 //! After a change of somebody's profile: their membership events follow.
 
-use crate::append::{AppendError, NewEvent};
+use crate::append::AppendError;
+use crate::chain::NewEvent;
 use crate::content;
 use crate::membership::{self, Membership};
 use crate::rooms::{Caller, Rooms};

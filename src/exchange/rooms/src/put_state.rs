@@ -1,7 +1,8 @@
 //! Setting state.
 
 use crate::alias;
-use crate::append::{AppendError, Chain, NewEvent};
+use crate::append::AppendError;
+use crate::chain::{Chain, NewEvent};
 use crate::join::push_join;
 use crate::rooms::{Caller, Rooms};
 use lamchat_rules::Object;
@@ -80,6 +81,15 @@ fn check_aliases(chain: &Chain<'_>, content: &Object) -> Result<(), PutStateErro
 
 fn named_aliases(content: &Object) -> Vec<String> {
     let first = content.get("alias");
-    let others = content.get("alt_aliases").and_then(|aliases| aliases.as_array()).unwrap_or_default();
-    first.into_iter().chain(others).filter_map(|alias| alias.as_str()).filter(|alias| !alias.is_empty()).map(str::to_owned).collect()
+    let others = content
+        .get("alt_aliases")
+        .and_then(|aliases| aliases.as_array())
+        .unwrap_or_default();
+    first
+        .into_iter()
+        .chain(others)
+        .filter_map(|alias| alias.as_str())
+        .filter(|alias| !alias.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

@@ -2,8 +2,8 @@
 //!
 //! Row of `rooms.receipt`: position of the receipt (8), position of the event (8), milliseconds (8), event id.
 
-use crate::event_id;
 use crate::event::{EventRow, write_number, write_string};
+use crate::event_id;
 use crate::table::{self, RECEIPT, RECEIPT_LOG};
 use lamchat_accounts::user;
 use lamchat_base::{Position, RoomNum, UserNum};
@@ -34,7 +34,9 @@ impl Kind {
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Read, Self::ReadPrivate].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Read, Self::ReadPrivate]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
     }
 }
 
@@ -102,9 +104,22 @@ pub fn set(
         None => drop_oldest(txn, room, user)?,
     }
     let position = txn.next_position();
-    txn.put(RECEIPT, &key, Key::new().u64(position.0).u64(event.0).u64(now_ms).raw(event_id.as_bytes()).to_vec());
+    txn.put(
+        RECEIPT,
+        &key,
+        Key::new()
+            .u64(position.0)
+            .u64(event.0)
+            .u64(now_ms)
+            .raw(event_id.as_bytes())
+            .to_vec(),
+    );
     txn.put(RECEIPT_LOG, &Key::new().u32(room.0).u64(position.0), tail.to_vec());
-    txn.touch(if kind == Kind::Read { Topic::room(room) } else { Topic::user(user) });
+    txn.touch(if kind == Kind::Read {
+        Topic::room(room)
+    } else {
+        Topic::user(user)
+    });
     Ok((event, true))
 }
 
@@ -114,7 +129,12 @@ fn drop_oldest(txn: &mut WriteTxn<'_>, room: RoomNum, user: UserNum) -> Result<(
         && let Some(oldest) = receipts.iter().min_by_key(|receipt| receipt.position)
     {
         txn.delete(RECEIPT_LOG, &Key::new().u32(room.0).u64(oldest.position.0));
-        txn.delete(RECEIPT, &Key::new().u32(room.0).raw(&tail(user, oldest.kind, oldest.thread.as_deref())));
+        txn.delete(
+            RECEIPT,
+            &Key::new()
+                .u32(room.0)
+                .raw(&tail(user, oldest.kind, oldest.thread.as_deref())),
+        );
     }
     Ok(())
 }
@@ -132,14 +152,27 @@ pub fn of_room(read: &dyn Read, room: RoomNum) -> Result<Vec<Receipt>, ReadError
 fn under(read: &dyn Read, prefix: &[u8]) -> Result<Vec<Receipt>, ReadError> {
     let mut receipts = Vec::new();
     let mut damaged = false;
-    read.scan(RECEIPT, &KeyRange::prefix(prefix), Order::Ascending, &mut |key, value| {
-        match key.get(4..).and_then(|tail| decode(tail, value)) {
-            Some(receipt) => receipts.push(receipt),
-            None => damaged = true,
-        }
-        if damaged { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if damaged { Err(table::malformed(RECEIPT)) } else { Ok(receipts) }
+    read.scan(
+        RECEIPT,
+        &KeyRange::prefix(prefix),
+        Order::Ascending,
+        &mut |key, value| {
+            match key.get(4..).and_then(|tail| decode(tail, value)) {
+                Some(receipt) => receipts.push(receipt),
+                None => damaged = true,
+            }
+            if damaged {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    )?;
+    if damaged {
+        Err(table::malformed(RECEIPT))
+    } else {
+        Ok(receipts)
+    }
 }
 
 /// The receipts of a room that changed after `from`, by the order of their changes.
@@ -156,26 +189,47 @@ pub fn changed_since(read: &dyn Read, room: RoomNum, from: Position) -> Result<V
     let mut receipts = Vec::with_capacity(tails.len());
     for tail in tails {
         let value = read.get(RECEIPT, &Key::new().u32(room.0).raw(&tail))?;
-        let receipt = value.and_then(|value| decode(&tail, &value)).ok_or_else(|| table::malformed(RECEIPT_LOG))?;
+        let receipt = value
+            .and_then(|value| decode(&tail, &value))
+            .ok_or_else(|| table::malformed(RECEIPT_LOG))?;
         receipts.push(receipt);
     }
     Ok(receipts)
 }
 
 /// The newest event that `user` has read in `thread` (`None`: by receipts for the whole room), of either kind.
-pub fn read_up_to(read: &dyn Read, room: RoomNum, user: UserNum, thread: Option<&str>) -> Result<Option<Position>, ReadError> {
+pub fn read_up_to(
+    read: &dyn Read,
+    room: RoomNum,
+    user: UserNum,
+    thread: Option<&str>,
+) -> Result<Option<Position>, ReadError> {
     let receipts = of_user(read, room, user)?;
-    Ok(receipts.into_iter().filter(|receipt| receipt.thread.as_deref() == thread).map(|receipt| receipt.event).max())
+    Ok(receipts
+        .into_iter()
+        .filter(|receipt| receipt.thread.as_deref() == thread)
+        .map(|receipt| receipt.event)
+        .max())
 }
 
 /// Appends an `m.receipt` event with those of `receipts` that `reader` may see; nothing if there are none.
 /// Answers whether it wrote one.
-pub fn write_event(out: &mut Vec<u8>, read: &dyn Read, reader: UserNum, receipts: &[Receipt]) -> Result<bool, ReadError> {
+pub fn write_event(
+    out: &mut Vec<u8>,
+    read: &dyn Read,
+    reader: UserNum,
+    receipts: &[Receipt],
+) -> Result<bool, ReadError> {
     // "m.read.private (…) the homeserver MUST NOT send (it) to other users".
     let mine = |receipt: &&Receipt| receipt.kind == Kind::Read || receipt.user == reader;
     let mut events: BTreeMap<&str, BTreeMap<Kind, Vec<&Receipt>>> = BTreeMap::new();
     for receipt in receipts.iter().filter(mine) {
-        events.entry(&receipt.event_id).or_default().entry(receipt.kind).or_default().push(receipt);
+        events
+            .entry(&receipt.event_id)
+            .or_default()
+            .entry(receipt.kind)
+            .or_default()
+            .push(receipt);
     }
     if events.is_empty() {
         return Ok(false);

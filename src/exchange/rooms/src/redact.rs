@@ -1,12 +1,13 @@
 //! Redacting: a redaction event, and what it leaves of its target.
 
-use crate::append::{AppendError, NewEvent};
+use crate::append::AppendError;
+use crate::chain::NewEvent;
 use crate::event::{EventRow, Flags};
+use crate::event_id;
 use crate::relation;
 use crate::rooms::{Caller, Rooms};
 use crate::table::EVENT;
 use crate::transaction::Transaction;
-use crate::event_id;
 use lamchat_base::{Position, RoomNum};
 use lamchat_rules::{Object, Version, redact};
 use lamchat_store::{ReadError, WriteTxn};
@@ -46,7 +47,9 @@ impl Rooms {
         transaction_id: &str,
     ) -> Result<String, RedactError> {
         let endpoint = ["redact", room.as_str(), target];
-        let transaction = caller.device.map(|device| Transaction::new(device, &endpoint, transaction_id));
+        let transaction = caller
+            .device
+            .map(|device| Transaction::new(device, &endpoint, transaction_id));
         let mut content = Object::new();
         if let Some(reason) = reason {
             content.insert("reason".to_owned(), reason.into());
@@ -110,14 +113,20 @@ pub(crate) fn erase(
     target: &str,
     redaction: Position,
 ) -> Result<(), ReadError> {
-    let Some((position, bytes)) = event_id::find(txn, target)? else { return Ok(()) };
+    let Some((position, bytes)) = event_id::find(txn, target)? else {
+        return Ok(());
+    };
     let row = EventRow::decode(&bytes)?;
     if row.room != room || row.flags.contains(Flags::REDACTED) {
         return Ok(());
     }
     relation::remove(txn, room, position, row.content)?;
-    let malformed = |detail: String| ReadError::Malformed { table: EVENT.name, detail };
-    let content = redact::redacted_json(version, row.event_type, row.content).map_err(|error| malformed(error.to_string()))?;
+    let malformed = |detail: String| ReadError::Malformed {
+        table: EVENT.name,
+        detail,
+    };
+    let content =
+        redact::redacted_json(version, row.event_type, row.content).map_err(|error| malformed(error.to_string()))?;
     let erased = EventRow {
         flags: row.flags.with(Flags::REDACTED),
         redacted_because: Some(redaction),

@@ -38,7 +38,15 @@ impl Kind {
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Other, Self::Annotation, Self::Replace, Self::Reference, Self::Thread].into_iter().find(|k| *k as u8 == byte)
+        [
+            Self::Other,
+            Self::Annotation,
+            Self::Replace,
+            Self::Reference,
+            Self::Thread,
+        ]
+        .into_iter()
+        .find(|k| *k as u8 == byte)
     }
 }
 
@@ -78,7 +86,14 @@ impl Relation {
         let (length, rest) = parts.rest().split_first_chunk::<2>()?;
         let (event_type, other) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-        Some(Self { parent, child, kind, sender, event_type: text(event_type)?, other: text(other)? })
+        Some(Self {
+            parent,
+            child,
+            kind,
+            sender,
+            event_type: text(event_type)?,
+            other: text(other)?,
+        })
     }
 }
 
@@ -110,10 +125,16 @@ pub fn put(
     event_type: &str,
     content: &str,
 ) -> Result<(), ReadError> {
-    let Some((rel_type, parent_id)) = of_content(content) else { return Ok(()) };
-    let Some((parent, bytes)) = event_id::find(txn, &parent_id)? else { return Ok(()) };
+    let Some((rel_type, parent_id)) = of_content(content) else {
+        return Ok(());
+    };
+    let Some((parent, bytes)) = event_id::find(txn, &parent_id)? else {
+        return Ok(());
+    };
     let parent_row = EventRow::decode(&bytes)?;
-    let Ok(type_length) = u16::try_from(event_type.len()) else { return Ok(()) };
+    let Ok(type_length) = u16::try_from(event_type.len()) else {
+        return Ok(());
+    };
     if parent_row.room != room || parent >= position {
         return Ok(());
     }
@@ -139,21 +160,33 @@ pub fn put(
 
 /// Removes the relation of an event that is being redacted; `content` is what it was before.
 pub fn remove(txn: &mut WriteTxn<'_>, room: RoomNum, position: Position, content: &str) -> Result<(), ReadError> {
-    let Some((rel_type, parent_id)) = of_content(content) else { return Ok(()) };
-    let Some((parent, _)) = event_id::find(txn, &parent_id)? else { return Ok(()) };
+    let Some((rel_type, parent_id)) = of_content(content) else {
+        return Ok(());
+    };
+    let Some((parent, _)) = event_id::find(txn, &parent_id)? else {
+        return Ok(());
+    };
     let row = key(room, parent, position);
     if txn.get(RELATION, &row)?.is_none() {
         return Ok(());
     }
     txn.delete(RELATION, &row);
     if Kind::parse(&rel_type) == Kind::Thread {
-        let newest = children(txn, room, parent)?.into_iter().rev().find(|relation| relation.kind == Kind::Thread);
+        let newest = children(txn, room, parent)?
+            .into_iter()
+            .rev()
+            .find(|relation| relation.kind == Kind::Thread);
         put_newest(txn, room, parent, newest.map(|relation| relation.child))?;
     }
     Ok(())
 }
 
-fn put_newest(txn: &mut WriteTxn<'_>, room: RoomNum, root: Position, newest: Option<Position>) -> Result<(), ReadError> {
+fn put_newest(
+    txn: &mut WriteTxn<'_>,
+    room: RoomNum,
+    root: Position,
+    newest: Option<Position>,
+) -> Result<(), ReadError> {
     let row = Key::new().u32(room.0).u64(root.0);
     if let Some(old) = txn.get(THREAD, &row)? {
         txn.delete(THREAD_LOG, &Key::new().u32(room.0).raw(&old));
@@ -161,7 +194,11 @@ fn put_newest(txn: &mut WriteTxn<'_>, room: RoomNum, root: Position, newest: Opt
     match newest {
         Some(newest) => {
             txn.put(THREAD, &row, Bytes::copy_from_slice(&newest.to_key()));
-            txn.put(THREAD_LOG, &Key::new().u32(room.0).u64(newest.0), Bytes::copy_from_slice(&root.to_key()));
+            txn.put(
+                THREAD_LOG,
+                &Key::new().u32(room.0).u64(newest.0),
+                Bytes::copy_from_slice(&root.to_key()),
+            );
         }
         None => txn.delete(THREAD, &row),
     }
@@ -179,14 +216,27 @@ pub fn between(read: &dyn Read, room: RoomNum, first: Position, last: Position) 
     let end = key(room, last, Position(u64::MAX));
     let mut relations = Vec::new();
     let mut damaged = false;
-    read.scan(RELATION, &KeyRange::between(&start, &end), Order::Ascending, &mut |key, value| {
-        match Relation::decode(key, value) {
-            Some(relation) => relations.push(relation),
-            None => damaged = true,
-        }
-        if damaged { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if damaged { Err(table::malformed(RELATION)) } else { Ok(relations) }
+    read.scan(
+        RELATION,
+        &KeyRange::between(&start, &end),
+        Order::Ascending,
+        &mut |key, value| {
+            match Relation::decode(key, value) {
+                Some(relation) => relations.push(relation),
+                None => damaged = true,
+            }
+            if damaged {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    )?;
+    if damaged {
+        Err(table::malformed(RELATION))
+    } else {
+        Ok(relations)
+    }
 }
 
 /// The threads of a room whose newest event is before `before`, latest first, at most `limit`: (newest event, root).
@@ -203,7 +253,9 @@ pub fn threads(
         parts.u32()?;
         Some((Position(parts.u64()?), Position(KeyReader::new(value).u64()?)))
     };
-    rows.iter().map(|(key, value)| parse(key, value).ok_or_else(|| table::malformed(THREAD_LOG))).collect()
+    rows.iter()
+        .map(|(key, value)| parse(key, value).ok_or_else(|| table::malformed(THREAD_LOG)))
+        .collect()
 }
 
 /// The events that relate to one event, directly or (`recurse`) through others up to `depth_max` steps, by position.
@@ -250,7 +302,10 @@ mod tests {
     fn relations_are_read_from_well_formed_content_only() {
         let content = r#"{"m.relates_to":{"rel_type":"m.thread","event_id":"$a","m.in_reply_to":{}}}"#;
         assert_eq!(of_content(content), Some(("m.thread".to_owned(), "$a".to_owned())));
-        assert_eq!(of_content(r#"{"m.relates_to":{"m.in_reply_to":{"event_id":"$a"}}}"#), None);
+        assert_eq!(
+            of_content(r#"{"m.relates_to":{"m.in_reply_to":{"event_id":"$a"}}}"#),
+            None
+        );
         assert_eq!(of_content(r#"{"m.relates_to":7}"#), None);
         assert_eq!(of_content(r#"{"body":"m.relates_to"}"#), None);
     }

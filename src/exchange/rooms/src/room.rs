@@ -36,16 +36,27 @@ struct RoomRow {
 
 /// The number of a room id; `None` if this exchange does not know the room.
 pub fn num(read: &dyn Read, id: &RoomId) -> Result<Option<RoomNum>, ReadError> {
-    let Some(bytes) = read.get(ROOM_BY_ID, id.as_bytes())? else { return Ok(None) };
+    let Some(bytes) = read.get(ROOM_BY_ID, id.as_bytes())? else {
+        return Ok(None);
+    };
     let bytes: [u8; 4] = bytes.as_ref().try_into().map_err(|_| malformed("not a room number"))?;
     Ok(Some(RoomNum(u32::from_be_bytes(bytes))))
 }
 
 /// The room with a number that another row refers to; a missing one is damage. [`crate::Rooms::room`] remembers them.
 pub fn by_num(read: &dyn Read, num: RoomNum) -> Result<Arc<Room>, ReadError> {
-    let row: RoomRow = read.get_json(ROOM, &num.to_key())?.ok_or_else(|| malformed("a number without a room"))?;
+    let row: RoomRow = read
+        .get_json(ROOM, &num.to_key())?
+        .ok_or_else(|| malformed("a number without a room"))?;
     let version = Version::find(&row.version).ok_or_else(|| malformed("an unknown room version"))?;
-    Ok(Arc::new(Room { num, id: row.id, version, create: row.create, creator: row.creator, room_type: row.room_type }))
+    Ok(Arc::new(Room {
+        num,
+        id: row.id,
+        version,
+        create: row.create,
+        creator: row.creator,
+        room_type: row.room_type,
+    }))
 }
 
 /// The room with an id; `None` if this exchange does not know it.
@@ -55,8 +66,16 @@ pub fn by_id(read: &dyn Read, id: &RoomId) -> Result<Option<Arc<Room>>, ReadErro
 
 /// Every room, by number.
 pub fn all(read: &dyn Read) -> Result<Vec<RoomNum>, ReadError> {
-    let rows = read.rows(ROOM, &lamchat_store::KeyRange::all(), lamchat_store::Order::Ascending, usize::MAX)?;
-    Ok(rows.iter().filter_map(|(key, _)| key.first_chunk::<4>().map(|b| RoomNum(u32::from_be_bytes(*b)))).collect())
+    let rows = read.rows(
+        ROOM,
+        &lamchat_store::KeyRange::all(),
+        lamchat_store::Order::Ascending,
+        usize::MAX,
+    )?;
+    Ok(rows
+        .iter()
+        .filter_map(|(key, _)| key.first_chunk::<4>().map(|b| RoomNum(u32::from_be_bytes(*b))))
+        .collect())
 }
 
 /// Hands out the number of a new room.
@@ -80,10 +99,17 @@ pub(crate) fn put(txn: &mut WriteTxn<'_>, room: &Room) -> Result<(), ReadError> 
         room_type: room.room_type.clone(),
     };
     txn.put_json(ROOM, &room.num.to_key(), &row)?;
-    txn.put(ROOM_BY_ID, room.id.as_bytes(), Bytes::copy_from_slice(&room.num.to_key()));
+    txn.put(
+        ROOM_BY_ID,
+        room.id.as_bytes(),
+        Bytes::copy_from_slice(&room.num.to_key()),
+    );
     Ok(())
 }
 
 fn malformed(detail: &str) -> ReadError {
-    ReadError::Malformed { table: ROOM.name, detail: detail.to_owned() }
+    ReadError::Malformed {
+        table: ROOM.name,
+        detail: detail.to_owned(),
+    }
 }

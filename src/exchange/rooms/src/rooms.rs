@@ -1,7 +1,8 @@
 //! What makes events: the exchange's name and key, the clock, and what is remembered about busy rooms.
 
-use crate::append::{AppendError, ApplyError, Chain};
+use crate::append::{AppendError, ApplyError};
 use crate::authorize::AuthState;
+use crate::chain::Chain;
 use crate::room::{self, Room};
 use lamchat_base::{Clock, DeviceNum, Entropy, RoomNum, UserNum};
 use lamchat_rules::SigningKey;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many rooms are remembered with their authorization state.
 const REMEMBERED_ROOMS: usize = 4096;
@@ -41,6 +43,7 @@ struct Shared {
     server_name: OwnedServerName,
     key: SigningKey,
     by_id: Cache<OwnedRoomId, Arc<Slot>>,
+    last_created_ms: AtomicU64,
 }
 
 /// A remembered room.
@@ -92,7 +95,17 @@ impl Rooms {
         key: SigningKey,
     ) -> Self {
         let by_id = Cache::new(REMEMBERED_ROOMS);
-        Self { shared: Arc::new(Shared { store, clock, entropy, server_name, key, by_id }) }
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                clock,
+                entropy,
+                server_name,
+                key,
+                by_id,
+                last_created_ms: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// The name that events are signed as.
@@ -114,14 +127,25 @@ impl Rooms {
         if let Some(slot) = self.shared.by_id.get(id) {
             return Ok(Some(slot));
         }
-        let Some(room) = room::by_id(read, id)? else { return Ok(None) };
-        let slot = Arc::new(Slot { room, lock: tokio::sync::Mutex::new(()), auth: Mutex::new(None) });
+        let Some(room) = room::by_id(read, id)? else {
+            return Ok(None);
+        };
+        let slot = Arc::new(Slot {
+            room,
+            lock: tokio::sync::Mutex::new(()),
+            auth: Mutex::new(None),
+        });
         // Two requests may race for the first use; both must end up with the same lock.
-        Ok(Some(self.shared.by_id.get_or_insert_with(id, || Ok::<_, ReadError>(slot))?))
+        Ok(Some(
+            self.shared.by_id.get_or_insert_with(id, || Ok::<_, ReadError>(slot))?,
+        ))
     }
 
     pub(crate) fn known_slot(&self, id: &RoomId) -> Result<Arc<Slot>, AppendError> {
-        self.slot(&self.shared.store.read(), id)?.ok_or(AppendError::NoSuchRoom)
+        match self.shared.by_id.get(id) {
+            Some(slot) => Ok(slot),
+            None => self.slot(&self.shared.store.read(), id)?.ok_or(AppendError::NoSuchRoom),
+        }
     }
 
     pub(crate) fn slot_of(&self, read: &dyn Read, num: RoomNum) -> Result<Arc<Slot>, AppendError> {
@@ -143,6 +167,15 @@ impl Rooms {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.shared.clock.now_ms()
+    }
+
+    /// The time of a create event: later than that of every one before. Since room version 12 the room id is the hash of that
+    /// event, so that two rooms made by one user in the same millisecond would be one.
+    pub(crate) fn creation_ms(&self) -> u64 {
+        let now = self.now_ms();
+        let last = &self.shared.last_created_ms;
+        let before = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        now.max(before.unwrap_or_default() + 1)
     }
 
     /// Builds events on the newest state of a room and commits them together. `build` may be run again and may push nothing.

@@ -1,6 +1,7 @@
 //! Sending messages.
 
-use crate::append::{AppendError, NewEvent};
+use crate::append::AppendError;
+use crate::chain::NewEvent;
 use crate::redact::RedactError;
 use crate::rooms::{Caller, Rooms};
 use crate::transaction::Transaction;
@@ -47,7 +48,9 @@ impl Rooms {
     /// Sends a message and answers its event id; the same one for the same transaction id of the same device.
     pub async fn send(&self, caller: &Caller, message: Message<'_>) -> Result<String, SendError> {
         let endpoint = ["send", message.room.as_str(), message.event_type];
-        let transaction = caller.device.map(|device| Transaction::new(device, &endpoint, message.transaction_id));
+        let transaction = caller
+            .device
+            .map(|device| Transaction::new(device, &endpoint, message.transaction_id));
         if message.event_type == "m.room.redaction" {
             return self.send_redaction(caller, message, transaction).await;
         }
@@ -77,7 +80,14 @@ impl Rooms {
         message: Message<'_>,
         transaction: Option<Transaction>,
     ) -> Result<String, SendError> {
-        let target = message.content.get("redacts").and_then(|id| id.as_str()).ok_or(SendError::NoTarget)?.to_owned();
-        Ok(self.redact_with(caller, message.room, &target, message.content, transaction).await?)
+        let target = message
+            .content
+            .get("redacts")
+            .and_then(|id| id.as_str())
+            .ok_or(SendError::NoTarget)?
+            .to_owned();
+        Ok(self
+            .redact_with(caller, message.room, &target, message.content, transaction)
+            .await?)
     }
 }

@@ -3,7 +3,8 @@
 //! A state group is the state after one state event and has that event's position as its number; 0 is the empty state.
 //! Messages make no groups: they refer to the one of the last state event. A group keeps its difference to an earlier group
 //! of its chain. The `n`-th group of a room refers to the one at `n` with its lowest set bit cleared, so that a chain has at
-//! most as many links as `n` has bits set (`log2 n`), and a group keeps `log2(n) / 2 + 1` entries on average.
+//! most as many links as `n` has bits set (`log2 n`), and a group keeps `log2(n) / 2 + 1` entries on average. Above
+//! [`DIFFERENCE_MAX`] groups a link covers that many, so that no group takes long to make.
 //!
 //! Layout of a group, numbers big-endian: version of the layout (1), index `n` (4), parent group (8), then per entry the
 //! lengths of type and state key (2 each), type, state key, position (8).
@@ -15,12 +16,19 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 const LAYOUT: u8 = 1;
+/// Most groups that one difference covers; a power of two.
+const DIFFERENCE_MAX: u32 = 1024;
 
 /// (type, state key) -> position of the event.
 pub type StateMap = BTreeMap<(String, String), Position>;
 
 /// The event of the current state of `room` under a type and state key.
-pub fn current(read: &dyn Read, room: RoomNum, event_type: &str, state_key: &str) -> Result<Option<Position>, ReadError> {
+pub fn current(
+    read: &dyn Read,
+    room: RoomNum,
+    event_type: &str,
+    state_key: &str,
+) -> Result<Option<Position>, ReadError> {
     match read.get(CURRENT, &current_key(room, event_type, state_key))? {
         Some(bytes) => parse_position(&bytes).map(Some),
         None => Ok(None),
@@ -33,30 +41,46 @@ pub fn current_all(read: &dyn Read, room: RoomNum) -> Result<StateMap, ReadError
 }
 
 /// The events of one type in the current state of `room`, by state key.
-pub fn current_of_type(read: &dyn Read, room: RoomNum, event_type: &str) -> Result<BTreeMap<String, Position>, ReadError> {
+pub fn current_of_type(
+    read: &dyn Read,
+    room: RoomNum,
+    event_type: &str,
+) -> Result<BTreeMap<String, Position>, ReadError> {
     let rows = scan_current(read, &Key::new().u32(room.0).str(event_type))?;
-    Ok(rows.into_iter().map(|((_, state_key), position)| (state_key, position)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|((_, state_key), position)| (state_key, position))
+        .collect())
 }
 
 fn scan_current(read: &dyn Read, prefix: &[u8]) -> Result<StateMap, ReadError> {
     let mut state = StateMap::new();
     let mut damaged = false;
-    read.scan(CURRENT, &KeyRange::prefix(prefix), Order::Ascending, &mut |key, value| {
-        let mut parts = KeyReader::new(key);
-        let event_type = parts.u32().and_then(|_| parts.str());
-        let state_key = String::from_utf8(parts.rest().to_vec());
-        match (event_type, state_key, parse_position(value)) {
-            (Some(event_type), Ok(state_key), Ok(position)) => {
-                state.insert((event_type, state_key), position);
-                ControlFlow::Continue(())
+    read.scan(
+        CURRENT,
+        &KeyRange::prefix(prefix),
+        Order::Ascending,
+        &mut |key, value| {
+            let mut parts = KeyReader::new(key);
+            let event_type = parts.u32().and_then(|_| parts.str());
+            let state_key = String::from_utf8(parts.rest().to_vec());
+            match (event_type, state_key, parse_position(value)) {
+                (Some(event_type), Ok(state_key), Ok(position)) => {
+                    state.insert((event_type, state_key), position);
+                    ControlFlow::Continue(())
+                }
+                _ => {
+                    damaged = true;
+                    ControlFlow::Break(())
+                }
             }
-            _ => {
-                damaged = true;
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    if damaged { Err(malformed(CURRENT.name)) } else { Ok(state) }
+        },
+    )?;
+    if damaged {
+        Err(malformed(CURRENT.name))
+    } else {
+        Ok(state)
+    }
 }
 
 /// The event under a type and state key in the state that `group` stands for.
@@ -89,9 +113,14 @@ pub(crate) fn put_group(
     event_type: &str,
     state_key: &str,
 ) -> Result<(), ReadError> {
-    let index = if before == 0 { 1 } else { Group::decode(&group_bytes(txn, before)?)?.index + 1 };
-    // The groups between here and the one at `index` with its lowest bit cleared are a chain of `before`.
-    let (parent, mut entries) = collect(txn, before, index & (index - 1))?;
+    let index = if before == 0 {
+        1
+    } else {
+        Group::decode(&group_bytes(txn, before)?)?.index + 1
+    };
+    let lowest_bit = 1 << index.trailing_zeros().min(DIFFERENCE_MAX.trailing_zeros());
+    // The groups from there to here are part of the chain of `before`.
+    let (parent, mut entries) = collect(txn, before, index - lowest_bit)?;
     entries.insert((event_type.to_owned(), state_key.to_owned()), position);
     let mut bytes = vec![LAYOUT];
     bytes.extend_from_slice(&index.to_be_bytes());
@@ -110,8 +139,18 @@ pub(crate) fn put_group(
 }
 
 /// Puts an event into the current state.
-pub(crate) fn put_current(txn: &mut WriteTxn<'_>, room: RoomNum, event_type: &str, state_key: &str, position: Position) {
-    txn.put(CURRENT, &current_key(room, event_type, state_key), Bytes::copy_from_slice(&position.to_key()));
+pub(crate) fn put_current(
+    txn: &mut WriteTxn<'_>,
+    room: RoomNum,
+    event_type: &str,
+    state_key: &str,
+    position: Position,
+) {
+    txn.put(
+        CURRENT,
+        &current_key(room, event_type, state_key),
+        Bytes::copy_from_slice(&position.to_key()),
+    );
 }
 
 /// What `group` adds to its ancestor with an index of at most `until`, and that ancestor (0: the empty state).
@@ -135,7 +174,8 @@ fn collect(read: &dyn Read, group: u64, until: u32) -> Result<(u64, StateMap), R
 }
 
 fn group_bytes(read: &dyn Read, group: u64) -> Result<Bytes, ReadError> {
-    read.get(STATE_GROUP, &group.to_be_bytes())?.ok_or_else(|| malformed(STATE_GROUP.name))
+    read.get(STATE_GROUP, &group.to_be_bytes())?
+        .ok_or_else(|| malformed(STATE_GROUP.name))
 }
 
 struct Group<'a> {
@@ -156,7 +196,11 @@ impl<'a> Group<'a> {
             let rest = bytes.strip_prefix(&[LAYOUT])?;
             let (index, rest) = rest.split_first_chunk::<4>()?;
             let (parent, entries) = rest.split_first_chunk::<8>()?;
-            Some(Self { index: u32::from_be_bytes(*index), parent: u64::from_be_bytes(*parent), entries })
+            Some(Self {
+                index: u32::from_be_bytes(*index),
+                parent: u64::from_be_bytes(*parent),
+                entries,
+            })
         };
         parse().ok_or_else(|| malformed(STATE_GROUP.name))
     }
@@ -198,5 +242,8 @@ pub(crate) fn parse_position(bytes: &[u8]) -> Result<Position, ReadError> {
 }
 
 fn malformed(table: &'static str) -> ReadError {
-    ReadError::Malformed { table, detail: "not a row of this layout, or one that another refers to is missing".to_owned() }
+    ReadError::Malformed {
+        table,
+        detail: "not a row of this layout, or one that another refers to is missing".to_owned(),
+    }
 }

@@ -21,7 +21,10 @@ pub fn heroes(read: &dyn Read, room: RoomNum, reader: UserNum) -> Result<Option<
         return Ok(None);
     }
     // "If no joined or invited members are available, this consists of the banned and left users."
-    for kinds in [[Membership::Join, Membership::Invite], [Membership::Leave, Membership::Ban]] {
+    for kinds in [
+        [Membership::Join, Membership::Invite],
+        [Membership::Leave, Membership::Ban],
+    ] {
         let mut users = Vec::new();
         for kind in kinds {
             users.extend(membership::members(read, room, kind, HEROES_MAX + 1)?);

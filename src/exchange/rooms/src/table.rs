@@ -72,7 +72,10 @@ pub fn live_order(position: Position) -> u64 {
 
 /// A row that does not have its shape.
 pub(crate) fn malformed(table: Table) -> ReadError {
-    ReadError::Malformed { table: table.name, detail: "too short or of an unknown version".to_owned() }
+    ReadError::Malformed {
+        table: table.name,
+        detail: "too short or of an unknown version".to_owned(),
+    }
 }
 
 /// All of them, for the store.

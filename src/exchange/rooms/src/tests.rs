@@ -1,6 +1,6 @@
 //! Tests of the operations on rooms: an exchange in memory with a few users.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod access;
 mod aliases;
@@ -25,7 +25,10 @@ struct Counted(AtomicU64);
 impl Entropy for Counted {
     fn fill(&self, buffer: &mut [u8]) {
         for byte in buffer {
-            let n = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let n = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15);
             *byte = n.to_be_bytes().first().copied().unwrap();
         }
     }
@@ -44,13 +47,25 @@ pub(crate) fn rooms_on(store: &Store) -> Rooms {
     // Different instances must not make the same room ids.
     static START: AtomicU64 = AtomicU64::new(0);
     let entropy = Arc::new(Counted(AtomicU64::new(START.fetch_add(1 << 20, Ordering::Relaxed))));
-    Rooms::new(store.clone(), Arc::new(ManualClock::new(1_700_000_000_000)), entropy, server, key)
+    Rooms::new(
+        store.clone(),
+        Arc::new(ManualClock::new(1_700_000_000_000)),
+        entropy,
+        server,
+        key,
+    )
+}
+
+pub(crate) fn tables() -> Vec<Table> {
+    [lamchat_accounts::TABLES, crate::TABLES].concat()
 }
 
 pub(crate) fn exchange() -> Exchange {
-    let tables: Vec<Table> = [lamchat_accounts::TABLES, crate::TABLES].concat();
-    let store = Store::in_memory(&tables).unwrap();
-    Exchange { rooms: rooms_on(&store), store }
+    let store = Store::in_memory(&tables()).unwrap();
+    Exchange {
+        rooms: rooms_on(&store),
+        store,
+    }
 }
 
 pub(crate) fn object(value: Value) -> Object {
@@ -61,17 +76,36 @@ impl Exchange {
     pub(crate) async fn user(&self, name: &str) -> Caller {
         let user_id = UserId::parse(format!("@{name}:example.org")).unwrap();
         let id = user_id.clone();
-        let user = self.store.write(move |txn| lamchat_accounts::user::num_or_insert(txn, &id)).await.unwrap();
-        Caller { user, user_id, device: Some(DeviceNum(user.0)) }
+        let user = self
+            .store
+            .write(move |txn| lamchat_accounts::user::num_or_insert(txn, &id))
+            .await
+            .unwrap();
+        Caller {
+            user,
+            user_id,
+            device: Some(DeviceNum(user.0)),
+        }
     }
 
     pub(crate) async fn room(&self, creator: &Caller, version: &str, preset: Preset) -> OwnedRoomId {
         self.rooms.create(creator, new_room(version, preset)).await.unwrap()
     }
 
-    pub(crate) async fn say(&self, caller: &Caller, room: &RoomId, transaction_id: &str) -> Result<String, crate::send::SendError> {
+    pub(crate) async fn say(
+        &self,
+        caller: &Caller,
+        room: &RoomId,
+        transaction_id: &str,
+    ) -> Result<String, crate::send::SendError> {
         let content = object(serde_json::json!({"msgtype": "m.text", "body": transaction_id}));
-        let message = Message { room, event_type: "m.room.message", content, transaction_id, origin_server_ts: None };
+        let message = Message {
+            room,
+            event_type: "m.room.message",
+            content,
+            transaction_id,
+            origin_server_ts: None,
+        };
         self.rooms.send(caller, message).await
     }
 
@@ -88,7 +122,11 @@ impl Exchange {
     pub(crate) fn event(&self, id: &str) -> (String, Option<String>, Value) {
         let (_, row) = event_id::find(&self.store.read(), id).unwrap().expect("the event");
         let row = EventRow::decode(&row).unwrap();
-        (row.event_type.to_owned(), row.state_key.map(str::to_owned), serde_json::from_str(row.content).unwrap())
+        (
+            row.event_type.to_owned(),
+            row.state_key.map(str::to_owned),
+            serde_json::from_str(row.content).unwrap(),
+        )
     }
 
     /// All event types of a room's timeline in order, and a check that each event follows the one before.
@@ -102,7 +140,14 @@ impl Exchange {
             let bytes = log::known_event(&read, position).unwrap();
             let row = EventRow::decode(&bytes).unwrap();
             let rest: Value = serde_json::from_str(row.rest).unwrap();
-            let prev: Vec<&str> = rest.get("prev_events").unwrap().as_array().unwrap().iter().filter_map(Value::as_str).collect();
+            let prev: Vec<&str> = rest
+                .get("prev_events")
+                .unwrap()
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(Value::as_str)
+                .collect();
             assert_eq!(prev, before.iter().map(String::as_str).collect::<Vec<_>>(), "one chain");
             assert_eq!(row.depth, depth as u64 + 1);
             before = Some(row.event_id.to_owned());

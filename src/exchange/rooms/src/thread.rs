@@ -1,7 +1,7 @@
 //! The threads of a room.
 
-use crate::log;
 use crate::event::EventRow;
+use crate::log;
 use crate::relation::{self, Kind};
 use crate::table::live_order;
 use crate::timeline::Entry;
@@ -58,12 +58,18 @@ pub fn list(
             let row = EventRow::decode(&bytes)?;
             if let Some((user, user_id)) = request.participated
                 && row.sender != user_id.as_str()
-                && !relation::children(read, room, root)?.iter().any(|child| child.kind == Kind::Thread && child.sender == user)
+                && !relation::children(read, room, root)?
+                    .iter()
+                    .any(|child| child.kind == Kind::Thread && child.sender == user)
             {
                 continue;
             }
             if view.is_visible(root, &row)? {
-                threads.roots.push(Entry { order: live_order(root), position: root, bytes });
+                threads.roots.push(Entry {
+                    order: live_order(root),
+                    position: root,
+                    bytes,
+                });
             }
         }
         if is_last {

@@ -119,7 +119,10 @@ pub fn page(
         (start.0, request.to.map_or(newest, |to| to.0.min(newest)))
     };
     let limit = request.limit.min(PAGE_MAX);
-    let mut page = Page { start: Some(start), ..Page::default() };
+    let mut page = Page {
+        start: Some(start),
+        ..Page::default()
+    };
     let mut looked_at = 0;
     loop {
         // One more than is missing tells whether there is more behind it.
@@ -200,7 +203,16 @@ mod tests {
         let epoch = Epoch(3);
         assert_eq!(Point::parse(&Point(77).token(epoch), epoch), Ok(Point(77)));
         assert_eq!(Point::parse("s3_12_99", epoch), Ok(Point(LIVE + 12)));
-        for token in ["", "t", "t3", "t4_77", "x3_77", "t3_-1", "s3_99999999999999999999_1", "ü3_1"] {
+        for token in [
+            "",
+            "t",
+            "t3",
+            "t4_77",
+            "x3_77",
+            "t3_-1",
+            "s3_99999999999999999999_1",
+            "ü3_1",
+        ] {
             assert_eq!(Point::parse(token, epoch), Err(BadToken), "{token}");
         }
     }

@@ -33,13 +33,21 @@ impl Transaction {
         for (to, from) in key.iter_mut().zip(parts) {
             *to = from;
         }
-        Self { device, id: id.to_owned(), key }
+        Self {
+            device,
+            id: id.to_owned(),
+            key,
+        }
     }
 
     /// The id of the event that this transaction has made already.
     pub(crate) fn find(&self, read: &dyn Read) -> Result<Option<String>, ReadError> {
-        let Some(bytes) = read.get(TRANSACTION, &self.key)? else { return Ok(None) };
-        let Some(row) = read.get(EVENT, &parse_position(&bytes)?.to_key())? else { return Ok(None) };
+        let Some(bytes) = read.get(TRANSACTION, &self.key)? else {
+            return Ok(None);
+        };
+        let Some(row) = read.get(EVENT, &parse_position(&bytes)?.to_key())? else {
+            return Ok(None);
+        };
         Ok(Some(EventRow::decode(&row)?.event_id.to_owned()))
     }
 

@@ -30,7 +30,11 @@ struct RoomTyping {
 impl Typing {
     /// Nobody types.
     pub fn new(now_ms: u64) -> Self {
-        Self { counter: AtomicU64::new(now_ms), start: now_ms, rooms: Mutex::default() }
+        Self {
+            counter: AtomicU64::new(now_ms),
+            start: now_ms,
+            rooms: Mutex::default(),
+        }
     }
 
     /// The number of the newest change. Take it *before* the snapshot and the lists that it stands for.
@@ -109,7 +113,11 @@ impl Typing {
 }
 
 /// Ends what has timed out, once a second, for as long as the exchange runs.
-pub async fn expire_forever(typing: std::sync::Arc<Typing>, store: Store, clock: std::sync::Arc<dyn lamchat_base::Clock>) {
+pub async fn expire_forever(
+    typing: std::sync::Arc<Typing>,
+    store: Store,
+    clock: std::sync::Arc<dyn lamchat_base::Clock>,
+) {
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

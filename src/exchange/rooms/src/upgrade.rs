@@ -1,7 +1,8 @@
 //! Upgrading: a new room of another version takes the place of an old one. Everything is committed in one write.
 
 use crate::alias::{self, Alias};
-use crate::append::{AppendError, ApplyError, Chain, NewEvent, Pending};
+use crate::append::{AppendError, ApplyError, Pending};
+use crate::chain::{Chain, NewEvent};
 use crate::content::{self, object};
 use crate::create::{CreateError, create_content};
 use crate::directory;
@@ -57,7 +58,14 @@ impl Rooms {
                     let new = writing_new.apply(txn)?;
                     for alias in alias::of_room(txn, old_num)? {
                         if let Some(before) = alias::find(txn, &alias)? {
-                            alias::put(txn, &alias, Alias { room: new.room, creator: before.creator })?;
+                            alias::put(
+                                txn,
+                                &alias,
+                                Alias {
+                                    room: new.room,
+                                    creator: before.creator,
+                                },
+                            )?;
                         }
                     }
                     if directory::is_published(txn, old_num)? {
@@ -90,7 +98,10 @@ impl Rooms {
         additional_creators: &[OwnedUserId],
     ) -> Result<(OwnedRoomId, Pending, Pending), CreateError> {
         // "Checks that the user has permission to send m.room.tombstone events in the room."
-        if !old.may_send_state(&caller.user_id, "m.room.tombstone").map_err(CreateError::Append)? {
+        if !old
+            .may_send_state(&caller.user_id, "m.room.tombstone")
+            .map_err(CreateError::Append)?
+        {
             let why = "you may not send m.room.tombstone events in this room".to_owned();
             return Err(CreateError::Append(AppendError::Refused(why)));
         }
@@ -107,7 +118,11 @@ impl Rooms {
         }
         close_old_room(&mut old, caller).map_err(CreateError::Append)?;
         let unfinished = || CreateError::Append(AppendError::NoSuchRoom);
-        Ok((id, old.finish().ok_or_else(unfinished)?, new.finish().ok_or_else(unfinished)?))
+        Ok((
+            id,
+            old.finish().ok_or_else(unfinished)?,
+            new.finish().ok_or_else(unfinished)?,
+        ))
     }
 
     fn push_new_room(
@@ -128,17 +143,35 @@ impl Rooms {
             }
         }
         // "When upgrading to a room version which doesn't support additional creators, this field is ignored".
-        let creators = if version.has_hashed_room_id() { additional_creators } else { &[] };
-        new.push(caller, NewEvent::state("m.room.create", "", create_content(version, caller, given, creators)))?;
+        let creators = if version.has_hashed_room_id() {
+            additional_creators
+        } else {
+            &[]
+        };
+        let create = NewEvent::state("m.room.create", "", create_content(version, caller, given, creators));
+        new.push(
+            caller,
+            NewEvent {
+                origin_server_ts: Some(self.creation_ms()),
+                ..create
+            },
+        )?;
         let join = content::member(new.read(), &caller.user_id, Membership::Join, None)?;
         new.push(caller, NewEvent::state("m.room.member", caller.user_id.as_str(), join))?;
 
         let levels = new_levels(caller, old, version, creators)?;
-        let first = if version.has_hashed_room_id() { levels.clone() } else { raised(&levels, caller) };
+        let first = if version.has_hashed_room_id() {
+            levels.clone()
+        } else {
+            raised(&levels, caller)
+        };
         new.push(caller, NewEvent::state("m.room.power_levels", "", first))?;
         for event_type in TRANSFERRED {
             if old.state(event_type, "")?.is_some() {
-                new.push(caller, NewEvent::state(event_type, "", old.state_content(event_type, "")?))?;
+                new.push(
+                    caller,
+                    NewEvent::state(event_type, "", old.state_content(event_type, "")?),
+                )?;
             }
         }
         if old.state("m.room.canonical_alias", "")?.is_some() {
@@ -147,7 +180,10 @@ impl Rooms {
         }
         let old_num = old.room_num()?;
         if before.get("type").and_then(|kind| kind.as_str()) == Some("m.space") {
-            for child in state::current_of_type(old.read(), old_num, "m.space.child")?.into_keys().take(TRANSFERS_MAX) {
+            for child in state::current_of_type(old.read(), old_num, "m.space.child")?
+                .into_keys()
+                .take(TRANSFERS_MAX)
+            {
                 let content = old.state_content("m.space.child", &child)?;
                 if !content.is_empty() {
                     new.push(caller, NewEvent::state("m.space.child", &child, content))?;
@@ -170,7 +206,10 @@ impl Rooms {
 }
 
 fn push_tombstone(old: &mut Chain<'_>, caller: &Caller, replacement: &str) -> Result<String, AppendError> {
-    let content = object([("body", "This room has been replaced".into()), ("replacement_room", replacement.into())]);
+    let content = object([
+        ("body", "This room has been replaced".into()),
+        ("replacement_room", replacement.into()),
+    ]);
     old.push(caller, NewEvent::state("m.room.tombstone", "", content))
 }
 
@@ -209,18 +248,30 @@ fn new_levels(
     let mut levels = old.state_content("m.room.power_levels", "")?;
     if version.has_integer_power_levels() {
         // Before version 10 a level could be a string of digits.
-        levels = levels.into_iter().map(|(name, value)| (name, with_integers(value))).collect();
+        levels = levels
+            .into_iter()
+            .map(|(name, value)| (name, with_integers(value)))
+            .collect();
     }
-    let mut users = levels.remove("users").and_then(|users| users.as_object().cloned()).unwrap_or_default();
+    let mut users = levels
+        .remove("users")
+        .and_then(|users| users.as_object().cloned())
+        .unwrap_or_default();
     if version.has_hashed_room_id() {
         // "Creators ... MUST NOT appear in the users property" (room version 12).
         for creator in std::iter::once(&caller.user_id).chain(additional_creators) {
             users.remove(creator.as_str());
         }
-        let mut events = levels.remove("events").and_then(|events| events.as_object().cloned()).unwrap_or_default();
+        let mut events = levels
+            .remove("events")
+            .and_then(|events| events.as_object().cloned())
+            .unwrap_or_default();
         let state_default = levels.get("state_default").and_then(integer).unwrap_or(50);
         let tombstone = events.get("m.room.tombstone").and_then(integer).unwrap_or(0);
-        events.insert("m.room.tombstone".to_owned(), number(tombstone.max(150).max(state_default.saturating_add(1))));
+        events.insert(
+            "m.room.tombstone".to_owned(),
+            number(tombstone.max(150).max(state_default.saturating_add(1))),
+        );
         levels.insert("events".to_owned(), Value::Object(events));
     } else if old.version().has_hashed_room_id() || old.state("m.room.power_levels", "")?.is_none() {
         // What was power by creation becomes power by number.
@@ -236,10 +287,16 @@ fn new_levels(
 fn raised(levels: &Object, caller: &Caller) -> Object {
     let mut levels = levels.clone();
     let mut needed = 100;
-    let named = levels.iter().filter(|(name, _)| *name != "users" && *name != "notifications").map(|(_, value)| value);
+    let named = levels
+        .iter()
+        .filter(|(name, _)| *name != "users" && *name != "notifications")
+        .map(|(_, value)| value);
     for value in named {
         let inner = value.as_object().into_iter().flat_map(|events| events.values());
-        needed = std::iter::once(value).chain(inner).filter_map(integer).fold(needed, i64::max);
+        needed = std::iter::once(value)
+            .chain(inner)
+            .filter_map(integer)
+            .fold(needed, i64::max);
     }
     if let Some(users) = levels.get_mut("users").and_then(|users| users.as_object_mut()) {
         let own = users.get(caller.user_id.as_str()).and_then(integer).unwrap_or(0);
@@ -253,7 +310,12 @@ fn raised(levels: &Object, caller: &Caller) -> Object {
 fn with_integers(value: Value) -> Value {
     match value {
         Value::String(text) => text.trim().parse().map_or(Value::String(text), number),
-        Value::Object(members) => Value::Object(members.into_iter().map(|(name, value)| (name, with_integers(value))).collect()),
+        Value::Object(members) => Value::Object(
+            members
+                .into_iter()
+                .map(|(name, value)| (name, with_integers(value)))
+                .collect(),
+        ),
         value => value,
     }
 }

@@ -46,7 +46,11 @@ impl Ignored {
             return Ok(Self::default());
         };
         let content = serde_json::from_slice::<Content>(&content).ok();
-        Ok(Self(content.map(|content| content.ignored_users.into_keys().collect()).unwrap_or_default()))
+        Ok(Self(
+            content
+                .map(|content| content.ignored_users.into_keys().collect())
+                .unwrap_or_default(),
+        ))
     }
 
     /// Whether `user_id` is ignored.
@@ -76,8 +80,22 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// `room_id` stands in every event if it is given (`/sync` leaves it out).
-    pub fn new(read: &'a dyn Read, room: RoomNum, room_id: Option<&'a str>, reader: Reader<'a>, standing: Standing) -> Self {
-        Self { read, room, room_id, reader, standing, relations: Vec::new(), facts: None }
+    pub fn new(
+        read: &'a dyn Read,
+        room: RoomNum,
+        room_id: Option<&'a str>,
+        reader: Reader<'a>,
+        standing: Standing,
+    ) -> Self {
+        Self {
+            read,
+            room,
+            room_id,
+            reader,
+            standing,
+            relations: Vec::new(),
+            facts: None,
+        }
     }
 
     /// Loads the relations to the events from `first` to `last` at once, for [`View::write`] to bundle.
@@ -106,7 +124,10 @@ impl<'a> View<'a> {
         Ok(match (row.event_type, row.state_key) {
             (HISTORY_VISIBILITY, Some("")) => may_see(History::of_content(row.content), facts.membership, joined_later),
             ("m.room.member", Some(who)) if who == self.reader.user_id.as_str() => {
-                may_see(facts.history, log::membership_in(row), joined_later)
+                // Their own leaving is shown in any case: else a room would not go away when an invite is refused.
+                let after = log::membership_in(row);
+                may_see(facts.history, after, joined_later)
+                    || (after != facts.membership && matches!(after, Membership::Leave | Membership::Ban))
             }
             _ => false,
         })
@@ -114,18 +135,29 @@ impl<'a> View<'a> {
 
     /// The quick way for most events: the reader has been in the room ever since before this one.
     fn was_joined_since(&self, position: Position) -> bool {
-        self.standing.member.is_some_and(|now| now.membership == Membership::Join && now.position <= position)
+        self.standing
+            .member
+            .is_some_and(|now| now.membership == Membership::Join && now.position <= position)
     }
 
     fn facts(&mut self, row: &EventRow<'_>) -> Result<Facts, ReadError> {
         if let Some(facts) = self.facts.filter(|facts| facts.group == row.state_group) {
             return Ok(facts);
         }
-        let membership = match state::at(self.read, row.state_group, "m.room.member", self.reader.user_id.as_str())? {
+        let membership = match state::at(
+            self.read,
+            row.state_group,
+            "m.room.member",
+            self.reader.user_id.as_str(),
+        )? {
             Some(position) => log::membership_in(&EventRow::decode(&log::known_event(self.read, position)?)?),
             None => Membership::Leave,
         };
-        let facts = Facts { group: row.state_group, history: History::at(self.read, row.state_group)?, membership };
+        let facts = Facts {
+            group: row.state_group,
+            history: History::at(self.read, row.state_group)?,
+            membership,
+        };
         self.facts = Some(facts);
         Ok(facts)
     }
@@ -135,8 +167,17 @@ impl<'a> View<'a> {
         self.write_at(out, position, row, 0)
     }
 
-    fn write_at(&mut self, out: &mut Vec<u8>, position: Position, row: &EventRow<'_>, depth: u8) -> Result<(), ReadError> {
-        let mut unsigned = Unsigned { age: Some(self.reader.now_ms.saturating_sub(row.origin_server_ts)), ..Unsigned::default() };
+    fn write_at(
+        &mut self,
+        out: &mut Vec<u8>,
+        position: Position,
+        row: &EventRow<'_>,
+        depth: u8,
+    ) -> Result<(), ReadError> {
+        let mut unsigned = Unsigned {
+            age: Some(self.reader.now_ms.saturating_sub(row.origin_server_ts)),
+            ..Unsigned::default()
+        };
         if let Some((device, id)) = row.transaction
             && device == self.reader.device
         {
@@ -174,7 +215,11 @@ impl<'a> View<'a> {
             }
         }
         match self.erased(row, membership)? {
-            Some(content) => EventRow { content: &content, ..*row }.write_client(out, self.room_id, &unsigned),
+            Some(content) => EventRow {
+                content: &content,
+                ..*row
+            }
+            .write_client(out, self.room_id, &unsigned),
             None => row.write_client(out, self.room_id, &unsigned),
         }
         Ok(())
@@ -186,17 +231,30 @@ impl<'a> View<'a> {
         if membership == Membership::Join || row.state_key.is_some() {
             return Ok(None);
         }
-        let Ok(sender) = UserId::parse(row.sender) else { return Ok(None) };
-        let Some(sender) = user::num(self.read, &sender)? else { return Ok(None) };
+        let Ok(sender) = UserId::parse(row.sender) else {
+            return Ok(None);
+        };
+        let Some(sender) = user::num(self.read, &sender)? else {
+            return Ok(None);
+        };
         if !account::one(self.read, sender)?.is_some_and(|account| account.erased) {
             return Ok(None);
         }
         let room = room::by_num(self.read, self.room)?;
-        Ok(Some(lamchat_rules::redact::redacted_json(room.version, row.event_type, row.content).unwrap_or_else(|_| "{}".to_owned())))
+        Ok(Some(
+            lamchat_rules::redact::redacted_json(room.version, row.event_type, row.content)
+                .unwrap_or_else(|_| "{}".to_owned()),
+        ))
     }
 
     /// Writes the bundled aggregations of an event: the object under `m.relations`, or nothing.
-    fn write_relations(&mut self, out: &mut Vec<u8>, parent: Position, row: &EventRow<'_>, depth: u8) -> Result<(), ReadError> {
+    fn write_relations(
+        &mut self,
+        out: &mut Vec<u8>,
+        parent: Position,
+        row: &EventRow<'_>,
+        depth: u8,
+    ) -> Result<(), ReadError> {
         let loaded = if depth == 0 {
             let start = self.relations.partition_point(|relation| relation.parent < parent);
             let end = self.relations.partition_point(|relation| relation.parent <= parent);
@@ -212,11 +270,17 @@ impl<'a> View<'a> {
             out.push(if out.len() == start { b'{' } else { b',' });
             out.extend_from_slice(key);
         };
-        let references: Vec<Position> = of_kind(&loaded, Kind::Reference).map(|relation| relation.child).collect();
+        let references: Vec<Position> = of_kind(&loaded, Kind::Reference)
+            .map(|relation| relation.child)
+            .collect();
         if !references.is_empty() {
             open(out, b"\"m.reference\":{\"chunk\":[");
             for (index, child) in references.into_iter().enumerate() {
-                out.extend_from_slice(if index == 0 { b"{\"event_id\":" } else { b",{\"event_id\":" });
+                out.extend_from_slice(if index == 0 {
+                    b"{\"event_id\":"
+                } else {
+                    b",{\"event_id\":"
+                });
                 write_string(out, EventRow::decode(&log::known_event(self.read, child)?)?.event_id);
                 out.push(b'}');
             }
@@ -225,12 +289,20 @@ impl<'a> View<'a> {
         if let Some(position) = self.newest_edit(&loaded, row)? {
             let bytes = log::known_event(self.read, position)?;
             open(out, b"\"m.replace\":");
-            EventRow::decode(&bytes)?.write_client(out, self.room_id, &Unsigned {
-                age: Some(self.reader.now_ms.saturating_sub(row.origin_server_ts)),
-                ..Unsigned::default()
-            });
+            EventRow::decode(&bytes)?.write_client(
+                out,
+                self.room_id,
+                &Unsigned {
+                    age: Some(self.reader.now_ms.saturating_sub(row.origin_server_ts)),
+                    ..Unsigned::default()
+                },
+            );
         }
-        let newest = if depth == 0 { of_kind(&loaded, Kind::Thread).next_back() } else { None };
+        let newest = if depth == 0 {
+            of_kind(&loaded, Kind::Thread).next_back()
+        } else {
+            None
+        };
         if let Some(newest) = newest {
             let bytes = log::known_event(self.read, newest.child)?;
             let newest_row = EventRow::decode(&bytes)?;
@@ -272,7 +344,9 @@ impl<'a> View<'a> {
             if row.event_type != "m.room.encrypted" && !row.content.contains("\"m.new_content\"") {
                 continue;
             }
-            let is_newer = newest.as_ref().is_none_or(|(ts, id, _)| (row.origin_server_ts, row.event_id) > (*ts, id.as_str()));
+            let is_newer = newest
+                .as_ref()
+                .is_none_or(|(ts, id, _)| (row.origin_server_ts, row.event_id) > (*ts, id.as_str()));
             if is_newer {
                 newest = Some((row.origin_server_ts, row.event_id.to_owned(), edit.child));
             }

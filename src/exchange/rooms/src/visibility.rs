@@ -32,7 +32,10 @@ impl History {
             #[serde(borrow)]
             history_visibility: std::borrow::Cow<'a, str>,
         }
-        match serde_json::from_str::<Content<'_>>(content).as_ref().map(|content| content.history_visibility.as_ref()) {
+        match serde_json::from_str::<Content<'_>>(content)
+            .as_ref()
+            .map(|content| content.history_visibility.as_ref())
+        {
             Ok("joined") => Self::Joined,
             Ok("invited") => Self::Invited,
             Ok("world_readable") => Self::WorldReadable,
@@ -89,10 +92,15 @@ pub enum LookError {
 impl Standing {
     /// What `user` is to `room`.
     pub fn of(read: &dyn Read, user: UserNum, room: RoomNum) -> Result<Self, ReadError> {
-        let Some(member) = membership::of(read, user, room)? else { return Ok(Self::default()) };
+        let Some(member) = membership::of(read, user, room)? else {
+            return Ok(Self::default());
+        };
         let mut next = Some(member.position);
         if member.membership == Membership::Join {
-            return Ok(Self { member: Some(member), last_join: next });
+            return Ok(Self {
+                member: Some(member),
+                last_join: next,
+            });
         }
         while let Some(position) = next {
             let bytes = log::known_event(read, position)?;
@@ -102,7 +110,10 @@ impl Standing {
             }
             next = row.replaces.filter(|older| *older < position);
         }
-        Ok(Self { member: Some(member), last_join: next })
+        Ok(Self {
+            member: Some(member),
+            last_join: next,
+        })
     }
 
     /// Whether the reader is in the room now.
@@ -123,7 +134,9 @@ impl Standing {
     /// The newest position that can matter to the reader: for who left, their leaving, unless the room is world-readable.
     pub fn horizon(&self, read: &dyn Read, room: RoomNum) -> Result<Option<Position>, ReadError> {
         match self.member {
-            Some(member) if member.membership != Membership::Join && History::now(read, room)? != History::WorldReadable => {
+            Some(member)
+                if member.membership != Membership::Join && History::now(read, room)? != History::WorldReadable =>
+            {
                 Ok(Some(member.position))
             }
             _ => Ok(None),
@@ -159,7 +172,10 @@ mod tests {
                 assert!(may_see(WorldReadable, membership, joined_later));
                 let joined = membership == Membership::Join;
                 assert_eq!(may_see(Shared, membership, joined_later), joined || joined_later);
-                assert_eq!(may_see(Invited, membership, joined_later), joined || membership == Membership::Invite);
+                assert_eq!(
+                    may_see(Invited, membership, joined_later),
+                    joined || membership == Membership::Invite
+                );
                 assert_eq!(may_see(Joined, membership, joined_later), joined);
             }
         }
@@ -167,9 +183,17 @@ mod tests {
 
     #[test]
     fn malformed_content_counts_as_shared() {
-        for content in ["{}", "[]", r#"{"history_visibility":7}"#, r#"{"history_visibility":"x"}"#] {
+        for content in [
+            "{}",
+            "[]",
+            r#"{"history_visibility":7}"#,
+            r#"{"history_visibility":"x"}"#,
+        ] {
             assert_eq!(History::of_content(content), History::Shared);
         }
-        assert_eq!(History::of_content(r#"{"history_visibility":"joined"}"#), History::Joined);
+        assert_eq!(
+            History::of_content(r#"{"history_visibility":"joined"}"#),
+            History::Joined
+        );
     }
 }

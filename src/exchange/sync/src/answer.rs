@@ -37,7 +37,13 @@ impl<'a> Scene<'a> {
     }
 
     pub(crate) fn reader<'r>(&'r self, ignored: &'r Ignored) -> Reader<'r> {
-        Reader { user: self.who.user, user_id: &self.who.user_id, device: self.who.device, now_ms: self.now_ms, ignored }
+        Reader {
+            user: self.who.user,
+            user_id: &self.who.user_id,
+            device: self.who.device,
+            now_ms: self.now_ms,
+            ignored,
+        }
     }
 }
 
@@ -59,7 +65,8 @@ pub(crate) fn write(scene: &Scene<'_>) -> Result<Answer, ReadError> {
     let (read, who) = (scene.read, scene.who);
     let now = read.position();
     let since = scene.request.since;
-    let is_still = since.is_some_and(|since| since.position == now && since.ephemeral == scene.ephemeral && since.to_device.is_none());
+    let is_still = since
+        .is_some_and(|since| since.position == now && since.ephemeral == scene.ephemeral && since.to_device.is_none());
     let mut is_news = since.is_none() || scene.request.full_state;
     let messages = match since {
         _ if is_still => Vec::new(),
@@ -91,7 +98,12 @@ pub(crate) fn write(scene: &Scene<'_>) -> Result<Answer, ReadError> {
     }
     write_key_counts(scene, &mut out)?;
     out.push(b'}');
-    Ok(Answer { body: out, is_news, position: now, ephemeral: scene.ephemeral })
+    Ok(Answer {
+        body: out,
+        is_news,
+        position: now,
+        ephemeral: scene.ephemeral,
+    })
 }
 
 /// Writes account data, rooms and device lists; answers whether there was anything.
@@ -126,8 +138,12 @@ fn write_news(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
                 let items = of_rooms.get(&room).map(Vec::as_slice).unwrap_or_default();
                 joined::write(scene, &mut sections.join, room, member, items, &reader, &mut meetings)?;
             }
-            Membership::Invite if moved => invited::write(scene, &mut sections.invite, room, member, "invite_state", &ignored)?,
-            Membership::Knock if moved => invited::write(scene, &mut sections.knock, room, member, "knock_state", &ignored)?,
+            Membership::Invite if moved => {
+                invited::write(scene, &mut sections.invite, room, member, "invite_state", &ignored)?
+            }
+            Membership::Knock if moved => {
+                invited::write(scene, &mut sections.knock, room, member, "knock_state", &ignored)?
+            }
             Membership::Leave | Membership::Ban if moved && !member.forgotten => {
                 left::write(scene, &mut sections.leave, room, member, &reader, &mut meetings)?;
             }
@@ -145,7 +161,11 @@ fn write_global(scene: &Scene<'_>, out: &mut Vec<u8>, items: &[&Item]) -> Result
     let (read, who, filter) = (scene.read, scene.who, &scene.request.filter.account_data);
     let mut written = 0;
     let mut begin = |out: &mut Vec<u8>| {
-        out.extend_from_slice(if written == 0 { b",\"account_data\":{\"events\":[" } else { b"," });
+        out.extend_from_slice(if written == 0 {
+            b",\"account_data\":{\"events\":["
+        } else {
+            b","
+        });
         written += 1;
     };
     for item in items {
@@ -175,7 +195,11 @@ pub(crate) fn write_room_items(scene: &Scene<'_>, out: &mut Vec<u8>, items: &[&I
     let filter = &scene.request.filter.room_account_data;
     let mut written = 0;
     for item in items.iter().filter(|item| filter.types.allows(&item.event_type)) {
-        out.extend_from_slice(if written == 0 { b",\"account_data\":{\"events\":[" } else { b"," });
+        out.extend_from_slice(if written == 0 {
+            b",\"account_data\":{\"events\":["
+        } else {
+            b","
+        });
         written += 1;
         write_item(out, &item.event_type, &item.content);
     }
@@ -223,7 +247,12 @@ struct Sections {
 impl Sections {
     fn write(&self, out: &mut Vec<u8>) {
         let mut written = 0;
-        let sections = [("join", &self.join), ("invite", &self.invite), ("knock", &self.knock), ("leave", &self.leave)];
+        let sections = [
+            ("join", &self.join),
+            ("invite", &self.invite),
+            ("knock", &self.knock),
+            ("leave", &self.leave),
+        ];
         for (name, section) in sections.into_iter().filter(|(_, section)| !section.is_empty()) {
             out.extend_from_slice(if written == 0 { b",\"rooms\":{\"" } else { b",\"" });
             written += 1;
@@ -254,6 +283,10 @@ pub(crate) fn comma(out: &mut Vec<u8>, index: usize) {
 }
 
 /// What the user was to a room at `since`.
-pub(crate) fn membership_at(scene: &Scene<'_>, room: RoomNum, since: Position) -> Result<Option<Membership>, ReadError> {
+pub(crate) fn membership_at(
+    scene: &Scene<'_>,
+    room: RoomNum,
+    since: Position,
+) -> Result<Option<Membership>, ReadError> {
     Ok(log::member_at(scene.read, scene.who.user, room, since)?.map(|(membership, _)| membership))
 }

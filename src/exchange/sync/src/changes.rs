@@ -57,15 +57,13 @@ pub fn since(read: &dyn Read, me: UserNum, since: Position) -> Result<Changes, R
             left.push(user::known_id(read, user)?);
         }
     }
-    let changed = changed.into_iter().map(|user| user::known_id(read, user)).collect::<Result<_, _>>()?;
+    let changed = changed
+        .into_iter()
+        .map(|user| user::known_id(read, user))
+        .collect::<Result<_, _>>()?;
     Ok(Changes { changed, left })
 }
 
-fn is_joined_at(
-    read: &dyn Read,
-    user: UserNum,
-    room: lamchat_base::RoomNum,
-    at: Position,
-) -> Result<bool, ReadError> {
+fn is_joined_at(read: &dyn Read, user: UserNum, room: lamchat_base::RoomNum, at: Position) -> Result<bool, ReadError> {
     Ok(log::member_at(read, user, room, at)?.is_some_and(|(was, _)| was == Membership::Join))
 }

@@ -32,9 +32,12 @@ impl Meetings {
     ) -> Result<(), ReadError> {
         for (user_id, _) in changed {
             let Ok(user_id) = UserId::parse(user_id) else { continue };
-            let Some(other) = user::num(scene.read, &user_id)?.filter(|other| *other != scene.who.user) else { continue };
+            let Some(other) = user::num(scene.read, &user_id)?.filter(|other| *other != scene.who.user) else {
+                continue;
+            };
             let is_in = membership::is_joined(scene.read, other, room)?;
-            let was_in = log::member_at(scene.read, other, room, since)?.is_some_and(|(was, _)| was == Membership::Join);
+            let was_in =
+                log::member_at(scene.read, other, room, since)?.is_some_and(|(was, _)| was == Membership::Join);
             match (was_in, is_in) {
                 (false, true) => drop(self.came.insert(other)),
                 (true, false) => drop(self.went.insert(other)),
@@ -46,9 +49,19 @@ impl Meetings {
 }
 
 /// Appends `,"device_lists":{…}`; nothing if nothing changed.
-pub(crate) fn write(scene: &Scene<'_>, out: &mut Vec<u8>, since: Position, meetings: Meetings) -> Result<(), ReadError> {
+pub(crate) fn write(
+    scene: &Scene<'_>,
+    out: &mut Vec<u8>,
+    since: Position,
+    meetings: Meetings,
+) -> Result<(), ReadError> {
     let (read, me) = (scene.read, scene.who.user);
-    let Meetings { joined, left, came: mut changed, mut went } = meetings;
+    let Meetings {
+        joined,
+        left,
+        came: mut changed,
+        mut went,
+    } = meetings;
     for room in joined {
         changed.extend(membership::members(read, room, Membership::Join, usize::MAX)?);
     }
@@ -96,7 +109,11 @@ fn gone_with_me(scene: &Scene<'_>, room: RoomNum, since: Position) -> Result<Vec
     Ok(users)
 }
 
-fn write_users(scene: &Scene<'_>, out: &mut Vec<u8>, users: impl IntoIterator<Item = UserNum>) -> Result<(), ReadError> {
+fn write_users(
+    scene: &Scene<'_>,
+    out: &mut Vec<u8>,
+    users: impl IntoIterator<Item = UserNum>,
+) -> Result<(), ReadError> {
     for (index, user) in users.into_iter().enumerate() {
         comma(out, index);
         write_string(out, user::known_id(scene.read, user)?.as_str());

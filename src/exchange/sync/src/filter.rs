@@ -109,11 +109,15 @@ fn split(field: &str) -> Vec<String> {
 
 fn copy(from: &Value, to: &mut Value, path: &[String]) {
     let Some((name, rest)) = path.split_first() else { return };
-    let (Some(value), Value::Object(target)) = (from.get(name), to) else { return };
+    let (Some(value), Value::Object(target)) = (from.get(name), to) else {
+        return;
+    };
     if rest.is_empty() {
         target.insert(name.clone(), value.clone());
     } else if value.is_object() {
-        let inner = target.entry(name.clone()).or_insert_with(|| Value::Object(serde_json::Map::new()));
+        let inner = target
+            .entry(name.clone())
+            .or_insert_with(|| Value::Object(serde_json::Map::new()));
         copy(value, inner, rest);
     }
 }
@@ -127,8 +131,18 @@ mod tests {
     #[test]
     fn limits_have_a_default_and_a_maximum() {
         assert_eq!(SyncFilter::parse(b"{}").unwrap().timeline_limit(), TIMELINE_DEFAULT);
-        assert_eq!(SyncFilter::parse(br#"{"room":{"timeline":{"limit":5000}}}"#).unwrap().timeline_limit(), TIMELINE_MAX);
-        assert_eq!(SyncFilter::parse(br#"{"room":{"timeline":{"limit":0}}}"#).unwrap().timeline_limit(), 0);
+        assert_eq!(
+            SyncFilter::parse(br#"{"room":{"timeline":{"limit":5000}}}"#)
+                .unwrap()
+                .timeline_limit(),
+            TIMELINE_MAX
+        );
+        assert_eq!(
+            SyncFilter::parse(br#"{"room":{"timeline":{"limit":0}}}"#)
+                .unwrap()
+                .timeline_limit(),
+            0
+        );
         assert!(SyncFilter::parse(br#"{"room":7}"#).is_err());
     }
 
@@ -140,8 +154,16 @@ mod tests {
 
     #[test]
     fn fields_are_paths_with_escaped_dots() {
-        let fields = EventFields::new(&["content.body".to_owned(), r"content.m\.relates_to".to_owned(), "type".to_owned(), "x.y".to_owned()]);
+        let fields = EventFields::new(&[
+            "content.body".to_owned(),
+            r"content.m\.relates_to".to_owned(),
+            "type".to_owned(),
+            "x.y".to_owned(),
+        ]);
         let event = json!({"type": "t", "sender": "s", "content": {"body": "b", "m.relates_to": 1, "z": 2}});
-        assert_eq!(fields.prune(&event), json!({"type": "t", "content": {"body": "b", "m.relates_to": 1}}));
+        assert_eq!(
+            fields.prune(&event),
+            json!({"type": "t", "content": {"body": "b", "m.relates_to": 1}})
+        );
     }
 }

@@ -27,7 +27,9 @@ pub(crate) fn write(
     meetings: &mut Meetings,
 ) -> Result<(), ReadError> {
     let read = scene.read;
-    let Some(head) = Head::of(read, room)? else { return Ok(()) };
+    let Some(head) = Head::of(read, room)? else {
+        return Ok(());
+    };
     // "newly joined": who was not in the room at the token is told all of it, from before the join.
     let since = match scene.since() {
         Some(since) if member.position > since && membership_at(scene, room, since)? != Some(Membership::Join) => None,
@@ -45,7 +47,10 @@ pub(crate) fn write(
         return Ok(());
     }
     open_room(scene, section, room)?;
-    let standing = Standing { member: Some(member), last_join: Some(member.position) };
+    let standing = Standing {
+        member: Some(member),
+        last_join: Some(member.position),
+    };
     let mut view = View::new(read, room, None, *reader, standing);
     let timeline = if moved || is_full {
         Timeline::read(scene, &mut view, room, since, read.position())?
@@ -59,7 +64,11 @@ pub(crate) fn write(
         members_moved |= !changed.is_empty();
         meetings.note_members(scene, room, since, &changed)?;
     }
-    let heroes = if members_moved || timeline_names(&timeline)? { summary::heroes(read, room, scene.who.user)? } else { None };
+    let heroes = if members_moved || timeline_names(&timeline)? {
+        summary::heroes(read, room, scene.who.user)?
+    } else {
+        None
+    };
     let mut also = BTreeSet::new();
     if is_full {
         also.insert(scene.who.user_id.to_string());
@@ -117,7 +126,12 @@ fn own_receipt_moved(scene: &Scene<'_>, room: RoomNum, since: Option<Position>) 
     Ok(changed.iter().any(|receipt| receipt.user == scene.who.user))
 }
 
-fn write_ephemeral(scene: &Scene<'_>, out: &mut Vec<u8>, room: RoomNum, since: Option<Position>) -> Result<(), ReadError> {
+fn write_ephemeral(
+    scene: &Scene<'_>,
+    out: &mut Vec<u8>,
+    room: RoomNum,
+    since: Option<Position>,
+) -> Result<(), ReadError> {
     let filter = &scene.request.filter.ephemeral;
     if !filter.rooms.is_all() && !filter.rooms.allows(scene.syncer.room(scene.read, room)?.id.as_str()) {
         return Ok(());
@@ -145,7 +159,10 @@ fn write_ephemeral(scene: &Scene<'_>, out: &mut Vec<u8>, room: RoomNum, since: O
 }
 
 fn write_unread(scene: &Scene<'_>, out: &mut Vec<u8>, room: RoomNum) -> Result<(), ReadError> {
-    let counts = scene.syncer.unread.counts(scene.read, scene.who.user, &scene.who.user_id, room)?;
+    let counts = scene
+        .syncer
+        .unread
+        .counts(scene.read, scene.who.user, &scene.who.user_id, room)?;
     // "If unread_thread_notifications was set to true on the RoomEventFilter, these values will only be for the unthreaded
     // events in this room." (Matrix 1.4)
     let by_thread = scene.request.filter.timeline.unread_thread_notifications;

@@ -5,11 +5,11 @@ use crate::device_lists::Meetings;
 use crate::state::{self, Delta, End};
 use crate::timeline::Timeline;
 use lamchat_base::RoomNum;
+use lamchat_rooms::event::EventRow;
 use lamchat_rooms::membership::Member;
 use lamchat_rooms::view::{Reader, View};
 use lamchat_rooms::visibility::Standing;
 use lamchat_rooms::{Membership, context, log};
-use lamchat_rooms::event::EventRow;
 use lamchat_store::ReadError;
 use std::collections::BTreeSet;
 
@@ -50,7 +50,13 @@ pub(crate) fn write(
     if standing.last_join.is_some() {
         let then = context::state_at(read, room, member.position)?;
         let also = BTreeSet::from([scene.who.user_id.to_string()]);
-        let delta = Delta { room, since, timeline: &timeline, end: End::Then(&then), also };
+        let delta = Delta {
+            room,
+            since,
+            timeline: &timeline,
+            end: End::Then(&then),
+            also,
+        };
         let positions = delta.positions(scene)?;
         state::write(scene, section, &mut view, &positions)?;
     }

@@ -19,7 +19,7 @@ use lamchat_rooms::{Membership, membership, room as known_room};
 use lamchat_store::{Read, ReadError, ReadTxn, Topic, WriteError};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use request::{Body, LISTS_MAX, RoomConfig, SUBSCRIPTIONS_MAX};
+use request::{Body, RoomConfig};
 use ruma::RoomId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -40,7 +40,10 @@ pub(crate) struct Memory {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { connections: Cache::new(CONNECTIONS), stamps: Cache::new(STAMPS) }
+        Self {
+            connections: Cache::new(CONNECTIONS),
+            stamps: Cache::new(STAMPS),
+        }
     }
 }
 
@@ -110,9 +113,17 @@ struct Answer {
 
 impl Syncer {
     /// Answers with JSON: at once if there is something to tell or the connection is new, and else as soon as there is.
-    pub async fn slide(&self, who: Who, body: Body, pos: Option<&str>, timeout: Duration) -> Result<Vec<u8>, SlidingError> {
-        if body.lists.len() > LISTS_MAX || body.room_subscriptions.len() > SUBSCRIPTIONS_MAX {
-            return Err(SlidingError::Invalid("too many lists or subscriptions"));
+    pub async fn slide(
+        &self,
+        who: Who,
+        body: Body,
+        pos: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, SlidingError> {
+        if !body.is_bounded() {
+            return Err(SlidingError::Invalid(
+                "too many lists, ranges, subscriptions or required state events",
+            ));
         }
         if body.conn_id.len() > CONN_ID_BYTES_MAX {
             return Err(SlidingError::Invalid("conn_id is too long"));
@@ -127,7 +138,8 @@ impl Syncer {
         if answer.is_news || timeout.is_zero() {
             return Ok(answer.body);
         }
-        self.slide_later(&who, &body, told.as_deref(), &key, answer, timeout).await
+        self.slide_later(&who, &body, told.as_deref(), &key, answer, timeout)
+            .await
     }
 
     fn told(&self, key: &(DeviceNum, String), pos: &str) -> Result<Arc<Told>, SlidingError> {
@@ -138,20 +150,37 @@ impl Syncer {
         let serial: u64 = serial.parse().map_err(|_| SlidingError::UnknownPos)?;
         let connection = self.memory.connections.get(key).ok_or(SlidingError::UnknownPos)?;
         let mut connection = connection.lock();
-        let told = connection.kept.iter().flatten().find(|told| told.serial == serial).cloned().ok_or(SlidingError::UnknownPos)?;
+        let told = connection
+            .kept
+            .iter()
+            .flatten()
+            .find(|told| told.serial == serial)
+            .cloned()
+            .ok_or(SlidingError::UnknownPos)?;
         // The client has this answer: the one before will not be asked for again.
         connection.kept = [Some(Arc::clone(&told)), None];
         Ok(told)
     }
 
     async fn acknowledge_to_device(&self, who: &Who, body: &Body) -> Result<(), SlidingError> {
-        let since = body.extensions.to_device.since.as_deref().filter(|_| body.extensions.to_device.enabled);
-        let Some(up_to) = since.and_then(|since| since.parse().ok()).map(Position) else { return Ok(()) };
+        let since = body
+            .extensions
+            .to_device
+            .since
+            .as_deref()
+            .filter(|_| body.extensions.to_device.enabled);
+        let Some(up_to) = since.and_then(|since| since.parse().ok()).map(Position) else {
+            return Ok(());
+        };
         let device = who.device;
         if !to_device::waits(&self.store().read(), device, up_to)? {
             return Ok(());
         }
-        match self.store().write(move |txn| to_device::acknowledge(txn, device, up_to)).await {
+        match self
+            .store()
+            .write(move |txn| to_device::acknowledge(txn, device, up_to))
+            .await
+        {
             Ok(_) => Ok(()),
             Err(WriteError::Refused(error)) => Err(error.into()),
             Err(WriteError::Commit(error)) => Err(SyncError::from(error).into()),
@@ -171,7 +200,12 @@ impl Syncer {
         let mut last = first;
         let mut topics = vec![Topic::user(who.user)];
         let rooms = membership::rooms_of(&self.store().read(), who.user)?;
-        topics.extend(rooms.iter().filter(|(_, member)| member.membership == Membership::Join).map(|(room, _)| Topic::room(*room)));
+        topics.extend(
+            rooms
+                .iter()
+                .filter(|(_, member)| member.membership == Membership::Join)
+                .map(|(room, _)| Topic::room(*room)),
+        );
         let mut watch = self.store().watch(&topics);
         loop {
             if self.store().read().position() != last.position || self.typing.newest() != last.ephemeral {
@@ -180,19 +214,35 @@ impl Syncer {
                     return Ok(last.body);
                 }
             }
-            if tokio::time::timeout_at(deadline, watch.changed()).await.is_err() {
+            if !self.changed(&mut watch, deadline).await {
                 return Ok(last.body);
             }
         }
     }
 
-    fn slide_once(&self, who: &Who, body: &Body, told: Option<&Told>, key: &(DeviceNum, String)) -> Result<Answer, SlidingError> {
+    fn slide_once(
+        &self,
+        who: &Who,
+        body: &Body,
+        told: Option<&Told>,
+        key: &(DeviceNum, String),
+    ) -> Result<Answer, SlidingError> {
         let ephemeral = self.typing.newest();
         let read = self.store().read();
         let rooms = membership::rooms_of(&read, who.user)?;
         let ignored = Ignored::of(&read, who.user)?;
         let now_ms = self.now_ms();
-        let scene = Scene { syncer: self, read: &read, who, body, told, ephemeral, now_ms, rooms, ignored };
+        let scene = Scene {
+            syncer: self,
+            read: &read,
+            who,
+            body,
+            told,
+            ephemeral,
+            now_ms,
+            rooms,
+            ignored,
+        };
         let serial = told.map_or(now_ms, |told| told.serial) + 1;
         let (body, is_news, next) = write(&scene, serial, self.store().epoch().0)?;
         let connection = match self.memory.connections.get(key) {
@@ -210,14 +260,24 @@ impl Syncer {
         } else {
             *first = Some(Arc::new(next));
         }
-        Ok(Answer { body, is_news, position: read.position(), ephemeral })
+        Ok(Answer {
+            body,
+            is_news,
+            position: read.position(),
+            ephemeral,
+        })
     }
 }
 
 /// Writes the answer; tells whether there is news, and what the client knows with it.
 fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, Told), SlidingError> {
     let position = scene.read.position();
-    let mut next = Told { serial, position, ephemeral: scene.ephemeral, rooms: scene.told.map(|told| told.rooms.clone()).unwrap_or_default() };
+    let mut next = Told {
+        serial,
+        position,
+        ephemeral: scene.ephemeral,
+        rooms: scene.told.map(|told| told.rooms.clone()).unwrap_or_default(),
+    };
     let mut out = Vec::with_capacity(16 << 10);
     out.extend_from_slice(format!("{{\"pos\":\"{epoch}_{serial}\",\"lists\":{{").as_bytes());
     let mut wanted: BTreeMap<RoomNum, RoomConfig> = BTreeMap::new();
@@ -235,7 +295,8 @@ fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, T
     for (room_id, config) in &scene.body.room_subscriptions {
         let room_id = RoomId::parse(room_id).map_err(|_| SlidingError::Invalid("a subscription is not a room id"))?;
         // Rooms that the user has nothing to do with are left out, as if they did not exist.
-        let room = known_room::num(scene.read, &room_id)?.filter(|room| sorted.iter().any(|sorted| sorted.room == *room));
+        let room =
+            known_room::num(scene.read, &room_id)?.filter(|room| sorted.iter().any(|sorted| sorted.room == *room));
         if let Some(room) = room {
             wanted.entry(room).or_default().join(config);
         }
@@ -254,7 +315,13 @@ fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, T
                 out.extend_from_slice(&entry);
                 told_now.push((sorted.room, known.is_none()));
             }
-            next.rooms.insert(sorted.room, ToldRoom { position, config: Arc::new(config.clone()) });
+            next.rooms.insert(
+                sorted.room,
+                ToldRoom {
+                    position,
+                    config: Arc::new(config.clone()),
+                },
+            );
         }
     }
     let rooms_news = out.len() != start;
@@ -267,6 +334,17 @@ fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, T
 /// What the parts that `/sync` shares with this one want to know of a request.
 pub(crate) fn as_request(scene: &Scene<'_>) -> Request {
     let epoch = scene.syncer.store().epoch();
-    let since = scene.told.map(|told| Token { epoch, position: told.position, ephemeral: told.ephemeral, to_device: None });
-    Request { since, filter: Arc::default(), full_state: false, state_after: StateAfter::Stable, timeout: Duration::ZERO }
+    let since = scene.told.map(|told| Token {
+        epoch,
+        position: told.position,
+        ephemeral: told.ephemeral,
+        to_device: None,
+    });
+    Request {
+        since,
+        filter: Arc::default(),
+        full_state: false,
+        state_after: StateAfter::Stable,
+        timeout: Duration::ZERO,
+    }
 }

@@ -5,9 +5,9 @@ use crate::syncer::{Given, StateAfter};
 use crate::timeline::{Timeline, write_pruned};
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_rooms::event::EventRow;
+use lamchat_rooms::log;
 use lamchat_rooms::state::{self, StateMap};
 use lamchat_rooms::view::View;
-use lamchat_rooms::log;
 use lamchat_store::{Key, KeyRange, ReadError};
 use std::collections::BTreeSet;
 
@@ -109,8 +109,17 @@ impl Delta<'_> {
                 let members = KeyRange::prefix(&room.clone().str(MEMBER));
                 let all = KeyRange::prefix(&room);
                 let ranges = if skip_members {
-                    let tail = KeyRange { start: members.end.clone().unwrap_or_default(), end: all.end.clone() };
-                    vec![KeyRange { start: all.start, end: Some(members.start) }, tail]
+                    let tail = KeyRange {
+                        start: members.end.clone().unwrap_or_default(),
+                        end: all.end.clone(),
+                    };
+                    vec![
+                        KeyRange {
+                            start: all.start,
+                            end: Some(members.start),
+                        },
+                        tail,
+                    ]
                 } else {
                     vec![all]
                 };
@@ -136,19 +145,35 @@ impl Delta<'_> {
         }
         let now = scene.read.position();
         for user_id in &self.also {
-            let Some(position) = self.position(scene, MEMBER, user_id)? else { continue };
+            let Some(position) = self.position(scene, MEMBER, user_id)? else {
+                continue;
+            };
             let key = (scene.who.device, self.room, user_id.clone());
             if let Some(since) = scene.since()
                 && !scene.request.full_state
                 && !scene.request.filter.is_redundant()
                 && self.since.is_some()
-                && scene.syncer.given.get(&key).is_some_and(|given| given.member == position && given.answer <= since)
+                && scene
+                    .syncer
+                    .given
+                    .get(&key)
+                    .is_some_and(|given| given.member == position && given.answer <= since)
             {
                 continue;
             }
-            let is_known = scene.syncer.given.get(&key).is_some_and(|given| given.member == position && given.answer <= now);
+            let is_known = scene
+                .syncer
+                .given
+                .get(&key)
+                .is_some_and(|given| given.member == position && given.answer <= now);
             if !is_known || self.since.is_none() {
-                scene.syncer.given.insert(key, Given { member: position, answer: now });
+                scene.syncer.given.insert(
+                    key,
+                    Given {
+                        member: position,
+                        answer: now,
+                    },
+                );
             }
             // What is older than the client's token is given as well: it may never have heard of it.
             found.push(position);
@@ -226,5 +251,8 @@ pub(crate) fn changed_members(
 
 /// The ids of users.
 pub(crate) fn user_ids(scene: &Scene<'_>, users: &[UserNum]) -> Result<BTreeSet<String>, ReadError> {
-    users.iter().map(|user| lamchat_accounts::user::known_id(scene.read, *user).map(|id| id.to_string())).collect()
+    users
+        .iter()
+        .map(|user| lamchat_accounts::user::known_id(scene.read, *user).map(|id| id.to_string()))
+        .collect()
 }

@@ -10,7 +10,7 @@ use lamchat_keys::to_device;
 use lamchat_push::unread::UnreadCounts;
 use lamchat_rooms::typing::Typing;
 use lamchat_rooms::{Membership, Room, membership, room};
-use lamchat_store::{CommitError, Read, ReadError, Store, Topic, WriteError};
+use lamchat_store::{CommitError, Read, ReadError, Store, Topic, Watch, WriteError};
 use quick_cache::sync::Cache;
 use ruma::OwnedUserId;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use std::time::Duration;
 /// The longest that one request waits.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(120);
 /// Filters, rooms and given members that are remembered.
-const FILTERS: usize = 4_096;
+const FILTERS: usize = 1_024;
 const ROOMS: usize = 16_384;
-const GIVEN: usize = 262_144;
+const GIVEN: usize = 65_536;
 
 /// Who syncs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +100,8 @@ pub struct Syncer {
     pub(crate) given: Cache<(DeviceNum, RoomNum, String), Given>,
     everything: Arc<SyncFilter>,
     pub(crate) memory: Memory,
+    /// Turns true when the server stops: who waits is answered at once.
+    ending: tokio::sync::watch::Sender<bool>,
 }
 
 impl Syncer {
@@ -115,12 +117,29 @@ impl Syncer {
             given: Cache::new(GIVEN),
             everything: Arc::default(),
             memory: Memory::default(),
+            ending: tokio::sync::watch::Sender::new(false),
+        }
+    }
+
+    /// Answers everybody who waits, now and from now on: the server is about to stop.
+    pub fn end_waits(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Waits until something changed. `false`: the time is up, or the server stops.
+    pub(crate) async fn changed(&self, watch: &mut Watch, deadline: tokio::time::Instant) -> bool {
+        let mut ending = self.ending.subscribe();
+        tokio::select! {
+            changed = tokio::time::timeout_at(deadline, watch.changed()) => changed.is_ok(),
+            _ = ending.wait_for(|ending| *ending) => false,
         }
     }
 
     /// The filter that `text` stands for: JSON, or the id of a stored one; `None` filters nothing.
     pub fn filter(&self, user: UserNum, text: Option<&str>) -> Result<Arc<SyncFilter>, SyncError> {
-        let Some(text) = text else { return Ok(Arc::clone(&self.everything)) };
+        let Some(text) = text else {
+            return Ok(Arc::clone(&self.everything));
+        };
         let key = (user, text.to_owned());
         if let Some(filter) = self.filters.get(&key) {
             return Ok(filter);
@@ -155,7 +174,9 @@ impl Syncer {
 
     /// Answers with JSON: at once if there is something to tell, and else as soon as there is, or when the time is up.
     pub async fn sync(self: &Arc<Self>, who: Who, mut request: Request) -> Result<Vec<u8>, SyncError> {
-        request.since = request.since.filter(|since| since.epoch == self.store.epoch() && since.position <= self.store.read().position());
+        request.since = request
+            .since
+            .filter(|since| since.epoch == self.store.epoch() && since.position <= self.store.read().position());
         if let Some(since) = request.since {
             self.acknowledge(&who, since).await?;
         }
@@ -178,7 +199,10 @@ impl Syncer {
         if !to_device::waits(&self.store.read(), device, up_to)? {
             return Ok(());
         }
-        let removed = self.store.write(move |txn| to_device::acknowledge(txn, device, up_to)).await;
+        let removed = self
+            .store
+            .write(move |txn| to_device::acknowledge(txn, device, up_to))
+            .await;
         match removed {
             Ok(_) => Ok(()),
             Err(WriteError::Refused(error)) => Err(error.into()),
@@ -191,8 +215,14 @@ impl Syncer {
         let mut last = first;
         // A user who comes into a room in the meantime is told so, and that ends the wait: these rooms stay the right ones.
         let mut topics = vec![Topic::user(who.user)];
-        let joined = |(room, member): (RoomNum, membership::Member)| (member.membership == Membership::Join).then_some(Topic::room(room));
-        topics.extend(membership::rooms_of(&self.store.read(), who.user)?.into_iter().filter_map(joined));
+        let joined = |(room, member): (RoomNum, membership::Member)| {
+            (member.membership == Membership::Join).then_some(Topic::room(room))
+        };
+        topics.extend(
+            membership::rooms_of(&self.store.read(), who.user)?
+                .into_iter()
+                .filter_map(joined),
+        );
         let mut watch = self.store.watch(&topics);
         loop {
             if self.store.read().position() != last.position || self.typing.newest() != last.ephemeral {
@@ -201,7 +231,7 @@ impl Syncer {
                     return Ok(last.body);
                 }
             }
-            if tokio::time::timeout_at(deadline, watch.changed()).await.is_err() {
+            if !self.changed(&mut watch, deadline).await {
                 return Ok(last.body);
             }
         }
@@ -212,6 +242,14 @@ impl Syncer {
         // The counter first: a change between the two is told twice rather than never.
         let ephemeral = self.typing.newest();
         let read = self.store.read();
-        answer::write(&Scene { syncer: self, read: &read, who, request, ephemeral, now_ms: self.clock.now_ms(), epoch: self.store.epoch() })
+        answer::write(&Scene {
+            syncer: self,
+            read: &read,
+            who,
+            request,
+            ephemeral,
+            now_ms: self.clock.now_ms(),
+            epoch: self.store.epoch(),
+        })
     }
 }

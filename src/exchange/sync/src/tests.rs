@@ -33,7 +33,10 @@ struct Counted(AtomicU64);
 impl Entropy for Counted {
     fn fill(&self, buffer: &mut [u8]) {
         for byte in buffer {
-            let x = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let x = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15);
             *byte = (x >> 32) as u8 ^ (x >> 8) as u8;
         }
     }
@@ -50,21 +53,52 @@ struct World {
 
 impl World {
     fn new() -> Arc<Self> {
-        let tables = [lamchat_accounts::TABLES, lamchat_keys::TABLES, lamchat_push::TABLES, lamchat_rooms::TABLES].concat();
+        let tables = [
+            lamchat_accounts::TABLES,
+            lamchat_keys::TABLES,
+            lamchat_push::TABLES,
+            lamchat_rooms::TABLES,
+        ]
+        .concat();
         let store = Store::in_memory(&tables).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(START_MS));
         let key = SigningKey::from_seed(&[3; 32], "test").unwrap();
-        let rooms = Rooms::new(store.clone(), Arc::clone(&clock), Arc::new(Counted::default()), "x.org".try_into().unwrap(), key);
+        let rooms = Rooms::new(
+            store.clone(),
+            Arc::clone(&clock),
+            Arc::new(Counted::default()),
+            "x.org".try_into().unwrap(),
+            key,
+        );
         let typing = Arc::new(Typing::new(START_MS));
-        let syncer = Arc::new(Syncer::new(store.clone(), clock, Arc::clone(&typing), Arc::new(UnreadCounts::new())));
-        Arc::new(Self { store, rooms, typing, syncer, transaction: AtomicU64::new(0) })
+        let syncer = Arc::new(Syncer::new(
+            store.clone(),
+            clock,
+            Arc::clone(&typing),
+            Arc::new(UnreadCounts::new()),
+        ));
+        Arc::new(Self {
+            store,
+            rooms,
+            typing,
+            syncer,
+            transaction: AtomicU64::new(0),
+        })
     }
 
     async fn user(&self, name: &str) -> Who {
         let user_id: OwnedUserId = format!("@{name}:x.org").try_into().unwrap();
         let id = user_id.clone();
-        let user = self.store.write(move |txn| user::num_or_insert(txn, &id)).await.unwrap();
-        Who { user, user_id, device: DeviceNum(user.0 * 10 + 1) }
+        let user = self
+            .store
+            .write(move |txn| user::num_or_insert(txn, &id))
+            .await
+            .unwrap();
+        Who {
+            user,
+            user_id,
+            device: DeviceNum(user.0 * 10 + 1),
+        }
     }
 
     async fn room(&self, who: &Who, preset: Preset) -> OwnedRoomId {
@@ -85,17 +119,27 @@ impl World {
     }
 
     async fn say(&self, who: &Who, room: &RoomId, text: &str) -> String {
-        self.send(who, room, serde_json::json!({"msgtype": "m.text", "body": text})).await
+        self.send(who, room, serde_json::json!({"msgtype": "m.text", "body": text}))
+            .await
     }
 
     async fn send(&self, who: &Who, room: &RoomId, content: Value) -> String {
         let transaction = self.transaction.fetch_add(1, Ordering::Relaxed).to_string();
-        let message = Message { room, event_type: "m.room.message", content: object(&content), transaction_id: &transaction, origin_server_ts: None };
+        let message = Message {
+            room,
+            event_type: "m.room.message",
+            content: object(&content),
+            transaction_id: &transaction,
+            origin_server_ts: None,
+        };
         self.rooms.send(&caller(who), message).await.unwrap()
     }
 
     async fn set(&self, who: &Who, room: &RoomId, event_type: &str, state_key: &str, content: Value) -> String {
-        self.rooms.put_state(&caller(who), room, event_type, state_key, object(&content)).await.unwrap()
+        self.rooms
+            .put_state(&caller(who), room, event_type, state_key, object(&content))
+            .await
+            .unwrap()
     }
 
     async fn sync(&self, who: &Who, since: Option<&str>, filter: Value) -> Value {
@@ -115,12 +159,25 @@ impl World {
     }
 
     /// A page backwards from a token: events and the next token.
-    fn messages(&self, who: &Who, room_id: &RoomId, from: &str, to: Option<&str>, limit: usize) -> (Vec<Value>, Option<String>) {
+    fn messages(
+        &self,
+        who: &Who,
+        room_id: &RoomId,
+        from: &str,
+        to: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Value>, Option<String>) {
         let read = self.store.read();
         let room = room::num(&read, room_id).unwrap().unwrap();
         let standing = Standing::of(&read, who.user, room).unwrap();
         let ignored = Ignored::default();
-        let reader = Reader { user: who.user, user_id: &who.user_id, device: who.device, now_ms: START_MS, ignored: &ignored };
+        let reader = Reader {
+            user: who.user,
+            user_id: &who.user_id,
+            device: who.device,
+            now_ms: START_MS,
+            ignored: &ignored,
+        };
         let mut view = View::new(&read, room, Some(room_id.as_str()), reader, standing);
         let epoch = self.store.epoch();
         let request = PageRequest {
@@ -133,12 +190,19 @@ impl World {
         let page = timeline::page(&read, room, &standing, &mut view, &request).unwrap();
         let mut out = Vec::new();
         timeline::write_events(&mut out, &mut view, &page.entries).unwrap();
-        (serde_json::from_slice(&out).unwrap(), page.end.map(|end| end.token(epoch)))
+        (
+            serde_json::from_slice(&out).unwrap(),
+            page.end.map(|end| end.token(epoch)),
+        )
     }
 }
 
 fn caller(who: &Who) -> Caller {
-    Caller { user: who.user, user_id: who.user_id.clone(), device: Some(who.device) }
+    Caller {
+        user: who.user,
+        user_id: who.user_id.clone(),
+        device: Some(who.device),
+    }
 }
 
 fn object(value: &Value) -> Object {
@@ -151,7 +215,10 @@ fn token(answer: &Value) -> &str {
 
 fn ids(events: &Value) -> Vec<String> {
     let events = events.as_array().map(Vec::as_slice).unwrap_or_default();
-    events.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect()
+    events
+        .iter()
+        .map(|event| event["event_id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn joined<'a>(answer: &'a Value, room: &RoomId) -> &'a Value {

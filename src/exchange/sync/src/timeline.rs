@@ -27,7 +27,12 @@ pub(crate) struct Timeline {
 impl Timeline {
     /// One of which nothing was read.
     pub(crate) fn unread() -> Self {
-        Self { entries: Vec::new(), limited: true, prev: Point(0), is_complete: false }
+        Self {
+            entries: Vec::new(),
+            limited: true,
+            prev: Point(0),
+            is_complete: false,
+        }
     }
 
     /// The newest events after `since` (`None`: from the beginning) up to `upto` that the reader may see and wants.
@@ -42,7 +47,12 @@ impl Timeline {
         let limit = scene.request.filter.timeline_limit();
         let after = since.map_or(0, live_order);
         let mut upto = live_order(upto);
-        let mut found = Self { entries: Vec::new(), limited: false, prev: Point(upto), is_complete: true };
+        let mut found = Self {
+            entries: Vec::new(),
+            limited: false,
+            prev: Point(upto),
+            is_complete: true,
+        };
         let id = scene.syncer.room(scene.read, room)?;
         if !filter.rooms.is_all() && !filter.rooms.allows(id.id.as_str()) {
             found.is_complete = false;
@@ -50,7 +60,11 @@ impl Timeline {
         }
         let mut looked_at = 0;
         'all: loop {
-            let want = if filter.is_all() { limit - found.entries.len() + 1 } else { 128 };
+            let want = if filter.is_all() {
+                limit - found.entries.len() + 1
+            } else {
+                128
+            };
             let places = log::places(scene.read, room, after, upto, Order::Descending, want)?;
             let is_last = places.len() < want;
             for (order, position) in places {
@@ -101,7 +115,11 @@ impl Timeline {
                 write_pruned(scene, out, &whole)?;
             }
         }
-        out.extend_from_slice(if self.limited { b",\"limited\":true,\"prev_batch\":" } else { b",\"limited\":false,\"prev_batch\":" });
+        out.extend_from_slice(if self.limited {
+            b",\"limited\":true,\"prev_batch\":"
+        } else {
+            b",\"limited\":false,\"prev_batch\":"
+        });
         write_string(out, &self.prev.token(scene.epoch));
         out.push(b'}');
         Ok(())
@@ -114,7 +132,10 @@ pub(crate) fn write_pruned(scene: &Scene<'_>, out: &mut Vec<u8>, whole: &[u8]) -
         out.extend_from_slice(whole);
         return Ok(());
     };
-    let malformed = |error: serde_json::Error| ReadError::Malformed { table: "rooms.event", detail: error.to_string() };
+    let malformed = |error: serde_json::Error| ReadError::Malformed {
+        table: "rooms.event",
+        detail: error.to_string(),
+    };
     let events: Vec<serde_json::Value> = serde_json::from_slice(whole).map_err(malformed)?;
     out.push(b'[');
     for (index, event) in events.iter().enumerate() {

@@ -26,7 +26,9 @@ impl Token {
     pub fn parse(text: &str) -> Result<Self, BadToken> {
         let mut parts = text.strip_prefix('s').ok_or(BadToken)?.split('_');
         let mut next = || match parts.next() {
-            Some(part) if part.bytes().all(|byte| byte.is_ascii_digit()) => part.parse::<u64>().map(Some).map_err(|_| BadToken),
+            Some(part) if part.bytes().all(|byte| byte.is_ascii_digit()) => {
+                part.parse::<u64>().map(Some).map_err(|_| BadToken)
+            }
             Some(_) => Err(BadToken),
             None => Ok(None),
         };
@@ -37,7 +39,12 @@ impl Token {
         if parts.next().is_some() {
             return Err(BadToken);
         }
-        Ok(Self { epoch: Epoch(epoch), position: Position(position), ephemeral, to_device })
+        Ok(Self {
+            epoch: Epoch(epoch),
+            position: Position(position),
+            ephemeral,
+            to_device,
+        })
     }
 
     /// Up to where messages to the device were given.
@@ -63,10 +70,26 @@ mod tests {
     #[test]
     fn tokens_come_back_and_others_are_refused() {
         for to_device in [None, Some(Position(3))] {
-            let token = Token { epoch: Epoch(2), position: Position(77), ephemeral: 1_700_000_000_000, to_device };
+            let token = Token {
+                epoch: Epoch(2),
+                position: Position(77),
+                ephemeral: 1_700_000_000_000,
+                to_device,
+            };
             assert_eq!(Token::parse(&token.to_string()), Ok(token));
         }
-        for text in ["", "s", "s1", "s1_2", "s1_2_3_4_5", "t1_2_3", "s1_+2_3", "s1__3", "s4294967296_1_1", "s1_99999999999999999999_1"] {
+        for text in [
+            "",
+            "s",
+            "s1",
+            "s1_2",
+            "s1_2_3_4_5",
+            "t1_2_3",
+            "s1_+2_3",
+            "s1__3",
+            "s4294967296_1_1",
+            "s1_99999999999999999999_1",
+        ] {
             assert_eq!(Token::parse(text), Err(BadToken), "{text}");
         }
     }

@@ -20,9 +20,14 @@ pub struct Aead(LessSafeKey);
 
 impl Aead {
     /// Prepares `key`.
-    #[expect(clippy::expect_used, reason = "AES-256 takes every key of 32 bytes, which the type guarantees")]
+    #[expect(
+        clippy::expect_used,
+        reason = "AES-256 takes every key of 32 bytes, which the type guarantees"
+    )]
     pub fn new(key: &Secret<32>) -> Self {
-        Self(LessSafeKey::new(UnboundKey::new(&aead::AES_256_GCM, key.expose()).expect("a key of 32 bytes")))
+        Self(LessSafeKey::new(
+            UnboundKey::new(&aead::AES_256_GCM, key.expose()).expect("a key of 32 bytes"),
+        ))
     }
 
     /// Encrypts `buffer` in place and appends the 16-byte tag.
@@ -32,10 +37,16 @@ impl Aead {
     }
 
     /// Encrypts `bytes` (below 64 GiB) in place and answers the tag, for a buffer that holds several messages.
-    #[expect(clippy::expect_used, reason = "AES-GCM refuses only messages above 64 GiB, which no buffer here holds")]
+    #[expect(
+        clippy::expect_used,
+        reason = "AES-GCM refuses only messages above 64 GiB, which no buffer here holds"
+    )]
     pub fn seal_part(&self, nonce: [u8; 12], aad: &[u8], bytes: &mut [u8]) -> [u8; 16] {
         let nonce = aead::Nonce::assume_unique_for_key(nonce);
-        let made = self.0.seal_in_place_separate_tag(nonce, aead::Aad::from(aad), bytes).expect("a message below 64 GiB");
+        let made = self
+            .0
+            .seal_in_place_separate_tag(nonce, aead::Aad::from(aad), bytes)
+            .expect("a message below 64 GiB");
         let mut tag = [0u8; 16];
         tag.copy_from_slice(made.as_ref());
         tag
@@ -45,7 +56,10 @@ impl Aead {
     /// the start of `buffer`.
     pub fn open(&self, nonce: [u8; 12], aad: &[u8], buffer: &mut [u8]) -> Result<usize, TamperedError> {
         let nonce = aead::Nonce::assume_unique_for_key(nonce);
-        let clear = self.0.open_in_place(nonce, aead::Aad::from(aad), buffer).map_err(|_| TamperedError)?;
+        let clear = self
+            .0
+            .open_in_place(nonce, aead::Aad::from(aad), buffer)
+            .map_err(|_| TamperedError)?;
         Ok(clear.len())
     }
 }
@@ -78,7 +92,12 @@ pub(crate) fn derive(secret: &Secret<32>, salt: &[u8], info: &[u8]) -> Secret<32
 }
 
 /// Decrypts `sealed` (ciphertext and tag) to exactly `N` secret bytes.
-pub(crate) fn unwrap<const N: usize>(key: &Secret<32>, nonce: [u8; 12], aad: &[u8], sealed: &[u8]) -> Result<Secret<N>, TamperedError> {
+pub(crate) fn unwrap<const N: usize>(
+    key: &Secret<32>,
+    nonce: [u8; 12],
+    aad: &[u8],
+    sealed: &[u8],
+) -> Result<Secret<N>, TamperedError> {
     let mut buffer = Zeroizing::new(sealed.to_vec());
     let length = Aead::new(key).open(nonce, aad, &mut buffer)?;
     let clear = buffer.get(..length).ok_or(TamperedError)?;
@@ -109,7 +128,10 @@ mod tests {
     fn what_is_sealed_opens_only_unchanged() {
         let key = Secret::new([7; 32]);
         let sealed = wrap(&key, [1; 12], b"name", &[9; 64]);
-        assert_eq!(unwrap::<64>(&key, [1; 12], b"name", &sealed).unwrap(), Secret::new([9; 64]));
+        assert_eq!(
+            unwrap::<64>(&key, [1; 12], b"name", &sealed).unwrap(),
+            Secret::new([9; 64])
+        );
         assert!(unwrap::<63>(&key, [1; 12], b"name", &sealed).is_err());
         assert!(unwrap::<64>(&key, [2; 12], b"name", &sealed).is_err());
         assert!(unwrap::<64>(&key, [1; 12], b"nama", &sealed).is_err());
@@ -125,8 +147,14 @@ mod tests {
     /// Computed a second way, by the two HMACs that RFC 5869 sections 2.2 and 2.3 define.
     #[test]
     fn derivation_is_hkdf() {
-        let prk = aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"salt"), &[3; 32]);
-        let okm = aws_lc_rs::hmac::sign(&aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, prk.as_ref()), b"info\x01");
+        let prk = aws_lc_rs::hmac::sign(
+            &aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"salt"),
+            &[3; 32],
+        );
+        let okm = aws_lc_rs::hmac::sign(
+            &aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, prk.as_ref()),
+            b"info\x01",
+        );
         assert_eq!(derive(&Secret::new([3; 32]), b"salt", b"info").expose(), okm.as_ref());
     }
 }

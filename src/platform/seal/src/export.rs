@@ -14,7 +14,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
     /// Only the file slot is there, which a backup must not hold.
-    #[error("the keyring has no passphrase slot, so nobody could open the backup: add one with `lamchat keyring add-passphrase`, then try again")]
+    #[error(
+        "the keyring has no passphrase slot, so nobody could open the backup: add one with `lamchat keyring add-passphrase`, then try again"
+    )]
     NoPassphrase,
 }
 
@@ -97,11 +99,12 @@ impl BackupKeyring {
         ring.keys.push(key);
         ring.slots.retain(|slot| slot.lock != SlotLock::File);
         if file_slot {
-            ring.slots.push(match keyring.new_slot(&ring, &Unlock::File, PassphraseCost::DEFAULT) {
-                Ok(slot) => slot,
-                Err(SlotError::Io(error)) => return Err(error.into()),
-                Err(_) => return Err(CreateError::Passphrase),
-            });
+            ring.slots
+                .push(match keyring.new_slot(&ring, &Unlock::File, PassphraseCost::DEFAULT) {
+                    Ok(slot) => slot,
+                    Err(SlotError::Io(error)) => return Err(error.into()),
+                    Err(_) => return Err(CreateError::Passphrase),
+                });
         }
         keyring.store(ring)?;
         Ok(keyring)

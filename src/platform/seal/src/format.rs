@@ -50,7 +50,12 @@ pub(crate) struct Parsed {
 impl Parsed {
     /// Whether the holder of the master key wrote this copy; compares in constant time.
     pub fn is_authentic(&self, mac_key: &Secret<32>) -> bool {
-        hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, mac_key.expose()), &self.signed, &self.mac).is_ok()
+        hmac::verify(
+            &hmac::Key::new(hmac::HMAC_SHA256, mac_key.expose()),
+            &self.signed,
+            &self.mac,
+        )
+        .is_ok()
     }
 }
 
@@ -133,10 +138,20 @@ pub(crate) fn parse_file(file: &[u8]) -> Result<Parsed, FormatError> {
     match (parse_copy(first), parse_copy(second)) {
         (Ok(first), Ok(second)) => {
             let differs = first.ring.generation != second.ring.generation;
-            let better = if second.ring.generation > first.ring.generation { second } else { first };
-            Ok(Parsed { one_copy_only: differs, ..better })
+            let better = if second.ring.generation > first.ring.generation {
+                second
+            } else {
+                first
+            };
+            Ok(Parsed {
+                one_copy_only: differs,
+                ..better
+            })
         }
-        (Ok(only), Err(_)) | (Err(_), Ok(only)) => Ok(Parsed { one_copy_only: true, ..only }),
+        (Ok(only), Err(_)) | (Err(_), Ok(only)) => Ok(Parsed {
+            one_copy_only: true,
+            ..only
+        }),
         (Err(first @ FormatError::TooNew { .. }), Err(_)) => Err(first),
         (Err(_), Err(second)) => Err(second),
     }
@@ -151,7 +166,9 @@ pub(crate) fn parse_copy(bytes: &[u8]) -> Result<Parsed, FormatError> {
     let version = header.u32()?;
     let total = header.u32()? as usize;
     let copy = bytes.get(..total).ok_or(FormatError::Damaged)?;
-    let (content, checksum) = copy.split_at_checked(total.wrapping_sub(CHECKSUM_BYTES)).ok_or(FormatError::Damaged)?;
+    let (content, checksum) = copy
+        .split_at_checked(total.wrapping_sub(CHECKSUM_BYTES))
+        .ok_or(FormatError::Damaged)?;
     if digest::digest(&digest::SHA256, content).as_ref() != checksum {
         return Err(FormatError::Damaged);
     }
@@ -176,13 +193,28 @@ pub(crate) fn parse_copy(bytes: &[u8]) -> Result<Parsed, FormatError> {
         let number = reader.u32()?;
         let nonce = reader.take()?;
         let length = usize::from(reader.u16()?);
-        keys.push(WrappedKey { purpose, number, nonce, sealed: reader.bytes(length)?.to_vec() });
+        keys.push(WrappedKey {
+            purpose,
+            number,
+            nonce,
+            sealed: reader.bytes(length)?.to_vec(),
+        });
     }
     if !reader.0.is_empty() {
         return Err(FormatError::Damaged);
     }
-    let ring = Ring { id, generation, slots, keys };
-    Ok(Parsed { ring, one_copy_only: false, signed: signed.to_vec(), mac: *mac })
+    let ring = Ring {
+        id,
+        generation,
+        slots,
+        keys,
+    };
+    Ok(Parsed {
+        ring,
+        one_copy_only: false,
+        signed: signed.to_vec(),
+        mac: *mac,
+    })
 }
 
 fn parse_slot(reader: &mut Reader<'_>) -> Result<Slot, FormatError> {
@@ -193,16 +225,28 @@ fn parse_slot(reader: &mut Reader<'_>) -> Result<Slot, FormatError> {
     let lock = match kind {
         1 => SlotLock::File,
         2 => {
-            let cost = PassphraseCost { memory_kib: payload.u32()?, passes: payload.u32()?, lanes: payload.u32()? };
+            let cost = PassphraseCost {
+                memory_kib: payload.u32()?,
+                passes: payload.u32()?,
+                lanes: payload.u32()?,
+            };
             if !cost.is_sane() {
                 return Err(FormatError::Damaged);
             }
-            SlotLock::Passphrase { cost, salt: payload.take()? }
+            SlotLock::Passphrase {
+                cost,
+                salt: payload.take()?,
+            }
         }
         // 3 (recovery) and 4 (tpm) are taken; a program that knows them raises the version.
         _ => return Err(FormatError::Damaged),
     };
-    Ok(Slot { id, lock, nonce: payload.take()?, sealed: payload.0.to_vec() })
+    Ok(Slot {
+        id,
+        lock,
+        nonce: payload.take()?,
+        sealed: payload.0.to_vec(),
+    })
 }
 
 /// Takes bytes from the front.

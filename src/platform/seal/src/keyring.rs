@@ -1,23 +1,26 @@
 //! The keyring itself: create, open, hand out data keys, change slots.
 
+mod error;
+mod unlock;
+
+pub use error::{CreateError, KeyringError, OpenError};
+pub(crate) use unlock::unlock_ring;
+
 use crate::cipher::{self, NONCE_BYTES};
 use crate::disk::{self, Disk, RealDisk};
-use crate::format::{self, FormatError, Parsed, Reader, Ring, WrappedKey};
+use crate::format::{self, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
 use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotKind, SlotLock};
-use aws_lc_rs::digest;
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use unlock::{WRAPPING_FILE, read_wrapping_key, wrapping_file_bytes};
 use zeroize::Zeroizing;
 
 /// The keyring's file in the data folder.
 pub(crate) const RING_FILE: &str = "keyring";
-/// The insecure wrapping key of the `file` slot.
-const WRAPPING_FILE: &str = "keyring.key";
-const WRAPPING_MAGIC: &[u8; 8] = b"LAMKEYF1";
 /// The purpose number of the database key, whose 64 bytes set it apart from [`Purpose`].
 pub(crate) const DATABASE: u8 = 1;
 
@@ -62,75 +65,6 @@ pub enum Unlock {
     Passphrase(SecretBytes),
 }
 
-/// Why a keyring was not created. No keyring is there afterwards.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// There is one already.
-    #[error("{0} exists already")]
-    Exists(PathBuf),
-    /// An empty passphrase, or argon2id parameters out of range.
-    #[error("the passphrase is empty or its cost is out of range")]
-    Passphrase,
-    /// The disk refused.
-    #[error("the keyring could not be written: {0}")]
-    Io(#[from] io::Error),
-}
-
-/// Why a keyring did not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// No keyring there.
-    #[error("there is no keyring at {0}")]
-    Missing(PathBuf),
-    /// The file cannot be used.
-    #[error("the keyring {path} cannot be used: {source}")]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: FormatError,
-    },
-    /// It has no slot of the asked kind.
-    #[error("the keyring has no {0} slot; {advice}", advice = advice(*.0))]
-    NoSlot(SlotKind),
-    /// `keyring.key` is missing or damaged.
-    #[error("the wrapping key {0} is missing or damaged; open the keyring by passphrase, or restore a backup")]
-    WrappingKey(PathBuf),
-    /// No passphrase slot opens with this passphrase.
-    #[error("this is not the passphrase of the keyring")]
-    WrongPassphrase,
-    /// The slot opened, but the rest was changed by somebody without the master key.
-    #[error("the keyring was changed by somebody who does not have its master key")]
-    Forged,
-    /// The disk refused.
-    #[error("the keyring could not be read: {0}")]
-    Io(#[from] io::Error),
-}
-
-fn advice(missing: SlotKind) -> &'static str {
-    match missing {
-        SlotKind::File => "give its passphrase",
-        SlotKind::Passphrase => "start without a passphrase",
-    }
-}
-
-/// Why a data key is not available.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyringError {
-    /// No such key: what asks for it belongs to another keyring, or the key was destroyed.
-    #[error("the keyring has no data key {number} for this purpose")]
-    Unknown {
-        /// The number that was asked for; 0 for the newest.
-        number: u32,
-    },
-    /// A wrapped key does not open.
-    #[error("a data key of the keyring is damaged")]
-    Damaged,
-    /// The disk refused.
-    #[error("the keyring could not be written: {0}")]
-    Io(#[from] io::Error),
-}
-
 /// What to tell the owner at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -155,7 +89,9 @@ pub struct Keyring {
 
 impl std::fmt::Debug for Keyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keyring").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Keyring")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -167,7 +103,12 @@ impl Keyring {
 
     /// Makes a keyring with new random keys and one slot in the folder `dir`, which is created if need be. Durable on
     /// return. `cost` is for a passphrase.
-    pub fn create(dir: &Path, first: &Unlock, cost: PassphraseCost, entropy: Arc<dyn Entropy>) -> Result<Self, CreateError> {
+    pub fn create(
+        dir: &Path,
+        first: &Unlock,
+        cost: PassphraseCost,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, CreateError> {
         Self::create_on(RealDisk::shared(), dir, first, cost, entropy)
     }
 
@@ -185,12 +126,18 @@ impl Keyring {
         }
         let mut id = [0u8; 16];
         entropy.fill(&mut id);
-        let ring = Ring { id, generation: 0, slots: Vec::new(), keys: Vec::new() };
+        let ring = Ring {
+            id,
+            generation: 0,
+            slots: Vec::new(),
+            keys: Vec::new(),
+        };
         let keyring = Self::assemble(disk, dir, entropy.clone(), random_key(&*entropy), ring);
         let mut ring = keyring.ring.read().clone();
         ring.keys.push(keyring.new_database_key(&ring));
         for purpose in Purpose::ALL {
-            ring.keys.push(keyring.new_key(&ring, purpose.code(), random_key(&*entropy).expose()));
+            ring.keys
+                .push(keyring.new_key(&ring, purpose.code(), random_key(&*entropy).expose()));
         }
         ring.slots.push(match keyring.new_slot(&ring, first, cost) {
             Ok(slot) => slot,
@@ -207,7 +154,12 @@ impl Keyring {
     }
 
     /// [`Keyring::open`] on a given disk.
-    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path, unlock: &Unlock, entropy: Arc<dyn Entropy>) -> Result<Self, OpenError> {
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        unlock: &Unlock,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, OpenError> {
         let path = dir.join(RING_FILE);
         let bytes = match disk.read(&path) {
             Ok(bytes) => bytes,
@@ -236,7 +188,10 @@ impl Keyring {
     pub fn data_key(&self, purpose: Purpose) -> Result<DataKey, KeyringError> {
         let ring = self.ring.read();
         let wrapped = newest(&ring, purpose.code()).ok_or(KeyringError::Unknown { number: 0 })?;
-        Ok(DataKey { number: wrapped.number, key: self.unwrap_key(&ring, wrapped)? })
+        Ok(DataKey {
+            number: wrapped.number,
+            key: self.unwrap_key(&ring, wrapped)?,
+        })
     }
 
     /// The data key that encrypted something earlier.
@@ -262,7 +217,15 @@ impl Keyring {
 
     /// All slots, in the order in which they were added.
     pub fn slots(&self) -> Vec<SlotInfo> {
-        self.ring.read().slots.iter().map(|slot| SlotInfo { id: slot.id, kind: slot.lock.kind() }).collect()
+        self.ring
+            .read()
+            .slots
+            .iter()
+            .map(|slot| SlotInfo {
+                id: slot.id,
+                kind: slot.lock.kind(),
+            })
+            .collect()
     }
 
     /// How well the keys are protected.
@@ -274,7 +237,11 @@ impl Keyring {
         } else {
             "keys are not hardware-sealed: they open by passphrase only"
         };
-        Status { slots, hardware_sealed: false, sentence }
+        Status {
+            slots,
+            hardware_sealed: false,
+            sentence,
+        }
     }
 
     /// Adds a way to unlock. Durable on return. Blocks while the passphrase is stretched.
@@ -282,7 +249,10 @@ impl Keyring {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
         let slot = self.new_slot(&ring, unlock, cost)?;
-        let info = SlotInfo { id: slot.id, kind: slot.lock.kind() };
+        let info = SlotInfo {
+            id: slot.id,
+            kind: slot.lock.kind(),
+        };
         ring.slots.push(slot);
         self.store(ring)?;
         drop(changing);
@@ -296,7 +266,11 @@ impl Keyring {
     pub fn remove_slot(&self, id: u32) -> Result<(), SlotError> {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
-        let at = ring.slots.iter().position(|slot| slot.id == id).ok_or(SlotError::Unknown(id))?;
+        let at = ring
+            .slots
+            .iter()
+            .position(|slot| slot.id == id)
+            .ok_or(SlotError::Unknown(id))?;
         if ring.slots.len() == 1 {
             return Err(SlotError::Last);
         }
@@ -311,8 +285,21 @@ impl Keyring {
         Ok(())
     }
 
-    pub(crate) fn assemble(disk: Arc<dyn Disk>, dir: &Path, entropy: Arc<dyn Entropy>, master: Secret<32>, ring: Ring) -> Self {
-        Self { disk, dir: dir.to_owned(), entropy, master, ring: RwLock::new(ring), changing: Mutex::new(()) }
+    pub(crate) fn assemble(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        entropy: Arc<dyn Entropy>,
+        master: Secret<32>,
+        ring: Ring,
+    ) -> Self {
+        Self {
+            disk,
+            dir: dir.to_owned(),
+            entropy,
+            master,
+            ring: RwLock::new(ring),
+            changing: Mutex::new(()),
+        }
     }
 
     /// Writes `ring` as the next generation and makes it the one that is read.
@@ -362,68 +349,32 @@ impl Keyring {
         let number = newest(ring, purpose).map_or(0, |newest| newest.number) + 1;
         let mut nonce = [0u8; NONCE_BYTES];
         self.entropy.fill(&mut nonce);
-        let sealed = cipher::wrap(&wrapping_key(&self.master), nonce, &key_aad(&ring.id, purpose, number), key);
-        WrappedKey { purpose, number, nonce, sealed }
+        let sealed = cipher::wrap(
+            &wrapping_key(&self.master),
+            nonce,
+            &key_aad(&ring.id, purpose, number),
+            key,
+        );
+        WrappedKey {
+            purpose,
+            number,
+            nonce,
+            sealed,
+        }
     }
 
     fn unwrap_key<const N: usize>(&self, ring: &Ring, wrapped: &WrappedKey) -> Result<Secret<N>, KeyringError> {
         let aad = key_aad(&ring.id, wrapped.purpose, wrapped.number);
-        cipher::unwrap(&wrapping_key(&self.master), wrapped.nonce, &aad, &wrapped.sealed).map_err(|_| KeyringError::Damaged)
+        cipher::unwrap(&wrapping_key(&self.master), wrapped.nonce, &aad, &wrapped.sealed)
+            .map_err(|_| KeyringError::Damaged)
     }
 }
 
 fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {
-    ring.keys.iter().filter(|key| key.purpose == purpose).max_by_key(|key| key.number)
-}
-
-/// Finds the slot that opens, and checks the whole keyring with the master key that comes out.
-pub(crate) fn unlock_ring(
-    parsed: &Parsed,
-    unlock: &Unlock,
-    read_wrapping_key: impl FnOnce() -> Result<Secret<32>, OpenError>,
-) -> Result<Secret<32>, OpenError> {
-    let ring = &parsed.ring;
-    let master = match unlock {
-        Unlock::File => {
-            let mut slots = ring.slots.iter();
-            let slot = slots.find(|slot| slot.lock == SlotLock::File).ok_or(OpenError::NoSlot(SlotKind::File))?;
-            slot.open(&ring.id, &read_wrapping_key()?).map_err(|_| OpenError::Forged)?
-        }
-        Unlock::Passphrase(passphrase) => {
-            let mut error = OpenError::NoSlot(SlotKind::Passphrase);
-            let opened = ring.slots.iter().find_map(|slot| {
-                let SlotLock::Passphrase { cost, salt } = &slot.lock else { return None };
-                error = OpenError::WrongPassphrase;
-                slot.open(&ring.id, &cost.derive(passphrase.expose(), salt)?).ok()
-            });
-            opened.ok_or(error)?
-        }
-    };
-    if parsed.is_authentic(&mac_key(&master)) { Ok(master) } else { Err(OpenError::Forged) }
-}
-
-fn wrapping_file_bytes(wrapping: &Secret<32>) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(48));
-    bytes.extend_from_slice(WRAPPING_MAGIC);
-    bytes.extend_from_slice(wrapping.expose());
-    let checksum = digest::digest(&digest::SHA256, &bytes);
-    bytes.extend(checksum.as_ref().iter().take(8));
-    bytes
-}
-
-fn read_wrapping_key(disk: &dyn Disk, dir: &Path) -> Result<Secret<32>, OpenError> {
-    let path = dir.join(WRAPPING_FILE);
-    let bytes = match disk.read(&path) {
-        Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::WrappingKey(path)),
-        Err(error) => return Err(error.into()),
-    };
-    let mut reader = Reader(&bytes);
-    let key = reader.take::<8>().and_then(|_| reader.take::<32>()).map(Zeroizing::new);
-    match key.map(|key| Secret::new(*key)) {
-        Ok(key) if *wrapping_file_bytes(&key) == *bytes => Ok(key),
-        _ => Err(OpenError::WrappingKey(path)),
-    }
+    ring.keys
+        .iter()
+        .filter(|key| key.purpose == purpose)
+        .max_by_key(|key| key.number)
 }
 
 fn random_key(entropy: &dyn Entropy) -> Secret<32> {

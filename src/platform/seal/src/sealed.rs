@@ -104,7 +104,9 @@ impl Keyring {
         }
         let key = self.data_key_numbered(Purpose::Secrets, number)?;
         let mut buffer = Zeroizing::new(sealed.to_vec());
-        let length = Aead::new(&key).open(*nonce, &aad(head, name), &mut buffer).map_err(|_| damaged())?;
+        let length = Aead::new(&key)
+            .open(*nonce, &aad(head, name), &mut buffer)
+            .map_err(|_| damaged())?;
         Ok(SecretBytes::new(buffer.get(..length).ok_or_else(damaged)?.to_vec()))
     }
 
@@ -120,8 +122,14 @@ fn file_name(name: &str) -> String {
 }
 
 fn check_name(name: &str) -> Result<(), SecretError> {
-    let good = name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
-    if good && !name.is_empty() && name.len() <= NAME_BYTES_MAX { Ok(()) } else { Err(SecretError::Name(name.to_owned())) }
+    let good = name
+        .bytes()
+        .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
+    if good && !name.is_empty() && name.len() <= NAME_BYTES_MAX {
+        Ok(())
+    } else {
+        Err(SecretError::Name(name.to_owned()))
+    }
 }
 
 fn aad(head: &[u8], name: &str) -> Vec<u8> {

@@ -87,13 +87,20 @@ impl SimulatedDisk {
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let state = self.0.lock();
         let content = |id: &u64| state.files.get(id).map(|file| file.live.clone()).unwrap_or_default();
-        state.names.live.iter().map(|(path, id)| (path.clone(), content(id))).collect()
+        state
+            .names
+            .live
+            .iter()
+            .map(|(path, id)| (path.clone(), content(id)))
+            .collect()
     }
 
     /// Flips one bit of a file, durably.
     pub fn flip_bit(&self, path: &Path, bit: usize) {
         let mut state = self.0.lock();
-        let Some(id) = state.names.live.get(path).copied() else { return };
+        let Some(id) = state.names.live.get(path).copied() else {
+            return;
+        };
         if let Some(file) = state.files.get_mut(&id) {
             for content in [&mut file.live, &mut file.durable] {
                 if let Some(byte) = content.get_mut(bit / 8) {
@@ -119,16 +126,34 @@ impl SimulatedDisk {
         let mut files = BTreeMap::new();
         for (id, file) in &state.files {
             let content = mix(file, &mut dice);
-            files.insert(*id, Both { live: content.clone(), durable: content });
+            files.insert(
+                *id,
+                Both {
+                    live: content.clone(),
+                    durable: content,
+                },
+            );
         }
-        let names = Both { live: names.clone(), durable: names };
-        Self(Arc::new(Mutex::new(State { names, files, next: state.next, ..State::default() })))
+        let names = Both {
+            live: names.clone(),
+            durable: names,
+        };
+        Self(Arc::new(Mutex::new(State {
+            names,
+            files,
+            next: state.next,
+            ..State::default()
+        })))
     }
 }
 
 /// Of each sector either what was durable or what was written last.
 fn mix(file: &Both<Vec<u8>>, dice: &mut Dice) -> Vec<u8> {
-    let length = if dice.coin() { file.live.len() } else { file.durable.len() };
+    let length = if dice.coin() {
+        file.live.len()
+    } else {
+        file.durable.len()
+    };
     let mut content = vec![0u8; length];
     for (number, sector) in content.chunks_mut(SECTOR).enumerate() {
         let source = if dice.coin() { &file.live } else { &file.durable };
@@ -168,7 +193,11 @@ impl State {
 
     fn id(&self, path: &Path) -> io::Result<u64> {
         self.check()?;
-        self.names.live.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names
+            .live
+            .get(path)
+            .copied()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -219,7 +248,12 @@ impl Disk for SimulatedDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.change()?;
-        state.names.live.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        state
+            .names
+            .live
+            .remove(path)
+            .map(|_| ())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -243,7 +277,9 @@ impl Disk for SimulatedDisk {
         let state = self.0.lock();
         state.check()?;
         let inside = state.names.live.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+        Ok(inside
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect())
     }
 }
 
@@ -289,7 +325,11 @@ impl DiskFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let state = self.disk.0.lock();
         state.check()?;
-        let content = state.files.get(&self.id).and_then(|file| file.live.get(offset as usize..)).unwrap_or_default();
+        let content = state
+            .files
+            .get(&self.id)
+            .and_then(|file| file.live.get(offset as usize..))
+            .unwrap_or_default();
         let count = content.len().min(buffer.len());
         buffer.iter_mut().zip(content).for_each(|(to, from)| *to = *from);
         Ok(count)

@@ -41,7 +41,7 @@ pub struct SlotInfo {
     pub kind: SlotKind,
 }
 
-/// Why a slot was not added or removed. The keyring is unchanged.
+/// Why a slot was not added or removed. The keyring is unchanged; after `Io` the file `keyring.key` may be left.
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
     /// There is only one wrapping key file.
@@ -95,16 +95,33 @@ impl SlotLock {
 
 impl Slot {
     /// Wraps `master` under `wrapping`.
-    pub fn seal(ring_id: &[u8; 16], id: u32, lock: SlotLock, wrapping: &Secret<32>, master: &Secret<32>, entropy: &dyn Entropy) -> Self {
+    pub fn seal(
+        ring_id: &[u8; 16],
+        id: u32,
+        lock: SlotLock,
+        wrapping: &Secret<32>,
+        master: &Secret<32>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         let mut nonce = [0u8; NONCE_BYTES];
         entropy.fill(&mut nonce);
         let sealed = cipher::wrap(wrapping, nonce, &slot_aad(ring_id, id, &lock), master.expose());
-        Self { id, lock, nonce, sealed }
+        Self {
+            id,
+            lock,
+            nonce,
+            sealed,
+        }
     }
 
     /// The master key.
     pub fn open(&self, ring_id: &[u8; 16], wrapping: &Secret<32>) -> Result<Secret<32>, TamperedError> {
-        cipher::unwrap(wrapping, self.nonce, &slot_aad(ring_id, self.id, &self.lock), &self.sealed)
+        cipher::unwrap(
+            wrapping,
+            self.nonce,
+            &slot_aad(ring_id, self.id, &self.lock),
+            &self.sealed,
+        )
     }
 }
 

@@ -36,7 +36,13 @@ fn passphrase(text: &str) -> Unlock {
 }
 
 fn create(disk: &SimulatedDisk, unlock: &Unlock) -> Result<Keyring, CreateError> {
-    Keyring::create_on(Arc::new(disk.clone()), Path::new(DIR), unlock, PassphraseCost::MINIMUM, entropy())
+    Keyring::create_on(
+        Arc::new(disk.clone()),
+        Path::new(DIR),
+        unlock,
+        PassphraseCost::MINIMUM,
+        entropy(),
+    )
 }
 
 fn open(disk: &SimulatedDisk, unlock: &Unlock) -> Result<Keyring, OpenError> {
@@ -53,11 +59,20 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
     let disk = SimulatedDisk::new();
     let keyring = create(&disk, &Unlock::File).unwrap();
     assert!(matches!(create(&disk, &Unlock::File), Err(CreateError::Exists(_))));
-    assert!(matches!(open(&disk, &passphrase("x")), Err(OpenError::NoSlot(SlotKind::Passphrase))));
+    assert!(matches!(
+        open(&disk, &passphrase("x")),
+        Err(OpenError::NoSlot(SlotKind::Passphrase))
+    ));
     assert!(matches!(keyring.export_for_backup(), Err(ExportError::NoPassphrase)));
     assert!(keyring.status().sentence.starts_with("keys are not hardware-sealed"));
-    assert!(matches!(keyring.add_slot(&Unlock::File, PassphraseCost::MINIMUM), Err(SlotError::FileSlotExists)));
-    assert!(matches!(keyring.add_slot(&passphrase(""), PassphraseCost::MINIMUM), Err(SlotError::Passphrase)));
+    assert!(matches!(
+        keyring.add_slot(&Unlock::File, PassphraseCost::MINIMUM),
+        Err(SlotError::FileSlotExists)
+    ));
+    assert!(matches!(
+        keyring.add_slot(&passphrase(""), PassphraseCost::MINIMUM),
+        Err(SlotError::Passphrase)
+    ));
     assert!(matches!(keyring.remove_slot(1), Err(SlotError::Last)));
     for text in ["correct horse", "battery staple"] {
         keyring.add_slot(&passphrase(text), PassphraseCost::MINIMUM).unwrap();
@@ -65,13 +80,22 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
     for unlock in [Unlock::File, passphrase("correct horse"), passphrase("battery staple")] {
         assert!(same_keys(&keyring, &open(&disk, &unlock).unwrap()));
     }
-    assert!(matches!(open(&disk, &passphrase("correct house")), Err(OpenError::WrongPassphrase)));
+    assert!(matches!(
+        open(&disk, &passphrase("correct house")),
+        Err(OpenError::WrongPassphrase)
+    ));
     assert!(matches!(keyring.remove_slot(9), Err(SlotError::Unknown(9))));
     keyring.remove_slot(1).unwrap();
     keyring.remove_slot(3).unwrap();
     assert!(disk.read(Path::new("/data/keyring.key")).is_err());
-    assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::NoSlot(SlotKind::File))));
-    assert!(matches!(open(&disk, &passphrase("battery staple")), Err(OpenError::WrongPassphrase)));
+    assert!(matches!(
+        open(&disk, &Unlock::File),
+        Err(OpenError::NoSlot(SlotKind::File))
+    ));
+    assert!(matches!(
+        open(&disk, &passphrase("battery staple")),
+        Err(OpenError::WrongPassphrase)
+    ));
     let again = open(&disk, &passphrase("correct horse")).unwrap();
     assert!(same_keys(&keyring, &again));
     assert_eq!(again.slots().len(), 1);
@@ -88,7 +112,10 @@ fn data_keys_are_numbered_and_stay_readable() {
     let again = open(&disk, &Unlock::File).unwrap();
     assert_eq!(again.data_key(Purpose::Content).unwrap().key, second.key);
     assert_eq!(again.data_key_numbered(Purpose::Content, 1).unwrap(), first.key);
-    assert!(matches!(again.data_key_numbered(Purpose::Content, 3), Err(KeyringError::Unknown { number: 3 })));
+    assert!(matches!(
+        again.data_key_numbered(Purpose::Content, 3),
+        Err(KeyringError::Unknown { number: 3 })
+    ));
 }
 
 #[test]
@@ -102,19 +129,32 @@ fn small_secrets_are_bound_to_their_name_and_keyring() {
     keyring.seal_secret("tls", &SecretBytes::new(Vec::new())).unwrap();
     let again = open(&disk, &Unlock::File).unwrap();
     assert_eq!(again.unseal_secret("signing-key").unwrap().unwrap(), secret);
-    assert!(disk.files().iter().all(|(_, bytes)| !bytes.windows(4).any(|window| window == b"seed")));
+    assert!(
+        disk.files()
+            .iter()
+            .all(|(_, bytes)| !bytes.windows(4).any(|window| window == b"seed"))
+    );
     for name in ["", "../keyring", "A", "a.b", "a/b"] {
         assert!(matches!(again.unseal_secret(name), Err(SecretError::Name(_))));
     }
     // Another name, other bytes, another keyring.
     let sealed = again.sealed_secrets().unwrap();
-    assert_eq!(sealed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["signing-key", "tls"]);
+    assert_eq!(
+        sealed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["signing-key", "tls"]
+    );
     let file = &sealed[0].1;
-    assert!(matches!(again.restore_sealed_secret("other", file), Err(SecretError::Damaged(_))));
+    assert!(matches!(
+        again.restore_sealed_secret("other", file),
+        Err(SecretError::Damaged(_))
+    ));
     for at in (0..8).chain(12..file.len()) {
         let mut bad = file.clone();
         bad[at] ^= 1;
-        assert!(matches!(again.restore_sealed_secret("signing-key", &bad), Err(SecretError::Damaged(_))));
+        assert!(matches!(
+            again.restore_sealed_secret("signing-key", &bad),
+            Err(SecretError::Damaged(_))
+        ));
     }
     again.remove_secret("signing-key").unwrap();
     again.remove_secret("signing-key").unwrap();
@@ -138,7 +178,10 @@ fn one_damaged_copy_is_repaired_and_two_are_refused() {
     disk.flip_bit(path, 100 * 8);
     disk.flip_bit(path, (length / 2 + 100) * 8);
     assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::Format { .. })));
-    assert!(matches!(open(&SimulatedDisk::new(), &Unlock::File), Err(OpenError::Missing(_))));
+    assert!(matches!(
+        open(&SimulatedDisk::new(), &Unlock::File),
+        Err(OpenError::Missing(_))
+    ));
 }
 
 #[test]
@@ -174,7 +217,9 @@ fn every_parse_of_a_cut_or_flipped_file_ends_in_an_error_or_the_truth() {
 
 /// Creates a keyring, adds a passphrase and removes the file slot, until the power fails.
 fn change_until_power_fails(disk: &SimulatedDisk) -> (bool, bool, bool) {
-    let Ok(keyring) = create(disk, &Unlock::File) else { return (false, false, false) };
+    let Ok(keyring) = create(disk, &Unlock::File) else {
+        return (false, false, false);
+    };
     let added = keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).is_ok();
     (true, added, added && keyring.remove_slot(1).is_ok())
 }
@@ -230,7 +275,10 @@ fn a_full_disk_leaves_the_keyring_as_it_was() {
     let disk = SimulatedDisk::new();
     let keyring = create(&disk, &Unlock::File).unwrap();
     disk.fill_at(Some(0));
-    assert!(matches!(keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM), Err(SlotError::Io(_))));
+    assert!(matches!(
+        keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM),
+        Err(SlotError::Io(_))
+    ));
     assert_eq!(keyring.slots().len(), 1);
     disk.fill_at(None);
     disk.fail_syncs(1);
@@ -246,18 +294,32 @@ fn a_backup_carries_passphrase_slots_only() {
     let keyring = create(&disk, &Unlock::File).unwrap();
     keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
     let exported = keyring.export_for_backup().unwrap();
-    assert!(matches!(BackupKeyring::open(&exported, &passphrase("q")), Err(ImportError::Unlock(_))));
-    assert!(matches!(BackupKeyring::open(&exported, &Unlock::File), Err(ImportError::Unlock(_))));
+    assert!(matches!(
+        BackupKeyring::open(&exported, &passphrase("q")),
+        Err(ImportError::Unlock(_))
+    ));
+    assert!(matches!(
+        BackupKeyring::open(&exported, &Unlock::File),
+        Err(ImportError::Unlock(_))
+    ));
     let mut bad = exported.clone();
     bad[60] ^= 1;
-    assert!(matches!(BackupKeyring::open(&bad, &passphrase("p")), Err(ImportError::Format(_))));
+    assert!(matches!(
+        BackupKeyring::open(&bad, &passphrase("p")),
+        Err(ImportError::Format(_))
+    ));
     let opened = BackupKeyring::open(&exported, &passphrase("p")).unwrap();
     assert_eq!(opened.backup_key(&[3; 32]), keyring.backup_key(&[3; 32]));
     assert_ne!(opened.backup_key(&[3; 32]), keyring.backup_key(&[4; 32]));
     let other = SimulatedDisk::new();
-    let installed = opened.install_on(Arc::new(other.clone()), Path::new(DIR), true, entropy()).unwrap();
+    let installed = opened
+        .install_on(Arc::new(other.clone()), Path::new(DIR), true, entropy())
+        .unwrap();
     assert_ne!(installed.database_key().unwrap(), keyring.database_key().unwrap());
-    assert_eq!(installed.data_key(Purpose::Media).unwrap().key, keyring.data_key(Purpose::Media).unwrap().key);
+    assert_eq!(
+        installed.data_key(Purpose::Media).unwrap().key,
+        keyring.data_key(Purpose::Media).unwrap().key
+    );
     for unlock in [Unlock::File, passphrase("p")] {
         assert!(same_keys(&installed, &open(&other, &unlock).unwrap()));
     }
@@ -271,23 +333,25 @@ fn a_backup_carries_passphrase_slots_only() {
 fn the_bytes_are_those_of_the_documentation() {
     let disk = SimulatedDisk::new();
     let keyring = create(&disk, &passphrase("lamchat")).unwrap();
-    keyring.seal_secret("vector", &SecretBytes::new(b"secret".to_vec())).unwrap();
+    keyring
+        .seal_secret("vector", &SecretBytes::new(b"secret".to_vec()))
+        .unwrap();
     let file = disk.read(Path::new("/data/keyring")).unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
     let sealed = disk.read(Path::new("/data/secrets/vector.sealed")).unwrap();
     let documented = include_str!("../FORMAT.md");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let vectors = [
-        ("master key", keyring.master.expose().as_slice()),
-        ("database key", keyring.database_key().unwrap().expose()),
-        ("media key", keyring.data_key(Purpose::Media).unwrap().key.expose()),
-        ("backup key", keyring.backup_key(&[0; 32]).expose()),
-        ("sealed secret", &sealed),
-        ("SHA-256 of the file", digest.as_ref()),
+        ("master key", hex(keyring.master.expose())),
+        ("database key", hex(keyring.database_key().unwrap().expose())),
+        ("media key", hex(keyring.data_key(Purpose::Media).unwrap().key.expose())),
+        ("backup key", hex(keyring.backup_key(&[0; 32]).expose())),
+        ("sealed secret", hex(&sealed)),
+        ("SHA-256 of the file", hex(digest.as_ref())),
     ];
-    let line = |(name, bytes): (&str, &[u8])| {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("| {name} | `{hex}` |\n")
-    };
-    let lines: String = vectors.into_iter().map(line).collect();
+    let lines: String = vectors
+        .iter()
+        .map(|(name, hex)| format!("| {name} | `{hex}` |\n"))
+        .collect();
     assert!(documented.contains(&lines), "{lines}");
 }

@@ -110,8 +110,11 @@ impl Checkpoints {
             self.pending = None;
         }
         self.past.retain(|memtable| Arc::strong_count(memtable) > 1);
-        if let Err(error) = self.files.retire(self.saved.sequence, false) {
-            tracing::warn!(%error, "log files that are not needed could not be removed");
+        match self.files.retire(self.saved.sequence, false) {
+            // What is not needed by an idle store goes with the next look.
+            Ok(many) if many || !self.past.is_empty() => self.pressure.look_again(),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "log files that are not needed could not be removed"),
         }
         Ok(())
     }

@@ -11,8 +11,10 @@ use std::sync::Arc;
 const SEGMENT_BYTES_FIRST: u64 = 256 * 1024;
 /// The largest segment, unless one frame needs more.
 const SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Segments kept ready while there is load.
-const SPARES_MAX: usize = 2;
+/// Segments kept ready at most: as many as were begun between two checkpoints, so that the writer need not make its own.
+const SPARES_MAX: usize = 8;
+/// Segments that are made ahead; further spares are segments that were used before.
+const PREPARED_MAX: usize = 2;
 /// Zeros are written in steps of this size.
 const ZEROS: usize = 256 * PAGE;
 
@@ -40,8 +42,8 @@ struct Files {
     next_name: u64,
     next_number: u64,
     next_size: u64,
-    /// Whether a segment was begun since the last checkpoint looked.
-    busy: bool,
+    /// How many segments were begun since the last checkpoint looked.
+    begun: usize,
 }
 
 /// All files of the log.
@@ -71,7 +73,7 @@ impl LogFiles {
     /// in its folder; and the segment's number.
     pub(crate) fn begin(&self, bytes: u64) -> io::Result<(SegmentFile, u64)> {
         let mut files = self.files.lock();
-        files.busy = true;
+        files.begun += 1;
         let number = files.next_number;
         files.next_number += 1;
         if let Some(index) = files.spare.iter().position(|spare| spare.size >= bytes) {
@@ -129,14 +131,11 @@ impl LogFiles {
 
     /// Lets go of the segments whose frames are all in redb: up to `checkpointed`.
     /// Some become spares, the others are removed. `last`: nothing will be written any more.
-    pub(crate) fn retire(&self, checkpointed: u64, last: bool) -> io::Result<()> {
+    /// Answers whether there are more spares than an idle store needs.
+    pub(crate) fn retire(&self, checkpointed: u64, last: bool) -> io::Result<bool> {
         let mut files = self.files.lock();
-        let busy = std::mem::take(&mut files.busy);
-        let keep = if last {
-            0
-        } else {
-            1 + usize::from(busy) * (SPARES_MAX - 1)
-        };
+        let begun = std::mem::take(&mut files.begun);
+        let keep = if last { 0 } else { begun.clamp(1, SPARES_MAX) };
         let (done, full) = std::mem::take(&mut files.full)
             .into_iter()
             .partition(|full| full.last <= checkpointed);
@@ -152,20 +151,22 @@ impl LogFiles {
         while files.spare.len() > keep {
             removed.extend(files.spare.pop());
         }
+        let many = files.spare.len() > 1;
         drop(files);
         if removed.is_empty() {
-            return Ok(());
+            return Ok(many);
         }
         for segment in removed {
             self.disk.remove(&segment.path)?;
         }
-        self.disk.sync_dir(&self.folder)
+        self.disk.sync_dir(&self.folder)?;
+        Ok(many)
     }
 
     /// Makes spares ahead of the writer, so that it need not wait for zeros to reach the disk.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         let mut files = self.files.lock();
-        let wanted = if files.busy { SPARES_MAX } else { 1 };
+        let wanted = if files.begun > 0 { PREPARED_MAX } else { 1 };
         if files.spare.len() >= wanted {
             return Ok(());
         }

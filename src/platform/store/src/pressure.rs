@@ -32,6 +32,9 @@ impl Default for Limits {
     }
 }
 
+/// A group waits at most this long while there is room in the memtable.
+const GROUP_DELAY_MAX: Duration = Duration::from_millis(20);
+
 #[derive(Default)]
 struct State {
     /// There are changes that redb does not have.
@@ -75,17 +78,30 @@ impl Pressure {
         }
     }
 
-    /// Called by the writer before a group: waits while the memtable is at its limit. An error if it cannot shrink.
+    /// Called by the writer before a group. While a checkpoint runs and the memtable is half full, each group waits
+    /// a little, the longer the fuller it is: writers slow down to the pace of checkpoints instead of standing still
+    /// at the limit. At the limit they wait; an error if the memtable cannot shrink.
     pub(crate) fn admit(&self, shared: &Shared) -> Result<(), CommitError> {
-        let full = || {
+        let half = self.limits.bytes_max / 2;
+        let over = || {
             let view = shared.view.load();
-            view.frozen.is_some() && view.active.bytes() >= self.limits.bytes_max
+            if view.frozen.is_some() {
+                view.active.bytes().saturating_sub(half)
+            } else {
+                0
+            }
         };
-        if !full() {
+        let excess = over();
+        if excess == 0 {
             return Ok(());
         }
         let mut state = self.state.lock();
-        while full() {
+        if excess < half && state.failed.is_none() {
+            let share = u32::try_from(excess * 16 / half.max(1)).unwrap_or(16);
+            self.eased.wait_for(&mut state, GROUP_DELAY_MAX * share / 16);
+            return Ok(());
+        }
+        while over() >= half {
             if let Some(error) = &state.failed {
                 return Err(error.clone());
             }
@@ -151,6 +167,11 @@ impl Pressure {
                 None => self.wake.wait(&mut state),
             }
         }
+    }
+
+    /// Asks for another look after the usual time, though nothing has changed.
+    pub(crate) fn look_again(&self) {
+        self.state.lock().dirty = true;
     }
 
     /// How a checkpoint went.

@@ -6,130 +6,17 @@
 
 use crate::disk::{Disk, File, Lock};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a disk writes as a whole or not at all.
-const SECTOR: usize = 512;
+mod dice;
+mod platter;
 
-/// A change of a folder's names that a power cut may take back.
-#[derive(Debug, Clone)]
-enum NameChange {
-    Link(PathBuf, usize),
-    Unlink(PathBuf),
-    Rename(PathBuf, PathBuf),
-}
-
-impl NameChange {
-    fn folder(&self) -> Option<&Path> {
-        match self {
-            Self::Link(path, _) | Self::Unlink(path) | Self::Rename(_, path) => path.parent(),
-        }
-    }
-
-    fn apply(self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            Self::Link(path, inode) => {
-                names.insert(path, inode);
-            }
-            Self::Unlink(path) => {
-                names.remove(&path);
-            }
-            Self::Rename(from, to) => {
-                if let Some(inode) = names.remove(&from) {
-                    names.insert(to, inode);
-                }
-            }
-        }
-    }
-}
-
-/// A file's contents: as the programs see them, and as they are on the platter.
-#[derive(Debug, Default)]
-struct Inode {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    dirty: BTreeSet<usize>,
-}
-
-impl Inode {
-    fn write(&mut self, offset: usize, data: &[u8]) {
-        let end = offset + data.len();
-        if self.current.len() < end {
-            self.current.resize(end, 0);
-        }
-        if let Some(place) = self.current.get_mut(offset..end) {
-            place.copy_from_slice(data);
-        }
-        if end > offset {
-            self.dirty.extend(offset / SECTOR..=(end - 1) / SECTOR);
-        }
-    }
-
-    /// Lets a sector through to the platter.
-    fn settle(&mut self, sector: usize) {
-        let start = sector * SECTOR;
-        let end = (start + SECTOR).min(self.current.len());
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
-        }
-        if let (Some(to), Some(from)) = (self.durable.get_mut(start..end), self.current.get(start..end)) {
-            to.copy_from_slice(from);
-        }
-    }
-
-    fn sync(&mut self) {
-        self.durable.resize(self.current.len(), 0);
-        for sector in std::mem::take(&mut self.dirty) {
-            self.settle(sector);
-        }
-    }
-}
-
-/// A small generator of random numbers (splitmix64): a seed repeats a test's choices.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Starts from a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next random number.
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A random number below `end`; 0 if `end` is 0.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.roll().checked_rem(end).unwrap_or(0)
-    }
-}
-
-#[derive(Debug)]
-struct State {
-    dice: Dice,
-    inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    unsynced: Vec<NameChange>,
-    locks: BTreeMap<PathBuf, Arc<AtomicBool>>,
-    /// Handles of an earlier boot are dead.
-    boot: u64,
-    power_cut_after: Option<u64>,
-    capacity: Option<u64>,
-    failing_syncs: Option<(String, u64)>,
-    ignored_syncs: Option<String>,
-    operations: u64,
-}
+pub use dice::Dice;
+use platter::{Inode, NameChange, SECTOR, State};
 
 /// A simulated disk. Clones are the same disk.
 #[derive(Debug, Clone)]
@@ -242,76 +129,6 @@ impl SimulatedDisk {
 
 fn off() -> io::Error {
     io::Error::other("the power is off")
-}
-
-impl State {
-    fn used(&self) -> u64 {
-        self.names
-            .values()
-            .filter_map(|inode| self.inodes.get(*inode))
-            .map(|inode| inode.current.len() as u64)
-            .sum()
-    }
-
-    fn room_for(&self, growth: u64) -> io::Result<()> {
-        match self.capacity {
-            Some(capacity) if growth > 0 && self.used() + growth > capacity => {
-                Err(io::Error::from(io::ErrorKind::StorageFull))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn find(&self, path: &Path) -> io::Result<usize> {
-        self.names
-            .get(path)
-            .copied()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-    }
-
-    fn change_name(&mut self, change: NameChange) {
-        change.clone().apply(&mut self.names);
-        self.unsynced.push(change);
-    }
-
-    fn cut_power(&mut self) {
-        self.boot += 1;
-        self.power_cut_after = None;
-        self.locks.clear();
-        // A journal keeps the order within a folder: some first part of the changes is there.
-        let mut kept: BTreeMap<PathBuf, u64> = BTreeMap::new();
-        for change in std::mem::take(&mut self.unsynced) {
-            let folder = change.folder().map(Path::to_owned).unwrap_or_default();
-            let dice = &mut self.dice;
-            let left = kept.entry(folder).or_insert_with(|| dice.below(6));
-            if *left > 0 {
-                *left -= 1;
-                change.apply(&mut self.durable_names);
-            } else {
-                // Nothing after the first lost one comes through.
-                *left = 0;
-            }
-        }
-        for inode in &mut self.inodes {
-            // Nothing, a quarter, half or everything of the cached sectors reached the platter.
-            let chance = match self.dice.below(4) {
-                0 => 0,
-                1 => 25,
-                2 => 50,
-                _ => 100,
-            };
-            if inode.current.len() < inode.durable.len() && self.dice.below(2) == 0 {
-                inode.durable.truncate(inode.current.len());
-            }
-            for sector in std::mem::take(&mut inode.dirty) {
-                if sector * SECTOR < inode.current.len() && self.dice.below(100) < chance {
-                    inode.settle(sector);
-                }
-            }
-            inode.current.clone_from(&inode.durable);
-        }
-        self.names.clone_from(&self.durable_names);
-    }
 }
 
 impl Disk for SimulatedDisk {

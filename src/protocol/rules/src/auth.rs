@@ -24,7 +24,12 @@ pub fn auth_types(version: &Version, event: &Event) -> Result<Vec<(String, Strin
         state_res::Event::content(event),
         &version.rules().authorization,
     )
-    .map(|types| types.into_iter().map(|(event_type, key)| (event_type.to_string(), key)).collect())
+    .map(|types| {
+        types
+            .into_iter()
+            .map(|(event_type, key)| (event_type.to_string(), key))
+            .collect()
+    })
     .map_err(Refused)
 }
 
@@ -44,7 +49,11 @@ pub fn check_format(version: &Version, pdu: &Object) -> Result<(), Refused> {
 
 /// The rules that depend on the event and its auth events only; all there is for `m.room.create`.
 /// Once per event; `fetch` finds events by id.
-pub fn check_alone(version: &Version, event: &Event, fetch: impl Fn(&EventId) -> Option<Arc<Event>>) -> Result<(), Refused> {
+pub fn check_alone(
+    version: &Version,
+    event: &Event,
+    fetch: impl Fn(&EventId) -> Option<Arc<Event>>,
+) -> Result<(), Refused> {
     state_res::check_state_independent_auth_rules(&version.rules().authorization, event, fetch).map_err(Refused)
 }
 
@@ -52,7 +61,11 @@ pub fn check_alone(version: &Version, event: &Event, fetch: impl Fn(&EventId) ->
 ///
 /// "Passes authorization rules based on the event's auth events, [...] based on the state before the event, [...] based on
 /// the current state": once for each.
-pub fn check(version: &Version, event: &Event, fetch: impl Fn(&str, &str) -> Option<Arc<Event>>) -> Result<(), Refused> {
+pub fn check(
+    version: &Version,
+    event: &Event,
+    fetch: impl Fn(&str, &str) -> Option<Arc<Event>>,
+) -> Result<(), Refused> {
     let fetch = |event_type: &StateEventType, key: &str| fetch(&event_type.to_string(), key);
     state_res::check_state_dependent_auth_rules(&version.rules().authorization, event, fetch).map_err(Refused)
 }

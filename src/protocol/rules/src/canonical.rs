@@ -72,11 +72,24 @@ mod tests {
 
     #[test]
     fn floats_and_big_integers_are_refused() {
-        for bad in ["{\"a\":1.5}", "{\"a\":9007199254740992}", "{\"a\":-9007199254740992}", "{\"a\":1e3}", "[]", "1"] {
-            assert!(matches!(parse_object(bad.as_bytes()), Err(BadJson::NotCanonical(_))), "{bad}");
+        for bad in [
+            "{\"a\":1.5}",
+            "{\"a\":9007199254740992}",
+            "{\"a\":-9007199254740992}",
+            "{\"a\":1e3}",
+            "[]",
+            "1",
+        ] {
+            assert!(
+                matches!(parse_object(bad.as_bytes()), Err(BadJson::NotCanonical(_))),
+                "{bad}"
+            );
         }
         for bad in ["", "{", "{\"a\":}", "{\"a\":1}x", "\u{0}"] {
-            assert!(matches!(parse_object(bad.as_bytes()), Err(BadJson::NotJson(_))), "{bad}");
+            assert!(
+                matches!(parse_object(bad.as_bytes()), Err(BadJson::NotJson(_))),
+                "{bad}"
+            );
         }
         assert!(parse_object(b"{\"a\":9007199254740991}").is_ok());
     }
@@ -85,7 +98,10 @@ mod tests {
     fn depth_is_bounded_and_strings_do_not_count() {
         let nested = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n - 1), "]".repeat(n - 1));
         assert!(parse_object(nested(JSON_DEPTH_MAX).as_bytes()).is_ok());
-        assert_eq!(parse_object(nested(JSON_DEPTH_MAX + 1).as_bytes()), Err(BadJson::TooDeep));
+        assert_eq!(
+            parse_object(nested(JSON_DEPTH_MAX + 1).as_bytes()),
+            Err(BadJson::TooDeep)
+        );
         assert_eq!(parse_object(&vec![b'['; 1 << 20]), Err(BadJson::TooDeep));
         assert!(parse_object(format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(500)).as_bytes()).is_ok());
     }

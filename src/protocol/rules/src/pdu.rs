@@ -64,7 +64,12 @@ const DEPTH_MAX: u64 = (1 << 53) - 1;
 /// Hashes and signs an event as `server_name`.
 pub fn build(draft: &Draft<'_>, server_name: &str, key: &SigningKey) -> Result<Pdu, BuildError> {
     // "sender, room_id, type, state_key [...] MUST NOT exceed 255 bytes."
-    let ids = [("room_id", draft.room_id), ("sender", Some(draft.sender)), ("type", Some(draft.event_type)), ("state_key", draft.state_key)];
+    let ids = [
+        ("room_id", draft.room_id),
+        ("sender", Some(draft.sender)),
+        ("type", Some(draft.event_type)),
+        ("state_key", draft.state_key),
+    ];
     for (name, id) in ids {
         if id.is_some_and(|id| id.len() > ID_BYTES_MAX) {
             return Err(BuildError::TooLarge(name));
@@ -76,7 +81,11 @@ pub fn build(draft: &Draft<'_>, server_name: &str, key: &SigningKey) -> Result<P
     }
     let frame = Frame::new(draft);
     let hash = STANDARD_NO_PAD.encode(sha256(frame.write(&content, None, draft.redacts).as_bytes()));
-    let signed = frame.write(&redacted(draft.version, draft.event_type, draft.content), Some(&hash), None);
+    let signed = frame.write(
+        &redacted(draft.version, draft.event_type, draft.content),
+        Some(&hash),
+        None,
+    );
     let signature = key.sign_base64(signed.as_bytes());
     let event_id = format!("${}", URL_SAFE_NO_PAD.encode(sha256(signed.as_bytes())));
     let signatures = format!("{{{}:{{{}:\"{signature}\"}}}}", quoted(server_name), quoted(key.id()));
@@ -90,7 +99,11 @@ pub fn build(draft: &Draft<'_>, server_name: &str, key: &SigningKey) -> Result<P
         "{{\"auth_events\":{},\"hashes\":{{\"sha256\":\"{hash}\"}},\"prev_events\":{},\"signatures\":{signatures}}}",
         frame.auth_events, frame.prev_events
     );
-    Ok(Pdu { event_id, content, rest })
+    Ok(Pdu {
+        event_id,
+        content,
+        rest,
+    })
 }
 
 /// The parts of a PDU around content, hashes and signatures, already as JSON.

@@ -12,9 +12,15 @@ fn key() -> SigningKey {
 
 fn whole(draft: &Draft<'_>, pdu: &Pdu) -> Object {
     let mut event: Object = serde_json::from_str(&pdu.rest).unwrap();
-    event.insert("content".into(), serde_json::from_str::<CanonicalJsonValue>(&pdu.content).unwrap());
+    event.insert(
+        "content".into(),
+        serde_json::from_str::<CanonicalJsonValue>(&pdu.content).unwrap(),
+    );
     event.insert("depth".into(), ruma::UInt::new(draft.depth).unwrap().into());
-    event.insert("origin_server_ts".into(), ruma::UInt::new(draft.origin_server_ts).unwrap().into());
+    event.insert(
+        "origin_server_ts".into(),
+        ruma::UInt::new(draft.origin_server_ts).unwrap().into(),
+    );
     let texts = [
         ("room_id", draft.room_id),
         ("sender", Some(draft.sender)),
@@ -59,7 +65,10 @@ fn every_version_and_type_verifies_with_ruma() {
         "join_authorised_via_users_server":"@x:example.org","z":[1,{"y":null,"x":true}]}"#,
     )
     .unwrap();
-    let ids = ["$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(), "$BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()];
+    let ids = [
+        "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        "$BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+    ];
     for version in Version::all() {
         for event_type in [
             "m.room.message",
@@ -83,8 +92,14 @@ fn every_version_and_type_verifies_with_ruma() {
                 let pdu = build(&draft, "example.org", &key).unwrap();
                 let event = whole(&draft, &pdu);
                 assert_eq!(canonical::to_string(event["content"].as_object().unwrap()), pdu.content);
-                assert_eq!(pdu.event_id, format!("${}", reference_hash(&event, version.rules()).unwrap()));
-                assert!(matches!(verify_event(&keys, &event, version.rules()).unwrap(), Verified::All), "{event_type}");
+                assert_eq!(
+                    pdu.event_id,
+                    format!("${}", reference_hash(&event, version.rules()).unwrap())
+                );
+                assert!(
+                    matches!(verify_event(&keys, &event, version.rules()).unwrap(), Verified::All),
+                    "{event_type}"
+                );
             }
         }
     }
@@ -106,7 +121,10 @@ fn sizes_are_limited() {
     let long = "x".repeat(256);
     let mut state = draft(version, &content, "m.x");
     state.state_key = Some(&long);
-    assert_eq!(build(&state, "example.org", &key()), Err(BuildError::TooLarge("state_key")));
+    assert_eq!(
+        build(&state, "example.org", &key()),
+        Err(BuildError::TooLarge("state_key"))
+    );
     state.state_key = Some(&long[1..]);
     assert!(build(&state, "example.org", &key()).is_ok());
 }
@@ -115,8 +133,14 @@ fn sizes_are_limited() {
 #[test]
 fn time_of_one_message() {
     let key = key();
-    let content = Object::from([("body".to_owned(), "x".repeat(1000).into()), ("msgtype".to_owned(), "m.text".into())]);
-    let ids = ["$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(), "$BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned()];
+    let content = Object::from([
+        ("body".to_owned(), "x".repeat(1000).into()),
+        ("msgtype".to_owned(), "m.text".into()),
+    ]);
+    let ids = [
+        "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        "$BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+    ];
     let mut draft = draft(Version::find("12").unwrap(), &content, "m.room.message");
     draft.prev_events = &ids[..1];
     draft.auth_events = &ids;

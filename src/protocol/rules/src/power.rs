@@ -29,8 +29,14 @@ pub struct Power {
 impl Power {
     /// From the create event and the power levels event, if there is one.
     pub fn new(version: &'static Version, create: &Event, levels: Option<Arc<Event>>) -> Result<Self, Refused> {
-        let creators = RoomCreateEvent::new(create).creators(&version.rules().authorization).map_err(Refused)?;
-        Ok(Self { version, creators, levels: levels.map(RoomPowerLevelsEvent::new) })
+        let creators = RoomCreateEvent::new(create)
+            .creators(&version.rules().authorization)
+            .map_err(Refused)?;
+        Ok(Self {
+            version,
+            creators,
+            levels: levels.map(RoomPowerLevelsEvent::new),
+        })
     }
 
     /// Who created the room: the sender of the create event and, since version 12, the additional creators.
@@ -46,7 +52,9 @@ impl Power {
         }
         match &self.levels {
             Some(levels) => {
-                let level = levels.user_power_level(user, &self.version.rules().authorization).map_err(Refused)?;
+                let level = levels
+                    .user_power_level(user, &self.version.rules().authorization)
+                    .map_err(Refused)?;
                 Ok(Level::Finite(level.into()))
             }
             // "If the room contains no m.room.power_levels event, the room's creator has a power level of 100, and all
@@ -63,7 +71,9 @@ impl Power {
                 let level = levels.event_power_level(&event_type, Some(""), &self.version.rules().authorization);
                 Ok(Level::Finite(level.map_err(Refused)?.into()))
             }
-            None => Ok(Level::Finite(RoomPowerLevelsIntField::StateDefault.default_value().into())),
+            None => Ok(Level::Finite(
+                RoomPowerLevelsIntField::StateDefault.default_value().into(),
+            )),
         }
     }
 
@@ -83,12 +93,17 @@ impl Power {
             Level::Finite(level) => Ok(level),
             Level::Creator => Ok(i64::MAX),
         };
-        Ok((number(RoomPowerLevelsIntField::UsersDefault)?, number(RoomPowerLevelsIntField::EventsDefault)?))
+        Ok((
+            number(RoomPowerLevelsIntField::UsersDefault)?,
+            number(RoomPowerLevelsIntField::EventsDefault)?,
+        ))
     }
 
     fn field(&self, field: RoomPowerLevelsIntField) -> Result<Level, Refused> {
         let level = match &self.levels {
-            Some(levels) => levels.get_as_int_or_default(field, &self.version.rules().authorization).map_err(Refused)?,
+            Some(levels) => levels
+                .get_as_int_or_default(field, &self.version.rules().authorization)
+                .map_err(Refused)?,
             None => field.default_value(),
         };
         Ok(Level::Finite(level.into()))

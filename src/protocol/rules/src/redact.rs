@@ -19,7 +19,11 @@ pub fn redacted_json(version: &Version, event_type: &str, content: &str) -> Resu
     if keeps_nothing(event_type) {
         return Ok("{}".to_owned());
     }
-    Ok(redacted(version, event_type, &canonical::parse_object(content.as_bytes())?))
+    Ok(redacted(
+        version,
+        event_type,
+        &canonical::parse_object(content.as_bytes())?,
+    ))
 }
 
 /// Whether a type is none of those that keep parts in some room version. All of them are `m.room.` types.
@@ -27,7 +31,14 @@ fn keeps_nothing(event_type: &str) -> bool {
     !event_type.strip_prefix("m.room.").is_some_and(|name| {
         matches!(
             name,
-            "member" | "create" | "join_rules" | "power_levels" | "history_visibility" | "redaction" | "aliases" | "server_acl"
+            "member"
+                | "create"
+                | "join_rules"
+                | "power_levels"
+                | "history_visibility"
+                | "redaction"
+                | "aliases"
+                | "server_acl"
         )
     })
 }

@@ -24,7 +24,10 @@ impl SigningKey {
             return Err(BadKey);
         }
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| BadKey)?;
-        Ok(Self { pair, id: format!("ed25519:{version}") })
+        Ok(Self {
+            pair,
+            id: format!("ed25519:{version}"),
+        })
     }
 
     /// The key's identifier: `ed25519:` and its version.

@@ -13,13 +13,34 @@ pub struct Version {
 
 /// All versions, oldest first. All of them are stable.
 static VERSIONS: [Version; 7] = [
-    Version { id: "6", rules: RoomVersionRules::V6 },
-    Version { id: "7", rules: RoomVersionRules::V7 },
-    Version { id: "8", rules: RoomVersionRules::V8 },
-    Version { id: "9", rules: RoomVersionRules::V9 },
-    Version { id: "10", rules: RoomVersionRules::V10 },
-    Version { id: "11", rules: RoomVersionRules::V11 },
-    Version { id: "12", rules: RoomVersionRules::V12 },
+    Version {
+        id: "6",
+        rules: RoomVersionRules::V6,
+    },
+    Version {
+        id: "7",
+        rules: RoomVersionRules::V7,
+    },
+    Version {
+        id: "8",
+        rules: RoomVersionRules::V8,
+    },
+    Version {
+        id: "9",
+        rules: RoomVersionRules::V9,
+    },
+    Version {
+        id: "10",
+        rules: RoomVersionRules::V10,
+    },
+    Version {
+        id: "11",
+        rules: RoomVersionRules::V11,
+    },
+    Version {
+        id: "12",
+        rules: RoomVersionRules::V12,
+    },
 ];
 
 impl PartialEq for Version {

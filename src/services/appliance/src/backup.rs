@@ -84,16 +84,36 @@ impl Backup {
         let mut salt = [0u8; 32];
         source.entropy.fill(&mut salt);
         // After everything that is encrypted under its keys: keys are only ever added.
-        let header = Header { salt, keyring: source.keyring.export_for_backup()? };
-        Ok(Self { source, snapshot, secrets, extents, header })
+        let header = Header {
+            salt,
+            keyring: source.keyring.export_for_backup()?,
+        };
+        Ok(Self {
+            source,
+            snapshot,
+            secrets,
+            extents,
+            header,
+        })
     }
 
     /// Streams the backup: `emit` takes its bytes piece by piece. Blocks; `emit` may take its time.
     pub fn run(self, emit: &mut dyn FnMut(Bytes) -> Result<(), Stopped>) -> Result<Counts, BackupError> {
-        let Self { source, snapshot, secrets, extents, header } = self;
+        let Self {
+            source,
+            snapshot,
+            secrets,
+            extents,
+            header,
+        } = self;
         let header_frame = header.encode();
         let cipher = FrameCipher::new(&source.keyring.backup_key(&header.salt), &header_frame);
-        let mut out = Frames { emit, cipher, frame: Vec::with_capacity(FRAME_BYTES * 2), counts: Counts::default() };
+        let mut out = Frames {
+            emit,
+            cipher,
+            frame: Vec::with_capacity(FRAME_BYTES * 2),
+            counts: Counts::default(),
+        };
         out.send(&header_frame)?;
         out.add(&Record::About {
             created_ms: source.now_ms,
@@ -109,14 +129,18 @@ impl Backup {
         }
         let (mut table, mut result) = (None, Ok(()));
         snapshot.rows(&mut |of, key, value| {
-            let mut step = || -> Result<(), BackupError> {
-                if table.replace(of) != Some(of) {
-                    out.add(&Record::Table { name: of.name })?;
-                }
-                out.add(&Record::Row { key, value })
+            // The name goes before the first row of each table.
+            let named = if table.replace(of) == Some(of) {
+                Ok(())
+            } else {
+                out.add(&Record::Table { name: of.name })
             };
-            result = step();
-            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            result = named.and_then(|()| out.add(&Record::Row { key, value }));
+            if result.is_ok() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })?;
         result?;
         out.finish()
@@ -131,7 +155,11 @@ fn copy(media: &Media, extent: Extent, out: &mut Frames<'_>) -> Result<(), Backu
         buffer.truncate((extent.length - done).min(PIECE_BYTES) as usize);
         let offset = extent.offset + done;
         match media.read_extent(&extent.file, offset, &mut buffer) {
-            Ok(()) => out.add(&Record::Media { file: &extent.file, offset, bytes: &buffer })?,
+            Ok(()) => out.add(&Record::Media {
+                file: &extent.file,
+                offset,
+                bytes: &buffer,
+            })?,
             Err(StoredError::Missing(_)) => return out.add(&Record::MediaMissing { extent }),
             Err(error) => return Err(error.into()),
         }

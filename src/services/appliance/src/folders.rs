@@ -16,6 +16,10 @@ pub struct Folders {
 impl Folders {
     /// The folders below `data_dir`.
     pub fn below(data_dir: &Path) -> Self {
-        Self { keyring: data_dir.to_owned(), store: data_dir.join("store"), media: data_dir.join("media") }
+        Self {
+            keyring: data_dir.to_owned(),
+            store: data_dir.join("store"),
+            media: data_dir.join("media"),
+        }
     }
 }

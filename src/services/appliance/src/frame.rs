@@ -26,7 +26,10 @@ impl Header {
     pub fn decode(frame: &[u8]) -> Option<Self> {
         let rest = frame.strip_prefix(MAGIC)?;
         let (salt, keyring) = rest.split_first_chunk::<32>()?;
-        Some(Self { salt: *salt, keyring: keyring.to_vec() })
+        Some(Self {
+            salt: *salt,
+            keyring: keyring.to_vec(),
+        })
     }
 }
 
@@ -43,7 +46,11 @@ impl FrameCipher {
     pub fn new(key: &Secret<32>, header_frame: &[u8]) -> Self {
         let mut header = [0u8; 32];
         header.copy_from_slice(digest::digest(&digest::SHA256, header_frame).as_ref());
-        Self { aead: Aead::new(key), header, next: 1 }
+        Self {
+            aead: Aead::new(key),
+            header,
+            next: 1,
+        }
     }
 
     /// Encrypts the next frame in place. After the last one there is no other.

@@ -88,7 +88,14 @@ impl PartWriter {
             return Err(PartError::NotEmpty(dir.to_owned()));
         }
         let (dir, parts) = (dir.to_owned(), Vec::new());
-        Ok(Self { dir, bytes_max, pending: Vec::new(), current: None, parts, ended: false })
+        Ok(Self {
+            dir,
+            bytes_max,
+            pending: Vec::new(),
+            current: None,
+            parts,
+            ended: false,
+        })
     }
 
     /// Takes the next bytes of the stream, cut anywhere.
@@ -106,7 +113,9 @@ impl PartWriter {
                 rest = rest.get(4..).unwrap_or_default();
                 continue;
             }
-            let Some((frame, after)) = rest.split_at_checked(4 + length) else { break };
+            let Some((frame, after)) = rest.split_at_checked(4 + length) else {
+                break;
+            };
             self.frame(frame)?;
             rest = after;
         }
@@ -121,14 +130,21 @@ impl PartWriter {
             return Err(PartError::Incomplete);
         }
         RealDisk.sync_dir(&self.dir).map_err(at(&self.dir))?;
-        let manifest = Manifest { format: FORMAT, parts: std::mem::take(&mut self.parts) };
+        let manifest = Manifest {
+            format: FORMAT,
+            parts: std::mem::take(&mut self.parts),
+        };
         let json = serde_json::to_vec_pretty(&manifest).map_err(|error| PartError::Manifest(error.to_string()))?;
         disk::replace(&RealDisk, &self.dir, MANIFEST_FILE, &json).map_err(at(&self.dir))?;
         Ok(manifest)
     }
 
     fn frame(&mut self, frame: &[u8]) -> Result<(), PartError> {
-        if self.current.as_ref().is_some_and(|open| open.bytes + frame.len() as u64 > self.bytes_max) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|open| open.bytes + frame.len() as u64 > self.bytes_max)
+        {
             self.close()?;
         }
         let open = match &mut self.current {
@@ -136,9 +152,19 @@ impl PartWriter {
             None => {
                 let number = self.parts.len() as u32 + 1;
                 let path = self.dir.join(format!("part-{number:05}"));
-                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(at(&path))?;
+                let file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&path)
+                    .map_err(at(&path))?;
                 let file = BufWriter::with_capacity(1 << 20, file);
-                let open = Open { path, file, digest: Digest(Context::new(&SHA256)), bytes: 0 };
+                let open = Open {
+                    path,
+                    file,
+                    digest: Digest(Context::new(&SHA256)),
+                    bytes: 0,
+                };
                 let open = self.current.insert(open);
                 open.write(PART_MAGIC)?;
                 open.write(&number.to_be_bytes())?;
@@ -149,11 +175,26 @@ impl PartWriter {
     }
 
     fn close(&mut self) -> Result<(), PartError> {
-        let Some(Open { path, mut file, digest, bytes }) = self.current.take() else { return Ok(()) };
+        let Some(Open {
+            path,
+            mut file,
+            digest,
+            bytes,
+        }) = self.current.take()
+        else {
+            return Ok(());
+        };
         file.flush().map_err(at(&path))?;
         file.get_ref().sync_all().map_err(at(&path))?;
-        let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.parts.push(Part { file, bytes, sha256: hex(digest.0.finish().as_ref()) });
+        let file = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        self.parts.push(Part {
+            file,
+            bytes,
+            sha256: hex(digest.0.finish().as_ref()),
+        });
         Ok(())
     }
 }
@@ -191,17 +232,29 @@ impl PartReader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(PartError::NoManifest(dir.to_owned())),
             Err(error) => return Err(at(&path)(error)),
         };
-        let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| PartError::Manifest(error.to_string()))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&json).map_err(|error| PartError::Manifest(error.to_string()))?;
         if manifest.format != FORMAT {
-            return Err(PartError::Manifest(format!("it has format {}: install a newer lamchat", manifest.format)));
+            return Err(PartError::Manifest(format!(
+                "it has format {}: install a newer lamchat",
+                manifest.format
+            )));
         }
         for part in &manifest.parts {
-            let good = part.file.strip_prefix("part-").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+            let good = part
+                .file
+                .strip_prefix("part-")
+                .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
             if !good {
                 return Err(PartError::Manifest(format!("{:?} is no name of a part", part.file)));
             }
         }
-        Ok(Self { dir: dir.to_owned(), parts: manifest.parts.into_iter(), number: 0, current: None })
+        Ok(Self {
+            dir: dir.to_owned(),
+            parts: manifest.parts.into_iter(),
+            number: 0,
+            current: None,
+        })
     }
 
     /// The next frame, or `None` after the last one. Bounded memory, whatever the parts say.
@@ -217,10 +270,10 @@ impl PartReader {
             if reading.left > 0 {
                 return reading.frame().map(Some);
             }
-            if let Some(Reading { part, digest, .. }) = self.current.take() {
-                if hex(digest.0.finish().as_ref()) != part.sha256 {
-                    return Err(PartError::Damaged(part.file));
-                }
+            if let Some(Reading { part, digest, .. }) = self.current.take()
+                && hex(digest.0.finish().as_ref()) != part.sha256
+            {
+                return Err(PartError::Damaged(part.file));
             }
         }
     }
@@ -234,7 +287,12 @@ impl PartReader {
         }
         let left = part.bytes;
         let file = BufReader::with_capacity(1 << 20, file);
-        let mut reading = Reading { part, file, digest: Digest(Context::new(&SHA256)), left };
+        let mut reading = Reading {
+            part,
+            file,
+            digest: Digest(Context::new(&SHA256)),
+            left,
+        };
         let mut header = [0u8; PART_HEADER_BYTES as usize];
         reading.fill(&mut header)?;
         let (magic, number) = header.split_at(PART_MAGIC.len());
@@ -262,7 +320,9 @@ impl Reading {
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), PartError> {
         let damaged = || PartError::Damaged(self.part.file.clone());
         self.left = self.left.checked_sub(buffer.len() as u64).ok_or_else(damaged)?;
-        self.file.read_exact(buffer).map_err(|_| PartError::Damaged(self.part.file.clone()))?;
+        self.file
+            .read_exact(buffer)
+            .map_err(|_| PartError::Damaged(self.part.file.clone()))?;
         self.digest.0.update(buffer);
         Ok(())
     }

@@ -19,16 +19,35 @@ pub struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Record<'a> {
     /// The first one: whose backup this is, and of when.
-    About { created_ms: u64, position: u64, epoch: u32, server_name: &'a str },
+    About {
+        created_ms: u64,
+        position: u64,
+        epoch: u32,
+        server_name: &'a str,
+    },
     /// A sealed secret, still sealed.
-    Secret { name: &'a str, file: &'a [u8] },
+    Secret {
+        name: &'a str,
+        file: &'a [u8],
+    },
     /// A table; the rows that follow are its.
-    Table { name: &'a str },
-    Row { key: &'a [u8], value: &'a [u8] },
+    Table {
+        name: &'a str,
+    },
+    Row {
+        key: &'a [u8],
+        value: &'a [u8],
+    },
     /// A piece of a media file, still encrypted.
-    Media { file: &'a str, offset: u64, bytes: &'a [u8] },
+    Media {
+        file: &'a str,
+        offset: u64,
+        bytes: &'a [u8],
+    },
     /// A stretch of a media file that was gone when the backup was made.
-    MediaMissing { extent: Extent },
+    MediaMissing {
+        extent: Extent,
+    },
     /// The last one.
     End(Counts),
 }
@@ -37,7 +56,12 @@ impl<'a> Record<'a> {
     /// Appends the record to a frame.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::About { created_ms, position, epoch, server_name } => {
+            Self::About {
+                created_ms,
+                position,
+                epoch,
+                server_name,
+            } => {
                 out.push(1);
                 out.extend_from_slice(&created_ms.to_be_bytes());
                 out.extend_from_slice(&position.to_be_bytes());
@@ -58,7 +82,11 @@ impl<'a> Record<'a> {
                 bytes(out, key);
                 bytes(out, value);
             }
-            Self::Media { file, offset, bytes: piece } => {
+            Self::Media {
+                file,
+                offset,
+                bytes: piece,
+            } => {
                 out.push(5);
                 bytes(out, file.as_bytes());
                 out.extend_from_slice(&offset.to_be_bytes());
@@ -88,13 +116,29 @@ impl<'a> Record<'a> {
                 epoch: u32::from_be_bytes(take(frame)?),
                 server_name: text(frame)?,
             },
-            [2] => Self::Secret { name: text(frame)?, file: slice(frame)? },
+            [2] => Self::Secret {
+                name: text(frame)?,
+                file: slice(frame)?,
+            },
             [3] => Self::Table { name: text(frame)? },
-            [4] => Self::Row { key: slice(frame)?, value: slice(frame)? },
-            [5] => Self::Media { file: text(frame)?, offset: u64(frame)?, bytes: slice(frame)? },
+            [4] => Self::Row {
+                key: slice(frame)?,
+                value: slice(frame)?,
+            },
+            [5] => Self::Media {
+                file: text(frame)?,
+                offset: u64(frame)?,
+                bytes: slice(frame)?,
+            },
             [6] => {
                 let file = text(frame)?.to_owned();
-                Self::MediaMissing { extent: Extent { file, offset: u64(frame)?, length: u64(frame)? } }
+                Self::MediaMissing {
+                    extent: Extent {
+                        file,
+                        offset: u64(frame)?,
+                        length: u64(frame)?,
+                    },
+                }
             }
             [7] => Self::End(Counts {
                 rows: u64(frame)?,

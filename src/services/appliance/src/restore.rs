@@ -8,7 +8,9 @@ use lamchat_base::{Entropy, Position};
 use lamchat_keys::one_time;
 use lamchat_media::{StoredError, restore_extent, restore_sync};
 use lamchat_seal::disk::RealDisk;
-use lamchat_seal::{BackupKeyring, CreateError, ImportError as KeyringImportError, Keyring, KeyringError, SecretError, Unlock};
+use lamchat_seal::{
+    BackupKeyring, CreateError, ImportError as KeyringImportError, Keyring, KeyringError, SecretError, Unlock,
+};
 use lamchat_store::{Epoch, Import, ImportError, OpenError, Options, ReadError, Store, Table, WriteError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,13 +103,23 @@ pub fn verify(backup_dir: &Path, unlock: &Unlock) -> Result<Restored, RestoreErr
     let (mut frames, _) = Frames::open(backup_dir, unlock)?;
     let mut about = None;
     let counts = frames.records(&mut |record| {
-        if let Record::About { created_ms, server_name, .. } = record {
+        if let Record::About {
+            created_ms,
+            server_name,
+            ..
+        } = record
+        {
             about.get_or_insert((created_ms, server_name.to_owned()));
         }
         Ok(())
     })?;
     let (created_ms, server_name) = about.ok_or(RestoreError::Malformed("it does not say whose it is"))?;
-    Ok(Restored { server_name, created_ms, counts, devices_without_keys: 0 })
+    Ok(Restored {
+        server_name,
+        created_ms,
+        counts,
+        devices_without_keys: 0,
+    })
 }
 
 /// Restores a backup. Blocks. Everything is verified before the first byte is written. A restore that is cut off
@@ -119,15 +131,25 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
     let (mut frames, keyring) = Frames::open(&options.backup_dir, &options.unlock)?;
     let keyring = keyring.install(&folders.keyring, options.file_slot, Arc::clone(&options.entropy))?;
     let key = keyring.database_key()?;
-    let store = Store::open(Options { dir: folders.store.clone(), key, tables: options.tables.clone() })?;
-    let mut target = Target { import: store.import()?, keyring, folders, table: String::new(), at: None };
+    let store = Store::open(Options {
+        dir: folders.store.clone(),
+        key,
+        tables: options.tables.clone(),
+    })?;
+    let mut target = Target {
+        import: store.import()?,
+        keyring,
+        folders,
+        table: String::new(),
+        at: None,
+    };
     restored.counts = frames.records(&mut |record| target.take(record))?;
     restore_sync(&RealDisk, &target.folders.media)?;
     let Target { mut import, at, .. } = target;
     let (position, epoch) = at.ok_or(RestoreError::Malformed("it does not say of when it is"))?;
     // Before the end: a store whose import is not finished does not open, so the keys cannot come back to life.
     import.flush()?;
-    let deleted = store.write_blocking(|txn| one_time::delete_all(txn));
+    let deleted = store.write_blocking(one_time::delete_all);
     restored.devices_without_keys = deleted.map_err(why)?;
     import.finish(position, epoch)?;
     Ok(restored)
@@ -147,7 +169,10 @@ fn check_empty(dir: &Path) -> Result<(), RestoreError> {
             None => Ok(()),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(RestoreError::Io { path: dir.to_owned(), source }),
+        Err(source) => Err(RestoreError::Io {
+            path: dir.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -167,7 +192,9 @@ impl Target {
             Record::Secret { name, file } => self.keyring.restore_sealed_secret(name, file)?,
             Record::Table { name } => name.clone_into(&mut self.table),
             Record::Row { key, value } => self.import.row(&self.table, key, value)?,
-            Record::Media { file, offset, bytes } => restore_extent(&RealDisk, &self.folders.media, file, offset, bytes)?,
+            Record::Media { file, offset, bytes } => {
+                restore_extent(&RealDisk, &self.folders.media, file, offset, bytes)?
+            }
             Record::MediaMissing { .. } | Record::End(_) => {}
         }
         Ok(())
@@ -191,7 +218,10 @@ impl Frames {
     }
 
     /// Hands every record to `take` and checks that all of them are there.
-    fn records(&mut self, take: &mut dyn FnMut(Record<'_>) -> Result<(), RestoreError>) -> Result<Counts, RestoreError> {
+    fn records(
+        &mut self,
+        take: &mut dyn FnMut(Record<'_>) -> Result<(), RestoreError>,
+    ) -> Result<Counts, RestoreError> {
         let (mut counts, mut end, mut number) = (Counts::default(), None, 0u64);
         let mut next = self.parts.frame()?;
         while let Some(mut frame) = next {
@@ -199,7 +229,13 @@ impl Frames {
             next = self.parts.frame()?;
             number += 1;
             let last = next.is_none();
-            let truncated = || if last { RestoreError::Truncated } else { RestoreError::Tampered(number) };
+            let truncated = || {
+                if last {
+                    RestoreError::Truncated
+                } else {
+                    RestoreError::Tampered(number)
+                }
+            };
             let mut clear = self.cipher.open(&mut frame, last).map_err(|_| truncated())?;
             while !clear.is_empty() {
                 let record = Record::decode(&mut clear).ok_or(RestoreError::Malformed("a record does not parse"))?;

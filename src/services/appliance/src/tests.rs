@@ -25,9 +25,16 @@ struct Counted(AtomicU64);
 impl Entropy for Counted {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let x = self.0.fetch_add(1, Relaxed).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let x = self
+                .0
+                .fetch_add(1, Relaxed)
+                .wrapping_add(1)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15);
             let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            chunk.iter_mut().zip((x ^ (x >> 31)).to_le_bytes()).for_each(|(to, from)| *to = from);
+            chunk
+                .iter_mut()
+                .zip((x ^ (x >> 31)).to_le_bytes())
+                .for_each(|(to, from)| *to = from);
         }
     }
 }
@@ -53,9 +60,20 @@ impl House {
         let root = home.path().to_owned();
         let entropy = Arc::new(Counted::default());
         let folders = Folders::below(&root.join("data"));
-        let keyring = Keyring::create(&folders.keyring, &Unlock::File, PassphraseCost::MINIMUM, entropy.clone()).unwrap();
+        let keyring = Keyring::create(
+            &folders.keyring,
+            &Unlock::File,
+            PassphraseCost::MINIMUM,
+            entropy.clone(),
+        )
+        .unwrap();
         let source = open(keyring, &folders, &entropy);
-        Self { _home: home, root, entropy, source }
+        Self {
+            _home: home,
+            root,
+            entropy,
+            source,
+        }
     }
 
     fn back_up(&self, name: &str, part_bytes_max: u64) -> PathBuf {
@@ -87,11 +105,23 @@ impl House {
 fn open(keyring: Keyring, folders: &Folders, entropy: &Arc<Counted>) -> Source {
     let keyring = Arc::new(keyring);
     let key = keyring.database_key().unwrap();
-    let store = Store::open(Options { dir: folders.store.clone(), key, tables: tables() }).unwrap();
+    let store = Store::open(Options {
+        dir: folders.store.clone(),
+        key,
+        tables: tables(),
+    })
+    .unwrap();
     let options = lamchat_media::Options::new(&folders.media);
     let clock = Arc::new(ManualClock::new(5));
     let media = Media::open(options, store.clone(), keyring.clone(), clock, entropy.clone()).unwrap();
-    Source { store, media, keyring, entropy: entropy.clone(), server_name: "example.org".to_owned(), now_ms: 77 }
+    Source {
+        store,
+        media,
+        keyring,
+        entropy: entropy.clone(),
+        server_name: "example.org".to_owned(),
+        now_ms: 77,
+    }
 }
 
 async fn upload(media: &Media, bytes: &[u8]) -> String {
@@ -122,15 +152,21 @@ fn note(store: &Store, number: u64) -> Position {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_comes_back_whole() {
     let house = House::build();
-    let Source { store, media, keyring, .. } = house.source.clone();
-    keyring.add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM).unwrap();
-    keyring.seal_secret("signing-key", &SecretBytes::new(b"seed".to_vec())).unwrap();
+    let Source {
+        store, media, keyring, ..
+    } = house.source.clone();
+    keyring
+        .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
+        .unwrap();
+    keyring
+        .seal_secret("signing-key", &SecretBytes::new(b"seed".to_vec()))
+        .unwrap();
     let mut files = Vec::new();
     for size in [0usize, 10, 100_000, 3_000_000] {
         let bytes: Vec<u8> = (0..size).map(|at| (at % 253) as u8).collect();
         files.push((upload(&media, &bytes).await, bytes));
     }
-    let before = (0..500).map(|number| note(&store, number)).last().unwrap();
+    let before = (0..500).fold(Position(0), |_, number| note(&store, number));
     let stop = Arc::new(AtomicBool::new(false));
     let writer = {
         let (store, stop) = (store.clone(), stop.clone());
@@ -156,7 +192,10 @@ async fn a_backup_under_load_comes_back_whole() {
 
     let options = house.options(&dir, "restored");
     let restored = tokio::task::block_in_place(|| restore(&options)).unwrap();
-    assert_eq!((restored.server_name.as_str(), restored.created_ms), ("example.org", 77));
+    assert_eq!(
+        (restored.server_name.as_str(), restored.created_ms),
+        ("example.org", 77)
+    );
     assert_eq!((restored.counts.secrets, restored.counts.media_missing), (1, 0));
     let folders = Folders::below(&options.data_dir);
     assert!(matches!(
@@ -164,7 +203,10 @@ async fn a_backup_under_load_comes_back_whole() {
         Err(lamchat_seal::OpenError::NoSlot(_))
     ));
     let keyring = Keyring::open(&folders.keyring, &options.unlock, house.entropy.clone()).unwrap();
-    assert_ne!(keyring.database_key().unwrap(), house.source.keyring.database_key().unwrap());
+    assert_ne!(
+        keyring.database_key().unwrap(),
+        house.source.keyring.database_key().unwrap()
+    );
     assert_eq!(keyring.unseal_secret("signing-key").unwrap().unwrap().expose(), b"seed");
     let new = open(keyring, &folders, &house.entropy);
     for (id, bytes) in &files {
@@ -172,24 +214,42 @@ async fn a_backup_under_load_comes_back_whole() {
     }
     // One moment: as many notes as the newest one says, and the positions go on.
     let read = new.store.read();
-    let newest = u64::from_be_bytes(read.get(NOTES, b"newest").unwrap().unwrap().as_ref().try_into().unwrap());
-    let notes = read.rows(NOTES, &KeyRange::all(), Order::Ascending, usize::MAX).unwrap();
+    let newest = u64::from_be_bytes(
+        read.get(NOTES, b"newest")
+            .unwrap()
+            .unwrap()
+            .as_ref()
+            .try_into()
+            .unwrap(),
+    );
+    let notes = read
+        .rows(NOTES, &KeyRange::all(), Order::Ascending, usize::MAX)
+        .unwrap();
     assert_eq!(notes.len() as u64, newest + 2);
     assert!(newest >= 499);
     assert_ne!(new.store.epoch(), store.epoch());
     let after = tokio::task::block_in_place(|| note(&new.store, 1_000_000));
     assert!(after > before);
     // A folder that has something in it is left alone.
-    assert!(matches!(tokio::task::block_in_place(|| restore(&options)), Err(RestoreError::NotEmpty(_))));
+    assert!(matches!(
+        tokio::task::block_in_place(|| restore(&options)),
+        Err(RestoreError::NotEmpty(_))
+    ));
 }
 
 #[test]
 fn a_backup_needs_a_passphrase_slot_and_the_right_passphrase() {
     let house = House::build();
-    let Err(error) = Backup::prepare(house.source.clone()) else { panic!("it had only a file slot") };
+    let Err(error) = Backup::prepare(house.source.clone()) else {
+        panic!("it had only a file slot")
+    };
     assert!(matches!(error, PrepareError::Export(_)));
     assert!(error.to_string().contains("add-passphrase"));
-    house.source.keyring.add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM).unwrap();
+    house
+        .source
+        .keyring
+        .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
+        .unwrap();
     let dir = house.back_up("backup", 1 << 20);
     assert!(verify(&dir, &passphrase("correct horse")).is_ok());
     let mut options = house.options(&dir, "restored");
@@ -209,7 +269,11 @@ fn a_backup_needs_a_passphrase_slot_and_the_right_passphrase() {
 #[test]
 fn a_changed_or_truncated_backup_is_refused_before_anything_is_written() {
     let house = House::build();
-    house.source.keyring.add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM).unwrap();
+    house
+        .source
+        .keyring
+        .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
+        .unwrap();
     (0..10_000).for_each(|number| {
         if number % 20 == 0 {
             note(&house.source.store, number);
@@ -249,7 +313,10 @@ fn a_changed_or_truncated_backup_is_refused_before_anything_is_written() {
     forge(&manifest_path, &dir, parts.len() - 1);
     refused("the last part left out");
     std::fs::remove_file(&manifest_path).unwrap();
-    assert!(matches!(restore(&options), Err(RestoreError::Part(PartError::NoManifest(_)))));
+    assert!(matches!(
+        restore(&options),
+        Err(RestoreError::Part(PartError::NoManifest(_)))
+    ));
     std::fs::write(&manifest_path, &manifest).unwrap();
     restore(&options).unwrap();
 }
@@ -270,7 +337,11 @@ fn forge(path: &Path, dir: &Path, count: usize) {
 #[test]
 fn a_stream_that_ends_early_makes_no_backup() {
     let house = House::build();
-    house.source.keyring.add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM).unwrap();
+    house
+        .source
+        .keyring
+        .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
+        .unwrap();
     let dir = house.root.join("backup");
     let mut writer = PartWriter::create(&dir, 1 << 20).unwrap();
     let mut left = 1;
@@ -284,5 +355,8 @@ fn a_stream_that_ends_early_makes_no_backup() {
     });
     assert!(matches!(result, Err(BackupError::Stopped(_))));
     assert!(matches!(writer.finish(), Err(PartError::Incomplete)));
-    assert!(matches!(verify(&dir, &passphrase("correct horse")), Err(RestoreError::Part(PartError::NoManifest(_)))));
+    assert!(matches!(
+        verify(&dir, &passphrase("correct horse")),
+        Err(RestoreError::Part(PartError::NoManifest(_)))
+    ));
 }

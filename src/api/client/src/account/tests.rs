@@ -1,4 +1,5 @@
 //! Tests.
+#![expect(clippy::panic, reason = "tests")]
 
 use crate::testing::{self, PASSWORD, call};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
 //! Tests.
+#![expect(clippy::panic, reason = "tests")]
 
 use crate::App;
 use crate::testing::{self, PASSWORD, call};

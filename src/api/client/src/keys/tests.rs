@@ -33,7 +33,14 @@ impl Person {
 
     async fn call(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
         let body = (!body.is_null()).then_some(body);
-        call(&self.app, method, &format!("/_matrix/client/v3{path}"), Some(&self.token), body).await
+        call(
+            &self.app,
+            method,
+            &format!("/_matrix/client/v3{path}"),
+            Some(&self.token),
+            body,
+        )
+        .await
     }
 
     async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
@@ -69,11 +76,14 @@ impl Person {
 async fn keys_are_uploaded_queried_and_claimed() {
     let app = app();
     let (alice, bob) = (Person::new(&app, "alice").await, Person::new(&app, "bob").await);
-    let upload = json!({"device_keys": alice.device_keys(), "one_time_keys": alice.one_time_keys(10), "fallback_keys": null});
+    let upload =
+        json!({"device_keys": alice.device_keys(), "one_time_keys": alice.one_time_keys(10), "fallback_keys": null});
     let counts = alice.ok("POST", "/keys/upload", upload).await;
     assert_eq!(counts, json!({"one_time_key_counts": {"signed_curve25519": 10}}));
 
-    let seen = bob.ok("POST", "/keys/query", json!({"device_keys": {&alice.id: []}})).await;
+    let seen = bob
+        .ok("POST", "/keys/query", json!({"device_keys": {&alice.id: []}}))
+        .await;
     let mut expected = alice.device_keys();
     expected["unsigned"] = json!({"device_display_name": "A phone"});
     assert_eq!(seen["device_keys"][&alice.id]["DEV"], expected);
@@ -90,23 +100,38 @@ async fn keys_are_uploaded_queried_and_claimed() {
     assert!(claimed["failures"]["elsewhere.org"].is_object());
     let again = bob.ok("POST", "/keys/claim", wanted).await;
     assert!(again["one_time_keys"][&alice.id]["DEV"]["signed_curve25519:1"].is_object());
-    assert_eq!(alice.ok("POST", "/keys/upload", json!({})).await["one_time_key_counts"]["signed_curve25519"], 8);
+    assert_eq!(
+        alice.ok("POST", "/keys/upload", json!({})).await["one_time_key_counts"]["signed_curve25519"],
+        8
+    );
 
     let mut forged = alice.device_keys();
     forged["algorithms"] = json!([]);
     let (status, error) = alice.call("POST", "/keys/upload", json!({"device_keys": forged})).await;
-    assert_eq!((status, &error["errcode"]), (StatusCode::BAD_REQUEST, &json!("M_INVALID_SIGNATURE")));
-    let (status, _) = bob.call("POST", "/keys/upload", json!({"one_time_keys": bob.one_time_keys(1)})).await;
+    assert_eq!(
+        (status, &error["errcode"]),
+        (StatusCode::BAD_REQUEST, &json!("M_INVALID_SIGNATURE"))
+    );
+    let (status, _) = bob
+        .call("POST", "/keys/upload", json!({"one_time_keys": bob.one_time_keys(1)}))
+        .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    let (status, error) = bob.call("POST", "/keys/query", json!({"device_keys": {"alice": []}})).await;
-    assert_eq!((status, &error["errcode"]), (StatusCode::BAD_REQUEST, &json!("M_INVALID_PARAM")));
+    let (status, error) = bob
+        .call("POST", "/keys/query", json!({"device_keys": {"alice": []}}))
+        .await;
+    assert_eq!(
+        (status, &error["errcode"]),
+        (StatusCode::BAD_REQUEST, &json!("M_INVALID_PARAM"))
+    );
 }
 
 #[tokio::test]
 async fn cross_signing_asks_for_the_password_only_when_keys_change() {
     let app = app();
     let alice = Person::new(&app, "alice").await;
-    alice.ok("POST", "/keys/upload", json!({"device_keys": alice.device_keys()})).await;
+    alice
+        .ok("POST", "/keys/upload", json!({"device_keys": alice.device_keys()}))
+        .await;
     let keys = |master: &Ed25519SecretKey, own: &Ed25519SecretKey| {
         let object = |usage: &str, key: &Ed25519SecretKey| {
             let public = key.public_key().to_base64();
@@ -132,17 +157,32 @@ async fn cross_signing_asks_for_the_password_only_when_keys_change() {
     alice.ok("POST", path, other).await;
 
     let signed = alice.sign_as(
-        { let mut keys = alice.device_keys(); keys.as_object_mut().unwrap().remove("signatures"); keys },
+        {
+            let mut keys = alice.device_keys();
+            keys.as_object_mut().unwrap().remove("signatures");
+            keys
+        },
         &own.public_key().to_base64(),
         &own,
     );
     let sign = |signed: &Value| json!({&alice.id: {"DEV": signed}});
-    assert_eq!(alice.ok("POST", "/keys/signatures/upload", sign(&signed)).await, json!({"failures": {}}));
+    assert_eq!(
+        alice.ok("POST", "/keys/signatures/upload", sign(&signed)).await,
+        json!({"failures": {}})
+    );
     let forged = alice.sign_as(json!({"x": 1}), &own.public_key().to_base64(), &own);
     let failed = alice.ok("POST", "/keys/signatures/upload", sign(&forged)).await;
     assert_eq!(failed["failures"][&alice.id]["DEV"]["errcode"], "M_INVALID_SIGNATURE");
-    let seen = alice.ok("POST", "/keys/query", json!({"device_keys": {&alice.id: ["DEV"]}})).await;
-    assert_eq!(seen["device_keys"][&alice.id]["DEV"]["signatures"][&alice.id].as_object().unwrap().len(), 2);
+    let seen = alice
+        .ok("POST", "/keys/query", json!({"device_keys": {&alice.id: ["DEV"]}}))
+        .await;
+    assert_eq!(
+        seen["device_keys"][&alice.id]["DEV"]["signatures"][&alice.id]
+            .as_object()
+            .unwrap()
+            .len(),
+        2
+    );
     assert!(seen["self_signing_keys"][&alice.id].is_object());
 }
 
@@ -158,24 +198,44 @@ async fn messages_reach_devices_once() {
     let synced = bob.ok("GET", "/sync", Value::Null).await;
     let event = json!({"type": "m.room_key_request", "sender": alice.id, "content": {"n": 1}});
     assert_eq!(synced["to_device"]["events"], json!([event]));
-    for wrong in [json!({}), json!({"messages": []}), json!({"messages": {&bob.id: {"*": 1}}}), json!({"messages": {"x": {}}})] {
+    for wrong in [
+        json!({}),
+        json!({"messages": []}),
+        json!({"messages": {&bob.id: {"*": 1}}}),
+        json!({"messages": {"x": {}}}),
+    ] {
         let (status, error) = alice.call("PUT", "/sendToDevice/t/2", wrong).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{error}");
     }
     let large = json!({"messages": {&bob.id: {"*": {"x": "x".repeat(70_000)}}}});
-    assert_eq!(alice.call("PUT", "/sendToDevice/t/3", large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(
+        alice.call("PUT", "/sendToDevice/t/3", large).await.0,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
 }
 
 #[tokio::test]
 async fn changes_need_tokens() {
     let app = app();
     let alice = Person::new(&app, "alice").await;
-    let from = alice.ok("GET", "/sync", Value::Null).await["next_batch"].as_str().unwrap().to_owned();
-    alice.ok("POST", "/keys/upload", json!({"device_keys": alice.device_keys()})).await;
-    let to = alice.ok("GET", "/sync", Value::Null).await["next_batch"].as_str().unwrap().to_owned();
-    let changes = alice.ok("GET", &format!("/keys/changes?from={from}&to={to}"), Value::Null).await;
+    let from = alice.ok("GET", "/sync", Value::Null).await["next_batch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    alice
+        .ok("POST", "/keys/upload", json!({"device_keys": alice.device_keys()}))
+        .await;
+    let to = alice.ok("GET", "/sync", Value::Null).await["next_batch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let changes = alice
+        .ok("GET", &format!("/keys/changes?from={from}&to={to}"), Value::Null)
+        .await;
     assert_eq!(changes, json!({"changed": [alice.id], "left": []}));
-    let nothing = alice.ok("GET", &format!("/keys/changes?from={to}&to={to}"), Value::Null).await;
+    let nothing = alice
+        .ok("GET", &format!("/keys/changes?from={to}&to={to}"), Value::Null)
+        .await;
     assert_eq!(nothing, json!({"changed": [], "left": []}));
     for (query, errcode) in [("to=x", "M_MISSING_PARAM"), ("from=x&to=y", "M_INVALID_PARAM")] {
         let (status, error) = alice.call("GET", &format!("/keys/changes?{query}"), Value::Null).await;

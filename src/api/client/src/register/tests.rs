@@ -1,5 +1,5 @@
 //! Tests.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use crate::testing::{self, PASSWORD, call};
 use crate::{App, RegistrationMode, Settings};

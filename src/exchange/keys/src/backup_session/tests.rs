@@ -11,7 +11,10 @@ const ALICE: UserNum = UserNum(7);
 const ROOM: &str = "!a:example.org";
 
 fn encryption(algorithm: &str) -> Encryption {
-    Encryption { algorithm: algorithm.to_owned(), auth_data: raw(&value!({"public_key": "x"})) }
+    Encryption {
+        algorithm: algorithm.to_owned(),
+        auth_data: raw(&value!({"public_key": "x"})),
+    }
 }
 
 fn create(store: &Store) -> String {
@@ -30,7 +33,9 @@ fn put_one(store: &Store, version: &str, room: &str, id: &str, key: &Value) -> R
 }
 
 fn stored(store: &Store, version: &str, selection: Selection<'_>) -> Option<Value> {
-    json(&store.read(), ALICE, version, selection).unwrap().map(|text| serde_json::from_str(&text).unwrap())
+    json(&store.read(), ALICE, version, selection)
+        .unwrap()
+        .map(|text| serde_json::from_str(&text).unwrap())
 }
 
 #[test]
@@ -73,8 +78,14 @@ fn keys_come_back_by_room_and_session() {
         stored(&store, &version, Selection::All).unwrap(),
         value!({"rooms": {ROOM: {"sessions": {"S1": a, "S2": b}}, "!b:example.org": {"sessions": {"S\"1": b}}}})
     );
-    assert_eq!(stored(&store, &version, Selection::Room(ROOM)).unwrap(), value!({"sessions": {"S1": a, "S2": b}}));
-    assert_eq!(stored(&store, &version, Selection::Room("!none:x")).unwrap(), value!({"sessions": {}}));
+    assert_eq!(
+        stored(&store, &version, Selection::Room(ROOM)).unwrap(),
+        value!({"sessions": {"S1": a, "S2": b}})
+    );
+    assert_eq!(
+        stored(&store, &version, Selection::Room("!none:x")).unwrap(),
+        value!({"sessions": {}})
+    );
     assert_eq!(stored(&store, &version, Selection::Session(ROOM, "S")), None);
     assert_eq!(stored(&store, "17", Selection::All), None);
 
@@ -104,7 +115,11 @@ fn only_the_newest_version_takes_keys() {
     }
     // The old version can still be read.
     assert!(stored(&store, &first, Selection::Session(ROOM, "S")).is_some());
-    let newest = |store: &Store| backup::newest(&store.read(), ALICE).unwrap().map(|version| version.version);
+    let newest = |store: &Store| {
+        backup::newest(&store.read(), ALICE)
+            .unwrap()
+            .map(|version| version.version)
+    };
     assert_eq!(newest(&store), Some(second.clone()));
     let gone = second.clone();
     write(&store, move |txn| backup::delete(txn, ALICE, &gone)).unwrap();
@@ -131,7 +146,7 @@ fn deleted_versions_stay_deleted() {
     assert_eq!(stored(&store, &version, Selection::All), None);
     assert!(backup::version(&store.read(), ALICE, &version).unwrap().is_none());
     assert!(!write(&store, move |txn| purge(txn, ALICE, &version)).unwrap());
-    assert_eq!(crate::query::rows_of(&store.read(), super::SESSION, ALICE.0), 0);
+    assert_eq!(crate::testing::rows_of(&store.read(), super::SESSION, ALICE.0), 0);
 }
 
 #[test]
@@ -147,8 +162,14 @@ fn auth_data_can_be_changed_but_not_the_algorithm() {
     update(Some("1"), new).unwrap();
     let now = backup::newest(&store.read(), ALICE).unwrap().unwrap();
     assert_eq!(now.encryption.auth_data.get(), r#"{"public_key":"y"}"#);
-    assert!(matches!(update(Some("2"), encryption("m.megolm")), Err(VersionError::OtherVersion)));
-    assert!(matches!(update(None, encryption("other")), Err(VersionError::OtherAlgorithm)));
+    assert!(matches!(
+        update(Some("2"), encryption("m.megolm")),
+        Err(VersionError::OtherVersion)
+    ));
+    assert!(matches!(
+        update(None, encryption("other")),
+        Err(VersionError::OtherAlgorithm)
+    ));
 }
 
 #[test]

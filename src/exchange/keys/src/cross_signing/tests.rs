@@ -35,7 +35,12 @@ impl Identity {
         if usage == "master" {
             return object;
         }
-        signed_by(object, of.user_id.as_str(), &self.master.public_key().to_base64(), &self.master)
+        signed_by(
+            object,
+            of.user_id.as_str(),
+            &self.master.public_key().to_base64(),
+            &self.master,
+        )
     }
 
     fn objects(&self, of: &Someone) -> [Value; 3] {
@@ -61,8 +66,12 @@ fn put(
     user_signing: Option<&Value>,
 ) -> Result<(bool, bool), UploadError> {
     let [master, self_signing, user_signing] = [master, self_signing, user_signing].map(|key| key.map(raw));
-    let parsed =
-        ParsedKeys::parse(&of.user_id, master.as_deref(), self_signing.as_deref(), user_signing.as_deref())?;
+    let parsed = ParsedKeys::parse(
+        &of.user_id,
+        master.as_deref(),
+        self_signing.as_deref(),
+        user_signing.as_deref(),
+    )?;
     let verified = verify(&store.read(), of.user, &of.user_id, &parsed)?;
     let (needs_auth, user) = (verified.needs_auth(), of.user);
     Ok((needs_auth, write(store, move |txn| upload(txn, user, &verified))?))
@@ -79,7 +88,9 @@ fn sign(store: &Store, by: &Someone, uploaded: &Value) -> Failures {
 
 fn query(store: &Store, asker: &Someone, asked: &Someone) -> Value {
     let asked = Asked::from([(asked.user_id.as_str().into(), Vec::new())]);
-    let answer = QueryCache::new().query(&store.read(), server_name!("example.org"), asker.user, &asked).unwrap();
+    let answer = QueryCache::new()
+        .query(&store.read(), server_name!("example.org"), asker.user, &asked)
+        .unwrap();
     serde_json::from_str(&answer).unwrap()
 }
 
@@ -109,18 +120,33 @@ fn what_the_master_key_did_not_sign_is_refused() {
         put(&store, &alice, Some(&master), Some(&foreign), Some(&user_signing)),
         Err(UploadError::Signature("self_signing"))
     ));
-    assert!(matches!(put(&store, &alice, None, Some(&self_signing), None), Err(UploadError::NoMaster)));
+    assert!(matches!(
+        put(&store, &alice, None, Some(&self_signing), None),
+        Err(UploadError::NoMaster)
+    ));
     let mut forged = self_signing.clone();
     forged["usage"] = json!(["self_signing", "user_signing"]);
-    assert!(matches!(put(&store, &alice, Some(&master), Some(&forged), None), Err(UploadError::Signature(_))));
+    assert!(matches!(
+        put(&store, &alice, Some(&master), Some(&forged), None),
+        Err(UploadError::Signature(_))
+    ));
     // Swapped usages, a foreign owner, a key that is not named by itself.
-    assert!(matches!(put(&store, &alice, Some(&self_signing), None, None), Err(UploadError::Malformed(..))));
+    assert!(matches!(
+        put(&store, &alice, Some(&self_signing), None, None),
+        Err(UploadError::Malformed(..))
+    ));
     let mut wrong = master.clone();
     wrong["user_id"] = json!("@bob:example.org");
-    assert!(matches!(put(&store, &alice, Some(&wrong), None, None), Err(UploadError::Malformed(..))));
+    assert!(matches!(
+        put(&store, &alice, Some(&wrong), None, None),
+        Err(UploadError::Malformed(..))
+    ));
     wrong = master;
     wrong["keys"] = json!({"ed25519:x": identity.master.public_key().to_base64()});
-    assert!(matches!(put(&store, &alice, Some(&wrong), None, None), Err(UploadError::Malformed(..))));
+    assert!(matches!(
+        put(&store, &alice, Some(&wrong), None, None),
+        Err(UploadError::Malformed(..))
+    ));
     assert_eq!(query(&store, &alice, &alice)["master_keys"], json!({}));
 }
 
@@ -132,9 +158,15 @@ fn a_wrong_signature_of_a_device_on_the_master_key_is_refused() {
     let [master, ..] = Identity::new().objects(&alice);
     let right = alice.signed(master.clone());
     let wrong = signed_by(master, "@alice:example.org", "PHONE", &Ed25519SecretKey::new());
-    assert!(matches!(put(&store, &alice, Some(&wrong), None, None), Err(UploadError::Signature("master"))));
+    assert!(matches!(
+        put(&store, &alice, Some(&wrong), None, None),
+        Err(UploadError::Signature("master"))
+    ));
     put(&store, &alice, Some(&right), None, None).unwrap();
-    assert_eq!(query(&store, &alice, &alice)["master_keys"]["@alice:example.org"], right);
+    assert_eq!(
+        query(&store, &alice, &alice)["master_keys"]["@alice:example.org"],
+        right
+    );
 }
 
 #[test]
@@ -145,7 +177,10 @@ fn keys_and_device_ids_do_not_collide() {
     let public = identity.master.public_key().to_base64();
     let twin = Someone::device_of(&store, alice.user, &public);
     assert!(matches!(identity.upload(&store, &alice), Err(UploadError::IdInUse)));
-    write(&store, move |txn| lamchat_accounts::device::remove(txn, twin.user, &twin.device_id)).unwrap();
+    write(&store, move |txn| {
+        lamchat_accounts::device::remove(txn, twin.user, &twin.device_id)
+    })
+    .unwrap();
     identity.upload(&store, &alice).unwrap();
     assert!(is_public_key(&store.read(), alice.user, &public).unwrap());
     let twin = Someone::device_of(&store, alice.user, &public);
@@ -165,7 +200,12 @@ fn devices_are_signed_by_the_self_signing_key_only() {
     let name = identity.self_signing.public_key().to_base64();
     let good = signed_by(alice.device_keys(), "@alice:example.org", &name, &identity.self_signing);
     let forged = signed_by(alice.device_keys(), "@alice:example.org", &name, &identity.master);
-    let wrong_key = signed_by(alice.device_keys(), "@alice:example.org", "OTHER", &identity.self_signing);
+    let wrong_key = signed_by(
+        alice.device_keys(),
+        "@alice:example.org",
+        "OTHER",
+        &identity.self_signing,
+    );
     let upload = |keys: &Value| json!({"@alice:example.org": {"PHONE": keys}});
     for bad in [&forged, &wrong_key] {
         let failures = sign(&store, &alice, &upload(bad));
@@ -174,15 +214,25 @@ fn devices_are_signed_by_the_self_signing_key_only() {
     let before = device_list::newest(&store.read()).unwrap();
     assert!(sign(&store, &alice, &upload(&good)).is_empty());
     let seen = query(&store, &bob, &alice);
-    assert_eq!(seen["device_keys"]["@alice:example.org"]["PHONE"]["signatures"], good["signatures"]);
+    assert_eq!(
+        seen["device_keys"]["@alice:example.org"]["PHONE"]["signatures"],
+        good["signatures"]
+    );
     let changed = device_list::changed_since(&store.read(), bob.user, before, Position(u64::MAX)).unwrap();
     assert_eq!(changed, [alice.user]);
     // Once more changes nothing; keys that are not there are named.
     let before = device_list::newest(&store.read()).unwrap();
     assert!(sign(&store, &alice, &upload(&good)).is_empty());
     assert_eq!(device_list::newest(&store.read()).unwrap(), before);
-    let unknown = sign(&store, &alice, &json!({"@alice:example.org": {"NONE": good}, "@nobody:example.org": {"A": good}}));
-    assert_eq!(unknown.values().flat_map(|keys| keys.values()).collect::<Vec<_>>(), [&SignatureError::Unknown; 2]);
+    let unknown = sign(
+        &store,
+        &alice,
+        &json!({"@alice:example.org": {"NONE": good}, "@nobody:example.org": {"A": good}}),
+    );
+    assert_eq!(
+        unknown.values().flat_map(|keys| keys.values()).collect::<Vec<_>>(),
+        [&SignatureError::Unknown; 2]
+    );
 }
 
 #[test]
@@ -201,18 +251,24 @@ fn who_verified_whom_is_seen_by_the_verifier_only() {
     let upload = |keys: &Value| json!({"@bob:example.org": {&bobs_name: keys}});
 
     let forged = signed_by(bobs_master, "@alice:example.org", &name, &of_alice.master);
-    assert_eq!(sign(&store, &alice, &upload(&forged))[&bob.user_id][&bobs_name], SignatureError::Invalid);
-    assert_eq!(sign(&store, &carol, &upload(&signed))[&bob.user_id][&bobs_name], SignatureError::Invalid);
+    assert_eq!(
+        sign(&store, &alice, &upload(&forged))[&bob.user_id][&bobs_name],
+        SignatureError::Invalid
+    );
+    assert_eq!(
+        sign(&store, &carol, &upload(&signed))[&bob.user_id][&bobs_name],
+        SignatureError::Invalid
+    );
 
     let before = device_list::newest(&store.read()).unwrap();
     assert!(sign(&store, &alice, &upload(&signed)).is_empty());
-    let signatures = |asker: &Someone| query(&store, asker, &bob)["master_keys"]["@bob:example.org"]["signatures"].clone();
+    let signatures =
+        |asker: &Someone| query(&store, asker, &bob)["master_keys"]["@bob:example.org"]["signatures"].clone();
     assert_eq!(signatures(&alice), signed["signatures"]);
     assert_eq!(signatures(&carol), json!({}));
     assert_eq!(signatures(&bob), json!({}));
-    let changed = |viewer: &Someone| {
-        device_list::changed_since(&store.read(), viewer.user, before, Position(u64::MAX)).unwrap()
-    };
+    let changed =
+        |viewer: &Someone| device_list::changed_since(&store.read(), viewer.user, before, Position(u64::MAX)).unwrap();
     assert_eq!(changed(&alice), [bob.user]);
     assert!(changed(&carol).is_empty());
 

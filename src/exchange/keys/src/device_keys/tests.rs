@@ -1,8 +1,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use super::{UploadError, forget, verify};
-use crate::query::rows_of;
-use crate::testing::{Someone, raw, signed_by, store, write};
+use crate::testing::{Someone, raw, rows_of, signed_by, store, write};
 use crate::{device_list, one_time};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -61,7 +60,10 @@ fn malformed_keys_are_refused() {
     ] {
         let mut keys = alice.device_keys();
         keys[field] = value;
-        assert!(verify(&alice.user_id, &alice.device_id, &raw(&keys)).is_err(), "{field}");
+        assert!(
+            verify(&alice.user_id, &alice.device_id, &raw(&keys)).is_err(),
+            "{field}"
+        );
     }
     assert!(verify(&alice.user_id, &alice.device_id, &raw(&json!([]))).is_err());
 }
@@ -78,7 +80,10 @@ fn an_identity_cannot_be_exchanged_but_its_description_can() {
     assert!(alice.upload(&store, &alice.signed(described)).unwrap());
 
     alice.key = Ed25519SecretKey::new();
-    assert!(matches!(alice.upload(&store, &alice.device_keys()), Err(UploadError::IdentityChanged)));
+    assert!(matches!(
+        alice.upload(&store, &alice.device_keys()),
+        Err(UploadError::IdentityChanged)
+    ));
 }
 
 #[test]
@@ -92,7 +97,12 @@ fn a_deleted_device_leaves_nothing() {
     let keys = one_time::verify(&alice.user_id, &alice.device_id, Some(&ed25519), &uploaded, &uploaded).unwrap();
     let (user, user_id, device, device_id) = (alice.user, alice.user_id, alice.device, alice.device_id);
     write(&store, move |txn| {
-        let owner = crate::Owner { user, user_id: &user_id, device, device_id: &device_id };
+        let owner = crate::Owner {
+            user,
+            user_id: &user_id,
+            device,
+            device_id: &device_id,
+        };
         one_time::upload(txn, &owner, &keys).map(|_| ())
     })
     .unwrap();

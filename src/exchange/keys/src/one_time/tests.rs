@@ -16,28 +16,47 @@ fn key(alice: &Someone, content: &str) -> Value {
 
 fn checked(alice: &Someone, keys: &[(&str, Value)], fallback: &[(&str, Value)]) -> Result<VerifiedKeys, UploadError> {
     let map = |keys: &[(&str, Value)]| {
-        keys.iter().map(|(name, key)| ((*name).to_owned(), raw(key))).collect::<BTreeMap<_, _>>()
+        keys.iter()
+            .map(|(name, key)| ((*name).to_owned(), raw(key)))
+            .collect::<BTreeMap<_, _>>()
     };
     let ed25519 = alice.key.public_key().to_base64();
-    verify(&alice.user_id, &alice.device_id, Some(&ed25519), &map(keys), &map(fallback))
+    verify(
+        &alice.user_id,
+        &alice.device_id,
+        Some(&ed25519),
+        &map(keys),
+        &map(fallback),
+    )
 }
 
 fn put(store: &Store, alice: &Someone, keys: VerifiedKeys) -> Result<Counts, UploadError> {
-    let (user, user_id, device, device_id) =
-        (alice.user, alice.user_id.clone(), alice.device, alice.device_id.clone());
+    let (user, user_id, device, device_id) = (alice.user, alice.user_id.clone(), alice.device, alice.device_id.clone());
     write(store, move |txn| {
-        upload(txn, &Owner { user, user_id: &user_id, device, device_id: &device_id }, &keys)
+        upload(
+            txn,
+            &Owner {
+                user,
+                user_id: &user_id,
+                device,
+                device_id: &device_id,
+            },
+            &keys,
+        )
     })
 }
 
 fn take(store: &Store, alice: &Someone) -> Option<String> {
     let (user, device) = (alice.user, alice.device);
-    write(store, move |txn| claim(txn, user, device, SIGNED)).unwrap().map(|claimed| claimed.name)
+    write(store, move |txn| claim(txn, user, device, SIGNED))
+        .unwrap()
+        .map(|claimed| claimed.name)
 }
 
 fn many(alice: &Someone, number: usize) -> VerifiedKeys {
-    let keys: Vec<(String, Value)> =
-        (0..number).map(|n| (format!("{SIGNED}:{n:04}"), key(alice, &n.to_string()))).collect();
+    let keys: Vec<(String, Value)> = (0..number)
+        .map(|n| (format!("{SIGNED}:{n:04}"), key(alice, &n.to_string())))
+        .collect();
     let keys: Vec<(&str, Value)> = keys.iter().map(|(name, key)| (name.as_str(), key.clone())).collect();
     checked(alice, &keys, &[]).unwrap()
 }
@@ -45,11 +64,22 @@ fn many(alice: &Someone, number: usize) -> VerifiedKeys {
 #[test]
 fn forged_keys_are_refused() {
     let store = store();
-    let (alice, bob) = (Someone::new(&store, "alice", "PHONE"), Someone::new(&store, "bob", "PHONE"));
+    let (alice, bob) = (
+        Someone::new(&store, "alice", "PHONE"),
+        Someone::new(&store, "bob", "PHONE"),
+    );
     let mut forged = key(&alice, "x");
     forged["key"] = json!("y");
-    for wrong in [forged, key(&bob, "x"), json!({"key": "x"}), json!({"key": "x", "signatures": {}})] {
-        assert!(matches!(checked(&alice, &[("signed_curve25519:A", wrong)], &[]), Err(UploadError::Signature(_))));
+    for wrong in [
+        forged,
+        key(&bob, "x"),
+        json!({"key": "x"}),
+        json!({"key": "x", "signatures": {}}),
+    ] {
+        assert!(matches!(
+            checked(&alice, &[("signed_curve25519:A", wrong)], &[]),
+            Err(UploadError::Signature(_))
+        ));
     }
     for (name, wrong) in [
         ("noalgorithm", json!("x")),
@@ -57,11 +87,18 @@ fn forged_keys_are_refused() {
         ("signed_curve25519:A", json!("x")),
         ("signed_curve25519:A", alice.signed(json!({"other": "x"}))),
     ] {
-        assert!(matches!(checked(&alice, &[(name, wrong)], &[]), Err(UploadError::Malformed(..))), "{name}");
+        assert!(
+            matches!(checked(&alice, &[(name, wrong)], &[]), Err(UploadError::Malformed(..))),
+            "{name}"
+        );
     }
-    let unknown = verify(&alice.user_id, &alice.device_id, None, &BTreeMap::from([
-        ("signed_curve25519:A".to_owned(), raw(&key(&alice, "x"))),
-    ]), &BTreeMap::new());
+    let unknown = verify(
+        &alice.user_id,
+        &alice.device_id,
+        None,
+        &BTreeMap::from([("signed_curve25519:A".to_owned(), raw(&key(&alice, "x")))]),
+        &BTreeMap::new(),
+    );
     assert!(matches!(unknown, Err(UploadError::NoDeviceKeys)));
 }
 
@@ -70,15 +107,26 @@ fn oldest_first_then_the_fallback_key() {
     let store = store();
     let alice = Someone::new(&store, "alice", "PHONE");
     assert_eq!(take(&store, &alice), None);
-    put(&store, &alice, checked(&alice, &[("signed_curve25519:Z", key(&alice, "1"))], &[]).unwrap()).unwrap();
+    put(
+        &store,
+        &alice,
+        checked(&alice, &[("signed_curve25519:Z", key(&alice, "1"))], &[]).unwrap(),
+    )
+    .unwrap();
     let fallback = alice.signed(json!({"key": "f", "fallback": true}));
     let second = checked(
         &alice,
-        &[("signed_curve25519:A", key(&alice, "2")), ("curve25519:B", json!("plain"))],
+        &[
+            ("signed_curve25519:A", key(&alice, "2")),
+            ("curve25519:B", json!("plain")),
+        ],
         &[("signed_curve25519:F", fallback.clone())],
     );
     let counted = put(&store, &alice, second.unwrap()).unwrap();
-    assert_eq!(counted.one_time, BTreeMap::from([(SIGNED.to_owned(), 2), ("curve25519".to_owned(), 1)]));
+    assert_eq!(
+        counted.one_time,
+        BTreeMap::from([(SIGNED.to_owned(), 2), ("curve25519".to_owned(), 1)])
+    );
     assert_eq!(counted.unused_fallback, [SIGNED]);
 
     assert_eq!(take(&store, &alice).unwrap(), "signed_curve25519:Z");
@@ -121,8 +169,9 @@ fn repeated_uploads_add_nothing_and_changed_ones_are_refused() {
 fn there_is_a_limit() {
     let store = store();
     let alice = Someone::new(&store, "alice", "PHONE");
-    let keys: Vec<(String, Value)> =
-        (0..=super::ONE_TIME_KEYS_MAX).map(|n| (format!("curve25519:{n}"), json!("x"))).collect();
+    let keys: Vec<(String, Value)> = (0..=super::ONE_TIME_KEYS_MAX)
+        .map(|n| (format!("curve25519:{n}"), json!("x")))
+        .collect();
     let keys: Vec<(&str, Value)> = keys.iter().map(|(name, key)| (name.as_str(), key.clone())).collect();
     assert!(matches!(checked(&alice, &keys, &[]), Err(UploadError::TooMany)));
     put(&store, &alice, checked(&alice, &keys[1..], &[]).unwrap()).unwrap();
@@ -159,7 +208,12 @@ fn a_restore_deletes_one_time_keys_but_not_fallback_keys() {
     put(&store, &alice, many(&alice, 100)).unwrap();
     take(&store, &alice).unwrap();
     let fallback = alice.signed(json!({"key": "f", "fallback": true}));
-    put(&store, &alice, checked(&alice, &[], &[("signed_curve25519:F", fallback)]).unwrap()).unwrap();
+    put(
+        &store,
+        &alice,
+        checked(&alice, &[], &[("signed_curve25519:F", fallback)]).unwrap(),
+    )
+    .unwrap();
     assert_eq!(write::<_, ReadError>(&store, delete_all).unwrap(), 1);
     let counted = counts(&store.read(), alice.device).unwrap();
     assert_eq!(counted.one_time[SIGNED], 0);

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 fn ask(cache: &QueryCache, store: &Store, asker: UserNum, asked: &Value) -> Value {
     let text = asked.to_string();
     let asked: Asked<'_> = serde_json::from_str(&text).unwrap();
-    let answer = cache.query(&store.read(), server_name!("example.org"), asker, &asked).unwrap();
+    let answer = cache
+        .query(&store.read(), server_name!("example.org"), asker, &asked)
+        .unwrap();
     serde_json::from_str(&answer).unwrap()
 }
 
@@ -24,9 +26,14 @@ fn what_was_uploaded_comes_back_with_the_name() {
     alice.upload(&store, &alice.device_keys()).unwrap();
     tablet.upload(&store, &tablet.device_keys()).unwrap();
     for _ in 0..2 {
-        let answer = ask(&cache, &store, bob.user, &json!({
-            "@alice:example.org": [], "@bob:example.org": [], "@nobody:example.org": [], "@carol:elsewhere.org": []
-        }));
+        let answer = ask(
+            &cache,
+            &store,
+            bob.user,
+            &json!({
+                "@alice:example.org": [], "@bob:example.org": [], "@nobody:example.org": [], "@carol:elsewhere.org": []
+            }),
+        );
         let mut expected = alice.device_keys();
         expected["unsigned"] = json!({"device_display_name": "The \"PHONE\""});
         assert_eq!(answer["device_keys"]["@alice:example.org"]["PHONE"], expected);
@@ -35,7 +42,12 @@ fn what_was_uploaded_comes_back_with_the_name() {
         assert_eq!(answer["device_keys"].get("@nobody:example.org"), None);
         assert!(answer["failures"]["elsewhere.org"].is_object());
     }
-    let one = ask(&cache, &store, bob.user, &json!({"@alice:example.org": ["TABLET", "NONE", "TABLET"]}));
+    let one = ask(
+        &cache,
+        &store,
+        bob.user,
+        &json!({"@alice:example.org": ["TABLET", "NONE", "TABLET"]}),
+    );
     assert_eq!(one["device_keys"]["@alice:example.org"].as_object().unwrap().len(), 1);
 }
 
@@ -61,9 +73,17 @@ fn the_cache_follows_changes() {
     // An older snapshot still sees what it contains.
     let text = asked.to_string();
     let old: Asked<'_> = serde_json::from_str(&text).unwrap();
-    assert!(!cache.query(&before, server_name!("example.org"), bob.user, &old).unwrap().contains("\"New\""));
+    assert!(
+        !cache
+            .query(&before, server_name!("example.org"), bob.user, &old)
+            .unwrap()
+            .contains("\"New\"")
+    );
 
-    write(&store, move |txn| device_keys::forget(txn, user, device, "PHONE".into())).unwrap();
+    write(&store, move |txn| {
+        device_keys::forget(txn, user, device, "PHONE".into())
+    })
+    .unwrap();
     assert_eq!(devices(&store), json!({}));
 }
 

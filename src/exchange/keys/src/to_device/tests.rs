@@ -12,16 +12,27 @@ fn deliver(store: &Store, from: &Someone, to: &[&Someone], transaction_id: &str,
     let event = event("m.room_key", &from.user_id, &raw(content)).unwrap();
     let messages: Vec<Message> = to
         .iter()
-        .map(|to| Message { to: to.user, devices: vec![to.device], event: event.clone() })
+        .map(|to| Message {
+            to: to.user,
+            devices: vec![to.device],
+            event: event.clone(),
+        })
         .collect();
-    let sending =
-        Sending { sender: from.user, device: from.device, transaction_id: transaction_id.to_owned(), now_ms };
+    let sending = Sending {
+        sender: from.user,
+        device: from.device,
+        transaction_id: transaction_id.to_owned(),
+        now_ms,
+    };
     write(store, move |txn| send(txn, &sending, &messages)).unwrap()
 }
 
 fn inbox(store: &Store, device: DeviceNum, from: Position) -> Vec<(Position, Value)> {
     let messages = since(&store.read(), device, from, Position(u64::MAX), 100).unwrap();
-    messages.into_iter().map(|(position, event)| (position, serde_json::from_slice(&event).unwrap())).collect()
+    messages
+        .into_iter()
+        .map(|(position, event)| (position, serde_json::from_slice(&event).unwrap()))
+        .collect()
 }
 
 #[test]
@@ -31,14 +42,22 @@ fn messages_wait_until_they_are_acknowledged() {
     assert!(deliver(&store, &alice, &[&bob], "1", 0, &json!({"n": 1})));
     assert!(deliver(&store, &alice, &[&bob, &alice], "2", 0, &json!({"n": 2})));
     let messages = inbox(&store, bob.device, Position(0));
-    assert_eq!(messages[0].1, json!({"type": "m.room_key", "sender": "@alice:example.org", "content": {"n": 1}}));
+    assert_eq!(
+        messages[0].1,
+        json!({"type": "m.room_key", "sender": "@alice:example.org", "content": {"n": 1}})
+    );
     assert_eq!(messages[1].1["content"]["n"], 2);
     assert_eq!(inbox(&store, alice.device, Position(0)).len(), 1);
 
     let (first, device) = (messages[0].0, bob.device);
     assert_eq!(inbox(&store, device, first).len(), 1);
     assert_eq!(since(&store.read(), device, Position(0), first, 100).unwrap().len(), 1);
-    assert_eq!(since(&store.read(), device, Position(0), Position(u64::MAX), 1).unwrap().len(), 1);
+    assert_eq!(
+        since(&store.read(), device, Position(0), Position(u64::MAX), 1)
+            .unwrap()
+            .len(),
+        1
+    );
     assert!(waits(&store.read(), device, first).unwrap());
     assert_eq!(write(&store, move |txn| acknowledge(txn, device, first)).unwrap(), 1);
     assert!(!waits(&store.read(), device, first).unwrap());
@@ -69,7 +88,10 @@ fn what_is_too_large_is_refused() {
     let alice = Someone::new(&store, "alice", "PHONE");
     let content = raw(&json!({"x": "x".repeat(CONTENT_BYTES_MAX)}));
     assert!(matches!(event("t", &alice.user_id, &content), Err(SendError::TooLarge)));
-    assert!(matches!(event(&"t".repeat(256), &alice.user_id, &raw(&json!({}))), Err(SendError::NameTooLong)));
+    assert!(matches!(
+        event(&"t".repeat(256), &alice.user_id, &raw(&json!({}))),
+        Err(SendError::NameTooLong)
+    ));
 }
 
 #[test]

@@ -18,11 +18,20 @@ async fn remembered_permission_ends_with_its_reason() {
         x.rooms.join(&bob, &room, None).await.unwrap();
         x.say(&bob, &room, "4").await.unwrap();
         let mut levels = x.state(&room, "m.room.power_levels", "").unwrap();
-        levels.as_object_mut().unwrap().insert("events_default".to_owned(), json!(30));
-        x.rooms.put_state(&alice, &room, "m.room.power_levels", "", object(levels)).await.unwrap();
+        levels
+            .as_object_mut()
+            .unwrap()
+            .insert("events_default".to_owned(), json!(30));
+        x.rooms
+            .put_state(&alice, &room, "m.room.power_levels", "", object(levels))
+            .await
+            .unwrap();
         assert!(x.say(&bob, &room, "5").await.is_err());
         x.say(&alice, &room, "6").await.unwrap();
-        let restarted = Exchange { rooms: rooms_on(&x.store), store: x.store.clone() };
+        let restarted = Exchange {
+            rooms: rooms_on(&x.store),
+            store: x.store.clone(),
+        };
         assert!(restarted.say(&bob, &room, "7").await.is_err());
         restarted.say(&alice, &room, "8").await.unwrap();
         assert!(restarted.say(&x.user("eve").await, &room, "9").await.is_err());

@@ -71,10 +71,17 @@ pub(super) fn write(
 fn write_to_device(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
     let asked = &scene.body.extensions.to_device;
     let now = scene.read.position();
-    let from = asked.since.as_deref().and_then(|since| since.parse().ok()).map_or(Position(0), Position);
+    let from = asked
+        .since
+        .as_deref()
+        .and_then(|since| since.parse().ok())
+        .map_or(Position(0), Position);
     let limit = asked.limit.unwrap_or(TO_DEVICE_MAX).clamp(1, TO_DEVICE_MAX);
     let messages = to_device::since(scene.read, scene.who.device, from, now, limit)?;
-    let next = messages.last().filter(|_| messages.len() == limit).map_or(now, |(position, _)| *position);
+    let next = messages
+        .last()
+        .filter(|_| messages.len() == limit)
+        .map_or(now, |(position, _)| *position);
     out.extend_from_slice(format!("{{\"next_batch\":\"{next}\",\"events\":[").as_bytes());
     for (index, (_, message)) in messages.iter().enumerate() {
         comma(out, index);
@@ -90,7 +97,12 @@ fn write_e2ee(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
     let mut inner = Vec::new();
     let mut is_news = false;
     if let Some(told) = scene.told {
-        device_lists::write(&shared, &mut inner, told.position, meetings(scene, &shared, told.position)?)?;
+        device_lists::write(
+            &shared,
+            &mut inner,
+            told.position,
+            meetings(scene, &shared, told.position)?,
+        )?;
         is_news = !inner.is_empty() || one_time::counts(scene.read, scene.who.device)?.changed_at > told.position;
     }
     write_key_counts(&shared, &mut inner)?;
@@ -156,7 +168,11 @@ fn write_account_data(
     if scene.told.is_none() && !global.iter().any(|item| item.event_type == PUSH_RULES) {
         comma(out, written);
         written += 1;
-        write_item(out, PUSH_RULES, &lamchat_push::rules::account_data_content(read, user, &scene.who.user_id)?);
+        write_item(
+            out,
+            PUSH_RULES,
+            &lamchat_push::rules::account_data_content(read, user, &scene.who.user_id)?,
+        );
     }
     out.extend_from_slice(b"],\"rooms\":{");
     for (index, (room, items)) in rooms.iter().enumerate() {
@@ -183,7 +199,10 @@ fn write_by_room(
     out.extend_from_slice(b"{\"rooms\":{");
     let mut written = 0;
     for room in wanted.keys() {
-        let is_joined = scene.rooms.iter().any(|(of, member)| of == room && member.membership == Membership::Join);
+        let is_joined = scene
+            .rooms
+            .iter()
+            .any(|(of, member)| of == room && member.membership == Membership::Join);
         let is_new = scene.told.is_none() || told_now.contains(&(*room, true));
         let mut event = Vec::new();
         if is_joined && write(&mut event, *room, is_new)? {

@@ -47,18 +47,37 @@ pub(crate) fn sorted(scene: &Scene<'_>) -> Result<Vec<Sorted>, ReadError> {
     for (room, member) in scene.rooms.iter().copied() {
         let sorted = match member.membership {
             Membership::Join => {
-                let Some(head) = Head::of(scene.read, room)? else { continue };
-                Sorted { room, member, bump: bump(scene, room, head.newest)?, newest: head.newest }
+                let Some(head) = Head::of(scene.read, room)? else {
+                    continue;
+                };
+                Sorted {
+                    room,
+                    member,
+                    bump: bump(scene, room, head.newest)?,
+                    newest: head.newest,
+                }
             }
-            Membership::Invite | Membership::Knock => Sorted { room, member, bump: member.position, newest: member.position },
+            Membership::Invite | Membership::Knock => Sorted {
+                room,
+                member,
+                bump: member.position,
+                newest: member.position,
+            },
             Membership::Leave | Membership::Ban => {
                 let is_new = scene.told.is_some_and(|told| {
-                    told.rooms.get(&room).is_some_and(|known| member.position > known.position)
+                    told.rooms
+                        .get(&room)
+                        .is_some_and(|known| member.position > known.position)
                 });
                 if !is_new || member.forgotten {
                     continue;
                 }
-                Sorted { room, member, bump: member.position, newest: member.position }
+                Sorted {
+                    room,
+                    member,
+                    bump: member.position,
+                    newest: member.position,
+                }
             }
         };
         rooms.push(sorted);
@@ -76,7 +95,14 @@ fn bump(scene: &Scene<'_>, room: RoomNum, newest: Position) -> Result<Position, 
     let (mut upto, mut looked_at) = (u64::MAX, 0);
     'search: loop {
         // Mostly the first one is it.
-        let places = log::places(scene.read, room, 0, upto, Order::Descending, if looked_at == 0 { 1 } else { 16 })?;
+        let places = log::places(
+            scene.read,
+            room,
+            0,
+            upto,
+            Order::Descending,
+            if looked_at == 0 { 1 } else { 16 },
+        )?;
         if places.is_empty() || looked_at > LOOKED_AT_MAX {
             break;
         }
@@ -103,7 +129,11 @@ pub(crate) fn window(scene: &Scene<'_>, sorted: &[Sorted], list: &List) -> Resul
     let ranges: Vec<(usize, usize)> = list.ranges.iter().copied().chain(list.range).collect();
     let mut passing = None;
     if let Some(filters) = &list.filters {
-        let direct = if filters.is_dm.is_some() { direct(scene)? } else { HashSet::new() };
+        let direct = if filters.is_dm.is_some() {
+            direct(scene)?
+        } else {
+            HashSet::new()
+        };
         let mut rooms = Vec::new();
         for room in sorted {
             if passes(scene, filters, room, &direct)? {
@@ -126,13 +156,24 @@ pub(crate) fn window(scene: &Scene<'_>, sorted: &[Sorted], list: &List) -> Resul
 
 fn passes(scene: &Scene<'_>, filters: &Filters, sorted: &Sorted, direct: &HashSet<String>) -> Result<bool, ReadError> {
     let room = scene.syncer.room(scene.read, sorted.room)?;
-    if filters.is_invite.is_some_and(|wanted| wanted != (sorted.member.membership == Membership::Invite)) {
+    if filters
+        .is_invite
+        .is_some_and(|wanted| wanted != (sorted.member.membership == Membership::Invite))
+    {
         return Ok(false);
     }
-    if filters.is_dm.is_some_and(|wanted| wanted != direct.contains(room.id.as_str())) {
+    if filters
+        .is_dm
+        .is_some_and(|wanted| wanted != direct.contains(room.id.as_str()))
+    {
         return Ok(false);
     }
-    if filters.room_types.as_ref().is_some_and(|types| !types.contains(&room.room_type)) || filters.not_room_types.contains(&room.room_type) {
+    if filters
+        .room_types
+        .as_ref()
+        .is_some_and(|types| !types.contains(&room.room_type))
+        || filters.not_room_types.contains(&room.room_type)
+    {
         return Ok(false);
     }
     if let Some(wanted) = filters.is_encrypted
@@ -150,15 +191,30 @@ fn passes(scene: &Scene<'_>, filters: &Filters, sorted: &Sorted, direct: &HashSe
 /// The room ids in the user's `m.direct`.
 pub(crate) fn direct(scene: &Scene<'_>) -> Result<HashSet<String>, ReadError> {
     let content = account_data::content(scene.read, scene.who.user, Scope::Global, "m.direct")?;
-    let rooms = content.and_then(|content| serde_json::from_slice::<std::collections::HashMap<String, Vec<String>>>(&content).ok());
-    Ok(rooms.map(|rooms| rooms.into_values().flatten().collect()).unwrap_or_default())
+    let rooms = content
+        .and_then(|content| serde_json::from_slice::<std::collections::HashMap<String, Vec<String>>>(&content).ok());
+    Ok(rooms
+        .map(|rooms| rooms.into_values().flatten().collect())
+        .unwrap_or_default())
 }
 
 /// A text in the content of a state event with an empty state key.
-pub(crate) fn text_of(read: &dyn Read, room: RoomNum, event_type: &str, field: &str) -> Result<Option<String>, ReadError> {
-    let Some(position) = state::current(read, room, event_type, "")? else { return Ok(None) };
+pub(crate) fn text_of(
+    read: &dyn Read,
+    room: RoomNum,
+    event_type: &str,
+    field: &str,
+) -> Result<Option<String>, ReadError> {
+    let Some(position) = state::current(read, room, event_type, "")? else {
+        return Ok(None);
+    };
     let bytes = log::known_event(read, position)?;
     let content: Option<serde_json::Value> = serde_json::from_str(EventRow::decode(&bytes)?.content).ok();
-    let text = content.and_then(|content| content.get(field).and_then(serde_json::Value::as_str).map(str::to_owned));
+    let text = content.and_then(|content| {
+        content
+            .get(field)
+            .and_then(serde_json::Value::as_str)
+            .map(str::to_owned)
+    });
     Ok(text.filter(|text| !text.is_empty()))
 }

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 pub const LISTS_MAX: usize = 100;
 /// Most rooms that one request subscribes to.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Most parts of one window.
+pub const RANGES_MAX: usize = 20;
+/// Most pairs of type and state key for one room.
+pub const REQUIRED_STATE_MAX: usize = 200;
 /// Most events of one room's timeline.
 pub const TIMELINE_MAX: usize = 100;
 
@@ -25,6 +29,23 @@ pub struct Body {
     /// What is told beside rooms.
     #[serde(default)]
     pub extensions: Extensions,
+}
+
+impl Body {
+    /// Whether it keeps to the limits.
+    pub(crate) fn is_bounded(&self) -> bool {
+        let configs = self
+            .lists
+            .values()
+            .map(|list| &list.config)
+            .chain(self.room_subscriptions.values());
+        self.lists.len() <= LISTS_MAX
+            && self.room_subscriptions.len() <= SUBSCRIPTIONS_MAX
+            && self.lists.values().all(|list| list.ranges.len() <= RANGES_MAX)
+            && configs
+                .map(|config| config.required_state.len())
+                .all(|length| length <= REQUIRED_STATE_MAX)
+    }
 }
 
 /// A window.

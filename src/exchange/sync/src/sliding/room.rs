@@ -14,7 +14,7 @@ use lamchat_rooms::timeline::{self, Page, PageRequest, Point};
 use lamchat_rooms::view::{Reader, View};
 use lamchat_rooms::visibility::{LookError, Standing};
 use lamchat_rooms::{Membership, log, state, summary};
-use lamchat_store::{Key, KeyRange, Order, Read, ReadError};
+use lamchat_store::{Key, KeyRange, Order, ReadError};
 use std::collections::BTreeSet;
 
 const MEMBER: &str = "m.room.member";
@@ -37,7 +37,8 @@ pub(crate) fn write(
     out.extend_from_slice(b":{\"bump_stamp\":");
     write_number(out, sorted.bump.0);
     // Coming in anew, the user is told all of the room again.
-    let known = known.filter(|known| sorted.member.membership == Membership::Join && sorted.member.position <= known.position);
+    let known =
+        known.filter(|known| sorted.member.membership == Membership::Join && sorted.member.position <= known.position);
     if known.is_none() {
         out.extend_from_slice(b",\"initial\":true");
     }
@@ -102,8 +103,17 @@ fn write_joined(
     }
     out.extend_from_slice(b",\"timeline\":");
     timeline::write_events(out, &mut view, &page.entries)?;
-    out.extend_from_slice(if limited { b",\"limited\":true" } else { b",\"limited\":false" });
-    let live = scene.told.map_or(0, |told| page.entries.iter().filter(|entry| entry.position > told.position).count());
+    out.extend_from_slice(if limited {
+        b",\"limited\":true"
+    } else {
+        b",\"limited\":false"
+    });
+    let live = scene.told.map_or(0, |told| {
+        page.entries
+            .iter()
+            .filter(|entry| entry.position > told.position)
+            .count()
+    });
     out.extend_from_slice(b",\"num_live\":");
     write_number(out, live as u64);
     if let Some(first) = page.entries.first() {
@@ -121,7 +131,11 @@ fn write_joined(
         out.push(b']');
     }
     if sorted.member.membership == Membership::Join {
-        let counts = scene.syncer.unread.counts(read, scene.who.user, &scene.who.user_id, sorted.room)?.total();
+        let counts = scene
+            .syncer
+            .unread
+            .counts(read, scene.who.user, &scene.who.user_id, sorted.room)?
+            .total();
         out.extend_from_slice(b",\"notification_count\":");
         write_number(out, counts.notification);
         out.extend_from_slice(b",\"highlight_count\":");
@@ -146,13 +160,18 @@ fn write_names(scene: &Scene<'_>, out: &mut Vec<u8>, room: RoomNum) -> Result<()
         Some(name) => Some(name),
         None => text_of(scene.read, room, "m.room.canonical_alias", "alias")?,
     };
-    for (key, text) in [(&b",\"name\":"[..], name), (b",\"avatar\":", text_of(scene.read, room, "m.room.avatar", "url")?)] {
+    for (key, text) in [
+        (&b",\"name\":"[..], name),
+        (b",\"avatar\":", text_of(scene.read, room, "m.room.avatar", "url")?),
+    ] {
         if let Some(text) = text {
             out.extend_from_slice(key);
             write_string(out, &text);
         }
     }
-    let Some(heroes) = summary::heroes(scene.read, room, scene.who.user)? else { return Ok(()) };
+    let Some(heroes) = summary::heroes(scene.read, room, scene.who.user)? else {
+        return Ok(());
+    };
     out.extend_from_slice(b",\"heroes\":[");
     for (index, hero) in heroes.into_iter().enumerate() {
         comma(out, index);
@@ -188,7 +207,9 @@ fn required(
     let mut found = BTreeSet::new();
     for pair in &config.required_state {
         // What was asked for before is told as far as it changed.
-        let since = known.filter(|known| known.config.required_state.contains(pair)).map(|known| known.position);
+        let since = known
+            .filter(|known| known.config.required_state.contains(pair))
+            .map(|known| known.position);
         let mut add = |position: Position| {
             if since.is_none_or(|since| position > since) {
                 found.insert(position);
@@ -196,14 +217,20 @@ fn required(
         };
         let room_key = Key::new().u32(room.0);
         match (pair.0.as_str(), pair.1.as_str()) {
-            ("*", "*") => log::each_current(scene.read, &KeyRange::prefix(&room_key), &mut |_, _, position| add(position))?,
+            ("*", "*") => log::each_current(scene.read, &KeyRange::prefix(&room_key), &mut |_, _, position| {
+                add(position)
+            })?,
             ("*", key) => {
                 let key = if key == "$ME" { me } else { key };
-                log::each_current(scene.read, &KeyRange::prefix(&room_key), &mut |_, state_key, position| {
-                    if state_key == key {
-                        add(position);
-                    }
-                })?;
+                log::each_current(
+                    scene.read,
+                    &KeyRange::prefix(&room_key),
+                    &mut |_, state_key, position| {
+                        if state_key == key {
+                            add(position);
+                        }
+                    },
+                )?;
             }
             (event_type, "*") => {
                 let range = KeyRange::prefix(&room_key.str(event_type));

@@ -41,7 +41,10 @@ async fn windows_are_sorted_by_activity_and_tell_only_what_is_new() {
     assert_eq!(block["required_state"].as_array().unwrap().len(), 2);
     assert_eq!(block["joined_count"], 1);
     assert_eq!(first["extensions"]["account_data"]["global"][0]["type"], "m.push_rules");
-    assert_eq!(first["extensions"]["e2ee"]["device_one_time_keys_count"]["signed_curve25519"], 0);
+    assert_eq!(
+        first["extensions"]["e2ee"]["device_one_time_keys_count"]["signed_curve25519"],
+        0
+    );
     let quiet = world.slide(&alice, pos(&first), &body).await.unwrap();
     assert_eq!(quiet["rooms"], json!({}));
     // An old room moves to the top: it is new to the client. One in the window tells its new event only.
@@ -58,8 +61,14 @@ async fn windows_are_sorted_by_activity_and_tell_only_what_is_new() {
     // The answer got lost: the same again. What is older than that is forgotten.
     let again = world.slide(&alice, pos(&second), &body).await.unwrap();
     assert_eq!(again["rooms"], third["rooms"]);
-    assert!(matches!(world.slide(&alice, pos(&first), &body).await, Err(SlidingError::UnknownPos)));
-    assert!(matches!(world.slide(&alice, Some("1_7"), &json!({"conn_id": "other"})).await, Err(SlidingError::UnknownPos)));
+    assert!(matches!(
+        world.slide(&alice, pos(&first), &body).await,
+        Err(SlidingError::UnknownPos)
+    ));
+    assert!(matches!(
+        world.slide(&alice, Some("1_7"), &json!({"conn_id": "other"})).await,
+        Err(SlidingError::UnknownPos)
+    ));
 }
 
 #[tokio::test]
@@ -74,7 +83,10 @@ async fn a_longer_timeline_and_more_state_are_told_when_asked_for() {
     let first = world.slide(&alice, None, &ask(1, json!([]))).await.unwrap();
     let block = &first["rooms"][room.as_str()];
     assert_eq!(ids(&block["timeline"]).len(), 1);
-    let more = world.slide(&alice, pos(&first), &ask(4, json!([["m.room.create", ""]]))).await.unwrap();
+    let more = world
+        .slide(&alice, pos(&first), &ask(4, json!([["m.room.create", ""]])))
+        .await
+        .unwrap();
     let block = &more["rooms"][room.as_str()];
     assert_eq!(ids(&block["timeline"]).len(), 4);
     assert_eq!(block["unstable_expanded_timeline"], true);
@@ -89,23 +101,48 @@ async fn filters_and_invites() {
     let (alice, bob) = (world.user("alice").await, world.user("bob").await);
     let plain = world.room(&alice, Preset::PrivateChat).await;
     let secret = world.room(&alice, Preset::PrivateChat).await;
-    world.set(&alice, &secret, "m.room.encryption", "", json!({"algorithm": "m.megolm.v1.aes-sha2"})).await;
-    world.rooms.invite(&caller(&alice), &plain, &bob.user_id, None).await.unwrap();
+    world
+        .set(
+            &alice,
+            &secret,
+            "m.room.encryption",
+            "",
+            json!({"algorithm": "m.megolm.v1.aes-sha2"}),
+        )
+        .await;
+    world
+        .rooms
+        .invite(&caller(&alice), &plain, &bob.user_id, None)
+        .await
+        .unwrap();
     let body = json!({"lists": {
         "encrypted": {"ranges": [[0, 9]], "filters": {"is_encrypted": true}},
         "invites": {"ranges": [[0, 9]], "filters": {"is_invite": true}}}});
     let at_alice = world.slide(&alice, None, &body).await.unwrap();
-    assert_eq!(at_alice["rooms"].as_object().unwrap().keys().collect::<Vec<_>>(), [secret.as_str()]);
+    assert_eq!(
+        at_alice["rooms"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        [secret.as_str()]
+    );
     let at_bob = world.slide(&bob, None, &body).await.unwrap();
     assert_eq!(at_bob["lists"]["invites"]["count"], 1);
     let block = &at_bob["rooms"][plain.as_str()];
-    assert!(block["invite_state"].as_array().unwrap().iter().any(|event| event["type"] == "m.room.create"));
+    assert!(
+        block["invite_state"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["type"] == "m.room.create")
+    );
     assert!(block.get("timeline").is_none());
     world.rooms.join(&caller(&bob), &plain, None).await.unwrap();
     let all = json!({"lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 3}}});
     let came = world.slide(&bob, pos(&at_bob), &all).await.unwrap();
     assert_eq!(came["rooms"][plain.as_str()]["initial"], true);
-    world.rooms.kick(&caller(&alice), &plain, &bob.user_id, None).await.unwrap();
+    world
+        .rooms
+        .kick(&caller(&alice), &plain, &bob.user_id, None)
+        .await
+        .unwrap();
     let gone = world.slide(&bob, pos(&came), &all).await.unwrap();
     assert_eq!(gone["rooms"][plain.as_str()]["membership"], "leave");
     let after = world.slide(&bob, pos(&gone), &all).await.unwrap();

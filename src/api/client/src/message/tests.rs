@@ -1,0 +1,365 @@
+//! The endpoints that show a room's events, over the router.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use crate::App;
+use crate::testing::{app, call, register};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const CLIENT: &str = "/_matrix/client/v3";
+
+struct Stage {
+    app: Arc<App>,
+    alice: String,
+    bob: String,
+    room: String,
+}
+
+impl Stage {
+    /// Alice and Bob in a public room.
+    async fn set() -> Self {
+        let app = app();
+        let (alice, bob) = (register(&app, "alice").await, register(&app, "bob").await);
+        let (status, made) = call(
+            &app,
+            "POST",
+            &format!("{CLIENT}/createRoom"),
+            Some(&alice),
+            Some(json!({"preset": "public_chat"})),
+        )
+        .await;
+        assert_eq!(status, 200, "{made}");
+        let room = made["room_id"].as_str().unwrap().to_owned();
+        let stage = Self { app, alice, bob, room };
+        stage.post(&stage.bob, "join", json!({})).await;
+        stage
+    }
+
+    async fn call(&self, method: &str, token: &str, tail: &str, body: Option<Value>) -> (u16, Value) {
+        let uri = if tail.starts_with('/') {
+            tail.to_owned()
+        } else {
+            format!("{CLIENT}/rooms/{}/{tail}", self.room)
+        };
+        let (status, answer) = call(&self.app, method, &uri, Some(token), body).await;
+        (status.as_u16(), answer)
+    }
+
+    async fn get(&self, token: &str, tail: &str) -> Value {
+        let (status, answer) = self.call("GET", token, tail, None).await;
+        assert_eq!(status, 200, "{tail}: {answer}");
+        answer
+    }
+
+    async fn post(&self, token: &str, tail: &str, body: Value) -> Value {
+        let (status, answer) = self.call("POST", token, tail, Some(body)).await;
+        assert_eq!(status, 200, "{tail}: {answer}");
+        answer
+    }
+
+    async fn say(&self, token: &str, transaction: &str, content: Value) -> String {
+        let (status, answer) = self
+            .call(
+                "PUT",
+                token,
+                &format!("send/m.room.message/{transaction}"),
+                Some(content),
+            )
+            .await;
+        assert_eq!(status, 200, "{answer}");
+        answer["event_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn texts(&self, count: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for n in 0..count {
+            ids.push(
+                self.say(
+                    &self.alice,
+                    &format!("t{n}"),
+                    json!({"msgtype": "m.text", "body": n.to_string()}),
+                )
+                .await,
+            );
+        }
+        ids
+    }
+}
+
+fn bodies(events: &Value) -> Vec<&str> {
+    events
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|event| event["content"]["body"].as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn messages_go_both_ways_and_end() {
+    let stage = Stage::set().await;
+    stage.texts(5).await;
+    let first = stage.get(&stage.bob, "messages?dir=b&limit=2").await;
+    assert_eq!(bodies(&first["chunk"]), ["4", "3"]);
+    let end = first["end"].as_str().unwrap();
+    let second = stage
+        .get(&stage.bob, &format!("messages?dir=b&limit=2&from={end}"))
+        .await;
+    assert_eq!(bodies(&second["chunk"]), ["2", "1"]);
+    let forward = stage
+        .get(
+            &stage.bob,
+            &format!("messages?dir=f&limit=9&from={}", second["end"].as_str().unwrap()),
+        )
+        .await;
+    assert_eq!(bodies(&forward["chunk"]), ["1", "2", "3", "4"]);
+    assert!(forward.get("end").is_none());
+    let all = stage.get(&stage.bob, "messages?dir=b&limit=1000").await;
+    assert!(all.get("end").is_none());
+    assert_eq!(
+        all["chunk"].as_array().unwrap().last().unwrap()["type"],
+        "m.room.create"
+    );
+    let oldest = stage.get(&stage.bob, "messages?dir=f&limit=1").await;
+    assert_eq!(oldest["chunk"][0]["type"], "m.room.create");
+    let sync = stage.get(&stage.bob, &format!("{CLIENT}/sync")).await;
+    let newest = stage
+        .get(
+            &stage.bob,
+            &format!("messages?dir=b&limit=1&from={}", sync["next_batch"].as_str().unwrap()),
+        )
+        .await;
+    assert_eq!(bodies(&newest["chunk"]), ["4"]);
+    let filter = "%7B%22types%22%3A%5B%22m.room.message%22%5D%2C%22lazy_load_members%22%3Atrue%7D";
+    let filtered = stage
+        .get(&stage.bob, &format!("messages?dir=b&limit=100&filter={filter}"))
+        .await;
+    assert_eq!(bodies(&filtered["chunk"]), ["4", "3", "2", "1", "0"]);
+    assert_eq!(filtered["state"].as_array().unwrap().len(), 1);
+    for wrong in [
+        "messages",
+        "messages?dir=x",
+        "messages?dir=b&from=nonsense",
+        "messages?dir=b&limit=-1",
+        "messages?dir=b&filter=%7B",
+    ] {
+        assert_eq!(stage.call("GET", &stage.bob, wrong, None).await.0, 400, "{wrong}");
+    }
+    let carol = register(&stage.app, "carol").await;
+    assert_eq!(stage.call("GET", &carol, "messages?dir=b", None).await.0, 403);
+}
+
+#[tokio::test]
+async fn an_event_and_its_context() {
+    let stage = Stage::set().await;
+    let ids = stage.texts(7).await;
+    let event = stage.get(&stage.bob, &format!("event/{}", ids[3])).await;
+    assert_eq!(event["content"]["body"], "3");
+    assert_eq!(event["room_id"], stage.room.as_str());
+    assert!(event["unsigned"].get("transaction_id").is_none());
+    let own = stage.get(&stage.alice, &format!("event/{}", ids[3])).await;
+    assert_eq!(own["unsigned"]["transaction_id"], "t3");
+    let context = stage.get(&stage.bob, &format!("context/{}?limit=4", ids[3])).await;
+    assert_eq!(bodies(&context["events_before"]), ["2", "1"]);
+    assert_eq!(context["event"]["event_id"], ids[3].as_str());
+    assert_eq!(bodies(&context["events_after"]), ["4", "5"]);
+    assert!(
+        context["state"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|event| event["type"] == "m.room.create")
+    );
+    let on = stage
+        .get(
+            &stage.bob,
+            &format!("messages?dir=f&from={}", context["end"].as_str().unwrap()),
+        )
+        .await;
+    assert_eq!(bodies(&on["chunk"]), ["6"]);
+    let back = stage
+        .get(
+            &stage.bob,
+            &format!("messages?dir=b&limit=1&from={}", context["start"].as_str().unwrap()),
+        )
+        .await;
+    assert_eq!(bodies(&back["chunk"]), ["0"]);
+    let carol = register(&stage.app, "carol").await;
+    assert_eq!(
+        stage.call("GET", &carol, &format!("event/{}", ids[3]), None).await.0,
+        404
+    );
+    assert_eq!(
+        stage.call("GET", &carol, &format!("context/{}", ids[3]), None).await.0,
+        403
+    );
+    assert_eq!(stage.call("GET", &stage.bob, "event/$nothing", None).await.0, 404);
+}
+
+#[tokio::test]
+async fn members_now_and_then() {
+    let stage = Stage::set().await;
+    let before = stage.get(&stage.alice, &format!("{CLIENT}/sync")).await;
+    stage.post(&stage.bob, "leave", json!({})).await;
+    let of = |answer: &Value| answer["chunk"].as_array().unwrap().len();
+    assert_eq!(of(&stage.get(&stage.alice, "members?membership=join").await), 1);
+    assert_eq!(of(&stage.get(&stage.alice, "members?not_membership=leave").await), 1);
+    assert_eq!(of(&stage.get(&stage.alice, "members").await), 2);
+    let at = before["next_batch"].as_str().unwrap();
+    assert_eq!(
+        of(&stage
+            .get(&stage.alice, &format!("members?membership=join&at={at}"))
+            .await),
+        2
+    );
+    let joined = stage.get(&stage.alice, "joined_members").await;
+    assert_eq!(joined["joined"].as_object().unwrap().len(), 1);
+    assert_eq!(stage.call("GET", &stage.bob, "joined_members", None).await.0, 403);
+    assert_eq!(
+        stage.call("GET", &stage.alice, "members?membership=x", None).await.0,
+        400
+    );
+}
+
+#[tokio::test]
+async fn relations_and_threads() {
+    let stage = Stage::set().await;
+    let root = stage.texts(1).await.remove(0);
+    let relate = |kind: &str, id: &str| json!({"msgtype": "m.text", "body": kind, "m.relates_to": {"rel_type": kind, "event_id": id}});
+    let reply = stage.say(&stage.bob, "a", relate("m.thread", &root)).await;
+    stage.say(&stage.alice, "b", relate("m.thread", &root)).await;
+    stage.say(&stage.bob, "c", relate("m.reference", &reply)).await;
+    let relations = |tail: &str| format!("/_matrix/client/v1/rooms/{}/relations/{root}{tail}", stage.room);
+    let all = stage.get(&stage.bob, &relations("?limit=1")).await;
+    assert_eq!(all["chunk"].as_array().unwrap().len(), 1);
+    let more = stage
+        .get(
+            &stage.bob,
+            &relations(&format!("?from={}", all["next_batch"].as_str().unwrap())),
+        )
+        .await;
+    assert_eq!(more["chunk"][0]["event_id"], reply.as_str());
+    assert!(more.get("next_batch").is_none());
+    assert_eq!(
+        bodies(
+            &stage
+                .get(&stage.bob, &relations("/m.thread/m.room.message?dir=f"))
+                .await["chunk"]
+        )
+        .len(),
+        2
+    );
+    assert_eq!(
+        bodies(&stage.get(&stage.bob, &relations("/m.annotation")).await["chunk"]).len(),
+        0
+    );
+    let deep = stage.get(&stage.bob, &relations("?recurse=true")).await;
+    assert_eq!(
+        (deep["chunk"].as_array().unwrap().len(), &deep["recursion_depth"]),
+        (3, &json!(3))
+    );
+    let threads = stage
+        .get(&stage.bob, &format!("/_matrix/client/v1/rooms/{}/threads", stage.room))
+        .await;
+    assert_eq!(threads["chunk"][0]["event_id"], root.as_str());
+    assert_eq!(threads["chunk"][0]["unsigned"]["m.relations"]["m.thread"]["count"], 2);
+    let mine = stage
+        .get(
+            &stage.bob,
+            &format!("/_matrix/client/v1/rooms/{}/threads?include=participated", stage.room),
+        )
+        .await;
+    assert_eq!(mine["chunk"].as_array().unwrap().len(), 1);
+    let (status, _) = stage
+        .call("PUT", &stage.bob, &format!("redact/{reply}/r"), Some(json!({})))
+        .await;
+    assert_eq!(status, 200);
+    let after = stage.get(&stage.bob, &format!("event/{root}")).await;
+    assert_eq!(after["unsigned"]["m.relations"]["m.thread"]["count"], 1);
+    let redacted = stage.get(&stage.bob, &format!("event/{reply}")).await;
+    assert_eq!(redacted["content"], json!({}));
+    assert_eq!(redacted["unsigned"]["redacted_because"]["redacts"], reply.as_str());
+}
+
+#[tokio::test]
+async fn receipts_markers_and_typing() {
+    let stage = Stage::set().await;
+    let ids = stage.texts(2).await;
+    stage
+        .post(&stage.bob, &format!("receipt/m.read/{}", ids[0]), json!({}))
+        .await;
+    stage
+        .post(
+            &stage.bob,
+            "read_markers",
+            json!({"m.fully_read": ids[1], "m.read.private": ids[1]}),
+        )
+        .await;
+    let (status, _) = stage
+        .call(
+            "PUT",
+            &stage.bob,
+            "typing/@bob:example.org",
+            Some(json!({"typing": true, "timeout": 5000})),
+        )
+        .await;
+    assert_eq!(status, 200);
+    let sync = stage.get(&stage.bob, &format!("{CLIENT}/sync")).await;
+    let block = &sync["rooms"]["join"][stage.room.as_str()];
+    let ephemeral = block["ephemeral"]["events"].as_array().unwrap();
+    assert_eq!(ephemeral[0]["content"]["user_ids"], json!(["@bob:example.org"]));
+    assert!(ephemeral[1]["content"][ids[1].as_str()]["m.read.private"].is_object());
+    assert_eq!(
+        block["account_data"]["events"][0],
+        json!({"type": "m.fully_read", "content": {"event_id": ids[1]}})
+    );
+    for (method, tail, body) in [
+        ("POST", "receipt/m.read/$nothing".to_owned(), json!({})),
+        (
+            "POST",
+            format!("receipt/m.fully_read/{}", ids[0]),
+            json!({"thread_id": "main"}),
+        ),
+        ("POST", format!("receipt/m.unknown/{}", ids[0]), json!({})),
+        ("PUT", "typing/@alice:example.org".to_owned(), json!({"typing": true})),
+    ] {
+        let (status, _) = stage.call(method, &stage.bob, &tail, Some(body)).await;
+        assert!((400..500).contains(&status), "{tail}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn sync_refuses_what_it_does_not_understand() {
+    let stage = Stage::set().await;
+    for wrong in [
+        "since=x",
+        "timeout=x",
+        "filter=%7B%22room%22%3A7%7D",
+        "filter=77",
+        "full_state=perhaps",
+    ] {
+        assert_eq!(
+            stage
+                .call("GET", &stage.bob, &format!("{CLIENT}/sync?{wrong}"), None)
+                .await
+                .0,
+            400,
+            "{wrong}"
+        );
+    }
+    let sliding = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+    let (status, answer) = stage
+        .call("POST", &stage.bob, &format!("{sliding}?pos=1_1"), Some(json!({})))
+        .await;
+    assert_eq!((status, &answer["errcode"]), (400, &json!("M_UNKNOWN_POS")));
+    let (status, answer) = stage
+        .call(
+            "POST",
+            &stage.bob,
+            sliding,
+            Some(json!({"lists": {"a": {"ranges": [[0, 5]]}}})),
+        )
+        .await;
+    assert_eq!((status, &answer["lists"]["a"]["count"]), (200, &json!(1)));
+}

@@ -1,0 +1,350 @@
+//! Rooms over the whole way from a request to its answer.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use crate::App;
+use crate::testing::{app, call, call_bytes, register};
+use http::StatusCode;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+struct Client {
+    app: Arc<App>,
+    token: String,
+}
+
+impl Client {
+    async fn new(app: &Arc<App>, name: &str) -> Self {
+        Self {
+            app: Arc::clone(app),
+            token: register(app, name).await,
+        }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (status, answer) = call(
+            &self.app,
+            method,
+            &format!("/_matrix/client/v3{path}"),
+            Some(&self.token),
+            body,
+        )
+        .await;
+        (status.as_u16(), answer)
+    }
+
+    /// A request that must succeed.
+    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.ask(method, path, Some(body)).await;
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        answer
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask("GET", path, None).await
+    }
+
+    /// A request that must fail, with this status and errcode.
+    async fn refused(&self, method: &str, path: &str, body: Value, status: u16, errcode: &str) {
+        let (found, answer) = self.ask(method, path, Some(body)).await;
+        assert_eq!(
+            (found, answer.get("errcode")),
+            (status, Some(&json!(errcode))),
+            "{method} {path}: {answer}"
+        );
+    }
+
+    async fn room(&self, body: Value) -> String {
+        text(&self.done("POST", "/createRoom", body).await, "room_id")
+    }
+}
+
+fn text(answer: &Value, name: &str) -> String {
+    answer.get(name).and_then(Value::as_str).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn two_people_meet_talk_and_part() {
+    let app = app();
+    let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);
+    let room = alice
+        .room(json!({"name": "R", "invite": ["@bob:example.org"], "is_direct": true}))
+        .await;
+    bob.done("POST", &format!("/join/{room}"), json!({})).await;
+    assert_eq!(bob.get("/joined_rooms").await.1, json!({"joined_rooms": [room]}));
+    let message = json!({"msgtype": "m.text", "body": "hi"});
+    let send = format!("/rooms/{room}/send/m.room.message/t1");
+    let first = bob.done("PUT", &send, message.clone()).await;
+    assert_eq!(bob.done("PUT", &send, message).await, first);
+    let state = alice.get(&format!("/rooms/{room}/state")).await.1;
+    assert_eq!(state.as_array().unwrap().len(), 8);
+    assert_eq!(
+        alice.get(&format!("/rooms/{room}/state/m.room.name/")).await,
+        (200, json!({"name": "R"}))
+    );
+    assert_eq!(
+        alice.get(&format!("/rooms/{room}/state/m.room.name")).await,
+        (200, json!({"name": "R"}))
+    );
+    let event = alice
+        .get(&format!("/rooms/{room}/state/m.room.name?format=event"))
+        .await
+        .1;
+    assert_eq!(
+        (event.get("type"), event.get("room_id")),
+        (Some(&json!("m.room.name")), Some(&json!(room)))
+    );
+    assert_eq!(alice.get(&format!("/rooms/{room}/state/m.room.avatar")).await.0, 404);
+    let redact = format!("/rooms/{room}/redact/{}/t2", text(&first, "event_id"));
+    bob.done("PUT", &redact, json!({"reason": "typo"})).await;
+    bob.done("POST", &format!("/rooms/{room}/leave"), json!({"reason": "bye"}))
+        .await;
+    alice
+        .done("PUT", &format!("/rooms/{room}/state/m.room.name"), json!({"name": "S"}))
+        .await;
+    // Who left sees the state as it was then.
+    assert_eq!(
+        bob.get(&format!("/rooms/{room}/state/m.room.name")).await,
+        (200, json!({"name": "R"}))
+    );
+    bob.done("POST", &format!("/rooms/{room}/forget"), json!({})).await;
+    assert_eq!(bob.get(&format!("/rooms/{room}/state")).await.0, 403);
+}
+
+#[tokio::test]
+async fn refusals_have_the_errcodes_of_the_specification() {
+    let app = app();
+    let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);
+    let room = alice.room(json!({"preset": "private_chat"})).await;
+    let nowhere = "!nowhere:example.org";
+    bob.refused("POST", &format!("/join/{room}"), json!({}), 403, "M_FORBIDDEN")
+        .await;
+    bob.refused("POST", &format!("/join/{nowhere}"), json!({}), 404, "M_NOT_FOUND")
+        .await;
+    bob.refused("POST", "/join/%23x:example.org", json!({}), 404, "M_NOT_FOUND")
+        .await;
+    bob.refused("POST", &format!("/knock/{room}"), json!({}), 403, "M_FORBIDDEN")
+        .await;
+    for room in [room.as_str(), nowhere] {
+        bob.refused(
+            "PUT",
+            &format!("/rooms/{room}/send/m.x/1"),
+            json!({}),
+            403,
+            "M_FORBIDDEN",
+        )
+        .await;
+        bob.refused(
+            "PUT",
+            &format!("/rooms/{room}/state/m.x"),
+            json!({}),
+            403,
+            "M_FORBIDDEN",
+        )
+        .await;
+        bob.refused(
+            "POST",
+            &format!("/rooms/{room}/invite"),
+            json!({"user_id": "@eve:example.org"}),
+            403,
+            "M_FORBIDDEN",
+        )
+        .await;
+        for verb in ["kick", "ban", "unban"] {
+            let body = json!({"user_id": "@alice:example.org"});
+            bob.refused("POST", &format!("/rooms/{room}/{verb}"), body, 403, "M_FORBIDDEN")
+                .await;
+        }
+        bob.refused("POST", &format!("/rooms/{room}/leave"), json!({}), 403, "M_FORBIDDEN")
+            .await;
+        bob.refused("POST", &format!("/rooms/{room}/forget"), json!({}), 403, "M_FORBIDDEN")
+            .await;
+        bob.refused(
+            "POST",
+            &format!("/rooms/{room}/upgrade"),
+            json!({"new_version": "11"}),
+            403,
+            "M_FORBIDDEN",
+        )
+        .await;
+        assert_eq!(bob.get(&format!("/rooms/{room}/state")).await.0, 403);
+        assert_eq!(bob.get(&format!("/rooms/{room}/aliases")).await.0, 403);
+    }
+    alice
+        .refused("POST", &format!("/rooms/{room}/forget"), json!({}), 400, "M_UNKNOWN")
+        .await;
+    alice
+        .refused(
+            "POST",
+            &format!("/rooms/{room}/upgrade"),
+            json!({"new_version": "1"}),
+            400,
+            "M_UNSUPPORTED_ROOM_VERSION",
+        )
+        .await;
+    alice
+        .refused(
+            "POST",
+            "/createRoom",
+            json!({"room_version": "nope"}),
+            400,
+            "M_UNSUPPORTED_ROOM_VERSION",
+        )
+        .await;
+    alice
+        .refused(
+            "POST",
+            "/createRoom",
+            json!({"room_alias_name": "a:b"}),
+            400,
+            "M_INVALID_PARAM",
+        )
+        .await;
+    let weak = json!({"room_version": "11", "power_level_content_override": {"users": {"@alice:example.org": 1}}});
+    alice
+        .refused("POST", "/createRoom", weak, 400, "M_INVALID_ROOM_STATE")
+        .await;
+    alice
+        .refused(
+            "POST",
+            "/createRoom",
+            json!({"initial_state": [{"type": "m.x"}]}),
+            400,
+            "M_BAD_JSON",
+        )
+        .await;
+    alice.room(json!({"room_alias_name": "taken"})).await;
+    alice
+        .refused(
+            "POST",
+            "/createRoom",
+            json!({"room_alias_name": "taken"}),
+            400,
+            "M_ROOM_IN_USE",
+        )
+        .await;
+    let by_mail = json!({"id_server": "x", "id_access_token": "x", "medium": "email", "address": "a@b"});
+    alice
+        .refused(
+            "POST",
+            "/createRoom",
+            json!({"invite_3pid": [by_mail]}),
+            403,
+            "M_THREEPID_DENIED",
+        )
+        .await;
+    let send = format!("/rooms/{room}/send/m.x/1");
+    alice.refused("PUT", &send, json!({"a": 1.5}), 400, "M_BAD_JSON").await;
+    alice.refused("PUT", &send, json!([]), 400, "M_BAD_JSON").await;
+    alice
+        .refused("PUT", &send, json!({"a": "x".repeat(65_536)}), 413, "M_TOO_LARGE")
+        .await;
+    alice
+        .refused(
+            "PUT",
+            &format!("/rooms/{room}/send/m.x/{}", "t".repeat(256)),
+            json!({}),
+            400,
+            "M_INVALID_PARAM",
+        )
+        .await;
+    alice
+        .refused("PUT", "/rooms/nonsense/send/m.x/1", json!({}), 400, "M_INVALID_PARAM")
+        .await;
+    let (status, _) = call_bytes(
+        &app,
+        "PUT",
+        &format!("/_matrix/client/v3{send}"),
+        Some(&alice.token),
+        b"{".to_vec(),
+    )
+    .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let nothing = format!("/rooms/{room}/redact/$x/1");
+    alice.refused("PUT", &nothing, json!({}), 404, "M_NOT_FOUND").await;
+    let canonical = format!("/rooms/{room}/state/m.room.canonical_alias");
+    alice
+        .refused(
+            "PUT",
+            &canonical,
+            json!({"alias": "#none:example.org"}),
+            400,
+            "M_BAD_ALIAS",
+        )
+        .await;
+    alice
+        .refused("PUT", &canonical, json!({"alias": "none"}), 400, "M_INVALID_PARAM")
+        .await;
+    alice
+        .refused(
+            "PUT",
+            &format!("/rooms/{room}/state/m.room.create"),
+            json!({}),
+            403,
+            "M_FORBIDDEN",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn aliases_and_the_directory_are_found_by_everybody() {
+    let app = app();
+    let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);
+    let room = alice
+        .room(json!({"visibility": "public", "name": "Pub", "room_alias_name": "pub"}))
+        .await;
+    let found = call(
+        &app,
+        "GET",
+        "/_matrix/client/v3/directory/room/%23pub:example.org",
+        None,
+        None,
+    )
+    .await
+    .1;
+    assert_eq!(found, json!({"room_id": room, "servers": ["example.org"]}));
+    bob.done("POST", "/join/%23pub:example.org", json!({})).await;
+    bob.refused(
+        "PUT",
+        "/directory/room/%23pub:example.org",
+        json!({"room_id": room}),
+        409,
+        "M_UNKNOWN",
+    )
+    .await;
+    bob.done("PUT", "/directory/room/%23bar:example.org", json!({"room_id": room}))
+        .await;
+    let aliases = bob.get(&format!("/rooms/{room}/aliases")).await.1;
+    assert_eq!(aliases, json!({"aliases": ["#bar:example.org", "#pub:example.org"]}));
+    bob.refused(
+        "DELETE",
+        "/directory/room/%23pub:example.org",
+        json!({}),
+        403,
+        "M_FORBIDDEN",
+    )
+    .await;
+    bob.done("DELETE", "/directory/room/%23bar:example.org", json!({}))
+        .await;
+    let unknown = call(&app, "GET", "/_matrix/client/v3/publicRooms", None, None).await;
+    assert_eq!(unknown.0, StatusCode::UNAUTHORIZED);
+    let list = bob.get("/publicRooms?limit=5").await.1;
+    assert_eq!(list.pointer("/chunk/0/room_id"), Some(&json!(room)));
+    assert_eq!(list.pointer("/chunk/0/num_joined_members"), Some(&json!(2)));
+    let search = bob
+        .done(
+            "POST",
+            "/publicRooms",
+            json!({"filter": {"generic_search_term": "nothing"}}),
+        )
+        .await;
+    assert_eq!(search.get("total_room_count_estimate"), Some(&json!(0)));
+    let visibility = format!("/directory/list/room/{room}");
+    bob.refused("PUT", &visibility, json!({"visibility": "private"}), 403, "M_FORBIDDEN")
+        .await;
+    alice.done("PUT", &visibility, json!({"visibility": "private"})).await;
+    let seen = call(&app, "GET", &format!("/_matrix/client/v3{visibility}"), None, None)
+        .await
+        .1;
+    assert_eq!(seen, json!({"visibility": "private"}));
+}

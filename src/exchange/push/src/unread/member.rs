@@ -1,0 +1,182 @@
+//! Counting one member's unread events, backwards at first and onwards from then on.
+
+use super::{Counted, EVENTS_MAX, Notified, ReadUpTo, Rules, THREAD_HOPS, UnreadCounts};
+use crate::evaluate::{Verdict, notify_actions};
+use crate::room_context;
+use lamchat_base::{Position, RoomNum, UserNum};
+use lamchat_rooms::event::{EventRow, Flags};
+use lamchat_rooms::{event_id, log, membership, relation};
+use lamchat_store::{Order, Read, ReadError};
+use ruma::UserId;
+use ruma::push::PushConditionRoomCtx;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A member whose unread events are being counted.
+pub(super) struct Member<'a> {
+    pub(super) all: &'a UnreadCounts,
+    pub(super) read: &'a dyn Read,
+    pub(super) user: UserNum,
+    pub(super) user_id: &'a UserId,
+    pub(super) room: RoomNum,
+    pub(super) upto: &'a ReadUpTo,
+    pub(super) context: Option<PushConditionRoomCtx>,
+}
+
+impl Member<'_> {
+    /// Counts backwards from the newest event to where the member has read, or came.
+    pub(super) fn start(&mut self, rules: Arc<Rules>, newest: u64) -> Result<Counted, ReadError> {
+        let mut counted = Counted {
+            rules,
+            upto: newest,
+            notified: Vec::new(),
+            wrote: HashMap::new(),
+            came: 0,
+        };
+        // Small portions: nearly always the member has read, or written, not long ago.
+        let (mut before, mut looked_at) = (newest, 0);
+        while looked_at < EVENTS_MAX && counted.came == 0 {
+            let places = log::places(
+                self.read,
+                self.room,
+                self.upto.everything,
+                before,
+                Order::Descending,
+                50,
+            )?;
+            let Some((last, _)) = places.last() else { break };
+            before = last.saturating_sub(1);
+            looked_at += places.len();
+            for (order, position) in places {
+                self.look_at(&mut counted, order, position)?;
+                if counted.came != 0 {
+                    break;
+                }
+            }
+        }
+        counted.notified.reverse();
+        Ok(counted)
+    }
+
+    /// Counts on from where it stopped.
+    pub(super) fn go_on(&mut self, known: &Counted, newest: u64) -> Result<Counted, ReadError> {
+        let places = log::places(
+            self.read,
+            self.room,
+            known.upto,
+            newest,
+            Order::Ascending,
+            EVENTS_MAX + 1,
+        )?;
+        if places.len() > EVENTS_MAX {
+            return self.start(Arc::clone(&known.rules), newest);
+        }
+        let mut counted = known.clone();
+        counted.upto = newest;
+        for (order, position) in places {
+            self.look_at(&mut counted, order, position)?;
+        }
+        let mut notified = std::mem::take(&mut counted.notified);
+        notified.retain(|event| !counted.has_read(self.upto, event.thread.as_ref(), event.order));
+        let surplus = notified.len().saturating_sub(EVENTS_MAX);
+        notified.drain(..surplus);
+        counted.notified = notified;
+        Ok(counted)
+    }
+
+    fn look_at(&mut self, counted: &mut Counted, order: u64, position: Position) -> Result<(), ReadError> {
+        let bytes = log::known_event(self.read, position)?;
+        let row = EventRow::decode(&bytes)?;
+        if !row.is_visible() {
+            return Ok(());
+        }
+        // What was redacted notifies no more.
+        if let Some(redacted) = row.redacts {
+            counted.notified.retain(|event| *event.event_id != *redacted);
+        }
+        if row.sender == self.user_id.as_str() {
+            if row.event_type == "m.room.member" && row.state_key == Some(self.user_id.as_str()) {
+                if self.comes(&row)? {
+                    counted.came = counted.came.max(order);
+                }
+            } else if !row.flags.contains(Flags::REDACTED) {
+                let wrote = counted.wrote.entry(self.thread_of(&row)?).or_default();
+                *wrote = order.max(*wrote);
+            }
+            return Ok(());
+        }
+        if row.flags.contains(Flags::REDACTED) {
+            return Ok(());
+        }
+        let thread = self.thread_of(&row)?;
+        if counted.has_read(self.upto, thread.as_ref(), order) {
+            return Ok(());
+        }
+        let verdict = self.verdict(&counted.rules, &row, position)?;
+        if verdict.notify {
+            let event_id = row.event_id.into();
+            counted.notified.push(Notified {
+                order,
+                thread,
+                event_id,
+                highlight: verdict.highlight,
+            });
+        }
+        Ok(())
+    }
+
+    fn verdict(&mut self, rules: &Rules, row: &EventRow<'_>, position: Position) -> Result<Verdict, ReadError> {
+        let Some(event) = self.all.parsed(row, position) else {
+            return Ok(Verdict::default());
+        };
+        let mut context = match self.context.take() {
+            Some(context) => context,
+            None => room_context::of_member(self.read, self.room, self.user, self.user_id, rules.wants)?,
+        };
+        // Of the default rules only `.m.rule.is_room_mention` asks for power levels, after this property.
+        if event.json.get(r"content.m\.mentions.room").is_some() {
+            room_context::add_power_levels(self.read, self.room, &mut context)?;
+        }
+        let verdict = notify_actions(&rules.ruleset, &event.json, &context);
+        self.context = Some(context);
+        Ok(verdict)
+    }
+
+    /// Whether a membership event of the member itself is its joining, rather than a change of its name.
+    fn comes(&self, row: &EventRow<'_>) -> Result<bool, ReadError> {
+        if log::membership_in(row) != membership::Membership::Join {
+            return Ok(false);
+        }
+        let Some(replaced) = row.replaces else { return Ok(true) };
+        let bytes = log::known_event(self.read, replaced)?;
+        Ok(log::membership_in(&EventRow::decode(&bytes)?) != membership::Membership::Join)
+    }
+
+    /// The root of the thread that an event belongs to.
+    ///
+    /// "An event is considered to be "in a thread" if: it has a `rel_type` of `m.thread`, or following the event
+    /// relationships, it has a parent event which references the thread root with a `rel_type` of `m.thread`."
+    fn thread_of(&self, row: &EventRow<'_>) -> Result<Option<Arc<str>>, ReadError> {
+        let Some((mut rel_type, mut parent)) = relation::of_content(row.content) else {
+            return Ok(None);
+        };
+        for _ in 0..THREAD_HOPS {
+            if rel_type == "m.thread" {
+                return Ok(Some(parent.into()));
+            }
+            let Some((_, bytes)) = event_id::find(self.read, &parent)? else {
+                return Ok(None);
+            };
+            let row = EventRow::decode(&bytes)?;
+            match relation::of_content(row.content) {
+                Some(next) if row.room == self.room => (rel_type, parent) = next,
+                _ => return Ok(None),
+            }
+        }
+        Ok(if rel_type == "m.thread" {
+            Some(parent.into())
+        } else {
+            None
+        })
+    }
+}
