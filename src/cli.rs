@@ -17,8 +17,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What `--version` says: version, commit, build profile.
-pub const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("LAMCHAT_COMMIT"), ", ", env!("LAMCHAT_PROFILE"), ")");
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("LAMCHAT_COMMIT"),
+    ", ",
+    env!("LAMCHAT_PROFILE"),
+    ")"
+);
 
 /// A Matrix message exchange in one program.
 #[derive(Debug, Parser)]

@@ -8,6 +8,7 @@ mod logging;
 mod reload;
 mod settings;
 mod signing_key;
+mod upkeep;
 mod wiring;
 
 pub use data_dir::keep_files_private;
@@ -89,6 +90,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
     tell(Notice::Ready);
+    upkeep::start(&server);
 
     let mut reload = reload::Reload::new(start, log, Arc::clone(&server));
     let mut renewal = tokio::time::interval(certificates::RENEWAL_CHECK);

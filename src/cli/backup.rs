@@ -64,19 +64,35 @@ pub fn print(json: bool, what: &str, found: &lamchat_appliance::Restored, done: 
         );
         return;
     }
-    output::line(format!("{what} {done}: {} at {} (UTC)", found.server_name, output::time(found.created_ms)));
-    output::line(format!("{} rows, {} bytes of media", found.counts.rows, found.counts.media_bytes));
+    output::line(format!(
+        "{what} {done}: {} at {} (UTC)",
+        found.server_name,
+        output::time(found.created_ms)
+    ));
+    output::line(format!(
+        "{} rows, {} bytes of media",
+        found.counts.rows, found.counts.media_bytes
+    ));
 }
 
 fn create(place: &Place, dir: &std::path::Path, server: &Server) -> Result<(), Failure> {
     // The server refuses before anything is written, and so does a folder that is not empty.
     let mut stream = socket::send(place, server, "POST", "/_lamchat/admin/v1/backup", None)?.stream()?;
     let mut writer = PartWriter::create(dir, PART_BYTES_MAX)?;
-    let incomplete = |error: String| Failure(format!("{error}. What is in {} is incomplete: delete it and try again", dir.display()));
+    let incomplete = |error: String| {
+        Failure(format!(
+            "{error}. What is in {} is incomplete: delete it and try again",
+            dir.display()
+        ))
+    };
     let mut buffer = vec![0u8; 256 << 10];
     loop {
-        let length = stream.read(&mut buffer).map_err(|error| incomplete(format!("the backup broke off: {error}")))?;
-        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+        let length = stream
+            .read(&mut buffer)
+            .map_err(|error| incomplete(format!("the backup broke off: {error}")))?;
+        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else {
+            break;
+        };
         writer.push(bytes).map_err(|error| incomplete(error.to_string()))?;
     }
     let manifest = writer.finish().map_err(|error| incomplete(error.to_string()))?;
@@ -84,7 +100,11 @@ fn create(place: &Place, dir: &std::path::Path, server: &Server) -> Result<(), F
     output::line(if server.json {
         json!({"parts": manifest.parts.len(), "bytes": bytes}).to_string()
     } else {
-        format!("{}: {bytes} bytes in {} parts. Check it with `lamchat backup verify`", dir.display(), manifest.parts.len())
+        format!(
+            "{}: {bytes} bytes in {} parts. Check it with `lamchat backup verify`",
+            dir.display(),
+            manifest.parts.len()
+        )
     });
     Ok(())
 }

@@ -16,7 +16,13 @@ pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
         output::line(answer.to_string());
         return Ok(());
     }
-    let text = |key: &str| answer.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let text = |key: &str| {
+        answer
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     output::line(format!("{} is well: lamchat {}", text("server_name"), text("version")));
     output::line(text("keys"));
     Ok(())

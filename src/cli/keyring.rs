@@ -49,10 +49,17 @@ pub fn run(place: &Place, command: Keyring) -> Result<(), Failure> {
         output::line(answer.to_string());
         return Ok(());
     }
-    let slots = answer.get("slots").and_then(Value::as_array).cloned().unwrap_or_default();
+    let slots = answer
+        .get("slots")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let row = |slot: &Value| {
         let number = slot.get("id").and_then(Value::as_u64).unwrap_or_default().to_string();
-        vec![number, slot.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned()]
+        vec![
+            number,
+            slot.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        ]
     };
     output::table(&["SLOT", "KIND"], &slots.iter().map(row).collect::<Vec<_>>());
     output::line(answer.get("sentence").and_then(Value::as_str).unwrap_or_default());

@@ -40,7 +40,10 @@ fn not_empty(password: Zeroizing<String>, what: &str) -> Result<Zeroizing<String
 
 fn read_line(what: &str) -> Result<Zeroizing<String>, Failure> {
     let mut line = Zeroizing::new(String::new());
-    std::io::stdin().lock().take(PASSWORD_BYTES_MAX as u64 + 2).read_line(&mut line)?;
+    std::io::stdin()
+        .lock()
+        .take(PASSWORD_BYTES_MAX as u64 + 2)
+        .read_line(&mut line)?;
     let length = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(length);
     if length > PASSWORD_BYTES_MAX {
@@ -59,7 +62,9 @@ impl Quiet {
         let stdin = std::io::stdin();
         let before = termios::tcgetattr(stdin.as_fd())?;
         let mut quiet = before.clone();
-        quiet.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
+        quiet
+            .local_flags
+            .remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
         termios::tcsetattr(stdin.as_fd(), SetArg::TCSAFLUSH, &quiet)?;
         Ok(Self { before })
     }
@@ -83,7 +88,7 @@ fn prompt(text: &str) -> Result<Zeroizing<String>, Failure> {
 }
 
 /// Bytes until Enter, with the keys for editing that a terminal has.
-fn read_typed(input: impl Read) -> Result<Zeroizing<String>, Failure> {
+fn read_typed(input: impl BufRead) -> Result<Zeroizing<String>, Failure> {
     let mut typed = Zeroizing::new(Vec::with_capacity(PASSWORD_BYTES_MAX));
     for byte in input.bytes() {
         match byte? {

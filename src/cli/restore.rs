@@ -39,6 +39,11 @@ pub fn run(place: &Place, command: Restore) -> Result<(), Failure> {
             restored.server_name, config.server_name
         ));
     }
-    backup::print(command.json, &config.data_dir.display().to_string(), &restored, "was restored from a backup of");
+    backup::print(
+        command.json,
+        &config.data_dir.display().to_string(),
+        &restored,
+        "was restored from a backup of",
+    );
     Ok(())
 }

@@ -35,7 +35,11 @@ pub struct Answer {
 impl Answer {
     /// The body as a stream; fails if the server refused.
     pub fn stream(self) -> Result<Box<dyn Read>, Failure> {
-        if self.status == 200 { Ok(self.body) } else { self.json().map(|_| Box::new(std::io::empty()) as Box<dyn Read>) }
+        if self.status == 200 {
+            Ok(self.body)
+        } else {
+            self.json().map(|_| Box::new(std::io::empty()) as Box<dyn Read>)
+        }
     }
 
     /// The body as JSON; a refusal becomes a failure with the server's own sentence.
@@ -50,7 +54,10 @@ impl Answer {
         if self.status == 200 {
             return Ok(value);
         }
-        let sentence = value.get("error").and_then(Value::as_str).unwrap_or("the server gave no reason");
+        let sentence = value
+            .get("error")
+            .and_then(Value::as_str)
+            .unwrap_or("the server gave no reason");
         Err(Failure(match self.status {
             404 if value.get("errcode").and_then(Value::as_str) == Some("M_UNRECOGNIZED") => {
                 format!("the server does not know this command ({sentence}): is it an older version?")
@@ -62,12 +69,24 @@ impl Answer {
 }
 
 /// Sends a request and answers its JSON.
-pub fn call(place: &Place, server: &Server, method: &str, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
+pub fn call(
+    place: &Place,
+    server: &Server,
+    method: &str,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Value, Failure> {
     send(place, server, method, target, body)?.json()
 }
 
 /// Sends a request.
-pub fn send(place: &Place, server: &Server, method: &str, target: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+pub fn send(
+    place: &Place,
+    server: &Server,
+    method: &str,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Answer, Failure> {
     let path = path(place, server)?;
     let stream = UnixStream::connect(&path).map_err(|error| unreachable(&path, &error))?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;
@@ -78,15 +97,27 @@ pub fn send(place: &Place, server: &Server, method: &str, target: &str, body: Op
         body.len()
     );
     let mut writer = &stream;
-    let sent = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(body.as_bytes()));
+    let sent = writer
+        .write_all(head.as_bytes())
+        .and_then(|()| writer.write_all(body.as_bytes()));
     match sent.and_then(|()| receive(stream)) {
         Ok(answer) => Ok(answer),
-        Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
-            Err(format!("the server closed the connection: it answers only the user that it runs as, and root ({error})").into())
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+            ) =>
+        {
+            Err(format!(
+                "the server closed the connection: it answers only the user that it runs as, and root ({error})"
+            )
+            .into())
         }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            Err(format!("the server did not answer within {} s: see its log", SILENCE_MAX.as_secs()).into())
-        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Err(format!(
+            "the server did not answer within {} s: see its log",
+            SILENCE_MAX.as_secs()
+        )
+        .into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -101,21 +132,30 @@ fn unreachable(path: &std::path::Path, error: &std::io::Error) -> Failure {
             format!("the server of {path} is not running (it left its socket behind): start it with `lamchat serve`")
         }
         ErrorKind::PermissionDenied => {
-            format!("{path}: permission denied. Run this as the user that the server runs as, or as root: sudo -u lamchat lamchat …")
+            format!(
+                "{path}: permission denied. Run this as the user that the server runs as, or as root: sudo -u lamchat lamchat …"
+            )
         }
         _ => format!("{path}: {error}"),
     })
 }
 
 fn malformed(what: &str) -> std::io::Error {
-    std::io::Error::new(ErrorKind::InvalidData, format!("the server's answer is malformed: {what}"))
+    std::io::Error::new(
+        ErrorKind::InvalidData,
+        format!("the server's answer is malformed: {what}"),
+    )
 }
 
 fn read_line(reader: &mut impl BufRead) -> std::io::Result<String> {
     let mut line = String::new();
     reader.take(LINE_BYTES_MAX).read_line(&mut line)?;
     if !line.ends_with('\n') {
-        return Err(if line.is_empty() { ErrorKind::UnexpectedEof.into() } else { malformed("a line is too long") });
+        return Err(if line.is_empty() {
+            ErrorKind::UnexpectedEof.into()
+        } else {
+            malformed("a line is too long")
+        });
     }
     Ok(line.trim_end().to_owned())
 }
@@ -123,11 +163,17 @@ fn read_line(reader: &mut impl BufRead) -> std::io::Result<String> {
 fn receive(stream: UnixStream) -> std::io::Result<Answer> {
     let mut reader = BufReader::with_capacity(64 << 10, stream);
     let status = read_line(&mut reader)?;
-    let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| malformed("no status"))?;
+    let status = status
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(|| malformed("no status"))?;
     let (mut length, mut chunked) = (None, false);
     loop {
         let line = read_line(&mut reader)?;
-        let Some((name, value)) = line.split_once(':') else { break };
+        let Some((name, value)) = line.split_once(':') else {
+            break;
+        };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse::<u64>().ok(),
             "transfer-encoding" => chunked = value.trim().eq_ignore_ascii_case("chunked"),
@@ -135,7 +181,12 @@ fn receive(stream: UnixStream) -> std::io::Result<Answer> {
         }
     }
     let body: Box<dyn Read> = match length {
-        _ if chunked => Box::new(Chunks { reader, left: 0, started: false, ended: false }),
+        _ if chunked => Box::new(Chunks {
+            reader,
+            left: 0,
+            started: false,
+            ended: false,
+        }),
         Some(length) => Box::new(Sized { reader, left: length }),
         None => Box::new(reader),
     };
@@ -220,13 +271,22 @@ mod tests {
 
     fn chunks(text: &str) -> std::io::Result<String> {
         let mut out = String::new();
-        Chunks { reader: text.as_bytes(), left: 0, started: false, ended: false }.read_to_string(&mut out)?;
+        Chunks {
+            reader: text.as_bytes(),
+            left: 0,
+            started: false,
+            ended: false,
+        }
+        .read_to_string(&mut out)?;
         Ok(out)
     }
 
     #[test]
     fn chunks_are_joined() {
-        assert_eq!(chunks("3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n").unwrap(), "abc0123456789");
+        assert_eq!(
+            chunks("3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\n").unwrap(),
+            "abc0123456789"
+        );
         assert!(chunks("3\r\nabc\r\n").is_err(), "an answer that is cut off is an error");
         assert!(chunks("3\r\nab").is_err());
         assert!(chunks("x\r\n").is_err());
@@ -235,8 +295,23 @@ mod tests {
     #[test]
     fn a_short_body_is_an_error() {
         let mut out = Vec::new();
-        assert!(Sized { reader: &b"ab"[..], left: 3 }.read_to_end(&mut out).is_err());
-        assert_eq!(Sized { reader: &b"abc"[..], left: 2 }.read_to_end(&mut Vec::new()).unwrap(), 2);
+        assert!(
+            Sized {
+                reader: &b"ab"[..],
+                left: 3
+            }
+            .read_to_end(&mut out)
+            .is_err()
+        );
+        assert_eq!(
+            Sized {
+                reader: &b"abc"[..],
+                left: 2
+            }
+            .read_to_end(&mut Vec::new())
+            .unwrap(),
+            2
+        );
     }
 
     #[test]

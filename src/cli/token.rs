@@ -46,18 +46,31 @@ fn parse_time_ms(text: &str) -> Result<u64, String> {
         "d" => 86_400_000,
         _ => return Err("write a whole number and s, m, h or d, such as 36h".to_owned()),
     };
-    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
-    ms.filter(|ms| *ms > 0).ok_or_else(|| "write a whole number greater than 0 and s, m, h or d".to_owned())
+    let ms = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit_ms));
+    ms.filter(|ms| *ms > 0)
+        .ok_or_else(|| "write a whole number greater than 0 and s, m, h or d".to_owned())
 }
 
 /// Runs it.
 pub fn run(place: &Place, command: Token) -> Result<(), Failure> {
     match command {
-        Token::Create { uses, valid_for, token, server } => {
+        Token::Create {
+            uses,
+            valid_for,
+            token,
+            server,
+        } => {
             let body = json!({"uses_allowed": uses, "valid_for_ms": valid_for, "token": token});
             let answer = socket::call(place, &server, "POST", TOKENS, Some(&body))?;
             let token = answer.get("token").and_then(Value::as_str).unwrap_or_default();
-            output::line(if server.json { answer.to_string() } else { token.to_owned() });
+            output::line(if server.json {
+                answer.to_string()
+            } else {
+                token.to_owned()
+            });
         }
         Token::List { server } => {
             let answer = socket::call(place, &server, "GET", TOKENS, None)?;
@@ -65,13 +78,30 @@ pub fn run(place: &Place, command: Token) -> Result<(), Failure> {
                 output::line(answer.to_string());
                 return Ok(());
             }
-            let tokens = answer.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+            let tokens = answer
+                .get("tokens")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             let rows: Vec<Vec<String>> = tokens.iter().map(row).collect();
-            output::table(&["TOKEN", "USED", "PENDING", "ALLOWED", "VALID UNTIL (UTC)", "MAKES"], &rows);
+            output::table(
+                &["TOKEN", "USED", "PENDING", "ALLOWED", "VALID UNTIL (UTC)", "MAKES"],
+                &rows,
+            );
         }
         Token::Revoke { token, server } => {
-            let answer = socket::call(place, &server, "DELETE", &format!("{TOKENS}/{}", socket::escape(&token)), None)?;
-            output::line(if server.json { answer.to_string() } else { format!("{token} is no longer valid") });
+            let answer = socket::call(
+                place,
+                &server,
+                "DELETE",
+                &format!("{TOKENS}/{}", socket::escape(&token)),
+                None,
+            )?;
+            output::line(if server.json {
+                answer.to_string()
+            } else {
+                format!("{token} is no longer valid")
+            });
         }
     }
     Ok(())
@@ -81,7 +111,11 @@ fn row(token: &Value) -> Vec<String> {
     let number = |key: &str| token.get(key).and_then(Value::as_u64);
     let admin = token.get("admin").and_then(Value::as_bool).unwrap_or(false);
     vec![
-        token.get("token").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        token
+            .get("token")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
         number("completed").unwrap_or_default().to_string(),
         number("pending").unwrap_or_default().to_string(),
         number("uses_allowed").map_or_else(|| "any number".to_owned(), |uses| uses.to_string()),

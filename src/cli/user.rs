@@ -68,18 +68,35 @@ pub enum User {
 /// Runs it.
 pub fn run(place: &Place, command: User) -> Result<(), Failure> {
     match command {
-        User::Add { user, admin, display_name, server } => {
+        User::Add {
+            user,
+            admin,
+            display_name,
+            server,
+        } => {
             let password = password::read_new(&format!("password for {user}"))?;
             let body = json!({"user": user, "password": *password, "admin": admin, "display_name": display_name});
             let answer = socket::call(place, &server, "POST", USERS, Some(&body))?;
             done(&server, &answer, "was made")
         }
         User::List { server } => list(place, &server),
-        User::Passwd { user, keep_devices, server } => {
+        User::Passwd {
+            user,
+            keep_devices,
+            server,
+        } => {
             let password = password::read_new(&format!("password for {user}"))?;
             let body = json!({"password": *password, "keep_devices": keep_devices});
             let answer = socket::call(place, &server, "POST", &target(&user, "password"), Some(&body))?;
-            done(&server, &answer, if keep_devices { "has a new password" } else { "has a new password; all devices were logged out" })
+            done(
+                &server,
+                &answer,
+                if keep_devices {
+                    "has a new password"
+                } else {
+                    "has a new password; all devices were logged out"
+                },
+            )
         }
         User::Deactivate { user, erase, server } => {
             let body = json!({"erase": erase});
@@ -95,7 +112,15 @@ pub fn run(place: &Place, command: User) -> Result<(), Failure> {
         User::Admin { user, remove, server } => {
             let body = json!({"admin": !remove});
             let answer = socket::call(place, &server, "POST", &target(&user, "admin"), Some(&body))?;
-            done(&server, &answer, if remove { "is no longer an administrator" } else { "is an administrator" })
+            done(
+                &server,
+                &answer,
+                if remove {
+                    "is no longer an administrator"
+                } else {
+                    "is an administrator"
+                },
+            )
         }
     }
 }
@@ -108,7 +133,10 @@ fn done(server: &Server, answer: &Value, what: &str) -> Result<(), Failure> {
     if server.json {
         output::line(answer.to_string());
     } else {
-        output::line(format!("{} {what}", answer.get("user_id").and_then(Value::as_str).unwrap_or("the account")));
+        output::line(format!(
+            "{} {what}",
+            answer.get("user_id").and_then(Value::as_str).unwrap_or("the account")
+        ));
     }
     Ok(())
 }
@@ -119,7 +147,13 @@ fn list(place: &Place, server: &Server) -> Result<(), Failure> {
     let mut from = 0;
     loop {
         let answer = socket::call(place, server, "GET", &format!("{USERS}?from={from}"), None)?;
-        users.extend(answer.get("users").and_then(Value::as_array).cloned().unwrap_or_default());
+        users.extend(
+            answer
+                .get("users")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default(),
+        );
         match answer.get("next").and_then(Value::as_u64) {
             Some(next) => from = next,
             None => break,
@@ -133,10 +167,22 @@ fn list(place: &Place, server: &Server) -> Result<(), Failure> {
     let rows: Vec<Vec<String>> = users
         .iter()
         .map(|user| {
-            let names = [("admin", "administrator"), ("deactivated", "deactivated"), ("locked", "locked"), ("suspended", "suspended")];
-            let standing: Vec<&str> = names.iter().filter(|(key, _)| flag(user, key)).map(|(_, word)| *word).collect();
+            let names = [
+                ("admin", "administrator"),
+                ("deactivated", "deactivated"),
+                ("locked", "locked"),
+                ("suspended", "suspended"),
+            ];
+            let standing: Vec<&str> = names
+                .iter()
+                .filter(|(key, _)| flag(user, key))
+                .map(|(_, word)| *word)
+                .collect();
             vec![
-                user.get("user_id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                user.get("user_id")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
                 output::time(user.get("created_ms").and_then(Value::as_u64).unwrap_or_default()),
                 standing.join(", "),
             ]

@@ -55,15 +55,28 @@ impl Certificates {
     /// Loads what the listeners need, making the authority on first start.
     pub fn open(config: &Config, keyring: &Arc<Keyring>, clock: &dyn Clock) -> Result<Self, StartError> {
         let local = config.listeners.iter().any(|listener| listener.tls_local_authority);
-        let local = if local { Some(Local::open(config, keyring, clock)?) } else { None };
+        let local = if local {
+            Some(Local::open(config, keyring, clock)?)
+        } else {
+            None
+        };
         let mut files: Vec<Files> = Vec::new();
         for listener in &config.listeners {
-            let (Some(certificate), Some(key)) = (&listener.tls_certificate, &listener.tls_private_key) else { continue };
+            let (Some(certificate), Some(key)) = (&listener.tls_certificate, &listener.tls_private_key) else {
+                continue;
+            };
             if find(&files, certificate, key).is_none() {
                 let identity = Identity::from_files(certificate, key).map_err(|error| {
-                    StartError::Refused(format!("the certificate {} cannot be used: {error}", certificate.display()))
+                    StartError::Refused(format!(
+                        "the certificate {} cannot be used: {error}",
+                        certificate.display()
+                    ))
                 })?;
-                files.push(Files { certificate: certificate.clone(), key: key.clone(), identity: Arc::new(identity) });
+                files.push(Files {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                    identity: Arc::new(identity),
+                });
             }
         }
         Ok(Self { local, files })
@@ -83,7 +96,10 @@ impl Certificates {
         let Some(local) = &self.local else { return Ok(None) };
         let pem = std::fs::read_to_string(local.file()).map_err(StartError::io(local.file().display().to_string()))?;
         let fingerprint = certificate::fingerprint(&pem).map_err(refused)?;
-        Ok(Some(Authority { file: local.file(), fingerprint }))
+        Ok(Some(Authority {
+            file: local.file(),
+            fingerprint,
+        }))
     }
 
     /// Reads all files again; connections stay. What cannot be used leaves the old one in place and goes to the log.
@@ -91,7 +107,9 @@ impl Certificates {
         for files in &self.files {
             match files.identity.replace_from_files(&files.certificate, &files.key) {
                 Ok(()) => tracing::info!(file = %files.certificate.display(), "the certificate was read again"),
-                Err(error) => tracing::error!(file = %files.certificate.display(), %error, "the old certificate stays in use"),
+                Err(error) => {
+                    tracing::error!(file = %files.certificate.display(), %error, "the old certificate stays in use")
+                }
             }
         }
     }
@@ -101,7 +119,11 @@ impl Certificates {
         let Some(local) = &self.local else { return };
         let renewed = issue(&local.keyring, &local.folder, &local.host, clock.now_ms());
         let replaced = renewed.and_then(|(leaf, is_new)| match is_new {
-            true => local.identity.replace(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose()).map_err(refused).map(|()| true),
+            true => local
+                .identity
+                .replace(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose())
+                .map_err(refused)
+                .map(|()| true),
             false => Ok(false),
         });
         match replaced {
@@ -113,7 +135,10 @@ impl Certificates {
 }
 
 fn find(files: &[Files], certificate: &Path, key: &Path) -> Option<Arc<Identity>> {
-    files.iter().find(|files| files.certificate == certificate && files.key == key).map(|files| Arc::clone(&files.identity))
+    files
+        .iter()
+        .find(|files| files.certificate == certificate && files.key == key)
+        .map(|files| Arc::clone(&files.identity))
 }
 
 impl Local {
@@ -122,7 +147,12 @@ impl Local {
         let folder = config.data_dir.join("tls");
         let (leaf, _) = issue(keyring, &folder, &host, clock.now_ms())?;
         let identity = Identity::from_pem(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose()).map_err(refused)?;
-        Ok(Self { keyring: Arc::clone(keyring), host, folder, identity: Arc::new(identity) })
+        Ok(Self {
+            keyring: Arc::clone(keyring),
+            host,
+            folder,
+            identity: Arc::new(identity),
+        })
     }
 
     fn file(&self) -> PathBuf {
@@ -163,10 +193,15 @@ fn seal(keyring: &Keyring, name: &str, pair: &Issued) -> Result<(), StartError> 
 }
 
 fn unseal(keyring: &Keyring, name: &str) -> Result<Option<Issued>, StartError> {
-    let Some(both) = keyring.unseal_secret(name).map_err(refused)? else { return Ok(None) };
+    let Some(both) = keyring.unseal_secret(name).map_err(refused)? else {
+        return Ok(None);
+    };
     let text = std::str::from_utf8(both.expose()).map_err(refused)?;
     let Some((certificate, key)) = text.find(KEY_MARK).and_then(|at| text.split_at_checked(at)) else {
         return Err(StartError::Refused(format!("the sealed secret {name} holds no key")));
     };
-    Ok(Some(Issued { certificate_pem: certificate.to_owned(), key_pem: SecretBytes::new(key.as_bytes().to_vec()) }))
+    Ok(Some(Issued {
+        certificate_pem: certificate.to_owned(),
+        key_pem: SecretBytes::new(key.as_bytes().to_vec()),
+    }))
 }

@@ -28,10 +28,17 @@ impl lamchat_api_admin::Exchange for Wired {
     fn leave_rooms(&self, user: UserNum, user_id: OwnedUserId) -> BoxFuture<Result<(), String>> {
         let app = Arc::clone(&self.app);
         Box::pin(async move {
-            let caller = Caller { user, user_id, device: None };
+            let caller = Caller {
+                user,
+                user_id,
+                device: None,
+            };
             let rooms = membership::rooms_of(&app.store.read(), user).map_err(|error| error.to_string())?;
             for (num, member) in rooms {
-                if !matches!(member.membership, Membership::Join | Membership::Invite | Membership::Knock) {
+                if !matches!(
+                    member.membership,
+                    Membership::Join | Membership::Invite | Membership::Knock
+                ) {
                     continue;
                 }
                 let room = room::by_num(&app.store.read(), num).map_err(|error| error.to_string())?;

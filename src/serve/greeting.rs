@@ -11,7 +11,11 @@ use std::net::SocketAddr;
 pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Result<(), StartError> {
     let config = &start.config;
     let urls = urls(config, listening.addresses());
-    let mut text = format!("LamChat {} is running for {}\n\n", crate::cli::VERSION, config.server_name);
+    let mut text = format!(
+        "LamChat {} is running for {}\n\n",
+        crate::cli::VERSION,
+        config.server_name
+    );
     for url in &urls {
         text.push_str(&format!("  Address       {url}\n"));
     }
@@ -21,7 +25,8 @@ pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Resul
         text.push_str(&format!("  Fingerprint   {}\n", authority.fingerprint));
     }
     text.push_str(&format!("  Keys          {}\n", parts.keyring.status().sentence));
-    text.push_str(&format!("  Data          {}\n", config.data_dir.display()));
+    let data = std::fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    text.push_str(&format!("  Data          {}\n", data.display()));
     if let Some(token) = first_token(parts).await? {
         text.push_str(&first_account(&token, config, urls.first()));
     }
@@ -33,7 +38,10 @@ pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Resul
 /// The token of the first account, as long as there is none.
 async fn first_token(parts: &Parts) -> Result<Option<String>, StartError> {
     let (fresh, now_ms) = (registration_token::generate(&*parts.entropy), parts.clock.now_ms());
-    let kept = parts.store.write(move |txn| registration_token::for_first_admin(txn, &fresh, now_ms)).await;
+    let kept = parts
+        .store
+        .write(move |txn| registration_token::for_first_admin(txn, &fresh, now_ms))
+        .await;
     match kept {
         Ok(token) => Ok(token.map(|token| token.token)),
         Err(lamchat_store::WriteError::Refused(error)) => Err(refused(error)),
@@ -42,7 +50,11 @@ async fn first_token(parts: &Parts) -> Result<Option<String>, StartError> {
 }
 
 fn first_account(token: &str, config: &Config, url: Option<&String>) -> String {
-    let address = config.public_baseurl.as_ref().map(|url| url.as_str().to_owned()).or_else(|| url.cloned());
+    let address = config
+        .public_baseurl
+        .as_ref()
+        .map(|url| url.as_str().to_owned())
+        .or_else(|| url.cloned());
     let address = address.unwrap_or_else(|| "this server's address".to_owned());
     format!(
         "\nThere is no account yet. Who registers with this token becomes administrator; it works once:\n\n  \
@@ -59,7 +71,11 @@ fn urls(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     clients
         .map(|(listener, address)| {
             let tls = listener.tls_local_authority || listener.tls_certificate.is_some();
-            let host = if address.ip().is_loopback() { "localhost" } else { config.server_name.host() };
+            let host = if address.ip().is_loopback() {
+                "localhost"
+            } else {
+                config.server_name.host()
+            };
             format!("{}://{host}:{}", if tls { "https" } else { "http" }, address.port())
         })
         .collect()

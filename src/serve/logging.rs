@@ -22,10 +22,14 @@ pub fn start(config: &lamchat_config::Log) -> Result<Log, StartError> {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal);
     let registry = tracing_subscriber::registry().with(filter);
     let started = if json {
-        registry.with(lines.json().flatten_event(true)).try_init()
+        registry
+            .with(lines.json().flatten_event(true).with_span_list(false))
+            .try_init()
     } else {
         registry.with(lines.with_target(false)).try_init()
     };
@@ -42,6 +46,8 @@ impl Log {
 
 fn parse(level: &str) -> Result<EnvFilter, StartError> {
     EnvFilter::builder().parse(level).map_err(|error| {
-        StartError::Refused(format!("log.level {level:?} is not understood ({error}): write error, warn, info, debug or trace"))
+        StartError::Refused(format!(
+            "log.level {level:?} is not understood ({error}): write error, warn, info, debug or trace"
+        ))
     })
 }

@@ -51,15 +51,26 @@ impl Reload {
             tracing::error!(%error, "the log's level stays as it was");
         }
         self.parts.app.settings.store(Arc::new(settings::client(&newer)));
-        self.parts.admin.shared_secret.store(wiring::shared_secret(&newer).map(Arc::new));
+        self.parts
+            .admin
+            .shared_secret
+            .store(wiring::shared_secret(&newer).map(Arc::new));
         let names = |changes: Vec<lamchat_config::Change>| {
-            changes.into_iter().map(|change| change.key).collect::<Vec<_>>().join(", ")
+            changes
+                .into_iter()
+                .map(|change| change.key)
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         let (changed, waiting) = (names(live), names(fixed));
         if waiting.is_empty() {
             tracing::info!(changed, "the configuration was reloaded");
         } else {
-            tracing::warn!(changed, waiting, "the configuration was reloaded; some keys are used only after a restart");
+            tracing::warn!(
+                changed,
+                waiting,
+                "the configuration was reloaded; some keys are used only after a restart"
+            );
         }
         // What needs a restart stays as it is, so that the next reload names it again.
         let current = &mut self.start.config;

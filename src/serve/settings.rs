@@ -23,7 +23,10 @@ pub fn client(config: &Config) -> Settings {
 }
 
 fn rates(limits: &lamchat_config::Limits) -> RateSettings {
-    let rate = |rate: Rate| lamchat_http::Rate { per_second: rate.per_second(), burst: rate.burst };
+    let rate = |rate: Rate| lamchat_http::Rate {
+        per_second: rate.per_second(),
+        burst: rate.burst,
+    };
     RateSettings {
         enabled: limits.enabled,
         login_by_address: rate(limits.login_by_address),
@@ -93,9 +96,18 @@ mod tests {
     #[test]
     fn the_documented_defaults_are_the_real_ones() {
         let config = Config::default();
-        assert_eq!(format!("{:?}", client(&config)), format!("{:?}", lamchat_api_client::Settings::default()));
-        assert_eq!(format!("{:?}", http(&config.http)), format!("{:?}", lamchat_http::Limits::default()));
+        assert_eq!(
+            format!("{:?}", client(&config)),
+            format!("{:?}", lamchat_api_client::Settings::default())
+        );
+        assert_eq!(
+            format!("{:?}", http(&config.http)),
+            format!("{:?}", lamchat_http::Limits::default())
+        );
         let options = lamchat_media::Options::new("x");
-        assert_eq!(format!("{:?}", media(&config.media, "x".into())), format!("{options:?}"));
+        assert_eq!(
+            format!("{:?}", media(&config.media, "x".into())),
+            format!("{options:?}")
+        );
     }
 }

@@ -25,7 +25,10 @@ pub fn open(keyring: &Keyring, entropy: &dyn Entropy) -> Result<SigningKey, Star
 
 fn parse(secret: &SecretBytes) -> Result<SigningKey, StartError> {
     let malformed = || StartError::Refused("the sealed signing key is malformed: restore a backup".to_owned());
-    let (seed, version) = secret.expose().split_first_chunk::<SEED_BYTES>().ok_or_else(malformed)?;
+    let (seed, version) = secret
+        .expose()
+        .split_first_chunk::<SEED_BYTES>()
+        .ok_or_else(malformed)?;
     let version = std::str::from_utf8(version).map_err(|_| malformed())?;
     SigningKey::from_seed(seed, version).map_err(|_| malformed())
 }

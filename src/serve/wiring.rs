@@ -8,7 +8,7 @@ use lamchat_api_client::App;
 use lamchat_appliance::Folders;
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_config::Config;
-use lamchat_host::{SystemClock, OsEntropy};
+use lamchat_host::{OsEntropy, SystemClock};
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
 use lamchat_identity::{Passwords, UiaSessions};
 use lamchat_media::Media;
@@ -93,12 +93,26 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     let media = media.map_err(refused)?;
     let passwords = Passwords::with_cost(settings::password_cost(config.registration.password_hash));
     let key = signing_key::open(&keyring, &*entropy)?;
-    let rooms =
-        Rooms::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy), config.server_name.clone(), key);
+    let rooms = Rooms::new(
+        store.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&entropy),
+        config.server_name.clone(),
+        key,
+    );
     let typing = Arc::new(Typing::new(clock.now_ms()));
-    tokio::spawn(lamchat_rooms::typing::expire_forever(Arc::clone(&typing), store.clone(), Arc::clone(&clock)));
+    tokio::spawn(lamchat_rooms::typing::expire_forever(
+        Arc::clone(&typing),
+        store.clone(),
+        Arc::clone(&clock),
+    ));
     let unread = Arc::new(UnreadCounts::new());
-    let syncer = Arc::new(Syncer::new(store.clone(), Arc::clone(&clock), Arc::clone(&typing), unread));
+    let syncer = Arc::new(Syncer::new(
+        store.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&typing),
+        unread,
+    ));
 
     let app = Arc::new(App {
         store: store.clone(),
@@ -130,12 +144,24 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
     });
-    Ok(Parts { clock, entropy, keyring, store, certificates, app, admin })
+    Ok(Parts {
+        clock,
+        entropy,
+        keyring,
+        store,
+        certificates,
+        app,
+        admin,
+    })
 }
 
 /// `registration.shared_secret`, as the admin API takes it.
 pub fn shared_secret(config: &Config) -> Option<SecretBytes> {
-    config.registration.shared_secret.as_ref().map(|secret| SecretBytes::new(secret.expose().to_vec()))
+    config
+        .registration
+        .shared_secret
+        .as_ref()
+        .map(|secret| SecretBytes::new(secret.expose().to_vec()))
 }
 
 /// Opens the keyring; makes one when the data folder is empty.
@@ -163,7 +189,10 @@ fn read_passphrase(file: &Path) -> Result<SecretBytes, StartError> {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.is_empty() {
-        return Err(StartError::Refused(format!("seal.passphrase_file {}: its first line is empty", file.display())));
+        return Err(StartError::Refused(format!(
+            "seal.passphrase_file {}: its first line is empty",
+            file.display()
+        )));
     }
     Ok(SecretBytes::new(line.to_vec()))
 }
@@ -180,11 +209,16 @@ pub async fn listen(parts: &Parts, config: &Config) -> Result<Listening, StartEr
     let socket = config.admin_socket();
     let socket_router = Router::new(lamchat_api_admin::socket_routes(&parts.admin), limits).map_err(refused)?;
     let listener = Listener {
-        bind: Bind::Unix { path: socket, mode: SOCKET_MODE },
+        bind: Bind::Unix {
+            path: socket,
+            mode: SOCKET_MODE,
+        },
         tls: None,
         resources: vec![Resource::Admin],
     };
-    let admin = Server::start(vec![listener], Arc::new(socket_router)).await.map_err(refused)?;
+    let admin = Server::start(vec![listener], Arc::new(socket_router))
+        .await
+        .map_err(refused)?;
 
     let listeners = config.listeners.iter().map(|listener| Listener {
         bind: Bind::Tcp(SocketAddr::new(listener.address, listener.port)),

@@ -1,23 +1,27 @@
 //! Walks the route table: every route must have a case here for who may use it, and must keep to it.
 
-use crate::harness::{Site, text};
+use crate::harness::{CONFIG, Site, text};
 use lamchat_http::Auth;
 
 /// Every route that a TCP listener can offer.
 pub fn routes() -> Vec<(String, String, Auth)> {
     let client = lamchat_api_client::routes::table().into_iter();
     let admin = lamchat_api_admin::listener_table().into_iter();
-    client.chain(admin).map(|(method, path, auth)| (method.to_string(), path.into_owned(), auth)).collect()
+    client
+        .chain(admin)
+        .map(|(method, path, auth)| (method.to_string(), path.into_owned(), auth))
+        .collect()
 }
 
 /// A pattern with values in place of its parameters.
 pub fn fill(path: &str, value: impl Fn(&str) -> String) -> String {
-    let filled = path.split('/').map(|segment| {
-        match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
-            Some(name) => value(name),
-            None => segment.to_owned(),
-        }
-    });
+    let filled =
+        path.split('/').map(
+            |segment| match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+                Some(name) => value(name),
+                None => segment.to_owned(),
+            },
+        );
     filled.collect::<Vec<_>>().join("/")
 }
 
@@ -39,7 +43,8 @@ pub fn plausible(name: &str) -> String {
 
 #[test]
 fn every_route_answers_whom_it_should() {
-    let site = Site::new();
+    // The list of public rooms is for everybody only if the operator says so.
+    let site = Site::with(&format!("{CONFIG}\n[rooms]\npublic_list_without_auth = true\n"));
     let server = site.start();
     server.account("alice");
     let mut stranger = server.plain_client();
@@ -48,7 +53,9 @@ fn every_route_answers_whom_it_should() {
     let mut wrong = Vec::new();
     for (method, path, auth) in &routes {
         let target = fill(path, plausible);
-        let reply = stranger.send(method, &target, &[("Content-Type", "application/json")], b"{}").unwrap();
+        let reply = stranger
+            .send(method, &target, &[("Content-Type", "application/json")], b"{}")
+            .unwrap();
         let kept = match auth {
             Auth::Session => reply.refusal() == (401, "M_MISSING_TOKEN".to_owned()),
             // Others may refuse for other reasons, but never for want of a token; 401 with flows is registration.
@@ -59,26 +66,57 @@ fn every_route_answers_whom_it_should() {
             Auth::Admin => false,
         };
         if !kept {
-            wrong.push(format!("{method} {path} ({auth:?}): {} {}", reply.status, text(&reply.body)));
+            wrong.push(format!(
+                "{method} {path} ({auth:?}): {} {}",
+                reply.status,
+                text(&reply.body)
+            ));
         }
         if matches!(auth, Auth::Session | Auth::Optional) {
             stranger.token = Some("lct_nobodys".to_owned());
-            let reply = stranger.send(method, &target, &[("Content-Type", "application/json")], b"{}").unwrap();
+            let reply = stranger
+                .send(method, &target, &[("Content-Type", "application/json")], b"{}")
+                .unwrap();
             if reply.refusal() != (401, "M_UNKNOWN_TOKEN".to_owned()) {
-                wrong.push(format!("{method} {path} with an unknown token: {} {}", reply.status, text(&reply.body)));
+                wrong.push(format!(
+                    "{method} {path} with an unknown token: {} {}",
+                    reply.status,
+                    text(&reply.body)
+                ));
             }
             stranger.token = None;
         }
     }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), routes.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        routes.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_list_of_public_rooms_is_closed_by_default() {
+    let site = Site::new();
+    let server = site.start();
+    let refused = server.client().get("/_matrix/client/v3/publicRooms").refusal();
+    assert_eq!(refused, (401, "M_MISSING_TOKEN".to_owned()));
 }
 
 #[test]
 fn the_command_lines_routes_are_not_on_the_network() {
     let site = Site::new();
     let server = site.start();
-    for path in ["/_lamchat/admin/v1/users", "/_lamchat/admin/v1/health", "/_lamchat/admin/v1/tokens"] {
-        assert_eq!(server.plain_client().get(path).refusal(), (404, "M_UNRECOGNIZED".to_owned()));
+    for path in [
+        "/_lamchat/admin/v1/users",
+        "/_lamchat/admin/v1/health",
+        "/_lamchat/admin/v1/tokens",
+    ] {
+        assert_eq!(
+            server.plain_client().get(path).refusal(),
+            (404, "M_UNRECOGNIZED".to_owned())
+        );
         assert_eq!(server.client().get(path).refusal(), (404, "M_UNRECOGNIZED".to_owned()));
     }
 }

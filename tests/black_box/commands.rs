@@ -9,7 +9,10 @@ fn version_names_commit_and_profile() {
     let output = lamchat(folder.path(), &["--version"], "");
     assert!(output.status.success());
     let version = text(&output.stdout);
-    assert!(version.starts_with(concat!("lamchat ", env!("CARGO_PKG_VERSION"), " (commit ")), "{version}");
+    assert!(
+        version.starts_with(concat!("lamchat ", env!("CARGO_PKG_VERSION"), " (commit ")),
+        "{version}"
+    );
     assert!(version.contains("debug") || version.contains("release"), "{version}");
 }
 
@@ -17,13 +20,31 @@ fn version_names_commit_and_profile() {
 fn exit_codes_are_0_1_and_2() {
     let folder = tempfile::tempdir().unwrap();
     let code = |arguments: &[&str]| lamchat(folder.path(), arguments, "").status.code().unwrap();
-    for helpful in [["--help"].as_slice(), &["serve", "--help"], &["user", "add", "--help"], &["help", "token"], &["config", "example"]] {
+    for helpful in [
+        ["--help"].as_slice(),
+        &["serve", "--help"],
+        &["user", "add", "--help"],
+        &["help", "token"],
+        &["config", "example"],
+    ] {
         assert_eq!(code(helpful), 0, "{helpful:?}");
     }
-    for failing in [["user", "list"].as_slice(), &["health"], &["config", "check", "none"], &["backup", "create", "b"]] {
+    for failing in [
+        ["user", "list"].as_slice(),
+        &["health"],
+        &["config", "check", "none"],
+        &["backup", "create", "b"],
+    ] {
         assert_eq!(code(failing), 1, "{failing:?}");
     }
-    for wrong in [[].as_slice(), &["nonsense"], &["user"], &["user", "add"], &["serve", "--port", "1"], &["token", "create", "--uses", "x"]] {
+    for wrong in [
+        [].as_slice(),
+        &["nonsense"],
+        &["user"],
+        &["user", "add"],
+        &["serve", "--port", "1"],
+        &["token", "create", "--uses", "x"],
+    ] {
         assert_eq!(code(wrong), 2, "{wrong:?}");
     }
 }
@@ -46,7 +67,10 @@ fn without_a_server_commands_say_what_to_do() {
 fn users_are_made_and_changed() {
     let site = Site::new();
     let server = site.start();
-    let made = site.command_json(&["user", "add", "Alice", "--admin", "--display-name", "Alice A."], "first password\n");
+    let made = site.command_json(
+        &["user", "add", "Alice", "--admin", "--display-name", "Alice A."],
+        "first password\n",
+    );
     assert_eq!(made, json!({"user_id": "@alice:localhost", "admin": true}));
     let mut alice = server.client();
     let session = alice.log_in("alice", "first password").ok();
@@ -57,7 +81,10 @@ fn users_are_made_and_changed() {
     // A new password ends all sessions.
     let output = site.command(&["user", "passwd", "@alice:localhost"], "second password\n");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(alice.get("/_matrix/client/v3/account/whoami").refusal(), (401, "M_UNKNOWN_TOKEN".to_owned()));
+    assert_eq!(
+        alice.get("/_matrix/client/v3/account/whoami").refusal(),
+        (401, "M_UNKNOWN_TOKEN".to_owned())
+    );
     alice.token = None;
     assert_eq!(alice.log_in("alice", "first password").status, 403);
     assert_eq!(alice.log_in("alice", "second password").status, 200);
@@ -67,11 +94,18 @@ fn users_are_made_and_changed() {
 
     // Deactivated: no login, and its rooms are left.
     let mut bob = server.account("bob");
-    let room = bob.post("/_matrix/client/v3/createRoom", &json!({"preset": "public_chat"})).ok();
+    let room = bob
+        .post("/_matrix/client/v3/createRoom", &json!({"preset": "public_chat"}))
+        .ok();
     let room = room["room_id"].as_str().unwrap().to_owned();
     let session = alice.log_in("alice", "second password").ok();
     alice.token = Some(session["access_token"].as_str().unwrap().to_owned());
-    assert_eq!(alice.post(&format!("/_matrix/client/v3/join/{room}"), &json!({})).status, 200);
+    assert_eq!(
+        alice
+            .post(&format!("/_matrix/client/v3/join/{room}"), &json!({}))
+            .status,
+        200
+    );
     site.command_json(&["user", "deactivate", "alice"], "");
     assert_eq!(alice.get("/_matrix/client/v3/account/whoami").status, 401);
     alice.token = None;
@@ -92,32 +126,66 @@ fn users_are_made_and_changed() {
     for (arguments, part) in failing {
         let output = site.command(arguments, "some password\n");
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-        assert!(text(&output.stderr).contains(part), "{arguments:?}: {}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains(part),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
     }
     let output = site.command(&["user", "add", "carol"], "");
     assert!(text(&output.stderr).contains("empty"), "{}", text(&output.stderr));
     let list = text(&site.command(&["user", "list"], "").stdout);
-    assert!(list.contains("@alice:localhost") && list.contains("@bob:localhost"), "{list}");
+    assert!(
+        list.contains("@alice:localhost") && list.contains("@bob:localhost"),
+        "{list}"
+    );
 }
 
 #[test]
 fn tokens_are_made_used_up_and_revoked() {
     let site = Site::new();
     let server = site.start();
-    let token = site.command_json(&["token", "create", "--uses", "1", "--valid-for", "1h", "--token", "door.1"], "");
+    let token = site.command_json(
+        &[
+            "token",
+            "create",
+            "--uses",
+            "1",
+            "--valid-for",
+            "1h",
+            "--token",
+            "door.1",
+        ],
+        "",
+    );
     assert_eq!(token["token"], "door.1");
     assert_eq!(server.client().register("alice", "some password", "door.1").status, 200);
     assert_eq!(server.client().register("bob", "some password", "door.1").status, 401);
     let listed = site.command_json(&["token", "list"], "");
-    let door = listed["tokens"].as_array().unwrap().iter().find(|token| token["token"] == "door.1").unwrap().clone();
+    let door = listed["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|token| token["token"] == "door.1")
+        .unwrap()
+        .clone();
     assert_eq!((&door["completed"], &door["valid"]), (&json!(1), &json!(false)));
     let revoked = text(&site.command(&["token", "create"], "").stdout).trim().to_owned();
     assert!(site.command(&["token", "revoke", &revoked], "").status.success());
     assert_eq!(server.client().register("bob", "some password", &revoked).status, 401);
     let output = site.command(&["token", "revoke", &revoked], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("no such registration token"), "{}", text(&output.stderr));
-    assert!(!site.command(&["token", "create", "--token", "two words"], "").status.success());
+    assert!(
+        text(&output.stderr).contains("no such registration token"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(
+        !site
+            .command(&["token", "create", "--token", "two words"], "")
+            .status
+            .success()
+    );
 }
 
 #[test]
@@ -134,21 +202,38 @@ fn a_backup_needs_a_passphrase_and_restores_everything() {
     let site = Site::new();
     let server = site.start();
     let mut alice = server.account("alice");
-    let room = alice.post("/_matrix/client/v3/createRoom", &json!({})).ok()["room_id"].as_str().unwrap().to_owned();
+    let room = alice.post("/_matrix/client/v3/createRoom", &json!({})).ok()["room_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let event = json!({"msgtype": "m.text", "body": "in the backup"});
-    let event = alice.put(&format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/1"), &event).ok();
+    let event = alice
+        .put(
+            &format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/1"),
+            &event,
+        )
+        .ok();
     let event = event["event_id"].as_str().unwrap().to_owned();
 
     let refused = site.command(&["backup", "create", "backup"], "");
     assert_eq!(refused.status.code(), Some(1));
-    assert!(text(&refused.stderr).contains("add-passphrase"), "{}", text(&refused.stderr));
+    assert!(
+        text(&refused.stderr).contains("add-passphrase"),
+        "{}",
+        text(&refused.stderr)
+    );
     assert!(!site.path("backup").exists());
     assert!(!site.command(&["keyring", "add-passphrase"], "short\n").status.success());
     let slots = site.command_json(&["keyring", "add-passphrase"], "a long enough passphrase\n");
     assert_eq!(slots["slots"].as_array().unwrap().len(), 2);
     let made = site.command(&["backup", "create", "backup"], "");
     assert!(made.status.success(), "{}", text(&made.stderr));
-    assert!(!site.command(&["backup", "verify", "backup"], "another passphrase\n").status.success());
+    assert!(
+        !site
+            .command(&["backup", "verify", "backup"], "another passphrase\n")
+            .status
+            .success()
+    );
     let verified = site.command_json(&["backup", "verify", "backup"], "a long enough passphrase\n");
     assert_eq!(verified["server_name"], "localhost");
     let token = alice.token.clone();
@@ -162,13 +247,27 @@ fn a_backup_needs_a_passphrase_and_restores_everything() {
     let server = site.start();
     let mut alice = server.plain_client();
     alice.token = token;
-    let got = alice.get(&format!("/_matrix/client/v3/rooms/{room}/event/{event}")).ok();
+    let got = alice
+        .get(&format!("/_matrix/client/v3/rooms/{room}/event/{event}"))
+        .ok();
     assert_eq!(got["content"]["body"], "in the backup");
 
     // The file slot can go once a passphrase is there; the last slot cannot.
     let slots = site.command_json(&["keyring", "list"], "");
-    let file = slots["slots"].as_array().unwrap().iter().find(|slot| slot["kind"] == "file").unwrap()["id"].to_string();
-    let other = slots["slots"].as_array().unwrap().iter().find(|slot| slot["kind"] != "file").unwrap()["id"].to_string();
+    let file = slots["slots"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|slot| slot["kind"] == "file")
+        .unwrap()["id"]
+        .to_string();
+    let other = slots["slots"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|slot| slot["kind"] != "file")
+        .unwrap()["id"]
+        .to_string();
     assert!(site.command(&["keyring", "remove", &file], "").status.success());
     let last = site.command(&["keyring", "remove", &other], "");
     assert!(text(&last.stderr).contains("last slot"), "{}", text(&last.stderr));
@@ -177,6 +276,9 @@ fn a_backup_needs_a_passphrase_and_restores_everything() {
     assert_eq!(locked.status.code(), Some(1));
     assert!(text(&locked.stderr).contains("passphrase"), "{}", text(&locked.stderr));
     std::fs::write(site.path("passphrase"), "a long enough passphrase\n").unwrap();
-    site.configure(&format!("{}\n[seal]\npassphrase_file = \"passphrase\"\n", crate::harness::CONFIG));
+    site.configure(&format!(
+        "{}\n[seal]\npassphrase_file = \"passphrase\"\n",
+        crate::harness::CONFIG
+    ));
     site.start().stop();
 }

@@ -10,11 +10,18 @@ fn mistakes_name_the_line_and_the_nearest_key() {
     let errors = text(&output.stderr);
     assert!(errors.contains("lamchat.toml:4: `limits.upload_byte_max`"), "{errors}");
     assert!(errors.contains("`upload_bytes_max`"), "{errors}");
-    assert!(errors.contains("lamchat.toml:5: `limits.enabled`: expected true or false"), "{errors}");
+    assert!(
+        errors.contains("lamchat.toml:5: `limits.enabled`: expected true or false"),
+        "{errors}"
+    );
     // Serving refuses with the same words.
     let output = site.command(&[], "");
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("lamchat.toml:4"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("lamchat.toml:4"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -30,7 +37,11 @@ fn the_example_is_accepted() {
 #[test]
 fn missing_and_unreadable_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in [["--config", "none.toml"].as_slice(), &["serve", "--config", "none.toml"], &["config", "check", "none.toml"]] {
+    for arguments in [
+        ["--config", "none.toml"].as_slice(),
+        &["serve", "--config", "none.toml"],
+        &["config", "check", "none.toml"],
+    ] {
         let output = lamchat(folder.path(), arguments, "");
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(text(&output.stderr).contains("none.toml"), "{}", text(&output.stderr));

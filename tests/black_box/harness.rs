@@ -11,8 +11,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up.
@@ -80,7 +80,9 @@ impl Site {
 
     /// With another configuration.
     pub fn with(config: &str) -> Self {
-        let site = Self { folder: tempfile::tempdir().unwrap() };
+        let site = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         site.configure(config);
         site
     }
@@ -97,7 +99,10 @@ impl Site {
 
     /// Runs a command with this configuration.
     pub fn command(&self, arguments: &[&str], input: &str) -> Output {
-        let arguments: Vec<&str> = ["--config", "lamchat.toml"].into_iter().chain(arguments.iter().copied()).collect();
+        let arguments: Vec<&str> = ["--config", "lamchat.toml"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
         lamchat(self.folder.path(), &arguments, input)
     }
 
@@ -153,11 +158,21 @@ impl Server {
             .unwrap();
         let lines = follow(child.stdout.take().unwrap());
         let log = follow(child.stderr.take().unwrap());
-        let mut server = Self { child, greeting: String::new(), lines, log, folder: folder.to_owned(), urls: Vec::new() };
+        let mut server = Self {
+            child,
+            greeting: String::new(),
+            lines,
+            log,
+            folder: folder.to_owned(),
+            urls: Vec::new(),
+        };
         let deadline = Instant::now() + PATIENCE;
         // The log's line "running" comes after the whole greeting.
         loop {
-            match server.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match server
+                .log
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) if line.contains("running") => break,
                 Ok(line) => server.greeting.push_str(&format!("log: {line}\n")),
                 Err(error) => return Err(format!("{error}: {}", server.greeting)),
@@ -168,7 +183,10 @@ impl Server {
             server.greeting.push_str(&line);
             server.greeting.push('\n');
         }
-        let addresses = server.greeting.lines().filter_map(|line| line.trim().strip_prefix("Address"));
+        let addresses = server
+            .greeting
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Address"));
         server.urls = addresses.map(|url| url.trim().to_owned()).collect();
         Ok(server)
     }
@@ -180,7 +198,10 @@ impl Server {
 
     /// Sends a signal by its name: TERM, HUP, KILL.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -223,7 +244,9 @@ impl Server {
     pub fn wait_for_log(&self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = self
+                .log
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|error| panic!("no line with {part:?} in the log: {error}"));
             if line.contains(part) {
                 return line;
@@ -239,29 +262,52 @@ impl Server {
 
     /// A client over TLS that trusts the authority of the data folder, and nobody else.
     pub fn client(&self) -> Client {
-        let url = self.urls.iter().find(|url| url.starts_with("https://")).expect("a TLS listener");
+        let url = self
+            .urls
+            .iter()
+            .find(|url| url.starts_with("https://"))
+            .expect("a TLS listener");
         Client::new(url, Some(&self.authority()))
     }
 
     /// A client over plain HTTP.
     pub fn plain_client(&self) -> Client {
-        Client::new(self.urls.iter().find(|url| url.starts_with("http://")).expect("a plain listener"), None)
+        Client::new(
+            self.urls
+                .iter()
+                .find(|url| url.starts_with("http://"))
+                .expect("a plain listener"),
+            None,
+        )
     }
 
     /// The authority's certificate in PEM, from the file that the greeting names.
     pub fn authority(&self) -> String {
-        let file = self.greeting.lines().find_map(|line| line.trim().strip_prefix("CA ")).expect("a CA").trim().to_owned();
+        let file = self
+            .greeting
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("CA "))
+            .expect("a CA")
+            .trim()
+            .to_owned();
         std::fs::read_to_string(self.folder.join(file)).unwrap()
     }
 
     /// Makes an account by shared secret and answers its client.
     pub fn account(&self, name: &str) -> Client {
         let mut client = self.plain_client();
-        let nonce = client.get("/_synapse/admin/v1/register").ok()["nonce"].as_str().unwrap().to_owned();
+        let nonce = client.get("/_synapse/admin/v1/register").ok()["nonce"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let password = format!("password of {name}");
         let message = format!("{nonce}\0{name}\0{password}\0notadmin");
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"test secret");
-        let mac: String = aws_lc_rs::hmac::sign(&key, message.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let mac: String = aws_lc_rs::hmac::sign(&key, message.as_bytes())
+            .as_ref()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         let body = json!({"nonce": nonce, "username": name, "password": password, "admin": false, "mac": mac});
         let answer = client.post("/_synapse/admin/v1/register", &body).ok();
         client.token = Some(answer["access_token"].as_str().unwrap().to_owned());
@@ -316,12 +362,18 @@ impl Reply {
 
     /// Status and errcode of a refusal.
     pub fn refusal(&self) -> (u16, String) {
-        (self.status, self.json()["errcode"].as_str().unwrap_or_default().to_owned())
+        (
+            self.status,
+            self.json()["errcode"].as_str().unwrap_or_default().to_owned(),
+        )
     }
 
     /// A header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -330,12 +382,24 @@ impl Client {
     pub fn new(url: &str, authority_pem: Option<&str>) -> Self {
         let (host, port) = url.split_once("://").unwrap().1.rsplit_once(':').unwrap();
         let tls = authority_pem.map(|pem| Arc::new(trusting(pem)));
-        Self { host: host.to_owned(), port: port.parse().unwrap(), tls, connection: None, token: None }
+        Self {
+            host: host.to_owned(),
+            port: port.parse().unwrap(),
+            tls,
+            connection: None,
+            token: None,
+        }
     }
 
     /// The same server, another connection.
     pub fn another(&self) -> Self {
-        Self { host: self.host.clone(), port: self.port, tls: self.tls.clone(), connection: None, token: self.token.clone() }
+        Self {
+            host: self.host.clone(),
+            port: self.port,
+            tls: self.tls.clone(),
+            connection: None,
+            token: self.token.clone(),
+        }
     }
 
     fn connect(&self) -> std::io::Result<BufReader<Box<dyn Stream>>> {
@@ -367,7 +431,13 @@ impl Client {
     }
 
     /// Sends a request as it is; an error when the connection broke. Retries once on a connection that had been idle.
-    pub fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Reply> {
+    pub fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Reply> {
         let idle = self.connection.is_some();
         match self.send_once(method, target, headers, body) {
             Err(_) if idle => {
@@ -378,12 +448,23 @@ impl Client {
         }
     }
 
-    fn send_once(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Reply> {
+    fn send_once(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> std::io::Result<Reply> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}:{}\r\nContent-Length: {}\r\n", self.host, self.port, body.len());
+        let mut head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}:{}\r\nContent-Length: {}\r\n",
+            self.host,
+            self.port,
+            body.len()
+        );
         if let Some(token) = &self.token {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
@@ -394,13 +475,19 @@ impl Client {
         let mut request = head.into_bytes();
         request.extend_from_slice(body);
         // A server may answer, and close, before it has read a body that it refuses.
-        let sent = connection.get_mut().write_all(&request).and_then(|()| connection.get_mut().flush());
+        let sent = connection
+            .get_mut()
+            .write_all(&request)
+            .and_then(|()| connection.get_mut().flush());
         let reply = receive(&mut connection, method == "HEAD");
         let reply = match (sent, reply) {
             (_, Ok(reply)) => reply,
             (Err(error), _) | (Ok(()), Err(error)) => return Err(error),
         };
-        if reply.header("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close")) {
+        if reply
+            .header("connection")
+            .is_none_or(|value| !value.eq_ignore_ascii_case("close"))
+        {
             self.connection = Some(connection);
         }
         Ok(reply)
@@ -453,7 +540,10 @@ impl Client {
     /// Logs in with a password.
     pub fn log_in(&mut self, name: &str, password: &str) -> Reply {
         let identifier = json!({"type": "m.id.user", "user": name});
-        self.post("/_matrix/client/v3/login", &json!({"type": "m.login.password", "identifier": identifier, "password": password}))
+        self.post(
+            "/_matrix/client/v3/login",
+            &json!({"type": "m.login.password", "identifier": identifier, "password": password}),
+        )
     }
 }
 
@@ -464,7 +554,9 @@ pub fn trusting(authority_pem: &str) -> ClientConfig {
         roots.add(certificate.unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config
@@ -480,14 +572,24 @@ fn line(reader: &mut impl BufRead) -> std::io::Result<String> {
 
 fn receive(reader: &mut impl BufRead, no_body: bool) -> std::io::Result<Reply> {
     let malformed = || std::io::Error::other("malformed answer");
-    let status = line(reader)?.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
+    let status = line(reader)?
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(malformed)?;
     let mut headers = Vec::new();
     loop {
         let line = line(reader)?;
-        let Some((name, value)) = line.split_once(':') else { break };
+        let Some((name, value)) = line.split_once(':') else {
+            break;
+        };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut reply = Reply { status, headers, body: Vec::new() };
+    let mut reply = Reply {
+        status,
+        headers,
+        body: Vec::new(),
+    };
     if no_body {
         return Ok(reply);
     }
@@ -503,7 +605,10 @@ fn receive(reader: &mut impl BufRead, no_body: bool) -> std::io::Result<Reply> {
             reply.body.extend(chunk);
         }
     }
-    let length = reply.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length = reply
+        .header("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
     reply.body = vec![0; length];
     reader.read_exact(&mut reply.body)?;
     Ok(reply)

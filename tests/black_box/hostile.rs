@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Bodies that no route can use.
 fn bodies() -> Vec<(&'static str, Vec<u8>)> {
-    let nested = |open: &str, close: &str, depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth)).into_bytes();
+    let nested =
+        |open: &str, close: &str, depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth)).into_bytes();
     vec![
         ("nothing", Vec::new()),
         ("not JSON", b"<html>".to_vec()),
@@ -39,8 +40,18 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Values that no path parameter can have, percent-encoded.
-const PARAMETERS: &[&str] =
-    &["%00", "%FF%FE", "..%2F..%2Fetc%2Fpasswd", "%F0%9F%92%A5", "%22%27%3B--", "-1", "99999999999999999999", "!:", "@:", "%23:"];
+const PARAMETERS: &[&str] = &[
+    "%00",
+    "%FF%FE",
+    "..%2F..%2Fetc%2Fpasswd",
+    "%F0%9F%92%A5",
+    "%22%27%3B--",
+    "-1",
+    "99999999999999999999",
+    "!:",
+    "@:",
+    "%23:",
+];
 
 fn check(reply: &std::io::Result<crate::harness::Reply>, what: &str, wrong: &mut Vec<String>) {
     match reply {
@@ -50,7 +61,11 @@ fn check(reply: &std::io::Result<crate::harness::Reply>, what: &str, wrong: &mut
             let errcode = reply.refusal().1;
             // User-interactive authentication asks with 401 and flows.
             if !errcode.starts_with("M_") && reply.json()["flows"].is_null() {
-                wrong.push(format!("{what}: {} without errcode: {}", reply.status, text(&reply.body)));
+                wrong.push(format!(
+                    "{what}: {} without errcode: {}",
+                    reply.status,
+                    text(&reply.body)
+                ));
             }
         }
         Ok(_) => {}
@@ -81,8 +96,19 @@ fn hostile_bodies_are_refused_everywhere() {
             let what = format!("{method} {path} with {name}");
             check(&reply, &what, &mut wrong);
             // What is not JSON at all is accepted by nobody but those who take no body, or any.
-            let takes_none = path.contains("/media/") || path.ends_with("/logout") || path.ends_with("/logout/all") || method == "DELETE";
-            let hopeless = ["not JSON", "cut off", "two values", "bad UTF-8", "deep arrays", "deep objects"].contains(&name);
+            let takes_none = path.contains("/media/")
+                || path.ends_with("/logout")
+                || path.ends_with("/logout/all")
+                || method == "DELETE";
+            let hopeless = [
+                "not JSON",
+                "cut off",
+                "two values",
+                "bad UTF-8",
+                "deep arrays",
+                "deep objects",
+            ]
+            .contains(&name);
             if let Ok(reply) = &reply
                 && hopeless
                 && !takes_none
@@ -114,9 +140,17 @@ fn hostile_paths_and_queries_are_refused_everywhere() {
             }
         }
         let long = fill(&path, |_| "a".repeat(3000));
-        check(&client.send(&method, &long, &[], b"{}"), &format!("{method} {path} with long parameters"), &mut wrong);
+        check(
+            &client.send(&method, &long, &[], b"{}"),
+            &format!("{method} {path} with long parameters"),
+            &mut wrong,
+        );
         let target = format!("{}?{query}", fill(&path, plausible));
-        check(&client.send(&method, &target, &[], b"{}"), &format!("{method} {target}"), &mut wrong);
+        check(
+            &client.send(&method, &target, &[], b"{}"),
+            &format!("{method} {target}"),
+            &mut wrong,
+        );
         keep_session(&server, &mut client, &mut sessions);
     }
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
@@ -134,7 +168,12 @@ fn oversized_bodies_are_refused_everywhere() {
         if method == "GET" || path.contains("/media/") || path.ends_with("/logout") || path.ends_with("/logout/all") {
             continue;
         }
-        let reply = client.send(&method, &fill(&path, plausible), &[("Content-Type", "application/json")], &body);
+        let reply = client.send(
+            &method,
+            &fill(&path, plausible),
+            &[("Content-Type", "application/json")],
+            &body,
+        );
         let what = format!("{method} {path}");
         match reply {
             // Refused before the body was read, and the rest of it met a closed door: that is a refusal, too.
@@ -174,9 +213,13 @@ fn what_is_not_http_ends_the_connection_only() {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         let status = text(&answer);
-        assert!(answer.is_empty() || status.starts_with("HTTP/1.1 4") || status.starts_with("HTTP/1.1 505"), "{status}");
+        assert!(
+            answer.is_empty() || status.starts_with("HTTP/1.1 4") || status.starts_with("HTTP/1.1 505"),
+            "{status}"
+        );
     }
-    let mut tls = TcpStream::connect(("127.0.0.1", server.urls[0].rsplit_once(':').unwrap().1.parse().unwrap())).unwrap();
+    let mut tls =
+        TcpStream::connect(("127.0.0.1", server.urls[0].rsplit_once(':').unwrap().1.parse().unwrap())).unwrap();
     let _ = tls.write_all(&[0x16, 0x03, 0x01, 0xFF, 0xFF, 0x01, 0x00, 0x00]);
     drop(tls);
     assert_eq!(server.client().get("/_matrix/client/versions").status, 200);

@@ -10,17 +10,29 @@ fn sigterm_ends_well_while_a_client_waits() {
     let site = Site::new();
     let mut server = site.start();
     let mut alice = server.account("alice");
-    let since = alice.get("/_matrix/client/v3/sync").ok()["next_batch"].as_str().unwrap().to_owned();
+    let since = alice.get("/_matrix/client/v3/sync").ok()["next_batch"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut waiting = alice.another();
     let poll = std::thread::spawn(move || {
-        waiting.send("GET", &format!("/_matrix/client/v3/sync?since={since}&timeout=30000"), &[], b"")
+        waiting.send(
+            "GET",
+            &format!("/_matrix/client/v3/sync?since={since}&timeout=30000"),
+            &[],
+            b"",
+        )
     });
     std::thread::sleep(Duration::from_millis(300));
     let begin = Instant::now();
     server.signal("TERM");
     let status = server.wait();
     assert_eq!(status.code(), Some(0));
-    assert!(begin.elapsed() < Duration::from_secs(5), "a waiting client does not hold up the end: {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(5),
+        "a waiting client does not hold up the end: {:?}",
+        begin.elapsed()
+    );
     let reply = poll.join().unwrap().expect("the waiting client gets an answer");
     assert_eq!(reply.status, 200, "{}", text(&reply.body));
     assert!(!site.path("data/admin.sock").exists());
@@ -45,7 +57,10 @@ fn a_second_process_is_refused() {
 
 fn write_certificate(site: &Site) -> String {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap();
     std::fs::write(site.path("cert.pem"), certificate.pem()).unwrap();
     std::fs::write(site.path("key.pem"), key.serialize_pem()).unwrap();
     certificate.pem()
@@ -53,7 +68,10 @@ fn write_certificate(site: &Site) -> String {
 
 #[test]
 fn sighup_reads_certificates_and_configuration_again() {
-    let config = CONFIG.replace("tls_local_authority = true", "tls_certificate = \"cert.pem\"\ntls_private_key = \"key.pem\"");
+    let config = CONFIG.replace(
+        "tls_local_authority = true",
+        "tls_certificate = \"cert.pem\"\ntls_private_key = \"key.pem\"",
+    );
     let site = Site::with(&config);
     let first = write_certificate(&site);
     let server = site.start();
@@ -64,14 +82,26 @@ fn sighup_reads_certificates_and_configuration_again() {
     assert_eq!(open.get("/_matrix/client/versions").status, 200);
 
     let second = write_certificate(&site);
-    site.configure(&config.replace("mode = \"token\"", "mode = \"open\"").replace("server_name = \"localhost\"", "server_name = \"other\""));
+    site.configure(
+        &config
+            .replace("mode = \"token\"", "mode = \"open\"")
+            .replace("server_name = \"localhost\"", "server_name = \"other\""),
+    );
     server.signal("HUP");
     let line = server.wait_for_log("was reloaded");
-    assert!(line.contains("registration.mode") && line.contains("server_name"), "{line}");
+    assert!(
+        line.contains("registration.mode") && line.contains("server_name"),
+        "{line}"
+    );
     let after = crate::harness::Client::new(&url, Some(&second)).server_certificate();
     assert_ne!(shown, after);
     assert_eq!(open.get("/_matrix/client/versions").status, 200, "connections stay");
-    let flows = open.post("/_matrix/client/v3/register", &json!({"username": "x", "password": "y"})).json();
+    let flows = open
+        .post(
+            "/_matrix/client/v3/register",
+            &json!({"username": "x", "password": "y"}),
+        )
+        .json();
     assert!(flows["flows"].to_string().contains("m.login.dummy"), "{flows}");
 
     // Mistakes leave everything as it was.
@@ -80,7 +110,10 @@ fn sighup_reads_certificates_and_configuration_again() {
     server.signal("HUP");
     server.wait_for_log("old certificate stays");
     server.wait_for_log("not reloaded");
-    assert_eq!(crate::harness::Client::new(&url, Some(&second)).server_certificate(), after);
+    assert_eq!(
+        crate::harness::Client::new(&url, Some(&second)).server_certificate(),
+        after
+    );
     server.stop();
 }
 
@@ -104,7 +137,15 @@ fn the_service_manager_is_told() {
         text(&buffer[..length])
     };
     assert_eq!(next(), "READY=1");
-    let kill = |signal: &str| assert!(std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    let kill = |signal: &str| {
+        assert!(
+            std::process::Command::new("kill")
+                .args([signal, &child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        )
+    };
     kill("-HUP");
     assert!(next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(next(), "READY=1");
@@ -124,15 +165,21 @@ fn registration_by_shared_secret_needs_nonce_and_secret() {
     let mac = |secret: &[u8], nonce: &str, name: &str, role: &str| -> String {
         let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
         let message = format!("{nonce}\0{name}\0secret word\0{role}");
-        aws_lc_rs::hmac::sign(&key, message.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        aws_lc_rs::hmac::sign(&key, message.as_bytes())
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     };
-    let body = |nonce: &str, name: &str, admin: bool, mac: String| {
-        json!({"nonce": nonce, "username": name, "password": "secret word", "admin": admin, "mac": mac})
-    };
+    let body = |nonce: &str, name: &str, admin: bool, mac: String| json!({"nonce": nonce, "username": name, "password": "secret word", "admin": admin, "mac": mac});
     let wrong = body(&nonce, "bob", false, mac(b"guessed", &nonce, "bob", "notadmin"));
     assert_eq!(client.post(path, &wrong).refusal(), (403, "M_FORBIDDEN".to_owned()));
     let raised = body(&nonce, "bob", true, mac(b"test secret", &nonce, "bob", "notadmin"));
-    assert_eq!(client.post(path, &raised).status, 403, "the role is part of what is signed");
+    assert_eq!(
+        client.post(path, &raised).status,
+        403,
+        "the role is part of what is signed"
+    );
     let right = body(&nonce, "bob", true, mac(b"test secret", &nonce, "bob", "admin"));
     assert_eq!(client.post(path, &right).ok()["user_id"], "@bob:localhost");
     let again = body(&nonce, "carol", false, mac(b"test secret", &nonce, "carol", "notadmin"));

@@ -86,7 +86,7 @@ class Lamchat:
 
     @property
     def ca(self):
-        return os.path.join(self.data, "ca.pem")
+        return os.path.join(self.data, "tls", "ca.pem")
 
     def start(self):
         log = open(self.output, "a")

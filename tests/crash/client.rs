@@ -39,7 +39,9 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     fn raw(&mut self, method: &str, path: &str, token: &str, kind: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -53,7 +55,11 @@ impl Client {
         if self.stream.read_line(&mut line)? == 0 {
             return Err(Failure::Gone);
         }
-        let status: u16 = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or(Failure::Gone)?;
+        let status: u16 = line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .ok_or(Failure::Gone)?;
         let mut length = 0;
         loop {
             let mut line = String::new();
@@ -61,15 +67,23 @@ impl Client {
                 return Err(Failure::Gone);
             }
             match line.trim_end().split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
-                Some((name, _)) if name.eq_ignore_ascii_case("transfer-encoding") => panic!("an answer without a length"),
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().unwrap()
+                }
+                Some((name, _)) if name.eq_ignore_ascii_case("transfer-encoding") => {
+                    panic!("an answer without a length")
+                }
                 Some(_) => {}
                 None => break,
             }
         }
         let mut answer = vec![0; length];
         self.stream.read_exact(&mut answer)?;
-        if status == 200 { Ok(answer) } else { Err(Failure::Status(status, String::from_utf8_lossy(&answer).into_owned())) }
+        if status == 200 {
+            Ok(answer)
+        } else {
+            Err(Failure::Status(status, String::from_utf8_lossy(&answer).into_owned()))
+        }
     }
 
     pub fn json(&mut self, method: &str, path: &str, token: &str, body: Option<&Value>) -> Result<Value, Failure> {
@@ -81,18 +95,29 @@ impl Client {
     /// Makes an account (registration is open) and gives its access token.
     pub fn register(&mut self, name: &str) -> String {
         let body = json!({"username": name, "password": "correct horse battery", "auth": {"type": "m.login.dummy"}});
-        let answer = self.json("POST", "/_matrix/client/v3/register", "", Some(&body)).unwrap();
+        let answer = self
+            .json("POST", "/_matrix/client/v3/register", "", Some(&body))
+            .unwrap();
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
     pub fn upload(&mut self, token: &str, content: &[u8]) -> Result<String, Failure> {
-        let answer = self.raw("POST", "/_matrix/media/v3/upload", token, "application/octet-stream", content)?;
+        let answer = self.raw(
+            "POST",
+            "/_matrix/media/v3/upload",
+            token,
+            "application/octet-stream",
+            content,
+        )?;
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         Ok(answer["content_uri"].as_str().unwrap().to_owned())
     }
 
     pub fn download(&mut self, token: &str, url: &str) -> Result<Vec<u8>, Failure> {
-        let path = format!("/_matrix/client/v1/media/download/{}", url.strip_prefix("mxc://").unwrap());
+        let path = format!(
+            "/_matrix/client/v1/media/download/{}",
+            url.strip_prefix("mxc://").unwrap()
+        );
         self.raw("GET", &path, token, "application/octet-stream", b"")
     }
 }

@@ -51,7 +51,9 @@ impl Random {
 /// The bytes of a file are a function of its number: nothing has to be remembered to compare it.
 fn file_content(number: u64) -> Vec<u8> {
     let mut random = Random(number.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    (0..20_000 + number % 300_000).map(|_| random.below(256) as u8).collect()
+    (0..20_000 + number % 300_000)
+        .map(|_| random.below(256) as u8)
+        .collect()
 }
 
 fn send(client: &mut Client, writer: &Writer, number: u64) -> Result<String, Failure> {
@@ -67,7 +69,9 @@ fn send(client: &mut Client, writer: &Writer, number: u64) -> Result<String, Fai
 
 /// Sends or uploads until the server dies.
 fn work(address: std::net::SocketAddr, writer: &mut Writer, uploads: bool, stop: &AtomicBool) {
-    let Ok(mut client) = Client::connect(address) else { return };
+    let Ok(mut client) = Client::connect(address) else {
+        return;
+    };
     while !stop.load(Ordering::Relaxed) {
         let number = writer.next;
         writer.next += 1;
@@ -97,7 +101,10 @@ fn history(client: &mut Client, token: &str, room: &str) -> Vec<(String, String)
     let mut found = Vec::new();
     let mut from = String::new();
     loop {
-        let path = format!("/_matrix/client/v3/rooms/{}/messages?dir=b&limit=200{from}", client::encode(room));
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/messages?dir=b&limit=200{from}",
+            client::encode(room)
+        );
         let page = client.json("GET", &path, token, None).unwrap();
         let chunk = page["chunk"].as_array().unwrap();
         for event in chunk.iter().filter(|event| event["type"] == "m.room.message") {
@@ -120,7 +127,11 @@ fn check(client: &mut Client, writers: &mut [Writer]) {
     for writer in writers.iter_mut() {
         if let Some(number) = writer.pending.take() {
             let id = send(client, writer, number).unwrap();
-            assert_eq!(send(client, writer, number).unwrap(), id, "a transaction id is idempotent");
+            assert_eq!(
+                send(client, writer, number).unwrap(),
+                id,
+                "a transaction id is idempotent"
+            );
             writer.acknowledged.push((number, id));
         }
     }
@@ -132,12 +143,22 @@ fn check(client: &mut Client, writers: &mut [Writer]) {
         assert_eq!(ids.len(), events.len(), "an event is there twice");
         for writer in writers.iter().filter(|w| w.room == room && !w.name.starts_with("up")) {
             let prefix = format!("{}:", writer.name);
-            let stored: Vec<_> =
-                events.iter().filter(|(_, body)| body.starts_with(&prefix)).map(|(id, body)| (id.clone(), body.clone())).collect();
-            let wanted: Vec<_> =
-                writer.acknowledged.iter().map(|(number, id)| (id.clone(), format!("{prefix}{number}"))).collect();
+            let stored: Vec<_> = events
+                .iter()
+                .filter(|(_, body)| body.starts_with(&prefix))
+                .map(|(id, body)| (id.clone(), body.clone()))
+                .collect();
+            let wanted: Vec<_> = writer
+                .acknowledged
+                .iter()
+                .map(|(number, id)| (id.clone(), format!("{prefix}{number}")))
+                .collect();
             if stored != wanted {
-                let at = stored.iter().zip(&wanted).position(|(a, b)| a != b).unwrap_or(stored.len().min(wanted.len()));
+                let at = stored
+                    .iter()
+                    .zip(&wanted)
+                    .position(|(a, b)| a != b)
+                    .unwrap_or(stored.len().min(wanted.len()));
                 panic!(
                     "{}: {} stored, {} acknowledged; they differ from number {at}: {:?} / {:?}",
                     writer.name,
@@ -152,7 +173,10 @@ fn check(client: &mut Client, writers: &mut [Writer]) {
     for writer in writers.iter() {
         for (url, number) in writer.files.iter().rev().take(5) {
             let bytes = client.download(&writer.token, url).unwrap();
-            assert!(bytes == file_content(*number), "{url} differs from what was acknowledged");
+            assert!(
+                bytes == file_content(*number),
+                "{url} differs from what was acknowledged"
+            );
         }
     }
 }
@@ -164,8 +188,12 @@ fn environment(name: &str) -> Option<u64> {
 #[test]
 fn acknowledged_events_and_files_survive_kill_9() {
     let rounds = environment("LAMCHAT_KILL_ROUNDS").unwrap_or(4);
-    let seed = environment("LAMCHAT_SEED")
-        .unwrap_or_else(|| std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64);
+    let seed = environment("LAMCHAT_SEED").unwrap_or_else(|| {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_nanos() as u64
+    });
     println!("seed {seed}, {rounds} rounds");
     let mut random = Random(seed | 1);
     let mut server = Server::new();
@@ -175,7 +203,11 @@ fn acknowledged_events_and_files_survive_kill_9() {
     let mut writers: Vec<Writer> = Vec::new();
     let mut shared = None;
     for number in 0..WRITERS + UPLOADERS {
-        let name = if number < WRITERS { format!("w{number}") } else { format!("up{}", "x".repeat(number - WRITERS)) };
+        let name = if number < WRITERS {
+            format!("w{number}")
+        } else {
+            format!("up{}", "x".repeat(number - WRITERS))
+        };
         let token = client.register(&name);
         // One half writes to a room of its own, the other half together to one room.
         let room = match (&shared, number % 2) {
@@ -186,7 +218,9 @@ fn acknowledged_events_and_files_survive_kill_9() {
             }
             _ => {
                 let body = json!({"preset": "public_chat"});
-                let made: Value = client.json("POST", "/_matrix/client/v3/createRoom", &token, Some(&body)).unwrap();
+                let made: Value = client
+                    .json("POST", "/_matrix/client/v3/createRoom", &token, Some(&body))
+                    .unwrap();
                 let room = made["room_id"].as_str().unwrap().to_owned();
                 if number == 1 {
                     shared = Some(room.clone());
@@ -194,7 +228,12 @@ fn acknowledged_events_and_files_survive_kill_9() {
                 room
             }
         };
-        writers.push(Writer { token, room, name, ..Writer::default() });
+        writers.push(Writer {
+            token,
+            room,
+            name,
+            ..Writer::default()
+        });
     }
 
     for round in 0..rounds {
@@ -218,9 +257,17 @@ fn acknowledged_events_and_files_survive_kill_9() {
         check(&mut client, &mut writers);
         let events: usize = writers.iter().map(|writer| writer.acknowledged.len()).sum();
         let files: usize = writers.iter().map(|writer| writer.files.len()).sum();
-        println!("round {round}: {events} events and {files} files acknowledged, all there; start to first answer {opened:?}");
+        println!(
+            "round {round}: {events} events and {files} files acknowledged, all there; start to first answer {opened:?}"
+        );
     }
-    assert!(writers.iter().any(|writer| writer.acknowledged.len() > 10), "the writers wrote next to nothing");
-    assert!(writers.iter().any(|writer| !writer.files.is_empty()), "no file was uploaded");
+    assert!(
+        writers.iter().any(|writer| writer.acknowledged.len() > 10),
+        "the writers wrote next to nothing"
+    );
+    assert!(
+        writers.iter().any(|writer| !writer.files.is_empty()),
+        "no file was uploaded"
+    );
     server.stop();
 }

@@ -21,12 +21,20 @@ impl Server {
             address.port()
         );
         std::fs::write(dir.path().join("lamchat.toml"), config).unwrap();
-        Self { dir, address, child: None }
+        Self {
+            dir,
+            address,
+            child: None,
+        }
     }
 
     /// Starts the server and waits until it takes connections.
     pub fn start(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_lamchat"))
             .arg("serve")
             .arg("--config")
@@ -40,7 +48,10 @@ impl Server {
         let end = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("lamchat ended with {status}: {}", std::fs::read_to_string(self.dir.path().join("log")).unwrap());
+                panic!(
+                    "lamchat ended with {status}: {}",
+                    std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+                );
             }
             assert!(Instant::now() < end, "lamchat did not open its port");
             std::thread::sleep(Duration::from_millis(1));
@@ -59,7 +70,10 @@ impl Server {
         let mut child = self.child.take().unwrap();
         let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
         assert!(status.success());
-        assert!(child.wait().unwrap().success(), "SIGTERM ends the server with exit code 0");
+        assert!(
+            child.wait().unwrap().success(),
+            "SIGTERM ends the server with exit code 0"
+        );
     }
 }
 

@@ -12,16 +12,23 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
         check_listener(listener, &path, reader);
         let place = (listener.address, listener.port);
         if listener.port != 0 && seen.contains(&place) {
-            reader.wrong_key(&format!("{path}.port"), "another listener has the same address and port");
+            reader.wrong_key(
+                &format!("{path}.port"),
+                "another listener has the same address and port",
+            );
         }
         seen.push(place);
     }
     if config.listeners.is_empty() {
         reader.wrong_key("listeners", "at least one listener is needed");
     }
-    let admin = config.listeners.iter().any(|listener| listener.resources.contains(&Resource::Admin));
+    let admin = config
+        .listeners
+        .iter()
+        .any(|listener| listener.resources.contains(&Resource::Admin));
     if config.registration.shared_secret.is_some() && !admin {
-        let message = "no listener has the resource \"admin\", so nobody could use it: add it to a listener's `resources`";
+        let message =
+            "no listener has the resource \"admin\", so nobody could use it: add it to a listener's `resources`";
         reader.wrong_key("registration.shared_secret", message);
     }
     check_positive(config, reader);
@@ -31,21 +38,30 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
 fn check_listener(listener: &mut Listener, path: &str, reader: &mut Reader<'_>) {
     let (certificate, key) = (format!("{path}.tls_certificate"), format!("{path}.tls_private_key"));
     match (&listener.tls_certificate, &listener.tls_private_key) {
-        (Some(_), None) => reader.wrong_key(&certificate, "`tls_private_key` is missing: a certificate needs its key"),
+        (Some(_), None) => reader.wrong_key(
+            &certificate,
+            "`tls_private_key` is missing: a certificate needs its key",
+        ),
         (None, Some(_)) => reader.wrong_key(&key, "`tls_certificate` is missing: a key needs its certificate"),
         _ => {}
     }
     let files = listener.tls_certificate.is_some() || listener.tls_private_key.is_some();
     let local = format!("{path}.tls_local_authority");
     if files && listener.tls_local_authority && reader.has(&local) {
-        reader.wrong_key(&local, "either this or `tls_certificate` and `tls_private_key`, not both");
+        reader.wrong_key(
+            &local,
+            "either this or `tls_certificate` and `tls_private_key`, not both",
+        );
     }
     // A listener that is written down without any TLS key is plain HTTP; only the embedded one is HTTPS by default.
     if !reader.has(&local) && reader.has(path) {
         listener.tls_local_authority = false;
     }
     if listener.resources.is_empty() {
-        reader.wrong_key(&format!("{path}.resources"), "name at least one: \"client\", \"federation\", \"media\", \"admin\"");
+        reader.wrong_key(
+            &format!("{path}.resources"),
+            "name at least one: \"client\", \"federation\", \"media\", \"admin\"",
+        );
     }
 }
 
@@ -54,13 +70,19 @@ fn check_positive(config: &Config, reader: &mut Reader<'_>) {
     let numbers = [
         ("limits.upload_bytes_max", config.limits.upload_bytes_max == 0),
         ("http.connections_max", config.http.connections_max == 0),
-        ("http.connections_per_address_max", config.http.connections_per_address_max == 0),
+        (
+            "http.connections_per_address_max",
+            config.http.connections_per_address_max == 0,
+        ),
         ("http.header_timeout", config.http.header_timeout.is_zero()),
         ("http.idle_timeout", config.http.idle_timeout.is_zero()),
         ("http.handshake_timeout", config.http.handshake_timeout.is_zero()),
         ("http.body_timeout", config.http.body_timeout.is_zero()),
         ("http.write_timeout", config.http.write_timeout.is_zero()),
-        ("media.thumbnails_concurrent_max", config.media.thumbnails_concurrent_max == 0),
+        (
+            "media.thumbnails_concurrent_max",
+            config.media.thumbnails_concurrent_max == 0,
+        ),
     ];
     for (key, zero) in numbers {
         if zero {

@@ -12,10 +12,15 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads and checks the file at `path`.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > FILE_BYTES_MAX {
-        return Err(unreadable(std::io::Error::other(format!("{length} bytes is too large for a configuration"))));
+        return Err(unreadable(std::io::Error::other(format!(
+            "{length} bytes is too large for a configuration"
+        ))));
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let text = String::from_utf8(bytes).map_err(|_| unreadable(std::io::Error::other("the file is not UTF-8 text")))?;
@@ -37,7 +42,11 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
         }
         Err(error) => {
             let line = reader.line_at(error.span().map_or(0, |span| span.start));
-            reader.problems.push(Problem { line, key: String::new(), message: error.message().to_owned() });
+            reader.problems.push(Problem {
+                line,
+                key: String::new(),
+                message: error.message().to_owned(),
+            });
         }
     }
     if reader.problems.is_empty() {
@@ -45,7 +54,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     }
     let mut problems = reader.problems;
     problems.sort_by_key(|problem| problem.line);
-    Err(ConfigError::Invalid { path: path.to_owned(), problems })
+    Err(ConfigError::Invalid {
+        path: path.to_owned(),
+        problems,
+    })
 }
 
 /// Every key with its default and one sentence, as a file that can be used.

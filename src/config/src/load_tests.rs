@@ -27,18 +27,29 @@ fn the_example_is_the_default() {
 
 #[test]
 fn the_example_has_every_key_with_a_sentence() {
-    let text = example();
-    for known in sections::known_keys() {
-        let key = known.rsplit('.').next().unwrap();
-        let place = text.lines().position(|line| {
-            let line = line.trim_start_matches('#');
-            line.starts_with(&format!("{key} = ")) || line == format!("[{key}]") || line == format!("[[{key}]]")
-        });
-        let place = place.unwrap_or_else(|| panic!("{known} is not in the example"));
-        if known.contains('.') {
-            assert!(text.lines().nth(place - 1).unwrap().ends_with(['.', ')']), "{known} has no sentence");
+    let (mut section, mut documented, mut before) = (String::new(), Vec::new(), "".to_owned());
+    for line in example().lines() {
+        let key = line
+            .strip_prefix('#')
+            .unwrap_or(line)
+            .split_once(" = ")
+            .map(|(key, _)| key);
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']).to_owned();
+            documented.push(section.clone());
+        } else if let Some(key) = key.filter(|key| !key.contains(' ')) {
+            assert!(
+                before.starts_with("# ") && before.ends_with(['.', ')']),
+                "{key} has no sentence"
+            );
+            documented.push(crate::reader::join(&section, key));
         }
+        line.clone_into(&mut before);
     }
+    let mut known = sections::known_keys();
+    known.sort();
+    documented.sort();
+    assert_eq!(documented, known);
 }
 
 #[test]
@@ -46,9 +57,17 @@ fn the_samples_parse() {
     // Every sample that stands behind `#key = ` must be accepted by its own key.
     let text = example();
     for (number, line) in text.lines().enumerate() {
-        let Some(sample) = line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && rest.contains(" = ")) else { continue };
-        let uncommented: Vec<&str> =
-            text.lines().enumerate().map(|(other, line)| if other == number { sample } else { line }).collect();
+        let Some(sample) = line
+            .strip_prefix('#')
+            .filter(|rest| !rest.starts_with(' ') && rest.contains(" = "))
+        else {
+            continue;
+        };
+        let uncommented: Vec<&str> = text
+            .lines()
+            .enumerate()
+            .map(|(other, line)| if other == number { sample } else { line })
+            .collect();
         let result = parse(&uncommented.join("\n"), Path::new(""));
         let Err(error) = result else { continue };
         let lone = sample.starts_with("tls_") || sample.starts_with("shared_secret");
@@ -88,11 +107,17 @@ fn the_issue_file_is_understood() {
         public_list_without_auth = false
     "#;
     let config = parse(text, Path::new("/etc/lamchat/lamchat.toml")).unwrap();
-    assert_eq!(config.listeners[0].tls_certificate.as_deref(), Some(Path::new("/etc/lamchat/cert.pem")));
+    assert_eq!(
+        config.listeners[0].tls_certificate.as_deref(),
+        Some(Path::new("/etc/lamchat/cert.pem"))
+    );
     assert!(!config.listeners[0].tls_local_authority);
     assert!(!config.listeners[1].tls_local_authority, "no TLS keys: plain HTTP");
     assert_eq!(config.listeners[1].resources, [Resource::Client]);
-    assert_eq!(config.outbound.extra_ca_certificates, [Path::new("/etc/lamchat/ca.pem")]);
+    assert_eq!(
+        config.outbound.extra_ca_certificates,
+        [Path::new("/etc/lamchat/ca.pem")]
+    );
     assert_eq!(config.registration.mode, RegistrationMode::Open);
     assert_eq!(config.data_dir, Path::new("/var/lib/lamchat"));
     assert!(!format!("{config:?}").contains("s3cret"));
@@ -122,7 +147,11 @@ fn wrong_types_name_the_line() {
     assert_eq!(problem.message, "expected true or false, found a string");
     assert!(only("[[listeners]]\nport = 70000").message.contains("65535"));
     assert!(only("[[listeners]]\nport = -1").message.contains("65535"));
-    assert!(only("[[listeners]]\nresources = [\"client\", \"cleint\"]").message.contains("\"cleint\""));
+    assert!(
+        only("[[listeners]]\nresources = [\"client\", \"cleint\"]")
+            .message
+            .contains("\"cleint\"")
+    );
     assert!(only("limits = 3").message.contains("[limits]"));
     assert!(only("[listeners]\nport = 3").message.contains("[[listeners]]"));
     assert_eq!(only("server_name = \"a.b\"\nx = [").line, 2);
@@ -136,7 +165,13 @@ fn every_problem_is_told_at_once() {
 
 #[test]
 fn server_names() {
-    for good in ["example.org", "example.org:8448", "1.2.3.4:8448", "[::1]:8448", "localhost"] {
+    for good in [
+        "example.org",
+        "example.org:8448",
+        "1.2.3.4:8448",
+        "[::1]:8448",
+        "localhost",
+    ] {
         parse(&format!("server_name = {good:?}"), Path::new("")).unwrap();
     }
     for bad in ["", "https://a.b", "a b", "@u:a.b", "a.b:", "a.b:99999", "a.b:0", "a/b"] {
@@ -146,7 +181,8 @@ fn server_names() {
 
 #[test]
 fn base_urls() {
-    let url = |text: &str| parse(&format!("public_baseurl = {text:?}"), Path::new("")).map(|c| c.public_baseurl.unwrap());
+    let url =
+        |text: &str| parse(&format!("public_baseurl = {text:?}"), Path::new("")).map(|c| c.public_baseurl.unwrap());
     assert_eq!(url("https://a.b").unwrap().as_str(), "https://a.b/");
     assert_eq!(url("https://a.b:8/x/").unwrap().authority(), "a.b:8");
     assert!(url("http://localhost:8008").is_ok());
@@ -157,8 +193,16 @@ fn base_urls() {
 
 #[test]
 fn what_belongs_together() {
-    assert!(only("[[listeners]]\ntls_certificate = \"c\"").message.contains("tls_private_key"));
-    assert!(only("[[listeners]]\ntls_private_key = \"c\"").message.contains("tls_certificate"));
+    assert!(
+        only("[[listeners]]\ntls_certificate = \"c\"")
+            .message
+            .contains("tls_private_key")
+    );
+    assert!(
+        only("[[listeners]]\ntls_private_key = \"c\"")
+            .message
+            .contains("tls_certificate")
+    );
     assert!(only("[rooms]\ndefault_version = \"5\"").message.contains("\"12\""));
     assert!(only("[registration]\nshared_secret = \"x\"").message.contains("admin"));
     assert!(only("[limits]\nupload_bytes_max = 0").message.contains("greater"));
@@ -168,7 +212,11 @@ fn what_belongs_together() {
 
 #[test]
 fn durations() {
-    let config = parse("[http]\nheader_timeout = \"1500ms\"\nstop_timeout = \"2m\"", Path::new("")).unwrap();
+    let config = parse(
+        "[http]\nheader_timeout = \"1500ms\"\nstop_timeout = \"2m\"",
+        Path::new(""),
+    )
+    .unwrap();
     assert_eq!(config.http.header_timeout, Duration::from_millis(1500));
     assert_eq!(config.http.stop_timeout, Duration::from_secs(120));
     for bad in ["\"5\"", "\"s\"", "\"5 s\"", "\"99999999999999999d\"", "5"] {
@@ -183,9 +231,16 @@ fn changes_say_what_a_reload_can_do() {
     new.limits.enabled = false;
     new.listeners[0].port = 1;
     new.data_dir = "elsewhere".into();
-    let change = |key: &str, live| Change { key: key.to_owned(), live };
+    let change = |key: &str, live| Change {
+        key: key.to_owned(),
+        live,
+    };
     assert_eq!(
         old.changes(&new),
-        [change("data_dir", false), change("listeners[0].port", false), change("limits.enabled", true)]
+        [
+            change("data_dir", false),
+            change("listeners[0].port", false),
+            change("limits.enabled", true)
+        ]
     );
 }

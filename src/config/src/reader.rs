@@ -18,7 +18,13 @@ pub(crate) struct Reader<'t> {
 impl<'t> Reader<'t> {
     /// Starts with the text, the folder of the file, and every key there is (with sections, `a.b`).
     pub(crate) fn new(text: &'t str, folder: &'t Path, known: Vec<String>) -> Self {
-        Self { text, folder, problems: Vec::new(), lines: BTreeMap::new(), known }
+        Self {
+            text,
+            folder,
+            problems: Vec::new(),
+            lines: BTreeMap::new(),
+            known,
+        }
     }
 
     /// The line, from 1, of a byte offset.
@@ -40,13 +46,21 @@ impl<'t> Reader<'t> {
     /// Something is wrong with the value of `key` at `span`.
     pub(crate) fn wrong(&mut self, key: &str, span: Range<usize>, message: impl Into<String>) {
         let line = self.line_at(span.start);
-        self.problems.push(Problem { line, key: key.to_owned(), message: message.into() });
+        self.problems.push(Problem {
+            line,
+            key: key.to_owned(),
+            message: message.into(),
+        });
     }
 
     /// Something is wrong with `key`, wherever it stands; for checks across keys.
     pub(crate) fn wrong_key(&mut self, key: &str, message: impl Into<String>) {
         let line = self.lines.get(key).copied().unwrap_or(0);
-        self.problems.push(Problem { line, key: key.to_owned(), message: message.into() });
+        self.problems.push(Problem {
+            line,
+            key: key.to_owned(),
+            message: message.into(),
+        });
     }
 
     /// `name` in the section `path` is no key: says which one was probably meant.
@@ -74,7 +88,11 @@ fn similarity(known: &str, name: &str) -> f64 {
 
 /// `a` and `b` as `a.b`.
 pub(crate) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 /// `listeners[2]` is `listeners` to who looks for known keys.

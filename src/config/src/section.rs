@@ -32,11 +32,17 @@ pub(crate) fn find<'t, 'i>(
 
 /// Reads the section `[key]`, or its default when the file has none.
 pub(crate) fn read_section<S: Section>(table: &DeTable<'_>, key: &str, reader: &mut Reader<'_>) -> S {
-    let Some((value, full)) = find(table, "", key, reader) else { return S::default() };
+    let Some((value, full)) = find(table, "", key, reader) else {
+        return S::default();
+    };
     match value.get_ref().as_table() {
         Some(inner) => S::read(inner, &full, reader),
         None => {
-            reader.wrong(&full, value.span(), format!("this is a section: write [{key}] and its keys below"));
+            reader.wrong(
+                &full,
+                value.span(),
+                format!("this is a section: write [{key}] and its keys below"),
+            );
             S::default()
         }
     }
@@ -44,7 +50,9 @@ pub(crate) fn read_section<S: Section>(table: &DeTable<'_>, key: &str, reader: &
 
 /// Reads the sections `[[key]]`; the default is one with its defaults.
 pub(crate) fn read_sections<S: Section>(table: &DeTable<'_>, key: &str, reader: &mut Reader<'_>) -> Vec<S> {
-    let Some((value, full)) = find(table, "", key, reader) else { return vec![S::default()] };
+    let Some((value, full)) = find(table, "", key, reader) else {
+        return vec![S::default()];
+    };
     let mut sections = Vec::new();
     for (number, item) in value.get_ref().as_array().into_iter().flatten().enumerate() {
         let path = format!("{full}[{number}]");
@@ -55,16 +63,31 @@ pub(crate) fn read_sections<S: Section>(table: &DeTable<'_>, key: &str, reader: 
         }
     }
     if value.get_ref().as_array().is_none() {
-        reader.wrong(&full, value.span(), format!("any number of these is allowed: write [[{key}]]"));
+        reader.wrong(
+            &full,
+            value.span(),
+            format!("any number of these is allowed: write [[{key}]]"),
+        );
         sections.push(S::default());
     }
     sections
 }
 
 /// Appends one key to the documentation: its sentence, and its value or, when it has none, a sample behind `#`.
-pub(crate) fn document_key(out: &mut String, doc: &[&str], live: bool, key: &str, shown: Option<String>, sample: Option<&str>) {
+pub(crate) fn document_key(
+    out: &mut String,
+    doc: &[&str],
+    live: bool,
+    key: &str,
+    shown: Option<String>,
+    sample: Option<&str>,
+) {
     for (number, line) in doc.iter().enumerate() {
-        let restart = if live || number + 1 < doc.len() { "" } else { " (Needs a restart.)" };
+        let restart = if live || number + 1 < doc.len() {
+            ""
+        } else {
+            " (Needs a restart.)"
+        };
         out.push_str(&format!("#{line}{restart}\n"));
     }
     match (shown, sample) {

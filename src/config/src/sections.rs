@@ -2,9 +2,9 @@
 
 use crate::change::Change;
 use crate::choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
+use crate::rate::{Rate, RateUnit};
 use crate::reader::Reader;
 use crate::section::{self, Section};
-use crate::rate::{Rate, RateUnit};
 use crate::value::{BaseUrl, SecretText};
 use ruma::{OwnedServerName, RoomVersionId, owned_server_name};
 use std::net::{IpAddr, Ipv4Addr};
@@ -201,7 +201,7 @@ pub struct Config {
 macro_rules! for_sections {
     ($do:ident) => {
         $do! { outbound: Outbound, registration: Registration, limits: Limits, rooms: Rooms, http: Http, media: Media,
-               seal: Seal, log: Log, admin: Admin }
+        seal: Seal, log: Log, admin: Admin }
     };
 }
 
@@ -286,6 +286,9 @@ impl Config {
 
     /// The Unix socket for administration.
     pub fn admin_socket(&self) -> PathBuf {
-        self.admin.socket.clone().unwrap_or_else(|| self.data_dir.join("admin.sock"))
+        self.admin
+            .socket
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("admin.sock"))
     }
 }

@@ -36,7 +36,11 @@ pub(crate) fn type_name(value: &DeValue<'_>) -> &'static str {
 }
 
 fn expected<T>(what: &str, value: &Spanned<DeValue<'_>>, key: &str, reader: &mut Reader<'_>) -> Option<T> {
-    reader.wrong(key, value.span(), format!("expected {what}, found {}", type_name(value.get_ref())));
+    reader.wrong(
+        key,
+        value.span(),
+        format!("expected {what}, found {}", type_name(value.get_ref())),
+    );
     None
 }
 
@@ -48,7 +52,9 @@ pub(crate) fn read_text<T>(
     reader: &mut Reader<'_>,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Option<T> {
-    let Some(text) = value.get_ref().as_str() else { return expected(what, value, key, reader) };
+    let Some(text) = value.get_ref().as_str() else {
+        return expected(what, value, key, reader);
+    };
     match parse(text) {
         Ok(parsed) => Some(parsed),
         Err(message) => {
@@ -60,7 +66,10 @@ pub(crate) fn read_text<T>(
 
 impl Value for bool {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, reader: &mut Reader<'_>) -> Option<Self> {
-        value.get_ref().as_bool().or_else(|| expected("true or false", value, key, reader))
+        value
+            .get_ref()
+            .as_bool()
+            .or_else(|| expected("true or false", value, key, reader))
     }
     fn show(&self) -> Option<String> {
         Some(self.to_string())
@@ -102,7 +111,12 @@ impl Value for String {
 impl Value for IpAddr {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, reader: &mut Reader<'_>) -> Option<Self> {
         read_text("an IP address in quotes", value, key, reader, |text| {
-            text.parse().map_err(|_| format!("{} is not an IP address; use \"0.0.0.0\" or \"::\" for every one", quoted(text)))
+            text.parse().map_err(|_| {
+                format!(
+                    "{} is not an IP address; use \"0.0.0.0\" or \"::\" for every one",
+                    quoted(text)
+                )
+            })
         })
     }
     fn show(&self) -> Option<String> {
@@ -127,15 +141,21 @@ impl Value for Duration {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, reader: &mut Reader<'_>) -> Option<Self> {
         read_text("a time such as \"30s\"", value, key, reader, |text| {
             parse_duration(text).ok_or_else(|| {
-                format!("{} is not a time: write a whole number and a unit: ms, s, m, h or d, such as \"30s\"", quoted(text))
+                format!(
+                    "{} is not a time: write a whole number and a unit: ms, s, m, h or d, such as \"30s\"",
+                    quoted(text)
+                )
             })
         })
     }
     fn show(&self) -> Option<String> {
         let ms = self.as_millis();
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-        let unit = units.iter().find(|(size, _)| ms > 0 && ms % size == 0);
-        Some(unit.map_or_else(|| quoted(&format!("{ms}ms")), |(size, name)| quoted(&format!("{}{name}", ms / size))))
+        let unit = units.iter().find(|(size, _)| ms > 0 && ms.is_multiple_of(*size));
+        Some(unit.map_or_else(
+            || quoted(&format!("{ms}ms")),
+            |(size, name)| quoted(&format!("{}{name}", ms / size)),
+        ))
     }
 }
 
@@ -159,7 +179,10 @@ impl Value for OwnedServerName {
         read_text("a server name in quotes", value, key, reader, |text| {
             // Matrix 1.16, appendices 4.1: "hostname [ ":" port ]"; a URL or a user id is a likely mistake.
             let name = ServerName::parse(text).map_err(|_| {
-                format!("{} is not a server name: write a host, host:port or an IP literal, such as \"example.org\"", quoted(text))
+                format!(
+                    "{} is not a server name: write a host, host:port or an IP literal, such as \"example.org\"",
+                    quoted(text)
+                )
             })?;
             match name.port() {
                 Some(0) => Err("port 0 cannot be reached".to_owned()),
@@ -202,7 +225,9 @@ impl BaseUrl {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let (scheme, rest) = text.split_once("://").ok_or("expected an address such as \"https://chat.example.org/\"")?;
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or("expected an address such as \"https://chat.example.org/\"")?;
         let authority = rest.split('/').next().unwrap_or_default();
         let name = ServerName::parse(authority).map_err(|_| format!("{} is not a host", quoted(authority)))?;
         let own = name.host() == "localhost" || name.host().starts_with("127.") || name.host() == "[::1]";
@@ -263,7 +288,9 @@ impl<T: Value> Value for Option<T> {
 
 impl<T: Value> Value for Vec<T> {
     fn read(value: &Spanned<DeValue<'_>>, key: &str, reader: &mut Reader<'_>) -> Option<Self> {
-        let Some(items) = value.get_ref().as_array() else { return expected("a list", value, key, reader) };
+        let Some(items) = value.get_ref().as_array() else {
+            return expected("a list", value, key, reader);
+        };
         items.iter().map(|item| T::read(item, key, reader)).collect()
     }
     fn show(&self) -> Option<String> {

@@ -20,11 +20,18 @@ pub async fn create(admin: Arc<Admin>, _request: Request) -> Result<Response, Ad
         server_name: admin.server_name.to_string(),
         now_ms: admin.now_ms(),
     };
-    let backup = tokio::task::spawn_blocking(move || Backup::prepare(source)).await.map_err(AdminError::internal)??;
+    let backup = tokio::task::spawn_blocking(move || Backup::prepare(source))
+        .await
+        .map_err(AdminError::internal)??;
     let (sender, body) = Body::stream(PIECES_AHEAD, None);
     tokio::task::spawn_blocking(move || stream(backup, &sender));
-    let mut response = Response { body, ..Response::default() };
-    response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    let mut response = Response {
+        body,
+        ..Response::default()
+    };
+    response
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     Ok(response)
 }
 

@@ -24,7 +24,11 @@ pub struct AdminError {
 impl AdminError {
     /// A refusal.
     pub fn new(status: StatusCode, errcode: &'static str, message: impl Into<String>) -> Self {
-        Self { status, errcode, message: message.into() }
+        Self {
+            status,
+            errcode,
+            message: message.into(),
+        }
     }
 
     /// 400 with `M_INVALID_PARAM`.
@@ -112,7 +116,11 @@ impl From<OpenSessionError> for AdminError {
 
 impl From<LocalpartError> for AdminError {
     fn from(error: LocalpartError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", capital(&error.to_string()))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "M_INVALID_USERNAME",
+            capital(&error.to_string()),
+        )
     }
 }
 
@@ -150,5 +158,7 @@ impl From<SlotError> for AdminError {
 /// Sentences begin with a capital.
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }

@@ -14,8 +14,11 @@ const PASSPHRASE_CHARS_MIN: usize = 12;
 /// All slots, and a sentence about how well the keys are protected.
 pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
     let status = admin.keyring.status();
-    let slots: Vec<Value> =
-        status.slots.iter().map(|slot| json!({"id": slot.id, "kind": slot.kind.to_string()})).collect();
+    let slots: Vec<Value> = status
+        .slots
+        .iter()
+        .map(|slot| json!({"id": slot.id, "kind": slot.kind.to_string()}))
+        .collect();
     Ok(json!({"slots": slots, "hardware_sealed": status.hardware_sealed, "sentence": status.sentence}))
 }
 
@@ -33,14 +36,21 @@ pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value
         )));
     }
     let unlock = Unlock::Passphrase(SecretBytes::new(passphrase.into_bytes()));
-    change(&admin, move |keyring| keyring.add_slot(&unlock, PassphraseCost::DEFAULT).map(drop)).await?;
+    change(&admin, move |keyring| {
+        keyring.add_slot(&unlock, PassphraseCost::DEFAULT).map(drop)
+    })
+    .await?;
     tracing::info!("an administrator added a passphrase slot to the keyring");
     list(admin, request).await
 }
 
 /// Removes a slot.
 pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
-    let slot = request.params.value("slot").parse().map_err(|_| AdminError::invalid("A slot is named by its number"))?;
+    let slot = request
+        .params
+        .value("slot")
+        .parse()
+        .map_err(|_| AdminError::invalid("A slot is named by its number"))?;
     change(&admin, move |keyring| keyring.remove_slot(slot)).await?;
     tracing::info!(slot, "an administrator removed a slot of the keyring");
     list(admin, request).await

@@ -26,7 +26,10 @@ impl Nonces {
     pub fn new(entropy: &dyn Entropy) -> Self {
         let mut key = [0u8; 32];
         entropy.fill(&mut key);
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), used: Mutex::default() }
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            used: Mutex::default(),
+        }
     }
 
     /// A new nonce, in hexadecimal digits.
@@ -39,9 +42,13 @@ impl Nonces {
 
     /// Whether `nonce` was handed out here within the last minute and not taken yet; it is taken now.
     pub fn take(&self, nonce: &str, now_ms: u64) -> bool {
-        let Some(bytes) = unhex(nonce).filter(|bytes| bytes.len() == 8 + RANDOM_BYTES + TAG_BYTES) else { return false };
+        let Some(bytes) = unhex(nonce).filter(|bytes| bytes.len() == 8 + RANDOM_BYTES + TAG_BYTES) else {
+            return false;
+        };
         let (head, tag) = bytes.split_at(8 + RANDOM_BYTES);
-        let Some((time, _)) = head.split_first_chunk::<8>() else { return false };
+        let Some((time, _)) = head.split_first_chunk::<8>() else {
+            return false;
+        };
         let issued_ms = u64::from_be_bytes(*time);
         let genuine = aws_lc_rs::constant_time::verify_slices_are_equal(&self.tag(head), tag).is_ok();
         let end_ms = issued_ms.saturating_add(LIFETIME_MS);
@@ -62,7 +69,12 @@ impl Nonces {
     }
 
     fn tag(&self, head: &[u8]) -> Vec<u8> {
-        hmac::sign(&self.key, head).as_ref().iter().copied().take(TAG_BYTES).collect()
+        hmac::sign(&self.key, head)
+            .as_ref()
+            .iter()
+            .copied()
+            .take(TAG_BYTES)
+            .collect()
     }
 }
 
@@ -75,7 +87,10 @@ pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() > 1024 || !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -105,7 +120,15 @@ mod tests {
         assert!(nonces.take(&first, 1001));
         assert!(!nonces.take(&second, 1000 + LIFETIME_MS), "expired");
         assert!(nonces.take(&second, 1000 + LIFETIME_MS - 1));
-        for bad in ["", "00", "zz", &first[1..], &format!("00{}", &first[2..]), &"0".repeat(80), &"é".repeat(40)] {
+        for bad in [
+            "",
+            "00",
+            "zz",
+            &first[1..],
+            &format!("00{}", &first[2..]),
+            &"0".repeat(80),
+            &"é".repeat(40),
+        ] {
             assert!(!nonces.take(bad, 1002), "{bad}");
         }
         assert!(!Nonces::new(&entropy).take(&second, 1000), "of another process");

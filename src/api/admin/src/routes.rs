@@ -18,16 +18,41 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &get, "/_lamchat/admin/v1/health", health::health),
         on(admin, &get, "/_lamchat/admin/v1/users", user::list),
         on(admin, &post, "/_lamchat/admin/v1/users", user::add),
-        on(admin, &post, "/_lamchat/admin/v1/users/{user}/password", user::set_password),
-        on(admin, &post, "/_lamchat/admin/v1/users/{user}/deactivate", user::deactivate),
-        on(admin, &post, "/_lamchat/admin/v1/users/{user}/reactivate", user::reactivate),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/users/{user}/password",
+            user::set_password,
+        ),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/users/{user}/deactivate",
+            user::deactivate,
+        ),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/users/{user}/reactivate",
+            user::reactivate,
+        ),
         on(admin, &post, "/_lamchat/admin/v1/users/{user}/admin", user::set_admin),
         on(admin, &get, "/_lamchat/admin/v1/tokens", token::list),
         on(admin, &post, "/_lamchat/admin/v1/tokens", token::create),
         on(admin, &delete, "/_lamchat/admin/v1/tokens/{token}", token::revoke),
         on(admin, &get, "/_lamchat/admin/v1/keyring", keyring::list),
-        on(admin, &post, "/_lamchat/admin/v1/keyring/passphrase", keyring::add_passphrase),
-        on(admin, &delete, "/_lamchat/admin/v1/keyring/slots/{slot}", keyring::remove),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/keyring/passphrase",
+            keyring::add_passphrase,
+        ),
+        on(
+            admin,
+            &delete,
+            "/_lamchat/admin/v1/keyring/slots/{slot}",
+            keyring::remove,
+        ),
         raw(admin, &post, "/_lamchat/admin/v1/backup", Auth::Admin, backup::create),
         raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
     ]
@@ -49,8 +74,12 @@ pub fn listener_table() -> Vec<(Method, Cow<'static, str>, Auth)> {
 /// The routes of TCP listeners with the resource `admin`.
 pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
     vec![
-        raw(admin, &Method::GET, REGISTER, Auth::SharedSecret, |admin, request| json_answer(shared_secret::nonce(admin, request))),
-        raw(admin, &Method::POST, REGISTER, Auth::SharedSecret, |admin, request| json_answer(shared_secret::register(admin, request))),
+        raw(admin, &Method::GET, REGISTER, Auth::SharedSecret, |admin, request| {
+            json_answer(shared_secret::nonce(admin, request))
+        }),
+        raw(admin, &Method::POST, REGISTER, Auth::SharedSecret, |admin, request| {
+            json_answer(shared_secret::register(admin, request))
+        }),
         // Numbers only, no names; which listener offers the resource `admin` is the operator's decision.
         raw(admin, &Method::GET, METRICS, Auth::Open, metrics::metrics),
     ]
@@ -62,7 +91,9 @@ where
     F: Fn(Arc<Admin>, Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Value, AdminError>> + Send + 'static,
 {
-    raw(admin, method, path, Auth::Admin, move |admin, request| json_answer(handler(admin, request)))
+    raw(admin, method, path, Auth::Admin, move |admin, request| {
+        json_answer(handler(admin, request))
+    })
 }
 
 async fn json_answer(answer: impl Future<Output = Result<Value, AdminError>>) -> Result<Response, AdminError> {
@@ -82,7 +113,11 @@ where
         auth,
         body: BodyPolicy::Limit(BODY_BYTES_MAX),
         // A command waits as long as it takes: leaving a thousand rooms, streaming a backup.
-        patience: if auth == Auth::Admin { Patience::Own } else { Patience::Bounded },
+        patience: if auth == Auth::Admin {
+            Patience::Own
+        } else {
+            Patience::Bounded
+        },
         handler: Arc::new(move |request| {
             let (admin, handler) = (Arc::clone(&admin), Arc::clone(&handler));
             Box::pin(async move { handler(admin, request).await.unwrap_or_else(Response::from) })
@@ -95,6 +130,10 @@ pub(crate) fn parse<T: DeserializeOwned>(request: &Request) -> Result<T, AdminEr
     let bytes = request.bytes();
     serde_json::from_slice(&bytes).map_err(|error| {
         let errcode = if error.is_data() { "M_BAD_JSON" } else { "M_NOT_JSON" };
-        AdminError::new(StatusCode::BAD_REQUEST, errcode, format!("The request's body cannot be used: {error}"))
+        AdminError::new(
+            StatusCode::BAD_REQUEST,
+            errcode,
+            format!("The request's body cannot be used: {error}"),
+        )
     })
 }

@@ -44,10 +44,16 @@ pub async fn register(admin: Arc<Admin>, request: Request) -> Result<Value, Admi
     let register: Register = parse(&request)?;
     check_mac(&secret, &register)?;
     if register.user_type.as_deref().is_some_and(|kind| !kind.is_empty()) {
-        return Err(AdminError::invalid("This server has no user types; leave user_type out"));
+        return Err(AdminError::invalid(
+            "This server has no user types; leave user_type out",
+        ));
     }
     if !admin.nonces.take(&register.nonce, admin.now_ms()) {
-        return Err(AdminError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", "Unrecognised nonce: it is valid once, for 60 seconds"));
+        return Err(AdminError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNKNOWN",
+            "Unrecognised nonce: it is valid once, for 60 seconds",
+        ));
     }
     let nonce = register.nonce.clone();
     let made = make(&admin, register).await;
@@ -59,14 +65,20 @@ pub async fn register(admin: Arc<Admin>, request: Request) -> Result<Value, Admi
 
 fn secret(admin: &Admin) -> Result<Arc<SecretBytes>, AdminError> {
     admin.shared_secret.load_full().ok_or_else(|| {
-        AdminError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", "Shared secret registration is not enabled: set registration.shared_secret")
+        AdminError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNKNOWN",
+            "Shared secret registration is not enabled: set registration.shared_secret",
+        )
     })
 }
 
 fn check_mac(secret: &SecretBytes, register: &Register) -> Result<(), AdminError> {
     // A NUL inside a field would let one signed request pass for another.
     if register.username.contains('\0') || register.password.contains('\0') {
-        return Err(AdminError::invalid("A NUL is allowed neither in the user name nor in the password"));
+        return Err(AdminError::invalid(
+            "A NUL is allowed neither in the user name nor in the password",
+        ));
     }
     let role = if register.admin { "admin" } else { "notadmin" };
     let mut message = [&*register.nonce, &register.username, &register.password, role].join("\0");
@@ -84,7 +96,10 @@ async fn make(admin: &Arc<Admin>, register: Register) -> Result<Value, AdminErro
     let user_id = localpart::user_id(&register.username, &admin.server_name)?;
     let password_hash = Some(admin.passwords.hash(register.password, &*admin.entropy).await?);
     let now_ms = admin.now_ms();
-    let (tokens, device_id) = (NewTokens::generate(&*admin.entropy), generate_device_id(&*admin.entropy));
+    let (tokens, device_id) = (
+        NewTokens::generate(&*admin.entropy),
+        generate_device_id(&*admin.entropy),
+    );
     let new = NewAccount {
         user_id: user_id.clone(),
         password_hash,
@@ -95,7 +110,14 @@ async fn make(admin: &Arc<Admin>, register: Register) -> Result<Value, AdminErro
     let log_in = !register.inhibit_login;
     let change = move |txn: &mut WriteTxn<'_>| {
         let user = account::create(txn, new)?;
-        let new = NewSession { user, device_id, initial_display_name: None, refreshable: false, tokens, now_ms };
+        let new = NewSession {
+            user,
+            device_id,
+            initial_display_name: None,
+            refreshable: false,
+            tokens,
+            now_ms,
+        };
         Ok::<_, MakeError>(if log_in { Some(session::open(txn, new)?) } else { None })
     };
     let session = admin.store.write(change).await?;

@@ -20,8 +20,15 @@ struct Counting(AtomicU64);
 impl Entropy for Counting {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
-            let number = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(17);
-            chunk.iter_mut().zip(number.to_le_bytes()).for_each(|(to, from)| *to = from);
+            let number = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .rotate_left(17);
+            chunk
+                .iter_mut()
+                .zip(number.to_le_bytes())
+                .for_each(|(to, from)| *to = from);
         }
     }
 }
@@ -47,12 +54,25 @@ struct Site {
 
 fn site() -> Site {
     let folder = tempfile::tempdir().unwrap();
-    let tables = [lamchat_accounts::TABLES, lamchat_identity::TABLES, lamchat_keys::TABLES, lamchat_media::TABLES].concat();
+    let tables = [
+        lamchat_accounts::TABLES,
+        lamchat_identity::TABLES,
+        lamchat_keys::TABLES,
+        lamchat_media::TABLES,
+    ]
+    .concat();
     let store = Store::in_memory(&tables).unwrap();
     let clock = Arc::new(ManualClock::new(1_767_225_600_000));
     let entropy: Arc<dyn Entropy> = Arc::new(Counting::default());
-    let keyring =
-        Arc::new(Keyring::create(folder.path(), &Unlock::File, PassphraseCost::MINIMUM, Arc::clone(&entropy)).unwrap());
+    let keyring = Arc::new(
+        Keyring::create(
+            folder.path(),
+            &Unlock::File,
+            PassphraseCost::MINIMUM,
+            Arc::clone(&entropy),
+        )
+        .unwrap(),
+    );
     let media = Media::open(
         lamchat_media::Options::new(folder.path().join("media")),
         store.clone(),
@@ -74,28 +94,58 @@ fn site() -> Site {
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),
     };
-    Site { admin: Arc::new(admin), clock, _folder: folder }
+    Site {
+        admin: Arc::new(admin),
+        clock,
+        _folder: folder,
+    }
 }
 
 async fn answer(routes: Vec<Route>, method: &str, target: &str, body: Value) -> (u16, Value) {
     let router = Router::new(routes, Limits::default()).unwrap();
-    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    let request = http::Request::builder().method(method).uri(target).body(body.into()).unwrap();
+    let body = if body.is_null() {
+        Vec::new()
+    } else {
+        body.to_string().into_bytes()
+    };
+    let request = http::Request::builder()
+        .method(method)
+        .uri(target)
+        .body(body.into())
+        .unwrap();
     let response = router.answer(request).await;
-    (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or(Value::Null))
+    (
+        response.status().as_u16(),
+        serde_json::from_slice(response.body()).unwrap_or(Value::Null),
+    )
 }
 
 impl Site {
     async fn socket(&self, method: &str, target: &str, body: Value) -> (u16, Value) {
-        answer(socket_routes(&self.admin), method, &format!("/_lamchat/admin/v1/{target}"), body).await
+        answer(
+            socket_routes(&self.admin),
+            method,
+            &format!("/_lamchat/admin/v1/{target}"),
+            body,
+        )
+        .await
     }
 
     async fn register(&self, method: &str, body: Value) -> (u16, Value) {
-        answer(listener_routes(&self.admin), method, "/_synapse/admin/v1/register", body).await
+        answer(
+            listener_routes(&self.admin),
+            method,
+            "/_synapse/admin/v1/register",
+            body,
+        )
+        .await
     }
 
     async fn nonce(&self) -> String {
-        self.register("GET", Value::Null).await.1["nonce"].as_str().unwrap().to_owned()
+        self.register("GET", Value::Null).await.1["nonce"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
@@ -104,7 +154,10 @@ fn signed(nonce: &str, name: &str, role: &str, kind: Option<&str>) -> Value {
     if let Some(kind) = kind {
         message.push_str(&format!("\0{kind}"));
     }
-    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"shared"), message.as_bytes());
+    let mac = hmac::sign(
+        &hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"shared"),
+        message.as_bytes(),
+    );
     let mac: String = mac.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut body =
         json!({"nonce": nonce, "username": name, "password": "secret word", "admin": role == "admin", "mac": mac});
@@ -116,8 +169,10 @@ fn signed(nonce: &str, name: &str, role: &str, kind: Option<&str>) -> Value {
 
 #[test]
 fn the_table_lists_the_routes() {
-    let mut listed: Vec<String> =
-        listener_table().iter().map(|(method, path, auth)| format!("{method} {path} {auth:?}")).collect();
+    let mut listed: Vec<String> = listener_table()
+        .iter()
+        .map(|(method, path, auth)| format!("{method} {path} {auth:?}"))
+        .collect();
     let mut real: Vec<String> = listener_routes(&site().admin)
         .iter()
         .map(|route| format!("{} {} {:?}", route.method, route.path, route.auth))
@@ -130,27 +185,49 @@ fn the_table_lists_the_routes() {
 #[tokio::test]
 async fn shared_secret_registration_is_exact() {
     let site = site();
-    let (status, made) = site.register("POST", signed(&site.nonce().await, "bob", "admin", None)).await;
+    let (status, made) = site
+        .register("POST", signed(&site.nonce().await, "bob", "admin", None))
+        .await;
     assert_eq!(status, 200, "{made}");
-    assert_eq!((&made["user_id"], &made["home_server"]), (&json!("@bob:example.org"), &json!("example.org")));
+    assert_eq!(
+        (&made["user_id"], &made["home_server"]),
+        (&json!("@bob:example.org"), &json!("example.org"))
+    );
     assert!(made["access_token"].is_string() && made["device_id"].is_string());
 
     // The name is taken: the nonce comes back, so that the script can try another one.
     let nonce = site.nonce().await;
     let (status, error) = site.register("POST", signed(&nonce, "bob", "notadmin", None)).await;
     assert_eq!((status, &error["errcode"]), (400, &json!("M_USER_IN_USE")));
-    assert_eq!(site.register("POST", signed(&nonce, "carol", "notadmin", None)).await.0, 200);
-    assert_eq!(site.register("POST", signed(&nonce, "dave", "notadmin", None)).await.0, 400, "used up");
+    assert_eq!(
+        site.register("POST", signed(&nonce, "carol", "notadmin", None)).await.0,
+        200
+    );
+    assert_eq!(
+        site.register("POST", signed(&nonce, "dave", "notadmin", None)).await.0,
+        400,
+        "used up"
+    );
 
     let nonce = site.nonce().await;
     site.clock.advance_ms(60_000);
-    assert_eq!(site.register("POST", signed(&nonce, "dave", "notadmin", None)).await.0, 400, "expired");
+    assert_eq!(
+        site.register("POST", signed(&nonce, "dave", "notadmin", None)).await.0,
+        400,
+        "expired"
+    );
 
     let nonce = site.nonce().await;
     let mut raised = signed(&nonce, "dave", "notadmin", None);
     raised["admin"] = true.into();
     assert_eq!(site.register("POST", raised).await.0, 403);
-    assert_eq!(site.register("POST", signed(&nonce, "dave", "notadmin", Some("bot"))).await.0, 400, "no user types");
+    assert_eq!(
+        site.register("POST", signed(&nonce, "dave", "notadmin", Some("bot")))
+            .await
+            .0,
+        400,
+        "no user types"
+    );
     // "a\0b" with password "c" must not pass for "a" with password "b\0c".
     let mut shifted = signed(&nonce, "dave", "notadmin", None);
     shifted["username"] = "dave\0secret word".into();
@@ -159,35 +236,68 @@ async fn shared_secret_registration_is_exact() {
 
     site.admin.shared_secret.store(None);
     assert_eq!(site.register("GET", Value::Null).await.0, 400);
-    assert_eq!(site.register("POST", signed(&nonce, "dave", "notadmin", None)).await.0, 400);
+    assert_eq!(
+        site.register("POST", signed(&nonce, "dave", "notadmin", None)).await.0,
+        400
+    );
 }
 
 #[tokio::test]
 async fn accounts_live_and_end() {
     let site = site();
     let add = |name: &str| json!({"user": name, "password": "secret word"});
-    assert_eq!(site.socket("POST", "users", add("alice")).await.1, json!({"user_id": "@alice:example.org", "admin": false}));
+    assert_eq!(
+        site.socket("POST", "users", add("alice")).await.1,
+        json!({"user_id": "@alice:example.org", "admin": false})
+    );
     assert_eq!(site.socket("POST", "users", add("alice")).await.0, 400);
-    assert_eq!(site.socket("POST", "users", add("a b")).await.1["errcode"], "M_INVALID_USERNAME");
+    assert_eq!(
+        site.socket("POST", "users", add("a b")).await.1["errcode"],
+        "M_INVALID_USERNAME"
+    );
     assert_eq!(site.socket("POST", "users", add("@x:elsewhere.org")).await.0, 400);
-    assert_eq!(site.socket("POST", "users/%40alice%3Aexample.org/admin", json!({"admin": true})).await.0, 200);
+    assert_eq!(
+        site.socket("POST", "users/%40alice%3Aexample.org/admin", json!({"admin": true}))
+            .await
+            .0,
+        200
+    );
     let (_, list) = site.socket("GET", "users", Value::Null).await;
     assert_eq!(list["users"][0]["admin"], true);
     assert_eq!(site.socket("POST", "users/alice/deactivate", json!({})).await.0, 200);
-    assert_eq!(site.socket("POST", "users/alice/deactivate", json!({})).await.0, 200, "it can be repeated");
-    assert_eq!(site.socket("POST", "users/alice/password", json!({"password": "x"})).await.0, 403);
-    assert_eq!(site.socket("POST", "users/alice/reactivate", json!({"password": "another"})).await.0, 200);
+    assert_eq!(
+        site.socket("POST", "users/alice/deactivate", json!({})).await.0,
+        200,
+        "it can be repeated"
+    );
+    assert_eq!(
+        site.socket("POST", "users/alice/password", json!({"password": "x"}))
+            .await
+            .0,
+        403
+    );
+    assert_eq!(
+        site.socket("POST", "users/alice/reactivate", json!({"password": "another"}))
+            .await
+            .0,
+        200
+    );
     assert_eq!(site.socket("POST", "users/nobody/deactivate", json!({})).await.0, 404);
     let (status, error) = site.socket("POST", "users/alice/admin", json!({"admin": "yes"})).await;
     assert_eq!((status, &error["errcode"]), (400, &json!("M_BAD_JSON")));
-    assert_eq!(site.socket("POST", "users/alice/admin", Value::Null).await.1["errcode"], "M_NOT_JSON");
+    assert_eq!(
+        site.socket("POST", "users/alice/admin", Value::Null).await.1["errcode"],
+        "M_NOT_JSON"
+    );
 }
 
 #[tokio::test]
 async fn long_lists_come_in_pages() {
     let site = site();
     for number in 0..1_001 {
-        let (status, _) = site.socket("POST", "users", json!({"user": format!("u{number}")})).await;
+        let (status, _) = site
+            .socket("POST", "users", json!({"user": format!("u{number}")}))
+            .await;
         assert_eq!(status, 200);
     }
     let (mut from, mut seen, mut pages) = (0, 0, 0);
@@ -207,19 +317,45 @@ async fn long_lists_come_in_pages() {
 #[tokio::test]
 async fn tokens_and_slots() {
     let site = site();
-    let (_, token) = site.socket("POST", "tokens", json!({"uses_allowed": 2, "valid_for_ms": 1000})).await;
+    let (_, token) = site
+        .socket("POST", "tokens", json!({"uses_allowed": 2, "valid_for_ms": 1000}))
+        .await;
     let text = token["token"].as_str().unwrap();
     assert_eq!(token["valid"], true);
     site.clock.advance_ms(1000);
-    assert_eq!(site.socket("GET", "tokens", Value::Null).await.1["tokens"][0]["valid"], false);
-    assert_eq!(site.socket("DELETE", &format!("tokens/{text}"), Value::Null).await.0, 200);
-    assert_eq!(site.socket("DELETE", &format!("tokens/{text}"), Value::Null).await.0, 404);
+    assert_eq!(
+        site.socket("GET", "tokens", Value::Null).await.1["tokens"][0]["valid"],
+        false
+    );
+    assert_eq!(
+        site.socket("DELETE", &format!("tokens/{text}"), Value::Null).await.0,
+        200
+    );
+    assert_eq!(
+        site.socket("DELETE", &format!("tokens/{text}"), Value::Null).await.0,
+        404
+    );
     assert_eq!(site.socket("POST", "tokens", json!({"uses_allowed": 0})).await.0, 400);
 
-    assert_eq!(site.socket("POST", "backup", Value::Null).await.0, 403, "no passphrase yet");
-    assert_eq!(site.socket("DELETE", "keyring/slots/1", Value::Null).await.0, 400, "the last slot");
-    assert_eq!(site.socket("POST", "keyring/passphrase", json!({"passphrase": "short"})).await.0, 400);
-    let (status, slots) = site.socket("POST", "keyring/passphrase", json!({"passphrase": "long enough now"})).await;
+    assert_eq!(
+        site.socket("POST", "backup", Value::Null).await.0,
+        403,
+        "no passphrase yet"
+    );
+    assert_eq!(
+        site.socket("DELETE", "keyring/slots/1", Value::Null).await.0,
+        400,
+        "the last slot"
+    );
+    assert_eq!(
+        site.socket("POST", "keyring/passphrase", json!({"passphrase": "short"}))
+            .await
+            .0,
+        400
+    );
+    let (status, slots) = site
+        .socket("POST", "keyring/passphrase", json!({"passphrase": "long enough now"}))
+        .await;
     assert_eq!((status, slots["slots"][1]["kind"].as_str()), (200, Some("passphrase")));
     assert_eq!(site.socket("DELETE", "keyring/slots/9", Value::Null).await.0, 404);
     let (_, slots) = site.socket("DELETE", "keyring/slots/1", Value::Null).await;

@@ -18,16 +18,23 @@ struct Create {
 pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let create: Create = parse(&request)?;
     if create.uses_allowed == Some(0) {
-        return Err(AdminError::invalid("A token that allows no use is useless; leave it out for any number of uses"));
+        return Err(AdminError::invalid(
+            "A token that allows no use is useless; leave it out for any number of uses",
+        ));
     }
     let now_ms = admin.now_ms();
     let new = NewRegistrationToken {
-        token: create.token.unwrap_or_else(|| registration_token::generate(&*admin.entropy)),
+        token: create
+            .token
+            .unwrap_or_else(|| registration_token::generate(&*admin.entropy)),
         uses_allowed: create.uses_allowed,
         expires_at_ms: create.valid_for_ms.map(|valid_ms| now_ms.saturating_add(valid_ms)),
         now_ms,
     };
-    let token = admin.store.write(move |txn| registration_token::create(txn, new)).await?;
+    let token = admin
+        .store
+        .write(move |txn| registration_token::create(txn, new))
+        .await?;
     tracing::info!("an administrator made a registration token");
     Ok(show(&admin, &token))
 }
@@ -41,9 +48,14 @@ pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminEr
 /// Makes a token invalid.
 pub async fn revoke(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let token = request.params.value("token").to_owned();
-    let was_there = admin.store.write(move |txn| registration_token::revoke(txn, &token)).await?;
+    let was_there = admin
+        .store
+        .write(move |txn| registration_token::revoke(txn, &token))
+        .await?;
     if !was_there {
-        return Err(AdminError::not_found("There is no such registration token; `lamchat token list` shows all"));
+        return Err(AdminError::not_found(
+            "There is no such registration token; `lamchat token list` shows all",
+        ));
     }
     tracing::info!("an administrator revoked a registration token");
     Ok(json!({}))

@@ -49,9 +49,15 @@ pub async fn add(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErro
 /// A page of accounts: `?from=` is what the page before answered as `next`.
 pub async fn list(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let from = query_value(request.query(), "from").unwrap_or_else(|| "0".to_owned());
-    let from = from.parse().map_err(|_| AdminError::invalid("from is a number that the page before told"))?;
+    let from = from
+        .parse()
+        .map_err(|_| AdminError::invalid("from is a number that the page before told"))?;
     let accounts = account::list(&admin.store.read(), UserNum(from), PAGE)?;
-    let next = if accounts.len() == PAGE { accounts.last().map(|last| u64::from(last.user.0) + 1) } else { None };
+    let next = if accounts.len() == PAGE {
+        accounts.last().map(|last| u64::from(last.user.0) + 1)
+    } else {
+        None
+    };
     let users: Vec<Value> = accounts
         .iter()
         .map(|account| {
@@ -105,7 +111,11 @@ struct Deactivate {
 pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let (user, user_id) = named(&admin, &request)?;
     let Deactivate { erase } = parse(&request)?;
-    admin.exchange.leave_rooms(user, user_id.clone()).await.map_err(AdminError::internal)?;
+    admin
+        .exchange
+        .leave_rooms(user, user_id.clone())
+        .await
+        .map_err(AdminError::internal)?;
     let exchange = Arc::clone(&admin.exchange);
     let change = move |txn: &mut WriteTxn<'_>| {
         let removed = account::deactivate(txn, user, erase)?;
@@ -148,7 +158,10 @@ struct SetAdmin {
 pub async fn set_admin(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let (user, user_id) = named(&admin, &request)?;
     let SetAdmin { admin: is_admin } = parse(&request)?;
-    admin.store.write(move |txn| account::set_admin(txn, user, is_admin)).await?;
+    admin
+        .store
+        .write(move |txn| account::set_admin(txn, user, is_admin))
+        .await?;
     tracing::info!(%user_id, is_admin, "an administrator changed a role");
     Ok(json!({"user_id": user_id, "admin": is_admin}))
 }
@@ -164,7 +177,11 @@ fn forget_devices(
     for device in removed {
         seen_by_others |= device_keys::forget(txn, user, device.num, &device.id)?;
     }
-    if seen_by_others { exchange.devices_changed(txn, user) } else { Ok(()) }
+    if seen_by_others {
+        exchange.devices_changed(txn, user)
+    } else {
+        Ok(())
+    }
 }
 
 /// The account that the path names.
@@ -172,7 +189,9 @@ fn named(admin: &Admin, request: &Request) -> Result<(UserNum, OwnedUserId), Adm
     let user_id = user_id(admin, request.params.value("user"))?;
     let account = account::by_id(&admin.store.read(), &user_id)?;
     let account = account.ok_or_else(|| {
-        AdminError::not_found(format!("There is no account {user_id}; `lamchat user list` shows all accounts"))
+        AdminError::not_found(format!(
+            "There is no account {user_id}; `lamchat user list` shows all accounts"
+        ))
     })?;
     Ok((account.user, user_id))
 }
@@ -184,7 +203,10 @@ fn user_id(admin: &Admin, text: &str) -> Result<OwnedUserId, AdminError> {
     }
     let id = UserId::parse(text).map_err(|_| AdminError::invalid(format!("{text} is not a user id")))?;
     if id.server_name() != admin.server_name {
-        return Err(AdminError::invalid(format!("{text} belongs to another server; this one is {}", admin.server_name)));
+        return Err(AdminError::invalid(format!(
+            "{text} belongs to another server; this one is {}",
+            admin.server_name
+        )));
     }
     Ok(localpart::user_id(id.localpart(), &admin.server_name)?)
 }

@@ -64,7 +64,11 @@ pub fn routes(app: Arc<App>) -> Vec<Route> {
 
 /// Every method and path with whom it answers; for tests that prove something about all of them.
 pub fn table() -> Vec<(Method, Cow<'static, str>, Auth)> {
-    collect().declared.into_iter().map(|declared| (declared.method, declared.path, declared.auth)).collect()
+    collect()
+        .declared
+        .into_iter()
+        .map(|declared| (declared.method, declared.path, declared.auth))
+        .collect()
 }
 
 type Answer = Arc<dyn Fn(Arc<App>, Request) -> BoxFuture<Response> + Send + Sync>;
@@ -93,13 +97,16 @@ impl Routes {
         R::OutgoingResponse: Send,
     {
         let handler = Arc::new(handler);
-        self.typed::<R>(Auth::Session, Arc::new(move |app, request| {
-            let handler = Arc::clone(&handler);
-            finish(async move {
-                let (session, request) = caller::admit(&app, request).await?;
-                into_response(handler.call(app, session, parse::<R>(request).await?).await?)
-            })
-        }))
+        self.typed::<R>(
+            Auth::Session,
+            Arc::new(move |app, request| {
+                let handler = Arc::clone(&handler);
+                finish(async move {
+                    let (session, request) = caller::admit(&app, request).await?;
+                    into_response(handler.call(app, session, parse::<R>(request).await?).await?)
+                })
+            }),
+        )
     }
 
     /// Like [`Routes::session`], for answers that are put together from stored bytes.
@@ -110,13 +117,16 @@ impl Routes {
         Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.typed::<R>(Auth::Session, Arc::new(move |app, request| {
-            let handler = Arc::clone(&handler);
-            finish(async move {
-                let (session, request) = caller::admit(&app, request).await?;
-                handler(app, session, parse::<R>(request).await?).await
-            })
-        }))
+        self.typed::<R>(
+            Auth::Session,
+            Arc::new(move |app, request| {
+                let handler = Arc::clone(&handler);
+                finish(async move {
+                    let (session, request) = caller::admit(&app, request).await?;
+                    handler(app, session, parse::<R>(request).await?).await
+                })
+            }),
+        )
     }
 
     /// An endpoint that knows its caller if there is an access token. A wrong token is refused.
@@ -127,13 +137,16 @@ impl Routes {
         R::OutgoingResponse: Send,
     {
         let handler = Arc::new(handler);
-        self.typed::<R>(Auth::Optional, Arc::new(move |app, request| {
-            let handler = Arc::clone(&handler);
-            finish(async move {
-                let (session, request) = caller::admit_optional(&app, request).await?;
-                into_response(handler.call(app, session, parse::<R>(request).await?).await?)
-            })
-        }))
+        self.typed::<R>(
+            Auth::Optional,
+            Arc::new(move |app, request| {
+                let handler = Arc::clone(&handler);
+                finish(async move {
+                    let (session, request) = caller::admit_optional(&app, request).await?;
+                    into_response(handler.call(app, session, parse::<R>(request).await?).await?)
+                })
+            }),
+        )
     }
 
     /// An endpoint for everybody.
@@ -144,10 +157,13 @@ impl Routes {
         R::OutgoingResponse: Send,
     {
         let handler = Arc::new(handler);
-        self.typed::<R>(Auth::Open, Arc::new(move |app, request| {
-            let handler = Arc::clone(&handler);
-            finish(async move { into_response(handler.call(app, parse::<R>(request).await?).await?) })
-        }))
+        self.typed::<R>(
+            Auth::Open,
+            Arc::new(move |app, request| {
+                let handler = Arc::clone(&handler);
+                finish(async move { into_response(handler.call(app, parse::<R>(request).await?).await?) })
+            }),
+        )
     }
 
     /// An endpoint for everybody that needs to know the address for its rate limit: login, registration.
@@ -158,13 +174,16 @@ impl Routes {
         R::OutgoingResponse: Send,
     {
         let handler = Arc::new(handler);
-        self.typed::<R>(Auth::Open, Arc::new(move |app, request| {
-            let handler = Arc::clone(&handler);
-            finish(async move {
-                let stranger = Stranger { peer: request.peer };
-                into_response(handler.call(app, stranger, parse::<R>(request).await?).await?)
-            })
-        }))
+        self.typed::<R>(
+            Auth::Open,
+            Arc::new(move |app, request| {
+                let handler = Arc::clone(&handler);
+                finish(async move {
+                    let stranger = Stranger { peer: request.peer };
+                    into_response(handler.call(app, stranger, parse::<R>(request).await?).await?)
+                })
+            }),
+        )
     }
 
     /// A route for the holder of an access token that reads the request and makes the answer itself:
@@ -175,13 +194,18 @@ impl Routes {
         Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.paths(method, vec![path], Auth::Session, Arc::new(move |app, request| {
-            let handler = Arc::clone(&handler);
-            finish(async move {
-                let (session, request) = caller::admit(&app, request).await?;
-                handler(app, session, request).await
-            })
-        }))
+        self.paths(
+            method,
+            vec![path],
+            Auth::Session,
+            Arc::new(move |app, request| {
+                let handler = Arc::clone(&handler);
+                finish(async move {
+                    let (session, request) = caller::admit(&app, request).await?;
+                    handler(app, session, request).await
+                })
+            }),
+        )
     }
 
     /// Like [`Routes::raw`], for everybody; a token makes the caller known.
@@ -191,13 +215,18 @@ impl Routes {
         Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.paths(method, vec![path], Auth::Optional, Arc::new(move |app, request| {
-            let handler = Arc::clone(&handler);
-            finish(async move {
-                let (session, request) = caller::admit_optional(&app, request).await?;
-                handler(app, session, request).await
-            })
-        }))
+        self.paths(
+            method,
+            vec![path],
+            Auth::Optional,
+            Arc::new(move |app, request| {
+                let handler = Arc::clone(&handler);
+                finish(async move {
+                    let (session, request) = caller::admit_optional(&app, request).await?;
+                    handler(app, session, request).await
+                })
+            }),
+        )
     }
 
     /// Like [`Routes::raw`], for everybody.
@@ -207,7 +236,12 @@ impl Routes {
         Fut: Future<Output = Result<Response, ApiError>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.paths(method, vec![path], Auth::Open, Arc::new(move |app, request| finish(handler(app, request))))
+        self.paths(
+            method,
+            vec![path],
+            Auth::Open,
+            Arc::new(move |app, request| finish(handler(app, request))),
+        )
     }
 
     fn typed<R: IncomingRequest>(&mut self, auth: Auth, answer: Answer) -> Endpoint<'_> {
@@ -220,7 +254,11 @@ impl Routes {
             if self.declared.iter().skip(first).any(|declared| declared.path == path) {
                 continue;
             }
-            let resource = if path.contains("/media/") { Resource::Media } else { Resource::Client };
+            let resource = if path.contains("/media/") {
+                Resource::Media
+            } else {
+                Resource::Client
+            };
             self.declared.push(Declared {
                 method: method.clone(),
                 path,
@@ -231,7 +269,9 @@ impl Routes {
                 answer: Arc::clone(&answer),
             });
         }
-        Endpoint { declared: self.declared.get_mut(first..).unwrap_or_default() }
+        Endpoint {
+            declared: self.declared.get_mut(first..).unwrap_or_default(),
+        }
     }
 
     /// The routes for the listener.
@@ -255,7 +295,10 @@ impl Routes {
 /// The other names under which clients know a path.
 fn aliases(path: &'static str) -> Vec<Cow<'static, str>> {
     let mut names = vec![Cow::Borrowed(path)];
-    for (new, old) in [("/_matrix/client/v3/", "/_matrix/client/r0/"), ("/_matrix/media/v3/", "/_matrix/media/r0/")] {
+    for (new, old) in [
+        ("/_matrix/client/v3/", "/_matrix/client/r0/"),
+        ("/_matrix/media/v3/", "/_matrix/media/r0/"),
+    ] {
         if let Some(rest) = path.strip_prefix(new) {
             names.push(Cow::Owned(format!("{old}{rest}")));
         }

@@ -166,10 +166,11 @@ fn ask(progress: &Progress, error: Option<(&str, &str)>) -> ApiError {
 
 /// Completes what older clients send: `"user": "alice"` in place of an `identifier`, which ruma's type insists on.
 ///
-/// "user: Deprecated in favour of identifier" (Matrix r0.4.0). Looks closer only at bodies that authenticate by password.
+/// "user: Deprecated in favour of identifier" (Matrix r0.4.0). And `auth` that names neither a stage nor a session,
+/// with which matrix-nio begins: it is the first request, which learns the flows.
 pub(crate) fn with_identifier(body: Bytes) -> Bytes {
     let contains = |part: &[u8]| body.windows(part.len()).any(|window| window == part);
-    if body.len() > OLD_BODY_BYTES_MAX || !contains(b"\"m.login.password\"") || !contains(b"\"auth\"") {
+    if body.len() > OLD_BODY_BYTES_MAX || !contains(b"\"auth\"") {
         return body;
     }
     let Ok(mut request) = serde_json::from_slice::<Value>(&body) else {
@@ -178,6 +179,15 @@ pub(crate) fn with_identifier(body: Bytes) -> Bytes {
     let Some(auth) = request.get_mut("auth").and_then(Value::as_object_mut) else {
         return body;
     };
+    if !auth.contains_key("type") && !auth.contains_key("session") {
+        if let Some(request) = request.as_object_mut() {
+            request.remove("auth");
+        }
+        return Bytes::from(request.to_string());
+    }
+    if auth.get("type").is_none_or(|stage| stage != "m.login.password") {
+        return body;
+    }
     let Some(user) = auth.get("user").filter(|user| user.is_string()).cloned() else {
         return body;
     };
@@ -212,6 +222,8 @@ mod tests {
     fn the_old_form_is_completed_and_nothing_else_touched() {
         let old = json!({"new_password": "x", "auth": {"type": "m.login.password", "user": "alice", "password": "y"}});
         let identifier = json!({"type": "m.id.user", "user": "alice"});
+        let first = json!({"username": "a", "auth": {"initial_device_display_name": "nio"}});
+        assert_eq!(completed(&first), json!({"username": "a"}));
         assert_eq!(completed(&old).pointer("/auth/identifier"), Some(&identifier));
         for other in [
             json!({"auth": {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": "a"}, "user": "b"}}),

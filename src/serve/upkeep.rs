@@ -1,0 +1,44 @@
+//! What has to happen from time to time while the server runs. Ends with the runtime.
+
+use super::wiring::Parts;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Typing notices end within this time after their timeout.
+const TYPING: Duration = Duration::from_secs(1);
+/// Leftovers of uploads that a crash cut off are removed at start, and media ids that were never used this often.
+const SWEEP: Duration = Duration::from_secs(6 * 3600);
+
+/// Starts all of it.
+pub fn start(parts: &Arc<Parts>) {
+    tokio::spawn(expire_typing(Arc::clone(parts)));
+    tokio::spawn(sweep_media(Arc::clone(parts)));
+}
+
+async fn expire_typing(parts: Arc<Parts>) {
+    let mut ticks = interval(TYPING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        parts.app.typing.expire(&parts.store, parts.clock.now_ms());
+    }
+}
+
+async fn sweep_media(parts: Arc<Parts>) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let media = parts.app.media.clone();
+        match tokio::task::spawn_blocking(move || media.sweep()).await {
+            Ok(Ok(swept)) if swept.contents_missing > 0 => {
+                tracing::error!(?swept, "files of users are missing on disk: restore them from a backup");
+            }
+            Ok(Ok(swept)) => tracing::debug!(?swept, "media was swept"),
+            Ok(Err(error)) => tracing::warn!(%error, "media could not be swept; it is tried again later"),
+            // The runtime ends.
+            Err(_) => return,
+        }
+    }
+}
