@@ -6,6 +6,7 @@ mod exchange;
 mod greeting;
 mod logging;
 mod reload;
+mod server_name;
 mod settings;
 mod signing_key;
 mod upkeep;

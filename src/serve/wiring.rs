@@ -1,7 +1,7 @@
 //! Opens every part of the exchange and hands each what it needs.
 
 use super::certificates::Certificates;
-use super::{StartError, data_dir, exchange, refused, settings, signing_key};
+use super::{StartError, data_dir, exchange, refused, server_name, settings, signing_key};
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::Admin;
 use lamchat_api_client::App;
@@ -82,6 +82,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         tables: tables(),
     };
     let store = Store::open(store).map_err(refused)?;
+    server_name::check(&keyring, &config.server_name)?;
     let certificates = Certificates::open(config, &keyring, &*clock)?;
     let media = Media::open(
         settings::media(&config.media, folders.media),

@@ -55,6 +55,20 @@ fn a_second_process_is_refused() {
     server.stop();
 }
 
+#[test]
+fn a_data_folder_keeps_its_server_name() {
+    let site = Site::new();
+    site.start().stop();
+    site.configure(&CONFIG.replace("server_name = \"localhost\"", "server_name = \"example.org\""));
+    let output = site.command(&["serve"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("belongs to the server localhost"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
 fn write_certificate(site: &Site) -> String {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec!["localhost".to_owned()])

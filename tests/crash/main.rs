@@ -135,7 +135,7 @@ fn check(client: &mut Client, writers: &mut [Writer]) {
             writer.acknowledged.push((number, id));
         }
     }
-    let rooms: std::collections::BTreeSet<_> = writers.iter().map(|w| (w.room.clone())).collect();
+    let rooms: std::collections::BTreeSet<_> = writers.iter().map(|w| w.room.clone()).collect();
     for room in rooms {
         let token = writers.iter().find(|w| w.room == room).unwrap().token.clone();
         let events = history(client, &token, &room);
@@ -201,7 +201,7 @@ fn acknowledged_events_and_files_survive_kill_9() {
     let mut client = Client::connect(server.address).unwrap();
 
     let mut writers: Vec<Writer> = Vec::new();
-    let mut shared = None;
+    let mut shared: Option<String> = None;
     for number in 0..WRITERS + UPLOADERS {
         let name = if number < WRITERS {
             format!("w{number}")
@@ -214,7 +214,7 @@ fn acknowledged_events_and_files_survive_kill_9() {
             (Some(room), 1) => {
                 let path = format!("/_matrix/client/v3/join/{}", client::encode(room));
                 client.json("POST", &path, &token, Some(&json!({}))).unwrap();
-                String::clone(room)
+                room.clone()
             }
             _ => {
                 let body = json!({"preset": "public_chat"});

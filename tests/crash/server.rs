@@ -10,6 +10,11 @@ pub struct Server {
     child: Option<Child>,
 }
 
+/// The program as it is shipped, if `tests/run` has built it; otherwise the one that cargo built for the tests.
+fn program() -> std::ffi::OsString {
+    std::env::var_os("LAMCHAT_RELEASE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_lamchat").into())
+}
+
 impl Server {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -35,7 +40,7 @@ impl Server {
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_lamchat"))
+        let child = Command::new(program())
             .arg("serve")
             .arg("--config")
             .arg(self.dir.path().join("lamchat.toml"))
