@@ -44,8 +44,12 @@ impl Log {
     }
 }
 
+/// ruma tells each step of an authorization as news: nothing for an operator, and work on the way of every message.
+const QUIET: &str = "ruma_state_res=warn";
+
 fn parse(level: &str) -> Result<EnvFilter, StartError> {
-    EnvFilter::builder().parse(level).map_err(|error| {
+    // Directives of the configuration come later and win.
+    EnvFilter::builder().parse(format!("{QUIET},{level}")).map_err(|error| {
         StartError::Refused(format!(
             "log.level {level:?} is not understood ({error}): write error, warn, info, debug or trace"
         ))

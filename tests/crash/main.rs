@@ -12,6 +12,7 @@
 )]
 
 mod client;
+mod full_disk;
 mod server;
 
 use client::{Client, Failure};

@@ -8,6 +8,48 @@ pub struct Server {
     dir: tempfile::TempDir,
     pub address: SocketAddr,
     child: Option<Child>,
+    volume: Option<Volume>,
+}
+
+/// A small file system of its own under the data folder, in a mount namespace that a sleeping process keeps.
+struct Volume {
+    keeper: Child,
+    namespaces: &'static [&'static str],
+}
+
+impl Volume {
+    fn new(at: &std::path::Path, mebibytes: u32) -> Self {
+        let is_root = nix::unistd::Uid::effective().is_root();
+        let namespaces: &[_] = if is_root { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
+        let script = "mount -t tmpfs -o size=\"$1m\",mode=0700 tmpfs \"$2\" && echo ready && exec sleep 3600";
+        let mut keeper = Command::new("unshare")
+            .args(namespaces)
+            .args(["sh", "-c", script, "sh"])
+            .arg(mebibytes.to_string())
+            .arg(at)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(keeper.stdout.as_mut().unwrap()), &mut line).unwrap();
+        assert_eq!(line, "ready\n", "a small file system could not be mounted");
+        let namespaces = if is_root { &["--mount"][..] } else { &["--user", "--preserve-credentials", "--mount"] };
+        Self { keeper, namespaces }
+    }
+
+    /// `program`, to be run where the file system is mounted.
+    fn command(&self, program: std::ffi::OsString) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg("--target").arg(self.keeper.id().to_string()).args(self.namespaces).arg("--").arg(program);
+        command
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        self.keeper.kill().ok();
+        self.keeper.wait().ok();
+    }
 }
 
 /// The program as it is shipped, if `tests/run` has built it; otherwise the one that cargo built for the tests.
@@ -30,7 +72,28 @@ impl Server {
             dir,
             address,
             child: None,
+            volume: None,
         }
+    }
+
+    /// A server whose data folder is a file system of this size.
+    pub fn on_volume(mebibytes: u32) -> Self {
+        let mut server = Self::new();
+        let data = server.dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        server.volume = Some(Volume::new(&data, mebibytes));
+        server
+    }
+
+    /// Writes or removes a file that takes room in the data folder's file system.
+    pub fn ballast(&self, mebibytes: u32) {
+        let volume = self.volume.as_ref().unwrap();
+        let path = self.dir.path().join("data/ballast");
+        let mut command = if mebibytes == 0 { volume.command("rm".into()) } else { volume.command("fallocate".into()) };
+        if mebibytes > 0 {
+            command.arg("--length").arg(format!("{mebibytes}MiB"));
+        }
+        assert!(command.arg(path).status().unwrap().success());
     }
 
     /// Starts the server and waits until it takes connections.
@@ -40,7 +103,11 @@ impl Server {
             .append(true)
             .open(self.dir.path().join("log"))
             .unwrap();
-        let child = Command::new(program())
+        let mut command = match &self.volume {
+            Some(volume) => volume.command(program()),
+            None => Command::new(program()),
+        };
+        let child = command
             .arg("serve")
             .arg("--config")
             .arg(self.dir.path().join("lamchat.toml"))
@@ -84,6 +151,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(20).collect();
+            println!("the end of the server's log, newest first:\n{}", tail.join("\n"));
+        }
         if let Some(mut child) = self.child.take() {
             child.kill().ok();
             child.wait().ok();

@@ -15,6 +15,9 @@ use std::time::Instant;
 /// How often the last checkpoint before the end is tried.
 const LAST_TRIES: u32 = 3;
 
+/// Room that a checkpoint needs beside twice what it moves: redb writes every page that it changes anew.
+const ROOM_BYTES: u64 = 4 << 20;
+
 /// The checkpoint thread's own.
 pub(crate) struct Checkpoints {
     shared: Arc<Shared>,
@@ -99,10 +102,15 @@ impl Checkpoints {
             self.pending = self.shared.freeze();
         }
         if let Some(pending) = self.pending.clone() {
+            self.must_fit(&pending)?;
             let moved = guarded(|| self.move_rows(&pending)).flatten();
             if moved.is_err() {
-                // redb refuses everything after an error. The rows are safe in memory and in the log.
+                // redb refuses everything after an error, reading too: it is opened again at once, at its last commit.
+                // The rows are safe in memory and in the log.
                 self.database = None;
+                if let Err(error) = self.reopen() {
+                    tracing::error!(%error, "the database could not be opened again; it is tried again");
+                }
             }
             moved?;
             self.saved = pending.saved;
@@ -119,12 +127,27 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// A full disk is noticed before redb runs into it: after an I/O error it would have to be opened again,
+    /// and until then nobody could read.
+    fn must_fit(&self, frozen: &Frozen) -> Result<(), redb::Error> {
+        let needed = 2 * frozen.memtable.bytes() as u64 + ROOM_BYTES;
+        if self.file.free_bytes()? < needed {
+            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), redb::Error> {
+        let database = self.file.open()?;
+        let base = Base::open(&database.begin_read()?, &self.shared.tables)?;
+        self.shared.rebase(Arc::new(base), false);
+        self.database = Some(database);
+        Ok(())
+    }
+
     fn move_rows(&mut self, frozen: &Frozen) -> Result<(), redb::Error> {
         if self.database.is_none() {
-            let database = self.file.open()?;
-            let base = Base::open(&database.begin_read()?, &self.shared.tables)?;
-            self.shared.rebase(Arc::new(base), false);
-            self.database = Some(database);
+            self.reopen()?;
         }
         let Some(database) = &self.database else { return Ok(()) };
         let started = Instant::now();

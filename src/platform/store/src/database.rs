@@ -47,6 +47,11 @@ impl DatabaseFile {
         self.open_at(&self.path, false)
     }
 
+    /// Room on the disk for redb to grow, in bytes.
+    pub(crate) fn free_bytes(&self) -> std::io::Result<u64> {
+        self.disk.free_bytes(self.path.parent().unwrap_or(Path::new(".")))
+    }
+
     fn open_at(&self, path: &Path, fresh: bool) -> Result<redb::Database, redb::Error> {
         let file = if fresh {
             self.disk.create(path)?

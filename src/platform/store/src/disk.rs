@@ -25,6 +25,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// The names in a folder, in no particular order.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    /// How many bytes can still be written to the file system of a folder.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
     /// Locks a file against other processes (it is made if need be); `None` if another one holds it.
     /// Dropping the lock releases it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
@@ -131,6 +133,11 @@ impl Disk for RealDisk {
             }
         }
         Ok(names)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let system = nix::sys::statvfs::statvfs(path)?;
+        Ok(system.blocks_available().saturating_mul(system.fragment_size()))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {

@@ -132,6 +132,10 @@ fn off() -> io::Error {
 }
 
 impl Disk for SimulatedDisk {
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        self.operate(|state| Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used()))))
+    }
+
     fn create_dir(&self, _path: &Path) -> io::Result<()> {
         // Folders are made once, at the first start; losing one is not simulated.
         self.operate(|_| Ok(()))
