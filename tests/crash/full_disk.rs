@@ -22,7 +22,10 @@ impl Talk {
     fn send(&mut self, client: &mut Client) -> Result<(), Failure> {
         let number = self.next;
         self.next += 1;
-        let path = format!("/_matrix/client/v3/rooms/{}/send/m.room.message/{number}", encode(&self.room));
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/send/m.room.message/{number}",
+            encode(&self.room)
+        );
         let body = json!({"msgtype": "m.text", "body": format!("{number}:{}", "x".repeat(50_000))});
         let answer = client.json("PUT", &path, &self.token, Some(&body))?;
         self.acknowledged.push(answer["event_id"].as_str().unwrap().to_owned());
@@ -67,19 +70,34 @@ fn a_full_disk_loses_nothing_and_recovers() {
     let mut client = Client::connect(server.address).unwrap();
     let token = client.register("alice");
     let body = json!({"preset": "private_chat"});
-    let made = client.json("POST", "/_matrix/client/v3/createRoom", &token, Some(&body)).unwrap();
+    let made = client
+        .json("POST", "/_matrix/client/v3/createRoom", &token, Some(&body))
+        .unwrap();
     let room = made["room_id"].as_str().unwrap().to_owned();
-    let mut talk = Talk { token, room, acknowledged: Vec::new(), next: 0 };
+    let mut talk = Talk {
+        token,
+        room,
+        acknowledged: Vec::new(),
+        next: 0,
+    };
 
     assert_eq!(talk.fill(&mut client), "M_RESOURCE_LIMIT_EXCEEDED");
     assert!(talk.acknowledged.len() > 100, "next to nothing fitted");
-    assert_eq!(talk.stored(&mut client), talk.acknowledged, "reading works on a full disk");
+    assert_eq!(
+        talk.stored(&mut client),
+        talk.acknowledged,
+        "reading works on a full disk"
+    );
 
     // Still full after a crash: it starts, and everything is there.
     server.kill();
     server.start();
     let mut client = Client::connect(server.address).unwrap();
-    assert_eq!(talk.stored(&mut client), talk.acknowledged, "after a crash on a full disk");
+    assert_eq!(
+        talk.stored(&mut client),
+        talk.acknowledged,
+        "after a crash on a full disk"
+    );
 
     server.ballast(0);
     talk.recover(&mut client);
@@ -89,7 +107,14 @@ fn a_full_disk_loses_nothing_and_recovers() {
     server.kill();
     server.start();
     let mut client = Client::connect(server.address).unwrap();
-    assert_eq!(talk.stored(&mut client), talk.acknowledged, "after there was room again");
-    println!("{} messages of 50 KB acknowledged around a full disk, all there", talk.acknowledged.len());
+    assert_eq!(
+        talk.stored(&mut client),
+        talk.acknowledged,
+        "after there was room again"
+    );
+    println!(
+        "{} messages of 50 KB acknowledged around a full disk, all there",
+        talk.acknowledged.len()
+    );
     server.stop();
 }

@@ -20,7 +20,11 @@ struct Volume {
 impl Volume {
     fn new(at: &std::path::Path, mebibytes: u32) -> Self {
         let is_root = nix::unistd::Uid::effective().is_root();
-        let namespaces: &[_] = if is_root { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
+        let namespaces: &[_] = if is_root {
+            &["--mount"]
+        } else {
+            &["--user", "--map-root-user", "--mount"]
+        };
         let script = "mount -t tmpfs -o size=\"$1m\",mode=0700 tmpfs \"$2\" && echo ready && exec sleep 3600";
         let mut keeper = Command::new("unshare")
             .args(namespaces)
@@ -33,14 +37,23 @@ impl Volume {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(keeper.stdout.as_mut().unwrap()), &mut line).unwrap();
         assert_eq!(line, "ready\n", "a small file system could not be mounted");
-        let namespaces = if is_root { &["--mount"][..] } else { &["--user", "--preserve-credentials", "--mount"] };
+        let namespaces = if is_root {
+            &["--mount"][..]
+        } else {
+            &["--user", "--preserve-credentials", "--mount"]
+        };
         Self { keeper, namespaces }
     }
 
     /// `program`, to be run where the file system is mounted.
     fn command(&self, program: std::ffi::OsString) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg("--target").arg(self.keeper.id().to_string()).args(self.namespaces).arg("--").arg(program);
+        command
+            .arg("--target")
+            .arg(self.keeper.id().to_string())
+            .args(self.namespaces)
+            .arg("--")
+            .arg(program);
         command
     }
 }
@@ -89,7 +102,11 @@ impl Server {
     pub fn ballast(&self, mebibytes: u32) {
         let volume = self.volume.as_ref().unwrap();
         let path = self.dir.path().join("data/ballast");
-        let mut command = if mebibytes == 0 { volume.command("rm".into()) } else { volume.command("fallocate".into()) };
+        let mut command = if mebibytes == 0 {
+            volume.command("rm".into())
+        } else {
+            volume.command("fallocate".into())
+        };
         if mebibytes > 0 {
             command.arg("--length").arg(format!("{mebibytes}MiB"));
         }

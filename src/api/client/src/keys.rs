@@ -105,14 +105,12 @@ fn verify(app: &App, session: &Session, upload: UploadBody) -> Result<Verified, 
     if one_time_keys.is_empty() && fallback_keys.is_empty() {
         return Ok((device_keys, one_time::VerifiedKeys::default()));
     }
-    let ed25519 = match &device_keys {
-        Some(keys) => Some(keys.ed25519().to_owned()),
-        None => device_keys::signing_key(&app.store.read(), session.user, &session.device_id)?,
-    };
+    let has_device_keys = device_keys.is_some()
+        || device_keys::signing_key(&app.store.read(), session.user, &session.device_id)?.is_some();
     let keys = one_time::verify(
         &session.user_id,
         &session.device_id,
-        ed25519.as_deref(),
+        has_device_keys,
         &one_time_keys,
         &fallback_keys,
     )?;

@@ -26,10 +26,17 @@ impl Entropy for Counted {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             // SplitMix64: its increment and its three steps.
-            let mut x = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let mut x = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_add(1)
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15);
             x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            chunk.iter_mut().zip((x ^ (x >> 31)).to_le_bytes()).for_each(|(to, from)| *to = from);
+            chunk
+                .iter_mut()
+                .zip((x ^ (x >> 31)).to_le_bytes())
+                .for_each(|(to, from)| *to = from);
         }
     }
 }
@@ -51,7 +58,8 @@ pub fn tables() -> Vec<Table> {
 fn media(store: &Store, clock: Arc<ManualClock>, entropy: Arc<Counted>) -> lamchat_media::Media {
     let disk = Arc::new(lamchat_seal::simulation::SimulatedDisk::new());
     let (dir, cost) = (std::path::Path::new("/data"), lamchat_seal::PassphraseCost::MINIMUM);
-    let keyring = lamchat_seal::Keyring::create_on(disk.clone(), dir, &lamchat_seal::Unlock::File, cost, entropy.clone());
+    let keyring =
+        lamchat_seal::Keyring::create_on(disk.clone(), dir, &lamchat_seal::Unlock::File, cost, entropy.clone());
     let (options, keyring) = (lamchat_media::Options::new("/data/media"), Arc::new(keyring.unwrap()));
     lamchat_media::Media::open_on(disk, options, store.clone(), keyring, clock, entropy).unwrap()
 }
@@ -60,7 +68,10 @@ fn media(store: &Store, clock: Arc<ManualClock>, entropy: Arc<Counted>) -> lamch
 pub fn app() -> Arc<App> {
     let settings = Settings {
         registration_mode: RegistrationMode::Open,
-        rates: RateSettings { enabled: false, ..RateSettings::default() },
+        rates: RateSettings {
+            enabled: false,
+            ..RateSettings::default()
+        },
         ..Settings::default()
     };
     let store = Store::in_memory(&tables()).expect("a store in memory");
@@ -71,7 +82,12 @@ pub fn app() -> Arc<App> {
     let rooms = Rooms::new(store.clone(), clock.clone(), entropy.clone(), server_name.clone(), key);
     let typing = Arc::new(lamchat_rooms::typing::Typing::new(1_767_225_600_000));
     let unread = Arc::new(lamchat_push::unread::UnreadCounts::new());
-    let syncer = Arc::new(lamchat_sync::Syncer::new(store.clone(), clock.clone(), Arc::clone(&typing), unread));
+    let syncer = Arc::new(lamchat_sync::Syncer::new(
+        store.clone(),
+        clock.clone(),
+        Arc::clone(&typing),
+        unread,
+    ));
     let media = media(&store, clock.clone(), entropy.clone());
     Arc::new(App {
         store,
@@ -104,7 +120,11 @@ pub async fn register(app: &Arc<App>, name: &str) -> String {
     });
     let (status, answer) = call(app, "POST", "/_matrix/client/v3/register", None, Some(body)).await;
     assert_eq!(status, 200, "{answer}");
-    answer.get("access_token").and_then(Value::as_str).expect("an access token").to_owned()
+    answer
+        .get("access_token")
+        .and_then(Value::as_str)
+        .expect("an access token")
+        .to_owned()
 }
 
 /// A room by invitation, of version 12, with nothing special.
@@ -125,13 +145,32 @@ pub fn private_room() -> lamchat_rooms::create::NewRoom {
 }
 
 /// Sends a request with an access token and a JSON body, and parses the answer; `Null` if it is not JSON.
-pub async fn call(app: &Arc<App>, method: &str, uri: &str, token: Option<&str>, body: Option<Value>) -> (StatusCode, Value) {
-    let (status, bytes) = call_bytes(app, method, uri, token, body.map_or_else(Vec::new, |body| body.to_string().into())).await;
+pub async fn call(
+    app: &Arc<App>,
+    method: &str,
+    uri: &str,
+    token: Option<&str>,
+    body: Option<Value>,
+) -> (StatusCode, Value) {
+    let (status, bytes) = call_bytes(
+        app,
+        method,
+        uri,
+        token,
+        body.map_or_else(Vec::new, |body| body.to_string().into()),
+    )
+    .await;
     (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
 /// Sends a request with any bytes as its body.
-pub async fn call_bytes(app: &Arc<App>, method: &str, uri: &str, token: Option<&str>, body: Vec<u8>) -> (StatusCode, Vec<u8>) {
+pub async fn call_bytes(
+    app: &Arc<App>,
+    method: &str,
+    uri: &str,
+    token: Option<&str>,
+    body: Vec<u8>,
+) -> (StatusCode, Vec<u8>) {
     let router = Router::new(crate::routes(Arc::clone(app)), Limits::default()).expect("routes without conflicts");
     let mut request = http::Request::builder().method(method).uri(uri);
     if let Some(token) = token {

@@ -3,6 +3,7 @@
 use crate::membership::{self, Membership};
 use crate::room;
 use crate::rooms::{Caller, Rooms};
+use lamchat_accounts::account_data;
 use lamchat_store::{CommitError, ReadError, Topic, WriteError};
 use ruma::RoomId;
 
@@ -35,6 +36,7 @@ impl Rooms {
                     Membership::Leave | Membership::Ban => {
                         if !member.forgotten {
                             membership::put_forgotten(txn, user, room, member);
+                            account_data::forget_room(txn, user, room)?;
                             txn.touch(Topic::user(user));
                         }
                         Ok(())

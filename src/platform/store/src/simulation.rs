@@ -133,7 +133,11 @@ fn off() -> io::Error {
 
 impl Disk for SimulatedDisk {
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
-        self.operate(|state| Ok(state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used()))))
+        self.operate(|state| {
+            Ok(state
+                .capacity
+                .map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used())))
+        })
     }
 
     fn create_dir(&self, _path: &Path) -> io::Result<()> {

@@ -20,14 +20,7 @@ fn checked(alice: &Someone, keys: &[(&str, Value)], fallback: &[(&str, Value)]) 
             .map(|(name, key)| ((*name).to_owned(), raw(key)))
             .collect::<BTreeMap<_, _>>()
     };
-    let ed25519 = alice.key.public_key().to_base64();
-    verify(
-        &alice.user_id,
-        &alice.device_id,
-        Some(&ed25519),
-        &map(keys),
-        &map(fallback),
-    )
+    verify(&alice.user_id, &alice.device_id, true, &map(keys), &map(fallback))
 }
 
 fn put(store: &Store, alice: &Someone, keys: VerifiedKeys) -> Result<Counts, UploadError> {
@@ -62,16 +55,16 @@ fn many(alice: &Someone, number: usize) -> VerifiedKeys {
 }
 
 #[test]
-fn forged_keys_are_refused() {
+fn malformed_and_unsigned_keys_are_refused() {
     let store = store();
     let (alice, bob) = (
         Someone::new(&store, "alice", "PHONE"),
         Someone::new(&store, "bob", "PHONE"),
     );
-    let mut forged = key(&alice, "x");
-    forged["key"] = json!("y");
+    let mut cut = key(&alice, "x");
+    cut["signatures"]["@alice:example.org"]["ed25519:PHONE"] = json!("c2hvcnQ");
     for wrong in [
-        forged,
+        cut,
         key(&bob, "x"),
         json!({"key": "x"}),
         json!({"key": "x", "signatures": {}}),
@@ -95,7 +88,7 @@ fn forged_keys_are_refused() {
     let unknown = verify(
         &alice.user_id,
         &alice.device_id,
-        None,
+        false,
         &BTreeMap::from([("signed_curve25519:A".to_owned(), raw(&key(&alice, "x")))]),
         &BTreeMap::new(),
     );

@@ -35,7 +35,10 @@ impl Member<'_> {
         };
         // Small portions: nearly always the member has read, or written, not long ago.
         let (mut before, mut looked_at) = (newest, 0);
-        while looked_at < EVENTS_MAX && counted.came == 0 {
+        // Where there are no threads, nothing before an event that the member sent can be unread.
+        let has_threads = !relation::threads(self.read, self.room, Position(u64::MAX), 1)?.is_empty();
+        let is_done = |counted: &Counted| counted.came != 0 || (!has_threads && counted.wrote.contains_key(&None));
+        while looked_at < EVENTS_MAX && !is_done(&counted) {
             let places = log::places(
                 self.read,
                 self.room,
@@ -49,7 +52,7 @@ impl Member<'_> {
             looked_at += places.len();
             for (order, position) in places {
                 self.look_at(&mut counted, order, position)?;
-                if counted.came != 0 {
+                if is_done(&counted) {
                     break;
                 }
             }
