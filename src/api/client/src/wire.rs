@@ -65,8 +65,60 @@ pub fn check_json(body: &[u8]) -> Result<(), ApiError> {
     }
     // JSON text is UTF-8, in skipped strings too.
     std::str::from_utf8(body).map_err(|_| ApiError::not_json("The body is not valid UTF-8"))?;
-    serde_json::from_slice::<serde::de::IgnoredAny>(body)?;
+    serde_json::from_slice::<WellFormed>(body)?;
     Ok(())
+}
+
+/// Any JSON, looked at to the last escape and kept nowhere. serde's `IgnoredAny` skips strings and numbers unread: half a
+/// surrogate pair would pass, be spliced into a recipient's `/sync`, and break the whole answer for their parser.
+struct WellFormed;
+
+impl<'de> serde::Deserialize<'de> for WellFormed {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for WellFormed {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 /// ruma's response type as an answer; for raw routes.
@@ -120,6 +172,9 @@ mod tests {
             b"nul",
             b"\"\x01\"",
             b"{\"a\":1,}",
+            b"\"\\ud83d\"",
+            b"{\"\\ude00\":1}",
+            b"1e400",
         ] {
             assert_eq!(errcode(wrong).as_deref(), Some("M_NOT_JSON"), "{wrong:?}");
         }
