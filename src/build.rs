@@ -9,9 +9,13 @@ fn main() {
         std::env::var("PROFILE").unwrap_or_default()
     );
     println!("cargo::rerun-if-env-changed=LAMCHAT_COMMIT");
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/build.rs");
     // HEAD names the branch; the branch's own file, or the packed ones, change with each commit.
-    for file in ["HEAD", "packed-refs"] {
+    // A file that is not there would count as changed each time.
+    for file in ["HEAD", "packed-refs"]
+        .into_iter()
+        .filter(|file| std::path::Path::new(".git").join(file).exists())
+    {
         println!("cargo::rerun-if-changed=.git/{file}");
     }
     if let Some(branch) = git(&["symbolic-ref", "-q", "HEAD"]) {
