@@ -66,6 +66,9 @@ pub fn run(start: Start) -> Result<(), StartError> {
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
+    if let Err(error) = lamchat_host::use_small_pages() {
+        tracing::warn!(%error, "huge pages could not be switched off; the server will take more memory");
+    }
     if let Err(error) = lamchat_host::raise_open_files() {
         tracing::warn!(%error, "the number of files that may be open could not be raised");
     }

@@ -1,7 +1,7 @@
 //! Limits that the process sets for itself at its start.
 
 use nix::errno::Errno;
-use nix::sys::prctl::set_dumpable;
+use nix::sys::prctl::{set_dumpable, set_thp_disable};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Makes sure that no core dump ever holds keys or messages, and that other processes of the same user cannot
@@ -18,6 +18,12 @@ pub fn raise_open_files() -> Result<u64, Errno> {
     Ok(hard)
 }
 
+/// Keeps the kernel from backing memory with pages of 2 MiB: each would be cleared as a whole for the few kilobytes that
+/// an answer needs, and stay resident. Call it before threads are started.
+pub fn use_small_pages() -> Result<(), Errno> {
+    set_thp_disable(true)
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -28,6 +34,8 @@ mod tests {
         super::disable_core_dumps().unwrap();
         assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
         assert!(!nix::sys::prctl::get_dumpable().unwrap());
+        super::use_small_pages().unwrap();
+        assert!(nix::sys::prctl::get_thp_disable().unwrap());
         let files = super::raise_open_files().unwrap();
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (files, files));
     }

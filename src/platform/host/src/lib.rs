@@ -10,5 +10,5 @@ mod notify;
 
 pub use clock::SystemClock;
 pub use entropy::OsEntropy;
-pub use hardening::{disable_core_dumps, raise_open_files};
+pub use hardening::{disable_core_dumps, raise_open_files, use_small_pages};
 pub use notify::{Notice, NotifyError, notify};
