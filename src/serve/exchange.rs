@@ -1,10 +1,11 @@
 //! What the admin API asks of the rest of the exchange.
 
+use lamchat_accounts::device::RemovedDevice;
 use lamchat_api_client::App;
 use lamchat_base::UserNum;
 use lamchat_http::BoxFuture;
 use lamchat_rooms::{Caller, Membership, membership, room};
-use lamchat_store::{ReadError, Topic, WriteTxn};
+use lamchat_store::{ReadError, WriteTxn};
 use ruma::OwnedUserId;
 use std::sync::Arc;
 
@@ -14,11 +15,13 @@ pub struct Wired {
 }
 
 impl lamchat_api_admin::Exchange for Wired {
-    fn devices_changed(&self, txn: &mut WriteTxn<'_>, user: UserNum) -> Result<(), ReadError> {
-        for room in membership::joined_rooms(txn, user)? {
-            txn.touch(Topic::room(room));
-        }
-        Ok(())
+    fn forget_devices(
+        &self,
+        txn: &mut WriteTxn<'_>,
+        user: UserNum,
+        removed: &[RemovedDevice],
+    ) -> Result<(), ReadError> {
+        lamchat_api_client::device::forget(txn, user, removed)
     }
 
     fn pending_registrations(&self, token: &str) -> u32 {

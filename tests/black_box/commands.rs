@@ -106,6 +106,13 @@ fn users_are_made_and_changed() {
             .status,
         200
     );
+    let pusher = json!({
+        "pushkey": "k", "kind": "http", "app_id": "app", "app_display_name": "App", "device_display_name": "Phone",
+        "lang": "en", "data": {"url": "https://push.example.org/_matrix/push/v1/notify"}
+    });
+    alice.post("/_matrix/client/v3/pushers/set", &pusher).ok();
+    let pushers = alice.get("/_matrix/client/v3/pushers").ok();
+    assert_eq!(pushers["pushers"][0]["pushkey"], "k", "{pushers}");
     site.command_json(&["user", "deactivate", "alice"], "");
     assert_eq!(alice.get("/_matrix/client/v3/account/whoami").status, 401);
     alice.token = None;
@@ -115,7 +122,14 @@ fn users_are_made_and_changed() {
     let output = site.command(&["user", "passwd", "alice"], "x\n");
     assert!(text(&output.stderr).contains("reactivate"), "{}", text(&output.stderr));
     site.command_json(&["user", "reactivate", "alice"], "third password\n");
-    assert_eq!(alice.log_in("alice", "third password").status, 200);
+    let back = alice.log_in("alice", "third password").ok();
+    alice.token = back["access_token"].as_str().map(str::to_owned);
+    let pushers = alice.get("/_matrix/client/v3/pushers").ok();
+    assert_eq!(
+        pushers["pushers"],
+        json!([]),
+        "a device that is gone is pushed to no more"
+    );
 
     let failing = [
         (["user", "add", "alice"].as_slice(), "taken"),

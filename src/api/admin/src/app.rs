@@ -2,6 +2,7 @@
 
 use crate::nonce::Nonces;
 use arc_swap::ArcSwapOption;
+use lamchat_accounts::device::RemovedDevice;
 use lamchat_base::{Clock, Entropy, SecretBytes, UserNum};
 use lamchat_http::{BoxFuture, Metrics};
 use lamchat_identity::Passwords;
@@ -13,8 +14,10 @@ use std::sync::{Arc, OnceLock};
 
 /// What other parts of the exchange do when an administrator changes an account.
 pub trait Exchange: Send + Sync + 'static {
-    /// Inside the write that removed devices with keys: wakes everybody who shares a room with the user.
-    fn devices_changed(&self, txn: &mut WriteTxn<'_>, user: UserNum) -> Result<(), ReadError>;
+    /// Inside the write that removed devices: removes what is kept elsewhere for them (keys, waiting messages, pushers)
+    /// and wakes everybody who saw them.
+    fn forget_devices(&self, txn: &mut WriteTxn<'_>, user: UserNum, removed: &[RemovedDevice])
+    -> Result<(), ReadError>;
     /// How many registrations on their way have shown this registration token.
     fn pending_registrations(&self, token: &str) -> u32;
     /// Makes a user leave every room and turn down every invitation; the error is for the log.

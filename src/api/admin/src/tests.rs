@@ -3,6 +3,7 @@
 
 use crate::{Admin, Exchange, Nonces, listener_routes, listener_table, socket_routes};
 use aws_lc_rs::hmac;
+use lamchat_accounts::device::RemovedDevice;
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes, UserNum};
 use lamchat_http::{BoxFuture, Limits, Route, Router};
 use lamchat_identity::Passwords;
@@ -35,7 +36,7 @@ impl Entropy for Counting {
 
 struct Alone;
 impl Exchange for Alone {
-    fn devices_changed(&self, _txn: &mut WriteTxn<'_>, _user: UserNum) -> Result<(), ReadError> {
+    fn forget_devices(&self, _: &mut WriteTxn<'_>, _: UserNum, _: &[RemovedDevice]) -> Result<(), ReadError> {
         Ok(())
     }
     fn pending_registrations(&self, _token: &str) -> u32 {

@@ -3,13 +3,11 @@
 use crate::routes::parse;
 use crate::{Admin, AdminError};
 use lamchat_accounts::account::{self, ChangeAccountError, NewAccount};
-use lamchat_accounts::device::RemovedDevice;
 use lamchat_accounts::session;
 use lamchat_base::UserNum;
 use lamchat_http::{Request, query_value};
 use lamchat_identity::localpart;
-use lamchat_keys::device_keys;
-use lamchat_store::{ReadError, WriteTxn};
+use lamchat_store::WriteTxn;
 use ruma::{OwnedUserId, UserId};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -91,7 +89,7 @@ pub async fn set_password(admin: Arc<Admin>, request: Request) -> Result<Value, 
         account::set_password_hash(txn, user, &hash)?;
         if !set.keep_devices {
             let removed = session::close_all(txn, user, None)?;
-            forget_devices(txn, &*exchange, user, &removed)?;
+            exchange.forget_devices(txn, user, &removed)?;
         }
         Ok::<_, ChangeAccountError>(())
     };
@@ -119,7 +117,7 @@ pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, Ad
     let exchange = Arc::clone(&admin.exchange);
     let change = move |txn: &mut WriteTxn<'_>| {
         let removed = account::deactivate(txn, user, erase)?;
-        forget_devices(txn, &*exchange, user, &removed)?;
+        exchange.forget_devices(txn, user, &removed)?;
         Ok::<_, ChangeAccountError>(())
     };
     admin.store.write(change).await?;
@@ -164,24 +162,6 @@ pub async fn set_admin(admin: Arc<Admin>, request: Request) -> Result<Value, Adm
         .await?;
     tracing::info!(%user_id, is_admin, "an administrator changed a role");
     Ok(json!({"user_id": user_id, "admin": is_admin}))
-}
-
-/// Removes what is kept for devices that are gone, and tells those who saw them.
-fn forget_devices(
-    txn: &mut WriteTxn<'_>,
-    exchange: &dyn crate::Exchange,
-    user: UserNum,
-    removed: &[RemovedDevice],
-) -> Result<(), ReadError> {
-    let mut seen_by_others = false;
-    for device in removed {
-        seen_by_others |= device_keys::forget(txn, user, device.num, &device.id)?;
-    }
-    if seen_by_others {
-        exchange.devices_changed(txn, user)
-    } else {
-        Ok(())
-    }
 }
 
 /// The account that the path names.

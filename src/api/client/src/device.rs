@@ -128,7 +128,7 @@ pub(crate) fn remove_all(txn: &mut WriteTxn<'_>, user: UserNum, keep: Option<&De
 }
 
 /// Removes what others keep under devices that are gone.
-pub(crate) fn forget(txn: &mut WriteTxn<'_>, user: UserNum, devices: &[RemovedDevice]) -> Result<(), ReadError> {
+pub fn forget(txn: &mut WriteTxn<'_>, user: UserNum, devices: &[RemovedDevice]) -> Result<(), ReadError> {
     let mut was_seen = false;
     for device in devices {
         was_seen |= lamchat_keys::device_keys::forget(txn, user, device.num, &device.id)?;
