@@ -6,10 +6,10 @@
 use super::{StartError, refused};
 use lamchat_base::{Clock, SecretBytes};
 use lamchat_config::Config;
+use lamchat_disk::{RealDisk, replace_file};
 use lamchat_http::Identity;
 use lamchat_http::certificate::{self, Issued};
 use lamchat_seal::Keyring;
-use lamchat_seal::disk::{RealDisk, replace};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,7 +173,7 @@ fn issue(keyring: &Keyring, folder: &Path, host: &str, now_ms: u64) -> Result<(I
     let copy = folder.join("ca.pem");
     if std::fs::read(&copy).ok().as_deref() != Some(authority.certificate_pem.as_bytes()) {
         std::fs::create_dir_all(folder).map_err(StartError::io(folder.display().to_string()))?;
-        let written = replace(&RealDisk, folder, "ca.pem", authority.certificate_pem.as_bytes());
+        let written = replace_file(&RealDisk, &copy, authority.certificate_pem.as_bytes());
         written.map_err(StartError::io(copy.display().to_string()))?;
     }
     if let Some(kept) = unseal(keyring, LEAF)? {

@@ -7,11 +7,11 @@ pub use error::{CreateError, KeyringError, OpenError};
 pub(crate) use unlock::unlock_ring;
 
 use crate::cipher::{self, NONCE_BYTES};
-use crate::disk::{self, Disk, RealDisk};
 use crate::format::{self, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
 use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotKind, SlotLock};
 use lamchat_base::{Entropy, Secret, SecretBytes};
+use lamchat_disk::{Disk, RealDisk, read_file, replace_file};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ use zeroize::Zeroizing;
 
 /// The keyring's file in the data folder.
 pub(crate) const RING_FILE: &str = "keyring";
+/// Longest keyring file that is read.
+const RING_BYTES_MAX: u64 = 16 << 20;
 /// The purpose number of the database key, whose 64 bytes set it apart from [`Purpose`].
 pub(crate) const DATABASE: u8 = 1;
 
@@ -161,7 +163,7 @@ impl Keyring {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
         let path = dir.join(RING_FILE);
-        let bytes = match disk.read(&path) {
+        let bytes = match read_file(&*disk, &path, RING_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path)),
             Err(error) => return Err(error.into()),
@@ -306,7 +308,7 @@ impl Keyring {
     pub(crate) fn store(&self, mut ring: Ring) -> io::Result<()> {
         ring.generation += 1;
         let file = format::file_bytes(&format::encode(&ring, &mac_key(&self.master)));
-        disk::replace(&*self.disk, &self.dir, RING_FILE, &file)?;
+        replace_file(&*self.disk, &self.dir.join(RING_FILE), &file)?;
         *self.ring.write() = ring;
         Ok(())
     }
@@ -323,7 +325,11 @@ impl Keyring {
                     return Err(SlotError::FileSlotExists);
                 }
                 let wrapping = random_key(&*self.entropy);
-                disk::replace(&*self.disk, &self.dir, WRAPPING_FILE, &wrapping_file_bytes(&wrapping))?;
+                replace_file(
+                    &*self.disk,
+                    &self.dir.join(WRAPPING_FILE),
+                    &wrapping_file_bytes(&wrapping),
+                )?;
                 (SlotLock::File, wrapping)
             }
             Unlock::Passphrase(passphrase) => {

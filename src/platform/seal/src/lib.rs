@@ -8,14 +8,11 @@
 //! old keyring lost before the new one is durable.
 
 mod cipher;
-pub mod disk;
 mod export;
 mod format;
 mod keyring;
 mod passphrase;
 mod sealed;
-#[cfg(any(test, feature = "simulation"))]
-pub mod simulation;
 mod slot;
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use crate::disk::Disk;
-use crate::simulation::{Fault, SimulatedDisk};
 use crate::{
     BackupKeyring, CreateError, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost, Purpose,
     SecretError, SlotError, SlotKind, Unlock,
 };
 use lamchat_base::{Entropy, SecretBytes};
+use lamchat_disk::simulation::SimulatedDisk;
+use lamchat_disk::{read_file, replace_file};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -49,6 +49,10 @@ fn open(disk: &SimulatedDisk, unlock: &Unlock) -> Result<Keyring, OpenError> {
     Keyring::open_on(Arc::new(disk.clone()), Path::new(DIR), unlock, entropy())
 }
 
+fn contents(disk: &SimulatedDisk, path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+    read_file(disk, path.as_ref(), 1 << 20)
+}
+
 fn same_keys(one: &Keyring, other: &Keyring) -> bool {
     let media = |keyring: &Keyring| keyring.data_key(Purpose::Media).unwrap().key;
     one.database_key().unwrap() == other.database_key().unwrap() && media(one) == media(other)
@@ -56,7 +60,7 @@ fn same_keys(one: &Keyring, other: &Keyring) -> bool {
 
 #[test]
 fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     assert!(matches!(create(&disk, &Unlock::File), Err(CreateError::Exists(_))));
     assert!(matches!(
@@ -87,7 +91,7 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
     assert!(matches!(keyring.remove_slot(9), Err(SlotError::Unknown(9))));
     keyring.remove_slot(1).unwrap();
     keyring.remove_slot(3).unwrap();
-    assert!(disk.read(Path::new("/data/keyring.key")).is_err());
+    assert!(contents(&disk, "/data/keyring.key").is_err());
     assert!(matches!(
         open(&disk, &Unlock::File),
         Err(OpenError::NoSlot(SlotKind::File))
@@ -104,7 +108,7 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
 
 #[test]
 fn data_keys_are_numbered_and_stay_readable() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     let first = keyring.data_key(Purpose::Content).unwrap();
     let second = keyring.rotate(Purpose::Content).unwrap();
@@ -120,7 +124,7 @@ fn data_keys_are_numbered_and_stay_readable() {
 
 #[test]
 fn small_secrets_are_bound_to_their_name_and_keyring() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     let secret = SecretBytes::new(b"seed of the signing key".to_vec());
     assert!(keyring.unseal_secret("signing-key").unwrap().is_none());
@@ -165,34 +169,34 @@ fn small_secrets_are_bound_to_their_name_and_keyring() {
 
 #[test]
 fn one_damaged_copy_is_repaired_and_two_are_refused() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     let path = Path::new("/data/keyring");
-    let length = disk.read(path).unwrap().len();
+    let length = contents(&disk, path).unwrap().len();
     for at in [0, 8, 12, 100, length / 2, length / 2 + 50] {
         disk.flip_bit(path, at * 8);
         assert!(same_keys(&keyring, &open(&disk, &Unlock::File).unwrap()), "{at}");
-        let file = disk.read(path).unwrap();
+        let file = contents(&disk, path).unwrap();
         assert_eq!(file[..length / 2], file[length / 2..], "repaired");
     }
     disk.flip_bit(path, 100 * 8);
     disk.flip_bit(path, (length / 2 + 100) * 8);
     assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::Format { .. })));
     assert!(matches!(
-        open(&SimulatedDisk::new(), &Unlock::File),
+        open(&SimulatedDisk::new(0), &Unlock::File),
         Err(OpenError::Missing(_))
     ));
 }
 
 #[test]
 fn a_keyring_changed_without_its_master_key_is_refused() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     // Somebody takes a data key out and makes a fitting checksum, under a master key of their own.
     let mut ring = keyring.ring.read().clone();
     ring.keys.pop();
     let copy = crate::format::encode(&ring, &lamchat_base::Secret::new([1; 32]));
-    crate::disk::replace(&disk, Path::new(DIR), "keyring", &crate::format::file_bytes(&copy)).unwrap();
+    replace_file(&disk, Path::new("/data/keyring"), &crate::format::file_bytes(&copy)).unwrap();
     assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::Forged)));
     disk.flip_bit(Path::new("/data/keyring.key"), 80);
     assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::WrappingKey(_))));
@@ -200,7 +204,7 @@ fn a_keyring_changed_without_its_master_key_is_refused() {
 
 #[test]
 fn every_parse_of_a_cut_or_flipped_file_ends_in_an_error_or_the_truth() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &passphrase("p")).unwrap();
     let ring = keyring.ring.read().clone();
     let copy = crate::format::encode(&ring, &crate::keyring::mac_key(&keyring.master));
@@ -226,15 +230,16 @@ fn change_until_power_fails(disk: &SimulatedDisk) -> (bool, bool, bool) {
 
 #[test]
 fn a_power_cut_at_every_moment_leaves_the_old_or_the_new_keyring() {
-    let calm = SimulatedDisk::new();
+    let calm = SimulatedDisk::new(0);
     assert_eq!(change_until_power_fails(&calm), (true, true, true));
+    let operations_in_all = calm.operations();
     let reference = open(&calm, &passphrase("p")).unwrap();
-    for operations in 0..=calm.operations() {
+    for operations in 0..=operations_in_all {
         for seed in 0..20 {
-            let disk = SimulatedDisk::new();
-            disk.stop_after(operations);
+            let disk = SimulatedDisk::new(seed);
+            disk.cut_power_after(operations);
             let (created, added, removed) = change_until_power_fails(&disk);
-            let disk = disk.cut_power(seed);
+            let disk = disk.power_on();
             let by_file = open(&disk, &Unlock::File);
             let by_passphrase = open(&disk, &passphrase("p"));
             let what = format!("operations {operations}, seed {seed}");
@@ -260,28 +265,30 @@ fn a_power_cut_at_every_moment_leaves_the_old_or_the_new_keyring() {
 
 #[test]
 fn a_missing_sync_would_be_noticed() {
-    for fault in [Fault::FileSyncIgnored, Fault::DirSyncIgnored] {
+    for (files, folders) in [(Some("keyring"), None), (None, Some("data"))] {
         let lost = (0..20).filter(|seed| {
-            let disk = SimulatedDisk::with_fault(fault);
+            let disk = SimulatedDisk::new(*seed);
+            disk.ignore_syncs(files);
+            disk.ignore_dir_syncs(folders);
             change_until_power_fails(&disk);
-            open(&disk.cut_power(*seed), &passphrase("p")).is_err()
+            open(&disk.power_on(), &passphrase("p")).is_err()
         });
-        assert!(lost.count() > 0, "{fault:?}");
+        assert!(lost.count() > 0, "{files:?} {folders:?}");
     }
 }
 
 #[test]
 fn a_full_disk_leaves_the_keyring_as_it_was() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
-    disk.fill_at(Some(0));
+    disk.limit_capacity(Some(0));
     assert!(matches!(
         keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM),
         Err(SlotError::Io(_))
     ));
     assert_eq!(keyring.slots().len(), 1);
-    disk.fill_at(None);
-    disk.fail_syncs(1);
+    disk.limit_capacity(None);
+    disk.fail_syncs("keyring", 1);
     assert!(keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).is_err());
     assert!(matches!(open(&disk, &passphrase("p")), Err(OpenError::NoSlot(_))));
     keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
@@ -290,7 +297,7 @@ fn a_full_disk_leaves_the_keyring_as_it_was() {
 
 #[test]
 fn a_backup_carries_passphrase_slots_only() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
     let exported = keyring.export_for_backup().unwrap();
@@ -311,7 +318,7 @@ fn a_backup_carries_passphrase_slots_only() {
     let opened = BackupKeyring::open(&exported, &passphrase("p")).unwrap();
     assert_eq!(opened.backup_key(&[3; 32]), keyring.backup_key(&[3; 32]));
     assert_ne!(opened.backup_key(&[3; 32]), keyring.backup_key(&[4; 32]));
-    let other = SimulatedDisk::new();
+    let other = SimulatedDisk::new(0);
     let installed = opened
         .install_on(Arc::new(other.clone()), Path::new(DIR), true, entropy())
         .unwrap();
@@ -331,14 +338,14 @@ fn a_backup_carries_passphrase_slots_only() {
 /// The vectors of `FORMAT.md`: a keyring whose randomness was 0, 1, 2, …, with a passphrase slot `lamchat`.
 #[test]
 fn the_bytes_are_those_of_the_documentation() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &passphrase("lamchat")).unwrap();
     keyring
         .seal_secret("vector", &SecretBytes::new(b"secret".to_vec()))
         .unwrap();
-    let file = disk.read(Path::new("/data/keyring")).unwrap();
+    let file = contents(&disk, "/data/keyring").unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
-    let sealed = disk.read(Path::new("/data/secrets/vector.sealed")).unwrap();
+    let sealed = contents(&disk, "/data/secrets/vector.sealed").unwrap();
     let documented = include_str!("../FORMAT.md");
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let vectors = [

@@ -1,6 +1,5 @@
 //! The store itself: open, read, write, watch.
 
-use crate::disk::{Disk, Lock, RealDisk};
 use crate::memtable::Memtable;
 use crate::pressure::{Limits, Pressure};
 use crate::queue::Change;
@@ -12,6 +11,7 @@ use crate::{
     writer,
 };
 use lamchat_base::Secret;
+use lamchat_disk::{Disk, Lock, RealDisk};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -8,9 +8,9 @@ mod model;
 mod power_cut;
 
 use crate::pressure::Limits;
-use crate::simulation::SimulatedDisk;
 use crate::{OpenError, Options, Store, Table};
 use lamchat_base::Secret;
+use lamchat_disk::simulation::SimulatedDisk;
 use std::sync::Arc;
 use std::time::Duration;
 
