@@ -70,6 +70,12 @@ impl Store {
         Self::open_limited(disk, options, Limits::default())
     }
 
+    /// Like [`Store::open_on`], but checkpoints as often as can be: for power-cut tests.
+    #[cfg(feature = "simulation")]
+    pub fn open_eager(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        Self::open_limited(disk, options, Limits::EAGER)
+    }
+
     /// Like [`Store::open_on`], with other limits; tests checkpoint early and often.
     pub(crate) fn open_limited(disk: Arc<dyn Disk>, options: Options, limits: Limits) -> Result<Self, OpenError> {
         let opening::Opened {
