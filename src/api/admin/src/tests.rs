@@ -4,6 +4,9 @@
 use crate::{Admin, Exchange, Nonces, listener_routes, listener_table, socket_routes};
 use aws_lc_rs::hmac;
 use lamchat_accounts::device::RemovedDevice;
+use lamchat_audit::AuditLog;
+use lamchat_audit::notary::Notary;
+use lamchat_audit::software::{SealedHeads, SoftwareSigner};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes, UserNum};
 use lamchat_http::{BoxFuture, Limits, Route, Router};
 use lamchat_identity::Passwords;
@@ -60,6 +63,7 @@ fn site() -> Site {
         lamchat_identity::TABLES,
         lamchat_keys::TABLES,
         lamchat_media::TABLES,
+        lamchat_audit::TABLES,
     ]
     .concat();
     let store = Store::in_memory(&tables).unwrap();
@@ -81,8 +85,18 @@ fn site() -> Site {
         Arc::clone(&clock) as Arc<dyn Clock>,
         Arc::clone(&entropy),
     );
+    let signer = SoftwareSigner::open(&keyring).unwrap();
+    let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(Arc::clone(&keyring)))).unwrap();
+    let audit = AuditLog::open(
+        store.clone(),
+        notary,
+        "example.org",
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        &*entropy,
+    );
     let admin = Admin {
         store,
+        audit: Arc::new(audit.unwrap()),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         nonces: Nonces::new(&*entropy),
         entropy,
