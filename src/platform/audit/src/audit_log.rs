@@ -175,10 +175,12 @@ impl AuditLog {
             size,
             root: log::frontier(&read, size)?.root(),
         };
-        if let Some(head) = head(&read)?.filter(|head| head.text == checkpoint.to_string()) {
+        let signed = notary.signed_size(&self.origin);
+        // A kept head is good as long as the signer knows of no later one: then the database was put back.
+        let kept = head(&read)?.filter(|head| head.text == checkpoint.to_string() && signed == size);
+        if let Some(head) = kept {
             return Ok(head);
         }
-        let signed = notary.signed_size(&self.origin);
         let proof = if signed <= size {
             log::consistency(&read, signed, size)?
         } else {
