@@ -181,9 +181,9 @@ fn show(place: &Place, server: &Server, since: Option<u64>, limit: u64) -> Resul
     output::line(format!("Key  {}", text("key")));
     for witness in last.get("witnesses").and_then(Value::as_array).into_iter().flatten() {
         output::line(format!(
-            "Seen by {} up to entry {}",
-            witness.get("name").and_then(Value::as_str).unwrap_or_default(),
-            number(witness, "size").unwrap_or_default()
+            "The first {} were seen by {}",
+            number(witness, "size").unwrap_or_default(),
+            witness.get("name").and_then(Value::as_str).unwrap_or_default()
         ));
     }
     Ok(())
@@ -261,8 +261,11 @@ fn print_verdict(verdict: &Verdict, with_entries: bool, json: bool) {
         output::line("");
     }
     output::line(format!(
-        "Verified: entries {} to {} of {}, as its key signed them",
-        verdict.start, verdict.checkpoint.size, verdict.checkpoint.origin
+        "Verified: {} of {} entries of {}, from number {} on, as its key signed them",
+        verdict.entries.len(),
+        verdict.checkpoint.size,
+        verdict.checkpoint.origin,
+        verdict.start
     ));
     for size in &verdict.consistent_with {
         output::line(format!("Continues its checkpoint of {size} entries"));

@@ -8,12 +8,14 @@ use lamchat_audit::{APPENDED, Actor, AuditLog, Entry};
 use lamchat_base::{Clock, Entropy};
 use lamchat_config::{Change, Config};
 use lamchat_seal::Keyring;
-use lamchat_store::{ReadError, Store, WriteError};
+use lamchat_store::{CommitError, ReadError, Store, WriteError};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Appends of this time share one signature.
 const COALESCE: Duration = Duration::from_secs(1);
+/// While the disk is full, the start is tried again this often.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(10);
 
 /// Opens it.
 pub fn open(
@@ -30,7 +32,8 @@ pub fn open(
     Ok(Arc::new(log.map_err(refused)?))
 }
 
-/// Notes that the server starts: which program, and how its keys were unlocked.
+/// Notes that the server starts: which program, and how its keys were unlocked. A full disk keeps nobody from reading:
+/// then it is noted as soon as there is room, before which no act that changes something is possible either.
 pub async fn note_start(parts: &Parts, config: &Config, signing_key: String) -> Result<(), StartError> {
     let unlocked_by = if config.seal.passphrase_file.is_some() {
         "passphrase"
@@ -41,14 +44,46 @@ pub async fn note_start(parts: &Parts, config: &Config, signing_key: String) -> 
         .fact("version", crate::cli::VERSION)
         .fact("unlocked_by", unlocked_by)
         .fact("signing_key", signing_key);
-    append(&parts.store, entry).await.map_err(refused)
+    match append(&parts.store, entry.clone()).await {
+        Ok(()) => Ok(()),
+        Err(WriteError::Commit(error @ CommitError::DiskFull)) => {
+            tracing::warn!(%error, "the start is not in the audit log yet");
+            tokio::spawn(note_later(parts.store.clone(), entry));
+            Ok(())
+        }
+        Err(error) => Err(refused(sentence(&error))),
+    }
+}
+
+async fn note_later(store: Store, entry: Entry) {
+    loop {
+        tokio::time::sleep(FULL_DISK_PAUSE).await;
+        match append(&store, entry.clone()).await {
+            Err(WriteError::Commit(CommitError::DiskFull)) => {}
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(error = sentence(&error), "the start is not in the audit log");
+                return;
+            }
+        }
+    }
+}
+
+/// Notes that a key of the server's own is made, before it is kept: `public` is its public part or its certificate's
+/// fingerprint. Blocks.
+pub fn note_key(store: &Store, now_ms: u64, name: &str, public: &str) -> Result<(), StartError> {
+    let entry = Entry::new(now_ms, Actor::Server, "key.made")
+        .subject(name)
+        .fact("public", public);
+    let appended = store.write_blocking(move |txn| lamchat_audit::append(txn, &entry).map(drop));
+    appended.map_err(|error| refused(sentence(&error)))
 }
 
 /// Notes that the server stops, and signs for the last time.
 pub async fn note_stop(parts: &Parts) {
     let entry = Entry::new(parts.clock.now_ms(), Actor::Server, "server.stop");
     if let Err(error) = append(&parts.store, entry).await {
-        tracing::error!(error, "the stop is not in the audit log");
+        tracing::error!(error = sentence(&error), "the stop is not in the audit log");
     }
     sign(&parts.audit).await;
 }
@@ -64,14 +99,20 @@ pub async fn note_reload(parts: &Parts, live: &[Change], waiting: &[Change]) -> 
         // The list may be cut off where it is long; the number then tells.
         entry = entry.fact(name, keys.join(", ")).fact(count_name, keys.len());
     }
-    append(&parts.store, entry).await
+    let appended = append(&parts.store, entry).await;
+    appended.map_err(|error| sentence(&error))
 }
 
-async fn append(store: &Store, entry: Entry) -> Result<(), String> {
-    match store.write(move |txn| lamchat_audit::append(txn, &entry)).await {
-        Ok(_) => Ok(()),
-        Err(WriteError::Refused(error)) => Err(ReadError::to_string(&error)),
-        Err(WriteError::Commit(error)) => Err(error.to_string()),
+async fn append(store: &Store, entry: Entry) -> Result<(), WriteError<ReadError>> {
+    store
+        .write(move |txn| lamchat_audit::append(txn, &entry).map(drop))
+        .await
+}
+
+fn sentence(error: &WriteError<ReadError>) -> String {
+    match error {
+        WriteError::Refused(error) => error.to_string(),
+        WriteError::Commit(error) => error.to_string(),
     }
 }
 

@@ -89,7 +89,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     let store = Store::open(store).map_err(refused)?;
     server_name::check(&keyring, &config.server_name)?;
     let audit = audit::open(config, &store, &keyring, &clock, &*entropy)?;
-    let certificates = Certificates::open(config, &keyring, &*clock)?;
+    let certificates = Certificates::open(config, &keyring, &store, &*clock)?;
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),
@@ -99,7 +99,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     );
     let media = media.map_err(refused)?;
     let passwords = Passwords::with_cost(settings::password_cost(config.registration.password_hash));
-    let key = signing_key::open(&keyring, &*entropy)?;
+    let key = signing_key::open(&keyring, &store, &*entropy, clock.now_ms())?;
     let signing_key = format!("{} {}", key.id(), key.public_base64());
     let rooms = Rooms::new(
         store.clone(),
