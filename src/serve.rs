@@ -1,5 +1,6 @@
 //! Runs the server. The only place that wires, starts and stops things.
 
+mod audit;
 mod certificates;
 mod data_dir;
 mod exchange;
@@ -91,6 +92,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::io("signals"))?;
 
     let server = Arc::new(wiring::open(&start.config).await?);
+    audit::note_start(&server, &start.config, server.signing_key.clone()).await?;
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
     tell(Notice::Ready);
@@ -105,7 +107,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
             _ = renewal.tick() => server.certificates.renew(&server.clock),
             received = hang_up.recv() => if received.is_some() {
                 tell(Notice::Reloading);
-                reload.run();
+                reload.run().await;
                 tell(Notice::Ready);
             },
         }
@@ -118,6 +120,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     if cut > 0 {
         tracing::warn!(cut, "connections were cut because their requests took too long");
     }
+    audit::note_stop(&server).await;
     server.store.close().await;
     tracing::info!("stopped");
     Ok(())

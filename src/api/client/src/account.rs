@@ -4,10 +4,11 @@ use crate::routes::json;
 use crate::{ApiError, App, Routes, Session, device, uia};
 use http::{Method, StatusCode};
 use lamchat_accounts::account::{self, ChangeAccountError};
+use lamchat_audit::{Actor, Entry};
 use lamchat_http::{Request, Response};
 use lamchat_rooms::membership::{self, Membership};
 use lamchat_rooms::{Caller, room};
-use lamchat_store::WriteTxn;
+use lamchat_store::{ReadError, WriteTxn};
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
 use std::sync::Arc;
 
@@ -33,7 +34,9 @@ async fn set_password(
     app.passwords.check_strength(&request.new_password)?;
     uia::confirm(&app, &session, "POST /account/password", request.auth).await?;
     let hash = app.passwords.hash(request.new_password, &*app.entropy).await?;
+    let now_ms = app.now_ms();
     let changed = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
+        note(txn, &session, "user.password", now_ms)?;
         account::set_password_hash(txn, session.user, &hash)?;
         // "Whether the user's other access tokens, and their associated devices, should be revoked if the request
         // succeeds. Defaults to true."
@@ -58,15 +61,26 @@ async fn close(
         device: None,
     };
     leave_all(&app, &caller).await?;
+    let (now_ms, user) = (app.now_ms(), session.user);
     let deactivated = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
+        note(txn, &session, "user.deactivate", now_ms)?;
         let devices = account::deactivate(txn, session.user, request.erase)?;
         device::forget(txn, session.user, &devices)?;
         Ok(())
     };
     app.store.write(deactivated).await?;
-    app.presence.forget(session.user);
+    app.presence.forget(user);
     // "no-support: The homeserver … could not unbind": no identity server was ever told anything.
     Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::NoSupport))
+}
+
+/// What an administrator does to their own account is an entry of the audit log; what others do is not.
+fn note(txn: &mut WriteTxn<'_>, session: &Session, act: &str, now_ms: u64) -> Result<(), ReadError> {
+    if session.is_admin {
+        let entry = Entry::new(now_ms, Actor::User(session.user_id.to_string()), act).subject(&session.user_id);
+        lamchat_audit::append(txn, &entry)?;
+    }
+    Ok(())
 }
 
 /// Leaves all rooms, refuses all invitations, takes back all knocks. It can be repeated; what cannot be left is logged

@@ -45,6 +45,7 @@ impl Entropy for Counted {
 pub fn tables() -> Vec<Table> {
     [
         lamchat_accounts::TABLES,
+        lamchat_audit::TABLES,
         lamchat_identity::TABLES,
         lamchat_keys::TABLES,
         lamchat_media::TABLES,
