@@ -126,6 +126,42 @@ async fn keys_are_uploaded_queried_and_claimed() {
 }
 
 #[tokio::test]
+async fn nobody_is_given_a_one_time_key_that_its_device_did_not_sign() {
+    let app = app();
+    let (alice, bob) = (Person::new(&app, "alice").await, Person::new(&app, "bob").await);
+    let mut one = alice.one_time_keys(1);
+    one["signed_curve25519:0"]["key"] = json!("other");
+    let (status, error) = alice
+        .call(
+            "POST",
+            "/keys/upload",
+            json!({"device_keys": alice.device_keys(), "one_time_keys": one}),
+        )
+        .await;
+    assert_eq!(
+        (status, &error["errcode"]),
+        (StatusCode::BAD_REQUEST, &json!("M_INVALID_SIGNATURE"))
+    );
+    // In a large upload a wrong signature may come to light at the claim only: ids 1, 10, 11 … are handed out in turn.
+    let mut many = alice.one_time_keys(12);
+    many["signed_curve25519:1"]["key"] = json!("other");
+    let upload = json!({"device_keys": alice.device_keys(), "one_time_keys": many});
+    alice.ok("POST", "/keys/upload", upload).await;
+    let wanted = json!({"one_time_keys": {&alice.id: {"DEV": "signed_curve25519"}}});
+    for id in ["0", "10"] {
+        let claimed = bob.ok("POST", "/keys/claim", wanted.clone()).await;
+        let key = &claimed["one_time_keys"][&alice.id]["DEV"][format!("signed_curve25519:{id}")];
+        assert_eq!(
+            *key,
+            alice.one_time_keys(12)[format!("signed_curve25519:{id}")],
+            "{claimed}"
+        );
+    }
+    let left = alice.ok("POST", "/keys/upload", json!({})).await;
+    assert_eq!(left["one_time_key_counts"]["signed_curve25519"], 9);
+}
+
+#[tokio::test]
 async fn cross_signing_asks_for_the_password_only_when_keys_change() {
     let app = app();
     let alice = Person::new(&app, "alice").await;
