@@ -5,10 +5,13 @@ use crate::{ApiError, App, Routes, Session, device, uia};
 use http::{Method, StatusCode};
 use lamchat_accounts::account::{self, ChangeAccountError};
 use lamchat_audit::{Actor, Entry};
+use lamchat_base::UserNum;
 use lamchat_http::{Request, Response};
+use lamchat_keys::{backup, backup_session, cross_signing};
 use lamchat_rooms::membership::{self, Membership};
 use lamchat_rooms::{Caller, room};
 use lamchat_store::{ReadError, WriteTxn};
+use ruma::OwnedUserId;
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
 use std::sync::Arc;
 
@@ -16,7 +19,7 @@ use std::sync::Arc;
 pub fn routes(r: &mut Routes) {
     r.session::<whoami::v3::Request>(who_am_i);
     r.session::<change_password::v3::Request>(set_password);
-    r.session::<deactivate::v3::Request>(close);
+    r.session::<deactivate::v3::Request>(close).to_the_end();
     r.raw(Method::GET, "/_matrix/client/v3/account/3pid", third_party_ids);
 }
 
@@ -55,13 +58,8 @@ async fn close(
     request: deactivate::v3::Request,
 ) -> Result<deactivate::v3::Response, ApiError> {
     uia::confirm(&app, &session, "POST /account/deactivate", request.auth).await?;
-    let caller = Caller {
-        user: session.user,
-        user_id: session.user_id.clone(),
-        device: None,
-    };
-    leave_all(&app, &caller).await?;
-    let (now_ms, user) = (app.now_ms(), session.user);
+    let now_ms = app.now_ms();
+    withdraw(&app, session.user, session.user_id.clone()).await?;
     let deactivated = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
         note(txn, &session, "user.deactivate", now_ms)?;
         let devices = account::deactivate(txn, session.user, request.erase)?;
@@ -69,9 +67,38 @@ async fn close(
         Ok(())
     };
     app.store.write(deactivated).await?;
+    // "This must be `success` if the homeserver has no identifiers to unbind for the user."
+    Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::Success))
+}
+
+/// Takes an account that is about to be deactivated out of everything but the accounts themselves: rooms, cross-signing,
+/// key backups, presence. It can be repeated.
+pub async fn withdraw(app: &App, user: UserNum, user_id: OwnedUserId) -> Result<(), ApiError> {
+    let caller = Caller {
+        user,
+        user_id,
+        device: None,
+    };
+    leave_all(app, &caller).await?;
+    let forgotten = move |txn: &mut WriteTxn<'_>| -> Result<Vec<String>, ReadError> {
+        cross_signing::forget(txn, user)?;
+        backup::delete_all(txn, user)
+    };
+    for version in app.store.write(forgotten).await? {
+        // In portions, so that other writes get their turn.
+        loop {
+            let version = version.clone();
+            let purged = app
+                .store
+                .write(move |txn| backup_session::purge(txn, user, &version))
+                .await?;
+            if !purged {
+                break;
+            }
+        }
+    }
     app.presence.forget(user);
-    // "no-support: The homeserver … could not unbind": no identity server was ever told anything.
-    Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::NoSupport))
+    Ok(())
 }
 
 /// What an administrator does to their own account is an entry of the audit log; what others do is not.

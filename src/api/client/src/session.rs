@@ -9,6 +9,7 @@ use lamchat_accounts::session::{self, NewSession, OpenSessionError, OpenedSessio
 use lamchat_accounts::token::{NewTokens, generate_device_id};
 use lamchat_audit::{Actor, Entry};
 use lamchat_http::{Request, Response};
+use lamchat_keys::cross_signing;
 use lamchat_store::WriteTxn;
 use ruma::api::client::session::{get_login_types, login, logout, logout_all, refresh_token};
 use ruma::api::client::uiaa::UserIdentifier;
@@ -101,7 +102,16 @@ async fn log_in(app: Arc<App>, mut request: Request) -> Result<Response, ApiErro
         tokens: NewTokens::generate(&*app.entropy),
         now_ms: app.now_ms(),
     };
-    let opened = app.store.write(move |txn| open(txn, new)).await?;
+    let opened = move |txn: &mut WriteTxn<'_>| -> Result<OpenedSession, ApiError> {
+        // "Servers therefore must ensure that device IDs will not collide with cross-signing public keys."
+        if cross_signing::is_public_key(txn, new.user, new.device_id.as_str())? {
+            return Err(ApiError::invalid_param(
+                "The device id is one of your cross-signing keys: choose another",
+            ));
+        }
+        Ok(open(txn, new)?)
+    };
+    let opened = app.store.write(opened).await?;
     into_response(login_response(&app, opened))
 }
 
