@@ -1,5 +1,6 @@
 //! The command line: what can be typed. Each command's file does it.
 
+mod attest;
 mod backup;
 mod config;
 mod health;
@@ -95,6 +96,9 @@ enum Command {
     /// The ways to unlock the running server's keys.
     #[command(subcommand)]
     Keyring(keyring::Keyring),
+    /// Check what runs on a box, without trusting it.
+    #[command(subcommand)]
+    Attest(attest::Attest),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
@@ -129,6 +133,7 @@ pub fn run() -> ExitCode {
         Some(Command::Backup(command)) => backup::run(&cli.place, command),
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
         Some(Command::Keyring(command)) => keyring::run(&cli.place, command),
+        Some(Command::Attest(command)) => return attest::run(&command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
     };

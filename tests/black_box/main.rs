@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod attest;
 mod authentication;
 mod commands;
 mod configuration;
