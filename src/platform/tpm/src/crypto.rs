@@ -137,6 +137,7 @@ fn split(key_iv: &[u8]) -> Result<(UnboundCipherKey, FixedLength<16>), KeyError>
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::{cfb_decrypt, cfb_encrypt, kdfa, kdfe};
 

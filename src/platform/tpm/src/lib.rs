@@ -9,17 +9,21 @@
 //! What must never happen here: a secret in an error, in `Debug` or in the clear on the wire; a handle that stays open;
 //! a wait without end.
 
+mod anchor;
 mod blob;
 mod bytes;
 mod capability;
+mod credential;
 mod crypto;
 mod error;
 mod explain;
 mod nv;
 mod pcr;
 mod policy;
+mod quote;
 mod seal;
 mod session;
+mod signer;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -28,15 +32,20 @@ mod tpm;
 mod transport;
 mod wire;
 
+pub use anchor::{ANCHOR_BYTES, Anchor, AnchorError, Standing, WriteBudget};
 pub use blob::{BLOB_BYTES_MAX, ImageBinding, SealedBlob};
 pub use bytes::MalformedError;
+pub use capability::{Clock, Identity, LockoutState};
+pub use credential::{ActivateError, CHALLENGE_BYTES_MAX, Credential, make_credential};
 pub use crypto::{KeyError, Point};
 pub use error::{Exhausted, NvFault, TpmError};
 pub use explain::{PcrMeaning, Reason, meaning};
 pub use nv::{Counter, CounterError, NV_READ_BYTES_MAX};
 pub use pcr::{NoSuchPcr, PCRS, PcrSelection, PcrValues};
 pub use policy::{Binding, OR_BRANCHES_MAX, Policy, SignedPolicy, Step, policy_ref};
+pub use quote::{Endorsement, EndorsementKind, QUALIFYING_BYTES_MAX, Quote, QuoteError};
 pub use seal::{SealError, UnsealError};
+pub use signer::SigningKey;
 pub use tpm::{Patience, STORAGE_ROOT, Tpm};
 pub use transport::{Address, AddressError, Device, FRAME_BYTES_MAX, HEADER_BYTES, Socket, Transport, TransportError};
 pub use wire::{PublicArea, Template};

@@ -168,6 +168,7 @@ fn parse(answer: &[u8]) -> Result<(u32, Vec<[u8; 32]>), MalformedError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::{PcrSelection, PcrValues, parse};
 

@@ -1,5 +1,13 @@
 //! A software TPM of its own for every test (Debian's swtpm), and transports that record or disturb.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
 use crate::transport::{Address, Transport, TransportError};
 use crate::{Patience, PcrValues, Point, SignedPolicy, Tpm};
 use lamchat_base::Entropy;
@@ -65,7 +73,6 @@ impl Swtpm {
             .args([
                 "--tpm2",
                 "--create-ek-cert",
-                "--ecc",
                 "--pcr-banks",
                 "sha256",
                 "--overwrite",

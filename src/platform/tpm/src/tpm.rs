@@ -88,10 +88,6 @@ impl Tpm {
         self
     }
 
-    pub(crate) fn entropy(&self) -> &dyn Entropy {
-        &*self.entropy
-    }
-
     /// Runs `operation`; whatever it opened is flushed afterwards, on success and on failure.
     ///
     /// A failed flush after a success is reported: a leaking TPM must not go unnoticed. After a failure the failure

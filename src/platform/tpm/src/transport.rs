@@ -120,6 +120,7 @@ fn declared_bytes(header: &[u8]) -> Result<usize, TransportError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::{Address, declared_bytes};
 

@@ -21,9 +21,10 @@ pub(crate) use object::{
     Kind, create, create_primary, evict_control, flush_context, load, load_external, pcr_extend, pcr_read, read_public,
     start_auth_session, unseal,
 };
+#[cfg(test)]
+pub(crate) use policy::policy_get_digest;
 pub(crate) use policy::{
-    PolicyCode, operand_equal, policy_auth_value, policy_authorize, policy_get_digest, policy_nv, policy_or,
-    policy_pcr, policy_secret,
+    PolicyCode, operand_equal, policy_auth_value, policy_authorize, policy_nv, policy_or, policy_pcr, policy_secret,
 };
 pub use public::{PublicArea, Template};
 

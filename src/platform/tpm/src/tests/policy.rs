@@ -1,5 +1,7 @@
 //! The digests computed here are the TPM's own.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use crate::blob::policy;
 use crate::policy::{Policy, Step, epoch_branches};
 use crate::seal::approval;

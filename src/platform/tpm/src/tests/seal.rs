@@ -1,5 +1,7 @@
 //! Sealing and opening: what opens, what does not, what is said then, and that no secret is seen on the wire.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 use crate::testing::{Release, Swtpm, open_handles};
 use crate::{
     BLOB_BYTES_MAX, Binding, PcrSelection, Reason, SealError, SealedBlob, SignedPolicy, Tpm, TpmError, UnsealError,

@@ -1,5 +1,7 @@
 //! Transports, patience, and that nothing stays open.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 use crate::testing::{Swtpm, SystemEntropy, open_handles};
 use crate::{Address, Device, Exhausted, PcrSelection, Tpm, TpmError, Transport, TransportError};
 use std::io::{Read, Write};
@@ -100,12 +102,14 @@ fn later_is_waited_for_but_not_for_ever() {
     assert!(matches!(tpm.extend_pcr(16, &[1; 32]), Err(TpmError::Busy(5))));
 }
 
+type Fits = fn(&TpmError) -> bool;
+
 #[test]
 fn an_error_at_any_command_leaves_nothing_open() {
     // FlushContext and GetCapability work: the latter is how the test looks.
     const SPARED: [u32; 2] = [0x165, 0x17a];
     let swtpm = Swtpm::start();
-    let errors: [(u32, fn(&TpmError) -> bool); 4] = [
+    let errors: [(u32, Fits); 4] = [
         (0x921, |error| matches!(error, TpmError::Lockout)),
         (0x902, |error| matches!(error, TpmError::Exhausted(Exhausted::Object))),
         (0x903, |error| matches!(error, TpmError::Exhausted(Exhausted::Session))),

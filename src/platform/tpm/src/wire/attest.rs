@@ -20,7 +20,6 @@ use zeroize::Zeroizing;
 #[repr(u32)]
 pub(crate) enum Property {
     Family = TpmPt::FamilyIndicator as u32,
-    Level = TpmPt::Level as u32,
     Revision = TpmPt::Revision as u32,
     Year = TpmPt::Year as u32,
     Manufacturer = TpmPt::Manufacturer as u32,
@@ -34,8 +33,6 @@ pub(crate) enum Property {
     LockoutCounter = TpmPt::LockoutCounter as u32,
     MaxAuthFail = TpmPt::MaxAuthFail as u32,
     LockoutInterval = TpmPt::LockoutInterval as u32,
-    TransientAvailable = TpmPt::HrTransientAvail as u32,
-    SessionsLoaded = TpmPt::HrLoaded as u32,
 }
 
 /// Quote (Part 3, 18.4) with the key's own scheme.

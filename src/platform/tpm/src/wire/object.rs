@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 pub(crate) enum Kind {
     Hmac,
     Policy,
+    #[cfg(test)]
     Trial,
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn start_auth_session(
         session_type: match kind {
             Kind::Hmac => TpmSe::Hmac,
             Kind::Policy => TpmSe::Policy,
+            #[cfg(test)]
             Kind::Trial => TpmSe::Trial,
         },
         symmetric: TpmtSymDef {

@@ -8,8 +8,8 @@ use tpm2_protocol::data::{
     Tpm2bDigest, Tpm2bMaxBuffer, Tpm2bName, Tpm2bNonce, TpmCc, TpmEo, TpmlDigest, TpmtTkVerified,
 };
 use tpm2_protocol::frame::{
-    TpmPolicyAuthValueCommand, TpmPolicyAuthorizeCommand, TpmPolicyGetDigestCommand, TpmPolicyNvCommand,
-    TpmPolicyOrCommand, TpmPolicyPcrCommand, TpmPolicySecretCommand,
+    TpmPolicyAuthValueCommand, TpmPolicyAuthorizeCommand, TpmPolicyNvCommand, TpmPolicyOrCommand, TpmPolicyPcrCommand,
+    TpmPolicySecretCommand,
 };
 
 /// The command codes that enter a policy's digest.
@@ -115,8 +115,9 @@ pub(crate) fn policy_secret(session: &Handle, hierarchy: u32) -> Result<Request,
 }
 
 /// PolicyGetDigest.
+#[cfg(test)]
 pub(crate) fn policy_get_digest(session: &Handle) -> Result<Request, TpmError> {
-    let command = TpmPolicyGetDigestCommand {
+    let command = tpm2_protocol::frame::TpmPolicyGetDigestCommand {
         handles: [session.wire()],
     };
     request("PolicyGetDigest", &command, vec![session.clone()])
