@@ -3,10 +3,10 @@
 mod backup;
 mod config;
 mod health;
-mod keyring;
 pub mod output;
 mod password;
 mod restore;
+mod seal;
 mod serve;
 mod socket;
 mod token;
@@ -92,9 +92,9 @@ enum Command {
     Backup(backup::Backup),
     /// Restore a backup into an empty data folder.
     Restore(restore::Restore),
-    /// The ways to unlock the running server's keys.
-    #[command(subcommand)]
-    Keyring(keyring::Keyring),
+    /// How the server's keys are sealed and unlocked.
+    #[command(subcommand, alias = "keyring")]
+    Seal(seal::Seal),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
@@ -128,7 +128,7 @@ pub fn run() -> ExitCode {
         Some(Command::Token(command)) => token::run(&cli.place, command),
         Some(Command::Backup(command)) => backup::run(&cli.place, command),
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
-        Some(Command::Keyring(command)) => keyring::run(&cli.place, command),
+        Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
     };

@@ -4,11 +4,14 @@ mod certificates;
 mod data_dir;
 mod exchange;
 mod greeting;
+mod keys;
+mod locked;
 mod logging;
 mod reload;
 mod server_name;
 mod settings;
 mod signing_key;
+mod tpm;
 mod upkeep;
 mod wiring;
 
@@ -90,7 +93,19 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::io("signals"))?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::io("signals"))?;
 
-    let server = Arc::new(wiring::open(&start.config).await?);
+    // Opening waits only for somebody to unlock the keys; until then there is nothing to finish.
+    let opened = tokio::select! {
+        opened = wiring::open(&start.config) => opened?,
+        _ = terminate.recv() => {
+            end_locked();
+            return Ok(());
+        }
+        _ = interrupt.recv() => {
+            end_locked();
+            return Ok(());
+        }
+    };
+    let server = Arc::new(opened);
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
     tell(Notice::Ready);
@@ -121,6 +136,12 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     server.store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The end of a start that was still waiting for a key.
+fn end_locked() {
+    tell(Notice::Stopping);
+    tracing::info!("stopped while the keys were locked");
 }
 
 fn tell(notice: Notice) {

@@ -13,5 +13,6 @@ mod configuration;
 mod harness;
 mod hostile;
 mod lifecycle;
+mod seal;
 mod start;
 mod static_binary;

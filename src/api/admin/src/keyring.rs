@@ -1,10 +1,10 @@
-//! The slots of the keyring: `lamchat keyring`.
+//! The slots of the keyring: `lamchat seal`.
 
 use crate::routes::parse;
-use crate::{Admin, AdminError};
+use crate::{Admin, AdminError, seal};
 use lamchat_base::SecretBytes;
 use lamchat_http::Request;
-use lamchat_seal::{PassphraseCost, SlotError, Unlock};
+use lamchat_seal::{PassphraseCost, RecoveryKey, SlotError, Unlock};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -14,12 +14,14 @@ const PASSPHRASE_CHARS_MIN: usize = 12;
 /// All slots, and a sentence about how well the keys are protected.
 pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
     let status = admin.keyring.status();
-    let slots: Vec<Value> = status
-        .slots
-        .iter()
-        .map(|slot| json!({"id": slot.id, "kind": slot.kind.to_string()}))
-        .collect();
-    Ok(json!({"slots": slots, "hardware_sealed": status.hardware_sealed, "sentence": status.sentence}))
+    let slots: Vec<Value> = status.slots.iter().map(seal::describe).collect();
+    Ok(json!({
+        "state": "open",
+        "slots": slots,
+        "hardware_sealed": status.hardware_sealed,
+        "sentence": status.sentence,
+        "tpm": admin.tpm.describe(),
+    }))
 }
 
 #[derive(serde::Deserialize)]
@@ -35,6 +37,11 @@ pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value
             "The passphrase has fewer than {PASSPHRASE_CHARS_MIN} characters: it alone protects a stolen backup, take a longer one"
         )));
     }
+    if RecoveryKey::is_meant(&passphrase) {
+        return Err(AdminError::invalid(
+            "This looks like a recovery key and would be taken for one when the keys are unlocked: take words as well",
+        ));
+    }
     let unlock = Unlock::Passphrase(SecretBytes::new(passphrase.into_bytes()));
     change(&admin, move |keyring| {
         keyring.add_slot(&unlock, PassphraseCost::DEFAULT).map(drop)
@@ -46,18 +53,20 @@ pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value
 
 /// Removes a slot.
 pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
-    let slot = request
-        .params
-        .value("slot")
-        .parse()
-        .map_err(|_| AdminError::invalid("A slot is named by its number"))?;
+    let slot = slot_number(&request)?;
     change(&admin, move |keyring| keyring.remove_slot(slot)).await?;
     tracing::info!(slot, "an administrator removed a slot of the keyring");
     list(admin, request).await
 }
 
+/// The slot that the path names.
+pub(crate) fn slot_number(request: &Request) -> Result<u32, AdminError> {
+    let slot = request.params.value("slot").parse();
+    slot.map_err(|_| AdminError::invalid("A slot is named by its number"))
+}
+
 /// Stretching a passphrase and syncing a file take too long for a thread that carries messages.
-async fn change(
+pub(crate) async fn change(
     admin: &Arc<Admin>,
     change: impl FnOnce(&lamchat_seal::Keyring) -> Result<(), SlotError> + Send + 'static,
 ) -> Result<(), AdminError> {

@@ -1,7 +1,7 @@
 //! Administration against an exchange in a temporary folder, through the real router without a network.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use crate::{Admin, Exchange, Nonces, listener_routes, listener_table, socket_routes};
+use crate::{Admin, Exchange, Guesses, Nonces, Tpm, listener_routes, listener_table, socket_routes};
 use aws_lc_rs::hmac;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes, UserNum};
@@ -90,6 +90,13 @@ fn site() -> Site {
         version: "test".to_owned(),
         passwords: Passwords::new(Cost::Minimum, 2),
         keyring,
+        tpm: Tpm {
+            sealer: None,
+            sentence: "no TPM is used: this is a test".to_owned(),
+            secure_boot: None,
+            pcrs: vec![7],
+        },
+        guesses: Arc::new(Guesses::default()),
         media: media.unwrap(),
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),

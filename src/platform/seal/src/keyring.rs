@@ -9,7 +9,7 @@ pub(crate) use unlock::unlock_ring;
 
 use crate::cipher::{self, NONCE_BYTES};
 use crate::disk::{self, Disk, RealDisk};
-use crate::format::{self, Ring, WrappedKey};
+use crate::format::{self, Parsed, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
 use crate::recovery::RecoveryKey;
 use crate::sealer::Sealer;
@@ -156,6 +156,11 @@ impl Keyring {
         Ok(keyring)
     }
 
+    /// The slots of the keyring in the folder `dir`, without opening it: nothing proves that they are the owner's.
+    pub fn peek(dir: &Path) -> Result<Vec<SlotInfo>, OpenError> {
+        Ok(read_ring(&RealDisk, dir)?.ring.slots.iter().map(Slot::info).collect())
+    }
+
     /// Opens the keyring of the folder `dir`. A damaged copy of the two in the file is repaired.
     pub fn open(dir: &Path, unlock: &Unlock, entropy: Arc<dyn Entropy>) -> Result<Self, OpenError> {
         Self::open_on(RealDisk::shared(), dir, unlock, entropy)
@@ -168,13 +173,7 @@ impl Keyring {
         unlock: &Unlock,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
-        let path = dir.join(RING_FILE);
-        let bytes = match disk.read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path)),
-            Err(error) => return Err(error.into()),
-        };
-        let parsed = format::parse_file(&bytes).map_err(|source| OpenError::Format { path, source })?;
+        let parsed = read_ring(&*disk, dir)?;
         let master = unlock_ring(&parsed, unlock, || read_wrapping_key(&*disk, dir))?;
         let damaged = parsed.one_copy_only;
         let keyring = Self::assemble(disk, dir, entropy, master, parsed.ring);
@@ -339,6 +338,16 @@ impl Keyring {
         cipher::unwrap(&wrapping_key(&self.master), wrapped.nonce, &aad, &wrapped.sealed)
             .map_err(|_| KeyringError::Damaged)
     }
+}
+
+fn read_ring(disk: &dyn Disk, dir: &Path) -> Result<Parsed, OpenError> {
+    let path = dir.join(RING_FILE);
+    let bytes = match disk.read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path)),
+        Err(error) => return Err(error.into()),
+    };
+    format::parse_file(&bytes).map_err(|source| OpenError::Format { path, source })
 }
 
 fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {
