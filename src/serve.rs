@@ -69,6 +69,9 @@ pub fn run(start: Start) -> Result<(), StartError> {
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
+    if let Err(error) = lamchat_host::lock_secrets() {
+        tracing::warn!(%error, "keys may be written to a swap device");
+    }
     if let Err(error) = lamchat_host::use_small_pages() {
         tracing::warn!(%error, "huge pages could not be switched off; the server will take more memory");
     }
