@@ -9,6 +9,7 @@ use lamchat_config::Config;
 use lamchat_host::Notice;
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
 use lamchat_seal::{Keyring, SlotInfo};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,14 @@ pub async fn wait(
     entropy: &Arc<dyn Entropy>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Keyring, StartError> {
+    // The database's lock, which keeps a second server away, is not to be had before the keys.
+    let socket = config.admin_socket();
+    if UnixStream::connect(&socket).is_ok() {
+        return Err(StartError::Refused(format!(
+            "another lamchat answers at {}: it runs already, or waits to be unlocked",
+            socket.display()
+        )));
+    }
     let (sender, opened) = oneshot::channel();
     let locked = Arc::new(Locked {
         reason: reason.clone(),
@@ -43,7 +52,7 @@ pub async fn wait(
     let router = Router::new(locked_routes(&locked), settings::http(&config.http)).map_err(refused)?;
     let listener = Listener {
         bind: Bind::Unix {
-            path: config.admin_socket(),
+            path: socket,
             mode: SOCKET_MODE,
         },
         tls: None,

@@ -130,6 +130,13 @@ fn a_server_whose_keys_do_not_open_waits_to_be_unlocked() {
     let users = site.command(&["user", "list"], "");
     assert!(text(&users.stderr).contains("locked"), "{}", text(&users.stderr));
     server.signal("HUP");
+    let second = site.command(&[], "");
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        text(&second.stderr).contains("another lamchat"),
+        "{}",
+        text(&second.stderr)
+    );
 
     // Typing errors are free; a wrong key is slowed down.
     let typo = site.command(&["seal", "unlock"], &format!("{}\n", mistyped(&key)));
@@ -155,5 +162,15 @@ fn a_server_whose_keys_do_not_open_waits_to_be_unlocked() {
     assert_eq!(unlocked["by"], "recovery key");
     server.wait_for_log("running");
     assert_eq!(site.command_json(&["health"], "")["state"], "running");
+    // proc_pid_status(5): the pages that hold the keys are locked.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    assert_eq!(locked.trim(), "16 kB");
+    let second = site.command(&[], "");
+    assert!(
+        text(&second.stderr).contains("another lamchat"),
+        "{}",
+        text(&second.stderr)
+    );
     server.stop();
 }
