@@ -1,5 +1,6 @@
 //! The command line: what can be typed. Each command's file does it.
 
+mod audit;
 mod backup;
 mod config;
 mod health;
@@ -95,6 +96,9 @@ enum Command {
     /// How the server's keys are sealed and unlocked.
     #[command(subcommand, alias = "keyring")]
     Seal(seal::Seal),
+    /// The log of administrative acts: show, export, verify, witness.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
@@ -129,6 +133,7 @@ pub fn run() -> ExitCode {
         Some(Command::Backup(command)) => backup::run(&cli.place, command),
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
         Some(Command::Seal(command)) => seal::run(&cli.place, command),
+        Some(Command::Audit(command)) => audit::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
     };

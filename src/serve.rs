@@ -1,5 +1,6 @@
 //! Runs the server. The only place that wires, starts and stops things.
 
+mod audit;
 mod certificates;
 mod data_dir;
 mod exchange;
@@ -109,6 +110,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
         }
     };
     let server = Arc::new(opened);
+    audit::note_start(&server, &start.config, server.signing_key.clone()).await?;
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
     tell(Notice::Ready);
@@ -123,7 +125,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
             _ = renewal.tick() => server.certificates.renew(&server.clock),
             received = hang_up.recv() => if received.is_some() {
                 tell(Notice::Reloading);
-                reload.run();
+                reload.run().await;
                 tell(Notice::Ready);
             },
         }
@@ -136,6 +138,7 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     if cut > 0 {
         tracing::warn!(cut, "connections were cut because their requests took too long");
     }
+    audit::note_stop(&server).await;
     server.store.close().await;
     tracing::info!("stopped");
     Ok(())

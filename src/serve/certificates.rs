@@ -3,13 +3,14 @@
 //! The authority and the server certificate are each kept, certificate and key together, as one sealed secret, so
 //! that no power cut leaves a key without its certificate. `tls/ca.pem` is a copy for people.
 
-use super::{StartError, refused};
+use super::{StartError, audit, refused};
 use lamchat_base::{Clock, SecretBytes};
 use lamchat_config::Config;
+use lamchat_disk::{RealDisk, replace_file};
 use lamchat_http::Identity;
 use lamchat_http::certificate::{self, Issued};
 use lamchat_seal::Keyring;
-use lamchat_seal::disk::{RealDisk, replace};
+use lamchat_store::Store;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub struct Certificates {
 /// The server's own authority, and the identity that it vouches for.
 struct Local {
     keyring: Arc<Keyring>,
+    store: Store,
     host: String,
     folder: PathBuf,
     identity: Arc<Identity>,
@@ -53,10 +55,10 @@ pub struct Authority {
 
 impl Certificates {
     /// Loads what the listeners need, making the authority on first start.
-    pub fn open(config: &Config, keyring: &Arc<Keyring>, clock: &dyn Clock) -> Result<Self, StartError> {
+    pub fn open(config: &Config, keyring: &Arc<Keyring>, store: &Store, clock: &dyn Clock) -> Result<Self, StartError> {
         let local = config.listeners.iter().any(|listener| listener.tls_local_authority);
         let local = if local {
-            Some(Local::open(config, keyring, clock)?)
+            Some(Local::open(config, keyring, store, clock)?)
         } else {
             None
         };
@@ -117,7 +119,7 @@ impl Certificates {
     /// Renews the certificate of the own authority when its end is near.
     pub fn renew(&self, clock: &Arc<dyn Clock>) {
         let Some(local) = &self.local else { return };
-        let renewed = issue(&local.keyring, &local.folder, &local.host, clock.now_ms());
+        let renewed = issue(&local.keyring, &local.store, &local.folder, &local.host, clock.now_ms());
         let replaced = renewed.and_then(|(leaf, is_new)| match is_new {
             true => local
                 .identity
@@ -142,13 +144,14 @@ fn find(files: &[Files], certificate: &Path, key: &Path) -> Option<Arc<Identity>
 }
 
 impl Local {
-    fn open(config: &Config, keyring: &Arc<Keyring>, clock: &dyn Clock) -> Result<Self, StartError> {
+    fn open(config: &Config, keyring: &Arc<Keyring>, store: &Store, clock: &dyn Clock) -> Result<Self, StartError> {
         let host = config.server_name.host().to_owned();
         let folder = config.data_dir.join("tls");
-        let (leaf, _) = issue(keyring, &folder, &host, clock.now_ms())?;
+        let (leaf, _) = issue(keyring, store, &folder, &host, clock.now_ms())?;
         let identity = Identity::from_pem(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose()).map_err(refused)?;
         Ok(Self {
             keyring: Arc::clone(keyring),
+            store: store.clone(),
             host,
             folder,
             identity: Arc::new(identity),
@@ -161,19 +164,25 @@ impl Local {
 }
 
 /// The server certificate, and whether it was made now: a kept one, or a new one when it is due.
-fn issue(keyring: &Keyring, folder: &Path, host: &str, now_ms: u64) -> Result<(Issued, bool), StartError> {
+fn issue(
+    keyring: &Keyring,
+    store: &Store,
+    folder: &Path,
+    host: &str,
+    now_ms: u64,
+) -> Result<(Issued, bool), StartError> {
     let authority = match unseal(keyring, AUTHORITY)? {
         Some(kept) if !certificate::authority_is_due(&kept.certificate_pem, host, now_ms).map_err(refused)? => kept,
         _ => {
             let made = certificate::make_authority(host, now_ms).map_err(refused)?;
-            seal(keyring, AUTHORITY, &made)?;
+            seal(keyring, store, AUTHORITY, &made, now_ms)?;
             made
         }
     };
     let copy = folder.join("ca.pem");
     if std::fs::read(&copy).ok().as_deref() != Some(authority.certificate_pem.as_bytes()) {
         std::fs::create_dir_all(folder).map_err(StartError::io(folder.display().to_string()))?;
-        let written = replace(&RealDisk, folder, "ca.pem", authority.certificate_pem.as_bytes());
+        let written = replace_file(&RealDisk, &copy, authority.certificate_pem.as_bytes());
         written.map_err(StartError::io(copy.display().to_string()))?;
     }
     if let Some(kept) = unseal(keyring, LEAF)? {
@@ -183,11 +192,13 @@ fn issue(keyring: &Keyring, folder: &Path, host: &str, now_ms: u64) -> Result<(I
         }
     }
     let made = certificate::make_leaf(&authority, host, now_ms).map_err(refused)?;
-    seal(keyring, LEAF, &made)?;
+    seal(keyring, store, LEAF, &made, now_ms)?;
     Ok((made, true))
 }
 
-fn seal(keyring: &Keyring, name: &str, pair: &Issued) -> Result<(), StartError> {
+fn seal(keyring: &Keyring, store: &Store, name: &str, pair: &Issued, now_ms: u64) -> Result<(), StartError> {
+    let fingerprint = certificate::fingerprint(&pair.certificate_pem).map_err(refused)?;
+    audit::note_key(store, now_ms, name, &fingerprint)?;
     let both = [pair.certificate_pem.as_bytes(), pair.key_pem.expose()].concat();
     keyring.seal_secret(name, &SecretBytes::new(both)).map_err(refused)
 }

@@ -1,7 +1,7 @@
 //! SIGHUP: certificates are read again, and the part of the configuration that may change while the server runs.
 
 use super::wiring::Parts;
-use super::{Start, logging, settings, wiring};
+use super::{Start, audit, logging, settings, wiring};
 use lamchat_config::Config;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl Reload {
     }
 
     /// Does it. A configuration with a mistake changes nothing.
-    pub fn run(&mut self) {
+    pub async fn run(&mut self) {
         self.parts.certificates.reload();
         self.parts.certificates.renew(&self.parts.clock);
         let Some(file) = &self.start.file else {
@@ -41,12 +41,20 @@ impl Reload {
         if let Some(dir) = &self.start.data_dir {
             newer.data_dir.clone_from(dir);
         }
-        self.apply(newer);
+        self.apply(newer).await;
     }
 
-    fn apply(&mut self, newer: Config) {
+    async fn apply(&mut self, newer: Config) {
         let old = &self.start.config;
         let (live, fixed): (Vec<_>, Vec<_>) = old.changes(&newer).into_iter().partition(|change| change.live);
+        // Before it is in use: a change that is not in the audit log is none.
+        if let Err(error) = audit::note_reload(&self.parts, &live, &fixed).await {
+            tracing::error!(
+                error,
+                "the configuration was not reloaded: it could not be noted in the audit log"
+            );
+            return;
+        }
         if let Err(error) = self.log.set_level(&newer.log.level) {
             tracing::error!(%error, "the log's level stays as it was");
         }

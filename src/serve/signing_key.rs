@@ -1,9 +1,10 @@
 //! The server's signing key: made on first start and kept as a sealed secret.
 
-use super::{StartError, refused};
+use super::{StartError, audit, refused};
 use lamchat_base::{Entropy, SecretBytes};
 use lamchat_rules::SigningKey;
 use lamchat_seal::Keyring;
+use lamchat_store::Store;
 
 const NAME: &str = "signing-key";
 /// Random characters in the key's version: another key of the same server must not have the same.
@@ -11,7 +12,7 @@ const VERSION_CHARS: usize = 6;
 const SEED_BYTES: usize = 32;
 
 /// The kept key, or a new one. The secret is the 32 bytes of the seed, then the version as text.
-pub fn open(keyring: &Keyring, entropy: &dyn Entropy) -> Result<SigningKey, StartError> {
+pub fn open(keyring: &Keyring, store: &Store, entropy: &dyn Entropy, now_ms: u64) -> Result<SigningKey, StartError> {
     if let Some(kept) = keyring.unseal_secret(NAME).map_err(refused)? {
         return parse(&kept);
     }
@@ -19,8 +20,10 @@ pub fn open(keyring: &Keyring, entropy: &dyn Entropy) -> Result<SigningKey, Star
     entropy.fill(&mut secret);
     secret.extend_from_slice(entropy.alphanumeric(VERSION_CHARS).as_bytes());
     let secret = SecretBytes::new(secret);
+    let key = parse(&secret)?;
+    audit::note_key(store, now_ms, NAME, &format!("{} {}", key.id(), key.public_base64()))?;
     keyring.seal_secret(NAME, &secret).map_err(refused)?;
-    parse(&secret)
+    Ok(key)
 }
 
 fn parse(secret: &SecretBytes) -> Result<SigningKey, StartError> {

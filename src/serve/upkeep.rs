@@ -14,6 +14,7 @@ const SWEEP: Duration = Duration::from_secs(6 * 3600);
 pub fn start(parts: &Arc<Parts>) {
     tokio::spawn(expire_typing(Arc::clone(parts)));
     tokio::spawn(sweep_media(Arc::clone(parts)));
+    tokio::spawn(super::audit::sign_forever(Arc::clone(parts)));
 }
 
 async fn expire_typing(parts: Arc<Parts>) {

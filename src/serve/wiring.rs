@@ -1,11 +1,12 @@
 //! Opens every part of the exchange and hands each what it needs.
 
 use super::certificates::Certificates;
-use super::{StartError, data_dir, exchange, keys, refused, server_name, settings, signing_key, tpm};
+use super::{StartError, audit, data_dir, exchange, keys, refused, server_name, settings, signing_key, tpm};
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::Admin;
 use lamchat_api_client::App;
 use lamchat_appliance::Folders;
+use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_config::Config;
 use lamchat_host::{OsEntropy, SystemClock};
@@ -34,6 +35,9 @@ pub struct Parts {
     pub certificates: Certificates,
     pub app: Arc<App>,
     pub admin: Arc<Admin>,
+    pub audit: Arc<AuditLog>,
+    /// Identifier and public part of the server's signing key.
+    pub signing_key: String,
 }
 
 /// The open listeners.
@@ -64,6 +68,7 @@ pub fn tables() -> Vec<Table> {
         lamchat_rooms::TABLES,
         lamchat_media::TABLES,
         lamchat_push::TABLES,
+        lamchat_audit::TABLES,
     ];
     all.concat()
 }
@@ -83,7 +88,8 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     };
     let store = Store::open(store).map_err(refused)?;
     server_name::check(&keyring, &config.server_name)?;
-    let certificates = Certificates::open(config, &keyring, &*clock)?;
+    let audit = audit::open(config, &store, &keyring, &clock, &*entropy)?;
+    let certificates = Certificates::open(config, &keyring, &store, &*clock)?;
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),
@@ -93,7 +99,8 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     );
     let media = media.map_err(refused)?;
     let passwords = Passwords::with_cost(settings::password_cost(config.registration.password_hash));
-    let key = signing_key::open(&keyring, &*entropy)?;
+    let key = signing_key::open(&keyring, &store, &*entropy, clock.now_ms())?;
+    let signing_key = format!("{} {}", key.id(), key.public_base64());
     let rooms = Rooms::new(
         store.clone(),
         Arc::clone(&clock),
@@ -142,6 +149,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         tpm,
         guesses: Arc::default(),
         media,
+        audit: Arc::clone(&audit),
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
         metrics: OnceLock::new(),
@@ -155,6 +163,8 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         certificates,
         app,
         admin,
+        audit,
+        signing_key,
     })
 }
 

@@ -265,6 +265,21 @@ fn a_backup_needs_a_passphrase_and_restores_everything() {
         .get(&format!("/_matrix/client/v3/rooms/{room}/event/{event}"))
         .ok();
     assert_eq!(got["content"]["body"], "in the backup");
+    // The audit log came along and goes on as another one.
+    let log = site.command_json(&["audit", "show"], "");
+    let acts: Vec<&str> = log["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["act"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        acts[acts.len() - 3..],
+        ["backup.create", "backup.restored", "server.start"]
+    );
+    assert!(site.command(&["audit", "export", "log"], "").status.success());
+    let verdict = site.command_json(&["audit", "verify", "log"], "");
+    assert_eq!(verdict["size"].as_u64().unwrap(), acts.len() as u64);
 
     // The file slot can go once a passphrase is there; the last slot cannot.
     let slots = site.command_json(&["keyring", "list"], "");

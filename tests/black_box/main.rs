@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod authentication;
 mod commands;
 mod configuration;

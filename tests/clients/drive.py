@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Two people talk through LamChat with clients that nobody here wrote.
 
-    drive.py --lamchat BINARY --node NODE --python PYTHON_WITH_NIO [--only NAME] [--keep]
+    drive.py --lamchat BINARY --node NODE --python PYTHON_WITH_NIO --rust ACTOR_RUST [--only NAME] [--keep]
 
-Every pairing of matrix-js-sdk (Rust crypto) and matrix-nio takes the parts of Alice and Bob, over TLS with
-certificate checking on; the server is restarted in the middle. Ends with `N passed, N failed`.
+Every pairing of matrix-js-sdk (Rust crypto), matrix-nio and matrix-rust-sdk (the engine of Element X, with its sliding
+sync) takes the parts of Alice and Bob, over TLS with certificate checking on; the server is restarted in the middle. Ends with `N passed, N failed`.
 """
 
 import argparse
@@ -128,14 +128,13 @@ class Lamchat:
 
 
 class Run:
-    def __init__(self, server, node, python):
-        self.server, self.node, self.python = server, node, python
+    def __init__(self, server, commands):
+        self.server, self.commands = server, commands
         self.actors, self.plaintexts = [], []
 
     def actor(self, name, kind):
         env = dict(os.environ, LAMCHAT_TEST_CA=self.server.ca, NODE_EXTRA_CA_CERTS=self.server.ca)
-        command = [self.node, "actor_js.mjs"] if kind == "js" else [self.python, "actor_nio.py"]
-        actor = Actor(name, kind, command, env)
+        actor = Actor(name, kind, self.commands[kind], env)
         self.actors.append(actor)
         return actor
 
@@ -162,7 +161,7 @@ def talk(run, sender, receiver, room, what):
 
 def verify(alice, a, bob, b):
     """Short authentication string: both see the same emoji, both agree, both hold the other's device for verified."""
-    if alice.kind == "js":
+    if alice.kind in ("js", "rust"):
         bob_accepts = threading.Thread(target=bob.sas_accept)
         bob_accepts.start()
         alice.sas_start(user_id=b["user_id"], device_id=b["device_id"])
@@ -213,7 +212,7 @@ def pair(run, alice_kind, bob_kind):
     send_file(run, alice, bob, room)
     # nio 0.26 writes the commitment in hexadecimal where the specification has unpadded base64, so it
     # agrees with nobody but itself.
-    if alice_kind == bob_kind:
+    if alice_kind == bob_kind or "nio" not in (alice_kind, bob_kind):
         verify(alice, a, bob, b)
     run.server.restart()
     talk(run, bob, alice, room, "after the restart")
@@ -271,6 +270,7 @@ def main():
     parser.add_argument("--lamchat", required=True)
     parser.add_argument("--node", required=True)
     parser.add_argument("--python", required=True)
+    parser.add_argument("--rust", required=True)
     parser.add_argument("--only")
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
@@ -280,8 +280,9 @@ def main():
 
 def carry_out(server, options):
     server.start()
-    run = Run(server, options.node, options.python)
-    cases = {f"{one}-{other}": (lambda one=one, other=other: pair(run, one, other)) for one in ("js", "nio") for other in ("js", "nio")}
+    commands = {"js": [options.node, "actor_js.mjs"], "nio": [options.python, "actor_nio.py"], "rust": [options.rust]}
+    run = Run(server, commands)
+    cases = {f"{one}-{other}": (lambda one=one, other=other: pair(run, one, other)) for one in commands for other in commands}
     cases["backup"] = lambda: backup(run)
     cases["no-plaintext"] = lambda: no_plaintext(run)
     passed, failed = 0, []

@@ -2,7 +2,7 @@
 //! after the restart, in order, once, and a repeated transaction id never makes a second event.
 //!
 //! Rounds: `LAMCHAT_KILL_ROUNDS` (default 4). The seed is printed; `LAMCHAT_SEED` repeats it.
-//! A killed process keeps its page cache: power cuts are simulated in `src/platform/store`.
+//! A killed process keeps its page cache: power cuts are simulated in `tests/sim`.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,7 +1,11 @@
-//! Parsers of files that somebody else may have written: a keyring, a backup.
+//! Parsers of files that somebody else may have written: a keyring, a backup, an export of an audit log.
 
 use super::fuzz;
-use lamchat_base::{Entropy, SecretBytes};
+use lamchat_audit::notary::Notary;
+use lamchat_audit::software::{SealedHeads, SoftwareSigner};
+use lamchat_audit::verify::{Trust, checkpoint_of, verify};
+use lamchat_audit::{Actor, AuditLog, Entry, Note, VerifierKey, WitnessKey};
+use lamchat_base::{Entropy, ManualClock, SecretBytes};
 use lamchat_seal::{Keyring, PassphraseCost, RecoveryKey, Unlock};
 use std::sync::{Arc, OnceLock};
 
@@ -57,6 +61,90 @@ fn a_recovery_key_is_read_as_written_or_not_at_all() {
         if let Ok(key) = RecoveryKey::parse(text) {
             let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
             assert_eq!(digits(&key.text()), digits(text));
+        }
+    });
+}
+
+/// An export with a witness's checkpoint, and who is trusted with it.
+fn good_export() -> &'static (String, Trust) {
+    static EXPORT: OnceLock<(String, Trust)> = OnceLock::new();
+    EXPORT.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = Keyring::create(dir.path(), &Unlock::File, PassphraseCost::MINIMUM, Arc::new(Fixed));
+        let keyring = Arc::new(keyring.unwrap());
+        let signer = SoftwareSigner::open(&keyring).unwrap();
+        let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(keyring))).unwrap();
+        let store = lamchat_store::Store::in_memory(lamchat_audit::TABLES).unwrap();
+        let clock = Arc::new(ManualClock::new(1_767_225_600_000));
+        let log = AuditLog::open(store.clone(), notary, "example.org", clock, &Fixed).unwrap();
+        let act = |number: u64| {
+            let entry = Entry::new(number, Actor::Socket { uid: 0 }, "user.add").fact("admin", number);
+            let appended = store.write_blocking(move |txn| lamchat_audit::append(txn, &entry));
+            assert_eq!(appended.unwrap(), number);
+        };
+        (0..5).for_each(act);
+        let witness = WitnessKey::generate("auditor", &Fixed).unwrap();
+        let mut note = log.sign().unwrap();
+        witness.cosign(&mut note, 1_700_000_000).unwrap();
+        log.add_witness(note.clone(), Actor::Server).unwrap();
+        (6..9).for_each(act);
+        let mut file = String::new();
+        let mut sink = |piece: String| {
+            file.push_str(&piece);
+            Ok(())
+        };
+        log.export(2, &mut sink).unwrap();
+        let trust = Trust {
+            key: Some(log.status().unwrap().key),
+            witnesses: vec![witness.public().unwrap()],
+            previous: vec![note],
+        };
+        (file, trust)
+    })
+}
+
+#[test]
+fn a_changed_export_says_the_same_or_is_refused() {
+    let (file, _) = good_export();
+    fuzz("audit export", &[file.as_bytes()], |input| {
+        let (file, trust) = good_export();
+        let input = String::from_utf8_lossy(input);
+        if let Ok(verdict) = verify(&input, trust) {
+            let honest = verify(file, trust).unwrap();
+            assert_eq!(verdict.entries, honest.entries, "entries were changed");
+            assert_eq!(verdict.checkpoint, honest.checkpoint);
+        }
+        // Without a key of one's own the file is consistent in itself or not; nothing more can be said.
+        let _ = verify(&input, &Trust::default());
+    });
+}
+
+#[test]
+fn a_checkpoint_that_parses_is_written_as_it_was_read() {
+    let (file, trust) = good_export();
+    let (note, key) = (
+        checkpoint_of(file).unwrap().to_string(),
+        trust.key.as_ref().unwrap().to_string(),
+    );
+    let witness = WitnessKey::generate("auditor", &Fixed).unwrap();
+    let (cosigned, secret) = (trust.previous[0].to_string(), witness.to_text().unwrap());
+    let seeds = [note.as_bytes(), cosigned.as_bytes(), key.as_bytes(), secret.as_bytes()];
+    fuzz("audit checkpoint", &seeds, |input| {
+        let Ok(input) = std::str::from_utf8(input) else { return };
+        if let Ok(note) = Note::parse(input) {
+            assert_eq!(note.to_string(), input);
+        }
+        if let Ok(checkpoint) = lamchat_audit::checkpoint::Checkpoint::parse(input) {
+            assert_eq!(checkpoint.to_string(), input);
+        }
+        if let Ok(key) = VerifierKey::parse(input) {
+            assert_eq!(key.to_string(), input);
+        }
+        if let Ok(key) = WitnessKey::parse(input) {
+            assert_eq!(key.to_text().unwrap().trim_end(), input.trim_end_matches('\n'));
+        }
+        if let Ok(entry) = Entry::decode(input.as_bytes()) {
+            assert_eq!(entry.encode(), input.as_bytes());
         }
     });
 }

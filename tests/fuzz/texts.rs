@@ -10,6 +10,8 @@ use ruma::{DeviceId, UserId};
 use serde_json::value::RawValue;
 
 const CONTENT: &[u8] = br#"{"msgtype":"m.text","body":"h\u00e9llo \ud83d\ude00","n":-9007199254740991,"list":[1,{"a":null}],"m.relates_to":{"rel_type":"m.thread","event_id":"$e","is_falling_back":true}}"#;
+/// A key that signed none of it.
+const SIGNING_KEY: &str = "VzJIYXQ85u19z2ZpEeLLVu8hUKTCE0VXYUn4IY4iFcA";
 const SIGNED_KEYS: &[u8] = br#"{"user_id":"@alice:example.org","device_id":"DEV","usage":["master"],"algorithms":["m.olm.v1.curve25519-aes-sha2"],"keys":{"ed25519:DEV":"VzJIYXQ85u19z2ZpEeLLVu8hUKTCE0VXYUn4IY4iFcA","curve25519:DEV":"VzJIYXQ85u19z2ZpEeLLVu8hUKTCE0VXYUn4IY4iFcA"},"key":"x","signatures":{"@alice:example.org":{"ed25519:DEV":"VzJIYXQ85u19z2ZpEeLLVu8hUKTCE0VXYUn4IY4iFcAVzJIYXQ85u19z2ZpEeLLVu8hUKTCE0VXYUn4IY4iFcA"}}}"#;
 
 fn raw(input: &[u8]) -> Option<Box<RawValue>> {
@@ -221,7 +223,7 @@ fn keys_of_devices_are_verified_or_refused() {
         );
         let _ = lamchat_keys::cross_signing::ParsedKeys::parse(user, Some(&json), Some(&json), Some(&json));
         let one = std::collections::BTreeMap::from([(format!("signed_curve25519:{}", input.len()), json.clone())]);
-        let _ = lamchat_keys::one_time::verify(user, device, true, &one, &one);
+        let _ = lamchat_keys::one_time::verify(user, device, Some(SIGNING_KEY), &one, &one);
         let _ = lamchat_keys::backup_session::SessionKey::parse("!r:example.org", "s", &json);
         if json.get().starts_with('{')
             && let Ok(event) = lamchat_keys::to_device::event("m.room.encrypted", user, &json)

@@ -5,6 +5,7 @@ use crate::nonce::Nonces;
 use crate::seal::Tpm;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
+use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, SecretBytes, UserNum};
 use lamchat_http::{BoxFuture, Metrics};
 use lamchat_identity::Passwords;
@@ -48,6 +49,8 @@ pub struct Admin {
     pub guesses: Arc<Guesses>,
     /// Files of users, for backups.
     pub media: Media,
+    /// The log of administrative acts.
+    pub audit: Arc<AuditLog>,
     /// The rest of the exchange.
     pub exchange: Arc<dyn Exchange>,
     /// `registration.shared_secret`; `None` switches that route off. Reloadable.

@@ -1,9 +1,11 @@
 //! Backups: `lamchat backup create` takes the stream that this makes and writes it into parts.
 
+use crate::audit::{actor, append};
 use crate::{Admin, AdminError};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use lamchat_appliance::{Backup, BackupError, PrepareError, Source, Stopped};
+use lamchat_audit::Entry;
 use lamchat_http::{Body, BodySender, Request, Response};
 use std::sync::Arc;
 
@@ -11,7 +13,8 @@ use std::sync::Arc;
 const PIECES_AHEAD: usize = 4;
 
 /// Streams a consistent snapshot of database and media.
-pub async fn create(admin: Arc<Admin>, _request: Request) -> Result<Response, AdminError> {
+pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Response, AdminError> {
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "backup.create");
     let source = Source {
         store: admin.store.clone(),
         media: admin.media.clone(),
@@ -20,11 +23,33 @@ pub async fn create(admin: Arc<Admin>, _request: Request) -> Result<Response, Ad
         server_name: admin.server_name.to_string(),
         now_ms: admin.now_ms(),
     };
-    let backup = tokio::task::spawn_blocking(move || Backup::prepare(source))
-        .await
-        .map_err(AdminError::internal)??;
+    let backup = tokio::task::spawn_blocking({
+        let (admin, entry) = (Arc::clone(&admin), entry.clone());
+        move || {
+            // Before the snapshot, so that a restored backup tells of itself.
+            append(&admin, entry.clone().fact("state", "begun"))?;
+            match Backup::prepare(source) {
+                Ok(backup) => Ok(backup),
+                Err(error) => {
+                    append(&admin, entry.fact("state", "failed"))?;
+                    Err(AdminError::from(error))
+                }
+            }
+        }
+    });
+    let backup = backup.await.map_err(AdminError::internal)??;
     let (sender, body) = Body::stream(PIECES_AHEAD, None);
-    tokio::task::spawn_blocking(move || stream(backup, &sender));
+    tokio::task::spawn_blocking(move || {
+        let state = stream(backup, &sender);
+        let end = Entry {
+            time_ms: admin.now_ms(),
+            ..entry
+        };
+        // The stream has ended, and with it the command: the log of the server is where the failure shows.
+        if let Err(error) = append(&admin, end.fact("state", state)) {
+            tracing::error!(error = error.message, "the end of a backup is not in the audit log");
+        }
+    });
     let mut response = Response {
         body,
         ..Response::default()
@@ -35,14 +60,22 @@ pub async fn create(admin: Arc<Admin>, _request: Request) -> Result<Response, Ad
     Ok(response)
 }
 
-fn stream(backup: Backup, sender: &BodySender) {
+/// Answers how it ended.
+fn stream(backup: Backup, sender: &BodySender) -> &'static str {
     match backup.run(&mut |bytes| sender.blocking_send(Ok(bytes)).map_err(|_| Stopped)) {
-        Ok(counts) => tracing::info!(?counts, "a backup was made"),
-        Err(BackupError::Stopped(_)) => tracing::warn!("a backup was broken off by the command that takes it"),
+        Ok(counts) => {
+            tracing::info!(?counts, "a backup was made");
+            "done"
+        }
+        Err(BackupError::Stopped(_)) => {
+            tracing::warn!("a backup was broken off by the command that takes it");
+            "broken off"
+        }
         Err(error) => {
             tracing::error!(%error, "a backup broke off");
             // The connection breaks, so that the command knows that something is missing. It may be gone already.
             let _told = sender.blocking_send(Err(std::io::Error::other("the backup broke off")));
+            "failed"
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The slots of the keyring: `lamchat seal`.
 
+use crate::audit::{actor, noted};
 use crate::routes::parse;
 use crate::{Admin, AdminError, seal};
+use lamchat_audit::Entry;
 use lamchat_base::SecretBytes;
 use lamchat_http::Request;
-use lamchat_seal::{PassphraseCost, RecoveryKey, SlotError, Unlock};
+use lamchat_seal::{PassphraseCost, RecoveryKey, Unlock};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -43,10 +45,14 @@ pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value
         ));
     }
     let unlock = Unlock::Passphrase(SecretBytes::new(passphrase.into_bytes()));
-    change(&admin, move |keyring| {
-        keyring.add_slot(&unlock, PassphraseCost::DEFAULT).map(drop)
-    })
-    .await?;
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot").fact("kind", "passphrase");
+    let keyring = Arc::clone(&admin.keyring);
+    // Stretching a passphrase and syncing a file take too long for a thread that carries messages.
+    let change = move || {
+        let slot = keyring.add_slot(&unlock, PassphraseCost::DEFAULT)?;
+        Ok(vec![("slot", slot.id.to_string())])
+    };
+    noted(&admin, entry, change).await?;
     tracing::info!("an administrator added a passphrase slot to the keyring");
     list(admin, request).await
 }
@@ -54,7 +60,16 @@ pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value
 /// Removes a slot.
 pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let slot = slot_number(&request)?;
-    change(&admin, move |keyring| keyring.remove_slot(slot)).await?;
+    let mut entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.remove-slot").fact("slot", slot);
+    if let Some(known) = admin.keyring.slots().iter().find(|known| known.id == slot) {
+        entry = entry.fact("kind", known.kind);
+    }
+    let keyring = Arc::clone(&admin.keyring);
+    let change = move || {
+        keyring.remove_slot(slot)?;
+        Ok(Vec::new())
+    };
+    noted(&admin, entry, change).await?;
     tracing::info!(slot, "an administrator removed a slot of the keyring");
     list(admin, request).await
 }
@@ -63,14 +78,4 @@ pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
 pub(crate) fn slot_number(request: &Request) -> Result<u32, AdminError> {
     let slot = request.params.value("slot").parse();
     slot.map_err(|_| AdminError::invalid("A slot is named by its number"))
-}
-
-/// Stretching a passphrase and syncing a file take too long for a thread that carries messages.
-pub(crate) async fn change(
-    admin: &Arc<Admin>,
-    change: impl FnOnce(&lamchat_seal::Keyring) -> Result<(), SlotError> + Send + 'static,
-) -> Result<(), AdminError> {
-    let keyring = Arc::clone(&admin.keyring);
-    let changed = tokio::task::spawn_blocking(move || change(&keyring)).await;
-    Ok(changed.map_err(AdminError::internal)??)
 }

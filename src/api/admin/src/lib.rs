@@ -5,8 +5,10 @@
 //! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
 //! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics`.
 //! - Passwords, recovery keys and tokens are never logged.
+//! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
 pub mod app;
+pub mod audit;
 pub mod backup;
 pub mod error;
 pub mod guesses;

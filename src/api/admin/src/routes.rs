@@ -1,6 +1,6 @@
 //! Which route answers what, and the way from a request to a handler and back.
 
-use crate::{Admin, AdminError, backup, health, keyring, metrics, seal, shared_secret, token, user};
+use crate::{Admin, AdminError, audit, backup, health, keyring, metrics, seal, shared_secret, token, user};
 use http::{Method, StatusCode};
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
 use serde::de::DeserializeOwned;
@@ -70,6 +70,15 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         ),
         on(admin, &post, "/_lamchat/admin/v1/seal/unlock", seal::unlock),
         raw(admin, &post, "/_lamchat/admin/v1/backup", Auth::Admin, backup::create),
+        on(admin, &get, "/_lamchat/admin/v1/audit", audit::show),
+        raw(
+            admin,
+            &get,
+            "/_lamchat/admin/v1/audit/export",
+            Auth::Admin,
+            audit::export,
+        ),
+        on(admin, &post, "/_lamchat/admin/v1/audit/witness", audit::add_witness),
         raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
     ]
 }

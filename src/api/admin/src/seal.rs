@@ -1,8 +1,10 @@
 //! How the keys are sealed, and changes to it: `lamchat seal`. Adding a passphrase and removing a slot are in `keyring`.
 
+use crate::audit::{actor, noted};
 use crate::routes::parse;
 use crate::{Admin, AdminError, keyring};
 use http::StatusCode;
+use lamchat_audit::Entry;
 use lamchat_base::SecretBytes;
 use lamchat_http::Request;
 use lamchat_seal::{
@@ -70,12 +72,10 @@ pub async fn init(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
             "Secure Boot is off, so anything could boot here with the same PCRs and open the keys: switch it on, or say --force",
         ));
     }
-    let add = move |keyring: &lamchat_seal::Keyring| {
-        keyring
-            .add_slot(&Unlock::Tpm(sealer), PassphraseCost::DEFAULT)
-            .map(drop)
-    };
-    keyring::change(&admin, add).await?;
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot")
+        .fact("kind", SlotKind::Tpm)
+        .fact("force", force);
+    add(&admin, entry, Unlock::Tpm(sealer)).await?;
     tracing::info!(force, "an administrator sealed the keys to the TPM");
     keyring::list(admin, request).await
 }
@@ -84,13 +84,15 @@ pub async fn init(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
 pub async fn rebind(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let slot = keyring::slot_number(&request)?;
     let sealer = admin.tpm.sealer()?;
-    let bind = move |keyring: &lamchat_seal::Keyring| {
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.rebind").fact("slot", slot);
+    let keyring = Arc::clone(&admin.keyring);
+    let bind = move || {
         if let Some(error) = keyring.rebind(slot, &*sealer)? {
             tracing::warn!(slot, %error, "what the TPM kept for the old binding could not be removed");
         }
-        Ok(())
+        Ok(Vec::new())
     };
-    keyring::change(&admin, bind).await?;
+    noted(&admin, entry, bind).await?;
     tracing::info!(slot, "an administrator bound a slot to the TPM anew");
     keyring::list(admin, request).await
 }
@@ -99,18 +101,24 @@ pub async fn rebind(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
 pub async fn add_recovery(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let key = RecoveryKey::generate(&*admin.entropy);
     let text = key.text();
-    let add = move |keyring: &lamchat_seal::Keyring| {
-        keyring
-            .add_slot(&Unlock::Recovery(key), PassphraseCost::DEFAULT)
-            .map(drop)
-    };
-    keyring::change(&admin, add).await?;
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot").fact("kind", SlotKind::Recovery);
+    add(&admin, entry, Unlock::Recovery(key)).await?;
     tracing::info!("an administrator added a recovery slot to the keyring");
     let mut answer = keyring::list(admin, request).await?;
     if let Value::Object(fields) = &mut answer {
         fields.insert("recovery_key".to_owned(), json!(*text));
     }
     Ok(answer)
+}
+
+/// Adds a slot, between two entries of the audit log.
+async fn add(admin: &Arc<Admin>, entry: Entry, unlock: Unlock) -> Result<(), AdminError> {
+    let keyring = Arc::clone(&admin.keyring);
+    let change = move || {
+        let slot = keyring.add_slot(&unlock, PassphraseCost::DEFAULT)?;
+        Ok(vec![("slot", slot.id.to_string())])
+    };
+    noted(admin, entry, change).await
 }
 
 #[derive(serde::Deserialize)]
@@ -123,24 +131,24 @@ pub async fn verify_recovery(admin: Arc<Admin>, request: Request) -> Result<Valu
     let Typed { key } = parse(&request)?;
     let key = RecoveryKey::parse(&key)?;
     let guess = admin.guesses.begin(admin.now_ms())?;
-    let (keyring, now_ms) = (Arc::clone(&admin.keyring), admin.now_ms());
-    let verified = tokio::task::spawn_blocking(move || keyring.verify_recovery(&key, now_ms))
-        .await
-        .map_err(AdminError::internal)?;
-    match verified {
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.verify-recovery");
+    let shared = Arc::clone(&admin);
+    let verify = move || match shared.keyring.verify_recovery(&key, shared.now_ms()) {
         Ok(slot) => {
             guess.right();
-            tracing::info!(slot = slot.id, "an administrator verified a recovery key");
+            Ok(vec![("slot", slot.id.to_string())])
         }
         Err(VerifyRecoveryError::Open(error)) => {
             if matches!(error, OpenError::WrongRecoveryKey) {
-                guess.wrong(admin.now_ms());
+                guess.wrong(shared.now_ms());
                 tracing::warn!("a wrong recovery key was shown");
             }
-            return Err(AdminError::invalid(crate::error::capital(&error.to_string())));
+            Err(AdminError::invalid(crate::error::capital(&error.to_string())))
         }
-        Err(VerifyRecoveryError::Io(error)) => return Err(AdminError::internal(error)),
-    }
+        Err(VerifyRecoveryError::Io(error)) => Err(AdminError::internal(error)),
+    };
+    noted(&admin, entry, verify).await?;
+    tracing::info!("an administrator verified a recovery key");
     keyring::list(admin, request).await
 }
 

@@ -11,10 +11,11 @@ use http::StatusCode;
 use lamchat_accounts::account::{self, CreateAccountError, NewAccount};
 use lamchat_accounts::session::{self, NewSession, OpenSessionError};
 use lamchat_accounts::token::{NewTokens, generate_device_id};
+use lamchat_audit::{Actor, Entry};
 use lamchat_base::SecretBytes;
 use lamchat_http::Request;
 use lamchat_identity::localpart;
-use lamchat_store::WriteTxn;
+use lamchat_store::{ReadError, WriteTxn};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -108,7 +109,12 @@ async fn make(admin: &Arc<Admin>, register: Register) -> Result<Value, AdminErro
         now_ms,
     };
     let log_in = !register.inhibit_login;
+    let entry = Entry::new(now_ms, Actor::SharedSecret, "user.add")
+        .subject(&user_id)
+        .fact("admin", register.admin)
+        .fact("logged_in", log_in);
     let change = move |txn: &mut WriteTxn<'_>| {
+        lamchat_audit::append(txn, &entry)?;
         let user = account::create(txn, new)?;
         let new = NewSession {
             user,
@@ -139,6 +145,12 @@ enum MakeError {
 impl From<CreateAccountError> for MakeError {
     fn from(error: CreateAccountError) -> Self {
         Self::Create(error)
+    }
+}
+
+impl From<ReadError> for MakeError {
+    fn from(error: ReadError) -> Self {
+        Self::Create(error.into())
     }
 }
 

@@ -4,6 +4,9 @@
 use crate::{Admin, Exchange, Guesses, Nonces, Tpm, listener_routes, listener_table, socket_routes};
 use aws_lc_rs::hmac;
 use lamchat_accounts::device::RemovedDevice;
+use lamchat_audit::AuditLog;
+use lamchat_audit::notary::Notary;
+use lamchat_audit::software::{SealedHeads, SoftwareSigner};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes, UserNum};
 use lamchat_http::{BoxFuture, Limits, Route, Router};
 use lamchat_identity::Passwords;
@@ -60,6 +63,7 @@ fn site() -> Site {
         lamchat_identity::TABLES,
         lamchat_keys::TABLES,
         lamchat_media::TABLES,
+        lamchat_audit::TABLES,
     ]
     .concat();
     let store = Store::in_memory(&tables).unwrap();
@@ -81,8 +85,18 @@ fn site() -> Site {
         Arc::clone(&clock) as Arc<dyn Clock>,
         Arc::clone(&entropy),
     );
+    let signer = SoftwareSigner::open(&keyring).unwrap();
+    let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(Arc::clone(&keyring)))).unwrap();
+    let audit = AuditLog::open(
+        store.clone(),
+        notary,
+        "example.org",
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        &*entropy,
+    );
     let admin = Admin {
         store,
+        audit: Arc::new(audit.unwrap()),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         nonces: Nonces::new(&*entropy),
         entropy,
@@ -368,4 +382,136 @@ async fn tokens_and_slots() {
     assert_eq!(site.socket("DELETE", "keyring/slots/9", Value::Null).await.0, 404);
     let (_, slots) = site.socket("DELETE", "keyring/slots/1", Value::Null).await;
     assert_eq!(slots["slots"].as_array().unwrap().len(), 1);
+}
+
+/// A new route that changes something fails here until it has a case, and the case until it has an entry.
+#[tokio::test]
+async fn every_route_that_changes_something_is_in_the_audit_log() {
+    let site = site();
+    let checkpoint = site.admin.audit.sign().unwrap().to_string();
+    let cases = [
+        ("POST /users", "users", json!({"user": "alice"}), 200, "user.add"),
+        (
+            "POST /users/{user}/password",
+            "users/alice/password",
+            json!({"password": "secret word"}),
+            200,
+            "user.password",
+        ),
+        (
+            "POST /users/{user}/admin",
+            "users/alice/admin",
+            json!({"admin": true}),
+            200,
+            "user.admin",
+        ),
+        (
+            "POST /users/{user}/deactivate",
+            "users/alice/deactivate",
+            json!({}),
+            200,
+            "user.deactivate",
+        ),
+        (
+            "POST /users/{user}/reactivate",
+            "users/alice/reactivate",
+            json!({}),
+            200,
+            "user.reactivate",
+        ),
+        ("POST /tokens", "tokens", json!({"token": "door"}), 200, "token.create"),
+        (
+            "DELETE /tokens/{token}",
+            "tokens/door",
+            Value::Null,
+            200,
+            "token.revoke",
+        ),
+        ("POST /backup", "backup", Value::Null, 403, "backup.create"),
+        (
+            "POST /keyring/passphrase",
+            "keyring/passphrase",
+            json!({"passphrase": "long enough now"}),
+            200,
+            "keyring.add-slot",
+        ),
+        (
+            "DELETE /keyring/slots/{slot}",
+            "keyring/slots/1",
+            Value::Null,
+            200,
+            "keyring.remove-slot",
+        ),
+        (
+            "POST /seal/recovery",
+            "seal/recovery",
+            Value::Null,
+            200,
+            "keyring.add-slot",
+        ),
+        // There is no slot for this key: tried, and noted as failed.
+        (
+            "POST /seal/recovery/verify",
+            "seal/recovery/verify",
+            json!({"key": "000012 005157 010293 015432 020572 025710 030853 035993"}),
+            400,
+            "keyring.verify-recovery",
+        ),
+        // Without a TPM, and with open keys, nothing is done.
+        ("POST /seal/init", "seal/init", json!({}), 400, ""),
+        (
+            "POST /seal/slots/{slot}/rebind",
+            "seal/slots/1/rebind",
+            Value::Null,
+            400,
+            "",
+        ),
+        ("POST /seal/unlock", "seal/unlock", json!({"key": "x"}), 409, ""),
+        // Nobody has signed this checkpoint: refused, and nothing is done.
+        (
+            "POST /audit/witness",
+            "audit/witness",
+            json!({"checkpoint": checkpoint}),
+            400,
+            "",
+        ),
+    ];
+    let mut known: Vec<String> = cases.iter().map(|case| case.0.to_owned()).collect();
+    let routes = socket_routes(&site.admin)
+        .into_iter()
+        .filter(|route| route.method != "GET");
+    let mut real: Vec<String> = routes
+        .map(|route| format!("{} {}", route.method, route.path.replace("/_lamchat/admin/v1", "")))
+        .collect();
+    known.sort();
+    real.sort();
+    assert_eq!(known, real);
+
+    for (route, target, body, status, act) in cases {
+        let (_, before) = site.socket("GET", "audit?limit=0", Value::Null).await;
+        let method = route.split(' ').next().unwrap();
+        let (got, answer) = site.socket(method, target, body).await;
+        assert_eq!(got, status, "{route}: {answer}");
+        let (_, after) = site
+            .socket("GET", &format!("audit?since={}", before["size"]), Value::Null)
+            .await;
+        let entries = after["entries"].as_array().unwrap();
+        assert_eq!(entries.is_empty(), act.is_empty(), "{route}: {after}");
+        for entry in entries {
+            assert_eq!(entry["act"], act, "{route}");
+            assert!(entry["actor"].as_str().unwrap().starts_with("uid "), "{entry}");
+            assert!(
+                !entry.to_string().contains("secret word") && !entry.to_string().contains("door"),
+                "{entry}"
+            );
+        }
+    }
+    // What is refused changes nothing, and is not there.
+    let (_, before) = site.socket("GET", "audit?limit=0", Value::Null).await;
+    assert_eq!(site.socket("POST", "users", json!({"user": "alice"})).await.0, 400);
+    assert_eq!(site.socket("DELETE", "tokens/none", Value::Null).await.0, 404);
+    assert_eq!(
+        site.socket("GET", "audit?limit=0", Value::Null).await.1["size"],
+        before["size"]
+    );
 }

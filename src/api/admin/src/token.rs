@@ -1,9 +1,12 @@
 //! Registration tokens: `lamchat token`.
 
+use crate::audit::actor;
 use crate::routes::parse;
 use crate::{Admin, AdminError};
+use lamchat_audit::Entry;
 use lamchat_http::Request;
-use lamchat_identity::registration_token::{self, NewRegistrationToken, RegistrationToken};
+use lamchat_identity::registration_token::{self, CreateTokenError, NewRegistrationToken, RegistrationToken};
+use lamchat_store::{ReadError, WriteTxn};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -31,10 +34,19 @@ pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
         expires_at_ms: create.valid_for_ms.map(|valid_ms| now_ms.saturating_add(valid_ms)),
         now_ms,
     };
-    let token = admin
-        .store
-        .write(move |txn| registration_token::create(txn, new))
-        .await?;
+    // The token itself is a secret: the log knows it by the time at which it was made.
+    let mut entry = Entry::new(now_ms, actor(&request)?, "token.create").fact("made_ms", now_ms);
+    if let Some(uses) = new.uses_allowed {
+        entry = entry.fact("uses", uses);
+    }
+    if let Some(expires_at_ms) = new.expires_at_ms {
+        entry = entry.fact("expires_ms", expires_at_ms);
+    }
+    let change = move |txn: &mut WriteTxn<'_>| {
+        lamchat_audit::append(txn, &entry)?;
+        registration_token::create(txn, new)
+    };
+    let token = admin.store.write::<_, CreateTokenError>(change).await?;
     tracing::info!("an administrator made a registration token");
     Ok(show(&admin, &token))
 }
@@ -48,10 +60,15 @@ pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminEr
 /// Makes a token invalid.
 pub async fn revoke(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let token = request.params.value("token").to_owned();
-    let was_there = admin
-        .store
-        .write(move |txn| registration_token::revoke(txn, &token))
-        .await?;
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "token.revoke");
+    let change = move |txn: &mut WriteTxn<'_>| {
+        let Some(known) = registration_token::one(txn, &token)? else {
+            return Ok(false);
+        };
+        lamchat_audit::append(txn, &entry.fact("made_ms", known.created_ms))?;
+        registration_token::revoke(txn, &token)
+    };
+    let was_there = admin.store.write::<_, ReadError>(change).await?;
     if !was_there {
         return Err(AdminError::not_found(
             "There is no such registration token; `lamchat token list` shows all",

@@ -1,9 +1,11 @@
 //! Accounts: `lamchat user`.
 
+use crate::audit::actor;
 use crate::routes::parse;
 use crate::{Admin, AdminError};
-use lamchat_accounts::account::{self, ChangeAccountError, NewAccount};
+use lamchat_accounts::account::{self, ChangeAccountError, CreateAccountError, NewAccount};
 use lamchat_accounts::session;
+use lamchat_audit::Entry;
 use lamchat_base::UserNum;
 use lamchat_http::{Request, query_value};
 use lamchat_identity::localpart;
@@ -39,7 +41,15 @@ pub async fn add(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErro
         display_name: add.display_name,
         now_ms: admin.now_ms(),
     };
-    admin.store.write(move |txn| account::create(txn, new)).await?;
+    let entry = entry(&admin, &request, "user.add", &user_id)?
+        .fact("admin", add.admin)
+        .fact("password", new.password_hash.is_some());
+    let change = move |txn: &mut WriteTxn<'_>| {
+        account::create(txn, new)?;
+        lamchat_audit::append(txn, &entry)?;
+        Ok::<_, CreateAccountError>(())
+    };
+    admin.store.write(change).await?;
     tracing::info!(%user_id, admin = add.admin, "an administrator made an account");
     Ok(json!({"user_id": user_id, "admin": add.admin}))
 }
@@ -85,7 +95,9 @@ pub async fn set_password(admin: Arc<Admin>, request: Request) -> Result<Value, 
     let set: SetPassword = parse(&request)?;
     let hash = admin.passwords.hash(set.password, &*admin.entropy).await?;
     let exchange = Arc::clone(&admin.exchange);
+    let entry = entry(&admin, &request, "user.password", &user_id)?.fact("keep_devices", set.keep_devices);
     let change = move |txn: &mut WriteTxn<'_>| {
+        lamchat_audit::append(txn, &entry)?;
         account::set_password_hash(txn, user, &hash)?;
         if !set.keep_devices {
             let removed = session::close_all(txn, user, None)?;
@@ -109,6 +121,7 @@ struct Deactivate {
 pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let (user, user_id) = named(&admin, &request)?;
     let Deactivate { erase } = parse(&request)?;
+    let entry = entry(&admin, &request, "user.deactivate", &user_id)?.fact("erase", erase);
     admin
         .exchange
         .leave_rooms(user, user_id.clone())
@@ -118,6 +131,7 @@ pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, Ad
     let change = move |txn: &mut WriteTxn<'_>| {
         let removed = account::deactivate(txn, user, erase)?;
         exchange.forget_devices(txn, user, &removed)?;
+        lamchat_audit::append(txn, &entry)?;
         Ok::<_, ChangeAccountError>(())
     };
     admin.store.write(change).await?;
@@ -138,7 +152,9 @@ pub async fn reactivate(admin: Arc<Admin>, request: Request) -> Result<Value, Ad
         Some(password) => Some(admin.passwords.hash(password, &*admin.entropy).await?),
         None => None,
     };
+    let entry = entry(&admin, &request, "user.reactivate", &user_id)?.fact("password", hash.is_some());
     let change = move |txn: &mut WriteTxn<'_>| {
+        lamchat_audit::append(txn, &entry)?;
         account::reactivate(txn, user)?;
         hash.map_or(Ok(()), |hash| account::set_password_hash(txn, user, &hash))
     };
@@ -156,12 +172,19 @@ struct SetAdmin {
 pub async fn set_admin(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let (user, user_id) = named(&admin, &request)?;
     let SetAdmin { admin: is_admin } = parse(&request)?;
-    admin
-        .store
-        .write(move |txn| account::set_admin(txn, user, is_admin))
-        .await?;
+    let entry = entry(&admin, &request, "user.admin", &user_id)?.fact("admin", is_admin);
+    let change = move |txn: &mut WriteTxn<'_>| {
+        lamchat_audit::append(txn, &entry)?;
+        account::set_admin(txn, user, is_admin)
+    };
+    admin.store.write(change).await?;
     tracing::info!(%user_id, is_admin, "an administrator changed a role");
     Ok(json!({"user_id": user_id, "admin": is_admin}))
+}
+
+/// An entry of the audit log about an account.
+fn entry(admin: &Admin, request: &Request, act: &str, user_id: &UserId) -> Result<Entry, AdminError> {
+    Ok(Entry::new(admin.now_ms(), actor(request)?, act).subject(user_id))
 }
 
 /// The account that the path names.

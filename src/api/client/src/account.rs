@@ -4,10 +4,14 @@ use crate::routes::json;
 use crate::{ApiError, App, Routes, Session, device, uia};
 use http::{Method, StatusCode};
 use lamchat_accounts::account::{self, ChangeAccountError};
+use lamchat_audit::{Actor, Entry};
+use lamchat_base::UserNum;
 use lamchat_http::{Request, Response};
+use lamchat_keys::{backup, backup_session, cross_signing};
 use lamchat_rooms::membership::{self, Membership};
 use lamchat_rooms::{Caller, room};
-use lamchat_store::WriteTxn;
+use lamchat_store::{ReadError, WriteTxn};
+use ruma::OwnedUserId;
 use ruma::api::client::account::{ThirdPartyIdRemovalStatus, change_password, deactivate, whoami};
 use std::sync::Arc;
 
@@ -15,7 +19,7 @@ use std::sync::Arc;
 pub fn routes(r: &mut Routes) {
     r.session::<whoami::v3::Request>(who_am_i);
     r.session::<change_password::v3::Request>(set_password);
-    r.session::<deactivate::v3::Request>(close);
+    r.session::<deactivate::v3::Request>(close).to_the_end();
     r.raw(Method::GET, "/_matrix/client/v3/account/3pid", third_party_ids);
 }
 
@@ -33,7 +37,9 @@ async fn set_password(
     app.passwords.check_strength(&request.new_password)?;
     uia::confirm(&app, &session, "POST /account/password", request.auth).await?;
     let hash = app.passwords.hash(request.new_password, &*app.entropy).await?;
+    let now_ms = app.now_ms();
     let changed = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
+        note(txn, &session, "user.password", now_ms)?;
         account::set_password_hash(txn, session.user, &hash)?;
         // "Whether the user's other access tokens, and their associated devices, should be revoked if the request
         // succeeds. Defaults to true."
@@ -52,21 +58,56 @@ async fn close(
     request: deactivate::v3::Request,
 ) -> Result<deactivate::v3::Response, ApiError> {
     uia::confirm(&app, &session, "POST /account/deactivate", request.auth).await?;
-    let caller = Caller {
-        user: session.user,
-        user_id: session.user_id.clone(),
-        device: None,
-    };
-    leave_all(&app, &caller).await?;
+    let now_ms = app.now_ms();
+    withdraw(&app, session.user, session.user_id.clone()).await?;
     let deactivated = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
+        note(txn, &session, "user.deactivate", now_ms)?;
         let devices = account::deactivate(txn, session.user, request.erase)?;
         device::forget(txn, session.user, &devices)?;
         Ok(())
     };
     app.store.write(deactivated).await?;
-    app.presence.forget(session.user);
-    // "no-support: The homeserver … could not unbind": no identity server was ever told anything.
-    Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::NoSupport))
+    // "This must be `success` if the homeserver has no identifiers to unbind for the user."
+    Ok(deactivate::v3::Response::new(ThirdPartyIdRemovalStatus::Success))
+}
+
+/// Takes an account that is about to be deactivated out of everything but the accounts themselves: rooms, cross-signing,
+/// key backups, presence. It can be repeated.
+pub async fn withdraw(app: &App, user: UserNum, user_id: OwnedUserId) -> Result<(), ApiError> {
+    let caller = Caller {
+        user,
+        user_id,
+        device: None,
+    };
+    leave_all(app, &caller).await?;
+    let forgotten = move |txn: &mut WriteTxn<'_>| -> Result<Vec<String>, ReadError> {
+        cross_signing::forget(txn, user)?;
+        backup::delete_all(txn, user)
+    };
+    for version in app.store.write(forgotten).await? {
+        // In portions, so that other writes get their turn.
+        loop {
+            let version = version.clone();
+            let purged = app
+                .store
+                .write(move |txn| backup_session::purge(txn, user, &version))
+                .await?;
+            if !purged {
+                break;
+            }
+        }
+    }
+    app.presence.forget(user);
+    Ok(())
+}
+
+/// What an administrator does to their own account is an entry of the audit log; what others do is not.
+fn note(txn: &mut WriteTxn<'_>, session: &Session, act: &str, now_ms: u64) -> Result<(), ReadError> {
+    if session.is_admin {
+        let entry = Entry::new(now_ms, Actor::User(session.user_id.to_string()), act).subject(&session.user_id);
+        lamchat_audit::append(txn, &entry)?;
+    }
+    Ok(())
 }
 
 /// Leaves all rooms, refuses all invitations, takes back all knocks. It can be repeated; what cannot be left is logged

@@ -20,7 +20,8 @@ pub fn routes(r: &mut Routes) {
     r.raw(Method::GET, "/_matrix/client/v3/room_keys/version", newest);
     r.raw(Method::GET, "/_matrix/client/v3/room_keys/version/{version}", version);
     r.raw(Method::PUT, "/_matrix/client/v3/room_keys/version/{version}", update);
-    r.raw(Method::DELETE, "/_matrix/client/v3/room_keys/version/{version}", delete);
+    r.raw(Method::DELETE, "/_matrix/client/v3/room_keys/version/{version}", delete)
+        .to_the_end();
     for path in [
         "/_matrix/client/v3/room_keys/keys",
         "/_matrix/client/v3/room_keys/keys/{room_id}",

@@ -4,14 +4,16 @@ use crate::limit::Limited;
 use crate::room::{caller, caller_even_suspended, resolve, third_party_denied};
 use crate::{ApiError, App, Routes, Session};
 use http::StatusCode;
+use lamchat_accounts::account;
+use lamchat_base::UserNum;
 use lamchat_rooms::forget::ForgetError;
 use lamchat_rooms::leave::RemoveError;
 use lamchat_rooms::{AppendError, membership, room};
-use ruma::RoomId;
 use ruma::api::client::membership::{
     ban_user, forget_room, invite_user, join_room_by_id, join_room_by_id_or_alias, joined_rooms, kick_user, leave_room,
     unban_user,
 };
+use ruma::{RoomId, UserId};
 use std::sync::Arc;
 
 /// Adds the endpoints of this file.
@@ -89,6 +91,7 @@ async fn invite(
     let invite_user::v3::InvitationRecipient::UserId(target) = request.recipient else {
         return Err(third_party_denied());
     };
+    check_invited(&app, session.user, &request.room_id, &target.user_id)?;
     app.rooms
         .invite(
             &caller(session)?,
@@ -98,6 +101,31 @@ async fn invite(
         )
         .await?;
     Ok(invite_user::v3::Response::new())
+}
+
+/// Like [`check_exists`] for an invitation into `room`, if `by` is in it: strangers hear that they are first.
+pub(crate) fn check_invited(app: &App, by: UserNum, room: &RoomId, user_id: &UserId) -> Result<(), ApiError> {
+    let read = app.store.read();
+    match app.rooms.room(&read, room)? {
+        Some(room) if membership::is_joined(&read, by, room.num)? => check_exists(app, user_id),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to invite somebody who is not: the invitation would wait for whoever takes that name one day. Clients tell
+/// their user what `M_NOT_FOUND` means here.
+pub(crate) fn check_exists(app: &App, user_id: &UserId) -> Result<(), ApiError> {
+    if user_id.server_name() != app.server_name {
+        // Refused with the rest of what concerns other servers.
+        return Ok(());
+    }
+    match account::by_id(&app.store.read(), user_id)? {
+        None => Err(ApiError::not_found(format!("There is no user {user_id} here"))),
+        Some(account) if account.standing.is_deactivated() => {
+            Err(ApiError::forbidden(format!("{user_id} has closed their account")))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 async fn leave(

@@ -22,8 +22,8 @@ pub fn routes(r: &mut Routes) {
     r.raw_optional(Method::GET, "/_matrix/client/v3/profile/{user_id}", show);
     for path in [FIELD, UNSTABLE_FIELD] {
         r.raw_optional(Method::GET, path, show_field);
-        r.raw(Method::PUT, path, set);
-        r.raw(Method::DELETE, path, remove);
+        r.raw(Method::PUT, path, set).to_the_end();
+        r.raw(Method::DELETE, path, remove).to_the_end();
     }
 }
 

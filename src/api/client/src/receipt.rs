@@ -62,6 +62,7 @@ impl From<SetReceiptError> for ApiError {
     fn from(error: SetReceiptError) -> Self {
         match error {
             SetReceiptError::NoEvent => Self::not_found("There is no such event in this room"),
+            SetReceiptError::OtherThread => Self::invalid_param(error.to_string()),
             SetReceiptError::Read(error) => ReadError::into(error),
             SetReceiptError::Commit(error) => error.into(),
         }

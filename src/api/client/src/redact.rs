@@ -2,12 +2,15 @@
 
 use crate::limit::Limited;
 use crate::look::parse_room_id;
-use crate::room::caller;
+use crate::room::{caller, caller_even_suspended};
 use crate::routes::{body, json};
 use crate::send::{Sent, check_transaction_id};
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
 use lamchat_http::{Request, Response};
+use lamchat_rooms::Caller;
+use lamchat_rooms::event::EventRow;
+use lamchat_rooms::event_id;
 use lamchat_rooms::redact::RedactError;
 use lamchat_rules::{Value, canonical};
 use std::sync::Arc;
@@ -31,6 +34,17 @@ impl From<RedactError> for ApiError {
     }
 }
 
+/// Who redacts `target`: a suspended account may redact what it sent itself.
+pub(crate) fn redacter(app: &App, session: Session, target: &str) -> Result<Caller, ApiError> {
+    if session.is_suspended
+        && let Some((_, bytes)) = event_id::find(&app.store.read(), target)?
+        && EventRow::decode(&bytes)?.sender == session.user_id.as_str()
+    {
+        return Ok(caller_even_suspended(session));
+    }
+    caller(session)
+}
+
 async fn redact(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
     app.limit(Limited::Message, session.user)?;
     let bytes = body(&mut request).await?;
@@ -50,7 +64,13 @@ async fn redact(app: Arc<App>, session: Session, mut request: Request) -> Result
     check_transaction_id(transaction_id)?;
     let event_id = app
         .rooms
-        .redact(&caller(session)?, &room, target, reason.as_deref(), transaction_id)
+        .redact(
+            &redacter(&app, session, target)?,
+            &room,
+            target,
+            reason.as_deref(),
+            transaction_id,
+        )
         .await?;
     json(StatusCode::OK, &Sent { event_id })
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use lamchat_accounts::account::{self, CreateAccountError, NewAccount};
 use lamchat_accounts::session::NewSession;
 use lamchat_accounts::token::NewTokens;
+use lamchat_audit::{Actor, Entry};
 use lamchat_identity::localpart::{self, LocalpartError};
 use lamchat_identity::registration_token::{self, ConsumeTokenError};
 use lamchat_identity::uia::{Operation, Stage};
@@ -86,6 +87,13 @@ async fn register(
         .write(move |txn| {
             if let Some(token) = &authorized.registration_token {
                 account.is_admin = registration_token::consume(txn, token, now_ms)?.makes_admin;
+            }
+            if account.is_admin {
+                let user_id = account.user_id.to_string();
+                let entry = Entry::new(now_ms, Actor::User(user_id.clone()), "user.register-admin")
+                    .subject(user_id)
+                    .fact("logged_in", device.is_some());
+                lamchat_audit::append(txn, &entry)?;
             }
             let user = account::create(txn, account)?;
             match device {

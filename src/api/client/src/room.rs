@@ -1,6 +1,7 @@
 //! Creating and upgrading rooms, and what all endpoints about rooms share.
 
 use crate::limit::Limited;
+use crate::membership::check_exists;
 use crate::{ApiError, App, Routes, Session};
 use http::StatusCode;
 use lamchat_rooms::alias;
@@ -109,6 +110,9 @@ async fn create(
     }
     if !request.invite.is_empty() {
         app.limit(Limited::Invite, session.user)?;
+    }
+    for invited in request.invite.iter().take(lamchat_rooms::create::INVITES_MAX) {
+        check_exists(&app, invited)?;
     }
     let is_published = request.visibility == Visibility::Public;
     let preset = match request.preset {

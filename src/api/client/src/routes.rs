@@ -11,6 +11,7 @@ use ruma::api::IncomingRequest;
 use ruma::api::path_builder::PathBuilder;
 use std::borrow::Cow;
 use std::sync::Arc;
+use tracing::Instrument;
 
 pub use crate::handler::Stranger;
 pub use crate::wire::{body, check_json, into_response, json};
@@ -81,6 +82,8 @@ struct Declared {
     body: BodyPolicy,
     patience: Patience,
     answer: Answer,
+    /// Whether it is carried out even if the client hangs up.
+    is_detached: bool,
 }
 
 /// A collection of endpoints.
@@ -267,6 +270,7 @@ impl Routes {
                 body: BodyPolicy::Limit(JSON_BODY_BYTES_MAX),
                 patience: Patience::Bounded,
                 answer: Arc::clone(&answer),
+                is_detached: false,
             });
         }
         Endpoint {
@@ -285,7 +289,14 @@ impl Routes {
                 auth: declared.auth,
                 body: declared.body,
                 patience: declared.patience,
-                handler: Arc::new(move |request| (declared.answer)(Arc::clone(&app), request)),
+                handler: Arc::new(move |request| {
+                    let answer = (declared.answer)(Arc::clone(&app), request);
+                    if declared.is_detached {
+                        to_the_end(answer)
+                    } else {
+                        answer
+                    }
+                }),
             }
         };
         self.declared.into_iter().map(bind).collect()
@@ -340,6 +351,11 @@ impl Endpoint<'_> {
         self.each(|declared| declared.patience = Patience::Own)
     }
 
+    /// For what takes several writes: once begun it is carried out even if the client hangs up or the time is over.
+    pub fn to_the_end(self) -> Self {
+        self.each(|declared| declared.is_detached = true)
+    }
+
     /// Listed as authenticated by a secret in the request.
     pub fn shared_secret(self) -> Self {
         self.each(|declared| declared.auth = Auth::SharedSecret)
@@ -349,6 +365,15 @@ impl Endpoint<'_> {
         self.declared.iter_mut().for_each(change);
         self
     }
+}
+
+/// The handler of a request whose client is gone is dropped where it waits; a task of its own is not.
+fn to_the_end(work: BoxFuture<Response>) -> BoxFuture<Response> {
+    Box::pin(async move {
+        tokio::spawn(work.in_current_span())
+            .await
+            .unwrap_or_else(|error| ApiError::internal(error).into_response())
+    })
 }
 
 fn finish(work: impl Future<Output = Result<Response, ApiError>> + Send + 'static) -> BoxFuture<Response> {

@@ -2,6 +2,7 @@
 
 use crate::limit::Limited;
 use crate::look::parse_room_id;
+use crate::redact::redacter;
 use crate::room::caller;
 use crate::routes::{body, json};
 use crate::{ApiError, App, Routes, Session};
@@ -54,6 +55,10 @@ async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<R
     let transaction_id = request.params.value("txn_id");
     check_transaction_id(transaction_id)?;
     let event_type = request.params.value("event_type");
+    let caller = match content.get("redacts").and_then(|id| id.as_str()) {
+        Some(target) if event_type == "m.room.redaction" => redacter(&app, session, target)?,
+        _ => caller(session)?,
+    };
     let message = Message {
         room: &room,
         event_type,
@@ -61,6 +66,6 @@ async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<R
         transaction_id,
         origin_server_ts: None,
     };
-    let event_id = app.rooms.send(&caller(session)?, message).await?;
+    let event_id = app.rooms.send(&caller, message).await?;
     json(StatusCode::OK, &Sent { event_id })
 }

@@ -7,7 +7,10 @@ use http::{Method, StatusCode};
 use lamchat_accounts::account;
 use lamchat_accounts::session::{self, NewSession, OpenSessionError, OpenedSession, RefreshError};
 use lamchat_accounts::token::{NewTokens, generate_device_id};
+use lamchat_audit::{Actor, Entry};
 use lamchat_http::{Request, Response};
+use lamchat_keys::cross_signing;
+use lamchat_store::WriteTxn;
 use ruma::api::client::session::{get_login_types, login, logout, logout_all, refresh_token};
 use ruma::api::client::uiaa::UserIdentifier;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
@@ -99,8 +102,30 @@ async fn log_in(app: Arc<App>, mut request: Request) -> Result<Response, ApiErro
         tokens: NewTokens::generate(&*app.entropy),
         now_ms: app.now_ms(),
     };
-    let opened = app.store.write(move |txn| session::open(txn, new)).await?;
+    let opened = move |txn: &mut WriteTxn<'_>| -> Result<OpenedSession, ApiError> {
+        // "Servers therefore must ensure that device IDs will not collide with cross-signing public keys."
+        if cross_signing::is_public_key(txn, new.user, new.device_id.as_str())? {
+            return Err(ApiError::invalid_param(
+                "The device id is one of your cross-signing keys: choose another",
+            ));
+        }
+        Ok(open(txn, new)?)
+    };
+    let opened = app.store.write(opened).await?;
     into_response(login_response(&app, opened))
+}
+
+/// Opens a session; that of an administrator is an entry of the audit log. Sessions of others are nobody's business.
+fn open(txn: &mut WriteTxn<'_>, new: NewSession) -> Result<OpenedSession, OpenSessionError> {
+    let now_ms = new.now_ms;
+    let is_admin = account::standing(txn, new.user)?.is_some_and(|standing| standing.is_admin());
+    let opened = session::open(txn, new)?;
+    if is_admin {
+        let actor = Actor::User(opened.user_id.to_string());
+        let entry = Entry::new(now_ms, actor, "admin.login").fact("device", &opened.device_id);
+        lamchat_audit::append(txn, &entry)?;
+    }
+    Ok(opened)
 }
 
 /// "Both the access token and device_id … home_server: Clients should extract the server_name from user_id instead."

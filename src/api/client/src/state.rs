@@ -2,6 +2,7 @@
 
 use crate::limit::Limited;
 use crate::look::{Look, parse_room_id};
+use crate::membership::check_invited;
 use crate::room::caller;
 use crate::routes::{body, json};
 use crate::send::Sent;
@@ -13,6 +14,7 @@ use lamchat_rooms::event::EventRow;
 use lamchat_rooms::put_state::PutStateError;
 use lamchat_rooms::{context, log, state};
 use lamchat_rules::canonical;
+use ruma::UserId;
 use std::sync::Arc;
 
 const ALL: &str = "/_matrix/client/v3/rooms/{room_id}/state";
@@ -41,6 +43,12 @@ async fn put(app: Arc<App>, session: Session, mut request: Request) -> Result<Re
     let content = canonical::parse_object(&body(&mut request).await?)?;
     let room = parse_room_id(request.params.value("room_id"))?;
     let (event_type, state_key) = (request.params.value("event_type"), request.params.value("state_key"));
+    if event_type == "m.room.member"
+        && content.get("membership").and_then(|word| word.as_str()) == Some("invite")
+        && let Ok(invited) = <&UserId>::try_from(state_key)
+    {
+        check_invited(&app, session.user, &room, invited)?;
+    }
     let event_id = app
         .rooms
         .put_state(&caller(session)?, &room, event_type, state_key, content)

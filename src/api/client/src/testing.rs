@@ -45,6 +45,7 @@ impl Entropy for Counted {
 pub fn tables() -> Vec<Table> {
     [
         lamchat_accounts::TABLES,
+        lamchat_audit::TABLES,
         lamchat_identity::TABLES,
         lamchat_keys::TABLES,
         lamchat_media::TABLES,
@@ -56,7 +57,7 @@ pub fn tables() -> Vec<Table> {
 
 /// Files on a simulated disk.
 fn media(store: &Store, clock: Arc<ManualClock>, entropy: Arc<Counted>) -> lamchat_media::Media {
-    let disk = Arc::new(lamchat_seal::simulation::SimulatedDisk::new());
+    let disk = Arc::new(lamchat_disk::simulation::SimulatedDisk::new(0));
     let (dir, cost) = (std::path::Path::new("/data"), lamchat_seal::PassphraseCost::MINIMUM);
     let keyring =
         lamchat_seal::Keyring::create_on(disk.clone(), dir, &lamchat_seal::Unlock::File, cost, entropy.clone());

@@ -185,6 +185,20 @@ pub fn delete(txn: &mut WriteTxn<'_>, user: UserNum, version: &str) -> Result<()
     Ok(())
 }
 
+/// Deletes all versions of an account that is closed and answers their names, for
+/// [`crate::backup_session::purge`]; those that were deleted before are among them.
+pub fn delete_all(txn: &mut WriteTxn<'_>, user: UserNum) -> Result<Vec<String>, ReadError> {
+    let rows = txn.rows(VERSION, &KeyRange::prefix(&user.to_key()), Order::Ascending, usize::MAX)?;
+    let names: Vec<String> = rows.iter().map(|(key, _)| number_in(key).to_string()).collect();
+    for name in &names {
+        match delete(txn, user, name) {
+            Err(VersionError::Read(error)) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(names)
+}
+
 pub(crate) fn row(read: &dyn Read, user: UserNum, version: &str) -> Result<Option<(u64, VersionRow)>, ReadError> {
     let Ok(number) = version.parse::<u64>() else {
         return Ok(None);

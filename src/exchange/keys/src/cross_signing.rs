@@ -2,10 +2,11 @@
 //! Whether the user must authenticate anew is decided by [`needs_auth`] and done by the caller.
 
 use crate::query::{signatures_json, splice};
+use crate::signatures::USER_SIGNATURE;
 use crate::signed::{Signatures, Signed, SignedError, public_key, verifies};
 use crate::{device_keys, device_list};
 use lamchat_base::UserNum;
-use lamchat_store::{CommitError, Key, Read, ReadError, ReadExt, Table, WriteTxn};
+use lamchat_store::{CommitError, Key, KeyRange, Read, ReadError, ReadExt, Table, WriteTxn};
 use ruma::{CanonicalJsonValue, UserId};
 use serde_json::value::RawValue;
 
@@ -306,6 +307,18 @@ pub fn upload(txn: &mut WriteTxn<'_>, user: UserNum, keys: &VerifiedKeys) -> Res
         device_list::mark_changed(txn, user)?;
     }
     Ok(changed)
+}
+
+/// Removes the cross-signing keys of an account that is closed, and what it signed with them; answers whether others saw
+/// keys (then its device list was marked, and the caller wakes the rooms).
+pub fn forget(txn: &mut WriteTxn<'_>, user: UserNum) -> Result<bool, ReadError> {
+    let of_user = KeyRange::prefix(&user.to_key());
+    txn.delete_range(USER_SIGNATURE, &of_user)?;
+    let had_keys = txn.delete_range(KEY, &of_user)? > 0;
+    if had_keys {
+        device_list::mark_changed(txn, user)?;
+    }
+    Ok(had_keys)
 }
 
 /// Whether `text` is the public key of one of the user's cross-signing keys: device ids must not be.

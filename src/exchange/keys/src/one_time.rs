@@ -3,7 +3,7 @@
 
 mod verified;
 
-pub use verified::{VerifiedKeys, verify};
+pub use verified::{ALL_VERIFIED_MAX, VerifiedKeys, is_signed, verify};
 
 use crate::Owner;
 use crate::one_time_row::{Fallback, State, decode_chunk, encode_chunk};
@@ -32,6 +32,8 @@ pub const KEY_ID_BYTES_MAX: usize = 255;
 const CHUNK_KEYS: usize = 64;
 /// The algorithm whose keys are signed by the device.
 const SIGNED: &str = "signed_curve25519";
+/// The start of the names of such keys.
+const SIGNED_PREFIX: &str = "signed_curve25519:";
 
 /// Why keys were not taken.
 #[derive(Debug, thiserror::Error)]

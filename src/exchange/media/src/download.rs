@@ -6,7 +6,7 @@ use crate::pack::pack_name;
 use crate::row::{Blob, Content, ITEM, Item, Place};
 use bytes::Bytes;
 use lamchat_base::UserNum;
-use lamchat_seal::disk::DiskFile;
+use lamchat_disk::File;
 use lamchat_seal::{KeyringError, TamperedError};
 use lamchat_store::{Read, ReadError};
 use std::io;
@@ -197,7 +197,7 @@ impl std::fmt::Debug for Download {
 /// Reads a blob. Blocks.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn File>,
     base: u64,
     size: u64,
     cipher: Cipher,
@@ -219,7 +219,7 @@ impl Reader {
             _ => error.into(),
         })?;
         // A file that is too long was appended to by somebody else; a pack holds more than this blob.
-        if blob.place == Place::File && file.length()? != stored_length(blob.size) {
+        if blob.place == Place::File && file.size()? != stored_length(blob.size) {
             return Err(DownloadError::Damaged);
         }
         Ok(Self {
@@ -251,9 +251,11 @@ impl Reader {
         let stored = chunk + TAG as u64;
         let length = (until * stored).min(stored_length(self.size)) - first * stored;
         let mut buffer = vec![0u8; length as usize];
-        if self.file.read_at(&mut buffer, self.base + first * stored)? < buffer.len() {
-            return Err(DownloadError::Damaged);
-        }
+        let read = self.file.read_at(self.base + first * stored, &mut buffer);
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => DownloadError::Damaged,
+            _ => error.into(),
+        })?;
         let mut spans = Vec::new();
         for (number, sealed) in (first..).zip(buffer.chunks_mut(CHUNK + TAG)) {
             let clear = self.cipher.open(sealed, number, number == last)? as u64;

@@ -5,13 +5,13 @@
 use crate::testing::{ALICE, BOB, Bench, content, read_back, upload};
 use crate::{CreateError, DownloadError, Method, Thumbnail, ThumbnailError, UploadError};
 use image::{DynamicImage, ImageFormat, RgbImage};
-use lamchat_seal::simulation::SimulatedDisk;
+use lamchat_disk::simulation::SimulatedDisk;
 use std::io::Cursor;
 use std::time::Duration;
 
 #[tokio::test]
 async fn what_goes_up_comes_down_and_is_not_on_disk() {
-    let bench = Bench::new(SimulatedDisk::new());
+    let bench = Bench::new(SimulatedDisk::new(0));
     let media = bench.open(Bench::options());
     let mut ids = Vec::new();
     for size in [
@@ -47,7 +47,7 @@ async fn what_goes_up_comes_down_and_is_not_on_disk() {
 
 #[tokio::test]
 async fn ranges_are_parts_of_the_whole() {
-    let bench = Bench::new(SimulatedDisk::new());
+    let bench = Bench::new(SimulatedDisk::new(0));
     let media = bench.open(Bench::options());
     let bytes = content(1_000_000, 3);
     let media_id = upload(&media, &bytes).await.unwrap();
@@ -72,7 +72,7 @@ async fn ranges_are_parts_of_the_whole() {
 #[tokio::test]
 async fn damage_is_noticed() {
     for size in [1_000usize, 500_000] {
-        let bench = Bench::new(SimulatedDisk::new());
+        let bench = Bench::new(SimulatedDisk::new(0));
         let media = bench.open(Bench::options());
         let media_id = upload(&media, &content(size, 3)).await.unwrap();
         let (path, stored) = bench.disk.files().pop().unwrap();
@@ -90,7 +90,7 @@ async fn damage_is_noticed() {
 
 #[tokio::test]
 async fn limits_and_quotas_refuse() {
-    let bench = Bench::new(SimulatedDisk::new());
+    let bench = Bench::new(SimulatedDisk::new(0));
     let mut options = Bench::options();
     options.quota_bytes_per_user = Some(1_000);
     options.uploads_per_user_max = 1;
@@ -118,7 +118,7 @@ async fn limits_and_quotas_refuse() {
 
 #[tokio::test]
 async fn a_dropped_upload_leaves_nothing() {
-    let bench = Bench::new(SimulatedDisk::new());
+    let bench = Bench::new(SimulatedDisk::new(0));
     let media = bench.open(Bench::options());
     let mut begun = media.begin(ALICE, None, 1 << 30).unwrap();
     begun.write(&content(2_000_000, 1)).await.unwrap();
@@ -142,7 +142,7 @@ async fn a_dropped_upload_leaves_nothing() {
 
 #[tokio::test]
 async fn a_created_id_takes_content_once_from_its_owner() {
-    let bench = Bench::new(SimulatedDisk::new());
+    let bench = Bench::new(SimulatedDisk::new(0));
     let mut options = Bench::options();
     options.pending_per_user_max = 2;
     let media = bench.open(options);
@@ -219,7 +219,7 @@ async fn a_created_id_takes_content_once_from_its_owner() {
 
 #[tokio::test]
 async fn thumbnails_are_made_once_and_kept_encrypted() {
-    let bench = Bench::new(SimulatedDisk::new());
+    let bench = Bench::new(SimulatedDisk::new(0));
     let media = bench.open(Bench::options());
     let mut png = Cursor::new(Vec::new());
     DynamicImage::ImageRgb8(RgbImage::new(1_000, 1_000))

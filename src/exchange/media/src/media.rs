@@ -3,8 +3,8 @@
 use crate::group_sync::GroupSync;
 use crate::pack::Packs;
 use lamchat_base::{Clock, Entropy, UserNum};
+use lamchat_disk::{Disk, RealDisk};
 use lamchat_seal::Keyring;
-use lamchat_seal::disk::{Disk, RealDisk};
 use lamchat_store::{Store, Topic};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};

@@ -2,7 +2,7 @@
 
 use crate::group_sync::GroupSync;
 use crate::row::Place;
-use lamchat_seal::disk::{Disk, DiskFile};
+use lamchat_disk::{Disk, File};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ struct Current {
 #[derive(Debug)]
 struct Pack {
     number: u32,
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn File>,
     sync: GroupSync,
     /// After a failed sync nothing more is known about the file's pages: no further blob goes in.
     broken: AtomicBool,
@@ -84,13 +84,13 @@ impl Packs {
     /// Stores an encrypted blob. Blocks until it is durable.
     pub fn append(&self, bytes: &[u8]) -> io::Result<Place> {
         let (pack, offset) = self.reserve(bytes.len() as u64)?;
-        pack.file.write_at(bytes, offset)?;
+        pack.file.write_at(offset, bytes)?;
         let synced = pack.sync.run(|| {
             if pack.broken.load(Ordering::SeqCst) {
                 return Err(io::Error::other("an earlier sync of this pack failed"));
             }
             pack.file
-                .sync()
+                .sync_data()
                 .inspect_err(|_| pack.broken.store(true, Ordering::SeqCst))
         });
         synced.map(|()| Place::Pack {

@@ -4,7 +4,7 @@ use crate::blob::stored_length;
 use crate::media::{Media, file_id, file_name, files_folder, packs_folder};
 use crate::pack::{pack_name, pack_number};
 use crate::row::{Blob, Content, ITEM, Item, Place, THUMBNAIL, Thumb};
-use lamchat_seal::disk::Disk;
+use lamchat_disk::Disk;
 use lamchat_store::{KeyRange, Order, Read, ReadError, ReadExt, Table};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,14 +51,15 @@ impl Media {
     /// Reads a part of an extent as it is on disk, encrypted. Fills all of `buffer`. Blocks.
     pub fn read_extent(&self, file: &str, offset: u64, buffer: &mut [u8]) -> Result<(), StoredError> {
         let path = extent_path(&self.0.options.dir, file)?;
-        let opened = self.0.disk.open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => StoredError::Missing(file.to_owned()),
+        let read = self
+            .0
+            .disk
+            .open(&path)
+            .and_then(|opened| opened.read_at(offset, buffer));
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => StoredError::Missing(file.to_owned()),
             _ => error.into(),
-        })?;
-        if opened.read_at(buffer, offset)? < buffer.len() {
-            return Err(StoredError::Missing(file.to_owned()));
-        }
-        Ok(())
+        })
     }
 }
 
@@ -66,7 +67,7 @@ impl Media {
 pub fn restore_extent(disk: &dyn Disk, dir: &Path, file: &str, offset: u64, bytes: &[u8]) -> Result<(), StoredError> {
     let path = extent_path(dir, file)?;
     disk.create_dir(path.parent().unwrap_or(dir))?;
-    Ok(disk.extend(&path)?.write_at(bytes, offset)?)
+    Ok(disk.open_or_create(&path)?.write_at(offset, bytes)?)
 }
 
 /// Makes all files of a media folder durable. Blocks.
@@ -74,7 +75,7 @@ pub fn restore_sync(disk: &dyn Disk, dir: &Path) -> Result<(), StoredError> {
     for folder in [files_folder(dir), packs_folder(dir)] {
         disk.create_dir(&folder)?;
         for name in disk.list(&folder)? {
-            disk.extend(&folder.join(name))?.sync()?;
+            disk.open(&folder.join(name))?.sync_data()?;
         }
         disk.sync_dir(&folder)?;
     }

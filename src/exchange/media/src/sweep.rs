@@ -5,7 +5,7 @@ use crate::media::{Media, file_id, file_name, files_folder, packs_folder};
 use crate::pack::{pack_name, pack_number};
 use crate::row::{Blob, Content, ITEM, Item, PENDING, Place, decode_number};
 use crate::stored::visit_blobs;
-use lamchat_seal::disk::Disk;
+use lamchat_disk::Disk;
 use lamchat_store::{CommitError, KeyRange, Order, Read, ReadError, ReadExt, WriteError};
 use std::collections::HashMap;
 use std::io;
@@ -146,7 +146,7 @@ fn remove(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
 /// Whether a file is there and has at least `length` bytes.
 fn reaches(disk: &dyn Disk, path: &Path, length: u64) -> io::Result<bool> {
     match disk.open(path) {
-        Ok(file) => Ok(file.length()? >= length),
+        Ok(file) => Ok(file.size()? >= length),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

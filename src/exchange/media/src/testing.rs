@@ -4,7 +4,7 @@
 
 use crate::{Media, Options, TABLES};
 use lamchat_base::{Entropy, ManualClock, UserNum};
-use lamchat_seal::simulation::SimulatedDisk;
+use lamchat_disk::simulation::SimulatedDisk;
 use lamchat_seal::{Keyring, PassphraseCost, Unlock};
 use lamchat_store::Store;
 use std::path::Path;
@@ -49,7 +49,7 @@ impl Bench {
     pub fn new(disk: SimulatedDisk) -> Self {
         let entropy = Arc::new(Counted::default());
         let dir = Path::new("/data");
-        let shared = Arc::new(SimulatedDisk::new());
+        let shared = Arc::new(SimulatedDisk::new(0));
         let keyring = Keyring::create_on(shared, dir, &Unlock::File, PassphraseCost::MINIMUM, entropy.clone()).unwrap();
         let clock = Arc::new(ManualClock::new(1_000_000));
         Self {

@@ -7,8 +7,8 @@ use crate::media::{Inner, Media, file_name, files_folder, is_media_id, topic};
 use crate::pack::PACKED_BYTES_MAX;
 use crate::row::{Blob, Content, ITEM, Item, PENDING, Place, USAGE, decode_number, pending_key};
 use lamchat_base::UserNum;
+use lamchat_disk::File;
 use lamchat_seal::KeyringError;
-use lamchat_seal::disk::DiskFile;
 use lamchat_store::{CommitError, Read, ReadError, WriteError, WriteTxn};
 use slot::Slot;
 use std::io;
@@ -88,7 +88,7 @@ enum Writer {
 /// The file, its length, and the batch's memory for the next one.
 #[derive(Debug)]
 struct Written {
-    file: Box<dyn DiskFile>,
+    file: Arc<dyn File>,
     length: u64,
     buffer: Vec<u8>,
 }
@@ -190,7 +190,7 @@ impl Upload {
             };
             let mut buffer = full.finish();
             key.cipher.seal(&mut buffer, first, false);
-            file.write_at(&buffer, length)?;
+            file.write_at(length, &buffer)?;
             Ok(Written {
                 file,
                 length: length + buffer.len() as u64,
@@ -226,8 +226,8 @@ impl Upload {
                 Some(written) => (written.file, written.length),
                 None => (inner.create_file(&key.id)?, 0),
             };
-            file.write_at(&buffer, length)?;
-            file.sync()?;
+            file.write_at(length, &buffer)?;
+            file.sync_data()?;
             inner
                 .files_sync
                 .run(|| inner.disk.sync_dir(&files_folder(&inner.options.dir)))?;
@@ -332,7 +332,7 @@ fn check_quota(read: &dyn Read, quota: Option<u64>, uploader: UserNum, more: u64
 
 impl Inner {
     /// A blob's own file. Its name is synced with the folder later.
-    fn create_file(&self, id: &[u8; 16]) -> io::Result<Box<dyn DiskFile>> {
+    fn create_file(&self, id: &[u8; 16]) -> io::Result<Arc<dyn File>> {
         self.disk.create(&files_folder(&self.options.dir).join(file_name(id)))
     }
 }

@@ -29,8 +29,6 @@ const CACHED_ROOMS: u64 = 200_000;
 const CACHED_RULES: usize = 2_000;
 /// Parsed events that are kept in memory: the members of a room ask for the same one shortly one after the other.
 const CACHED_EVENTS: usize = 128;
-/// "A maximum of 3 hops is recommended to cover indirect relationships."
-const THREAD_HOPS: usize = 3;
 
 /// Unread events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,15 +2,18 @@
 //!
 //! Row of `rooms.receipt`: position of the receipt (8), position of the event (8), milliseconds (8), event id.
 
-use crate::event::{EventRow, write_number, write_string};
+use crate::event::{EventRow, Flags, write_number, write_string};
 use crate::event_id;
 use crate::table::{self, RECEIPT, RECEIPT_LOG};
+use crate::thread;
 use lamchat_accounts::user;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_store::{Key, KeyRange, KeyReader, Order, Read, ReadError, Topic, WriteTxn};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+/// The main timeline as a thread.
+const MAIN: &str = "main";
 /// Most receipts of one user in one room: one per thread and kind. Beyond it the oldest is dropped.
 const THREADS_MAX: usize = 1_000;
 
@@ -65,6 +68,9 @@ pub enum SetReceiptError {
     /// There is no such event in the room: `M_NOT_FOUND`.
     #[error("there is no such event in this room")]
     NoEvent,
+    /// The event is not in the thread: `M_INVALID_PARAM`.
+    #[error("this event does not belong to that thread")]
+    OtherThread,
     /// The store.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -85,8 +91,14 @@ pub fn set(
     now_ms: u64,
 ) -> Result<(Position, bool), SetReceiptError> {
     let (event, bytes) = event_id::find(txn, event_id)?.ok_or(SetReceiptError::NoEvent)?;
-    if EventRow::decode(&bytes)?.room != room {
+    let row = EventRow::decode(&bytes)?;
+    if row.room != room {
         return Err(SetReceiptError::NoEvent);
+    }
+    if let Some(thread) = thread
+        && !belongs(txn, &row, thread)?
+    {
+        return Err(SetReceiptError::OtherThread);
     }
     let tail = tail(user, kind, thread);
     let key = Key::new().u32(room.0).raw(&tail);
@@ -121,6 +133,20 @@ pub fn set(
         Topic::user(user)
     });
     Ok((event, true))
+}
+
+/// Whether an event may be read in `thread`. "400: The `event_id` is not related to the `thread_id`." A root is in the main
+/// timeline, and clients that show it above its thread read it there too. What a redaction has taken the relation from
+/// passes: who has seen the event before still knows where it was.
+fn belongs(read: &dyn Read, row: &EventRow<'_>, thread: &str) -> Result<bool, ReadError> {
+    if row.flags.contains(Flags::REDACTED) {
+        return Ok(true);
+    }
+    let root = thread::root_of(read, row.room, row)?;
+    Ok(match root.as_deref() {
+        Some(root) => root == thread,
+        None => thread == MAIN || row.event_id == thread,
+    })
 }
 
 fn drop_oldest(txn: &mut WriteTxn<'_>, room: RoomNum, user: UserNum) -> Result<(), ReadError> {

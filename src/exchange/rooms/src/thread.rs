@@ -1,6 +1,7 @@
 //! The threads of a room.
 
 use crate::event::EventRow;
+use crate::event_id;
 use crate::log;
 use crate::relation::{self, Kind};
 use crate::table::live_order;
@@ -8,11 +9,40 @@ use crate::timeline::Entry;
 use crate::view::View;
 use crate::visibility::{LookError, Standing};
 use lamchat_base::{Position, RoomNum, UserNum};
-use lamchat_store::Read;
+use lamchat_store::{Read, ReadError};
 use ruma::UserId;
 
 /// Threads read at a time.
 const BATCH: usize = 64;
+
+/// How many relations are followed to find out which thread an event belongs to.
+const THREAD_HOPS: usize = 3;
+
+/// The event id of the root of the thread that an event of `room` belongs to; `None` for the main timeline, in which the
+/// roots are too.
+///
+/// "An event is considered to be "in a thread" if: it has a `rel_type` of `m.thread`, or following the event
+/// relationships, it has a parent event which references the thread root with a `rel_type` of `m.thread`. Implementations
+/// should not recurse infinitely, though: a maximum of 3 hops is recommended."
+pub fn root_of(read: &dyn Read, room: RoomNum, row: &EventRow<'_>) -> Result<Option<String>, ReadError> {
+    let Some((mut rel_type, mut parent)) = relation::of_content(row.content) else {
+        return Ok(None);
+    };
+    for _ in 0..THREAD_HOPS {
+        if rel_type == "m.thread" {
+            return Ok(Some(parent));
+        }
+        let Some((_, bytes)) = event_id::find(read, &parent)? else {
+            return Ok(None);
+        };
+        let row = EventRow::decode(&bytes)?;
+        match relation::of_content(row.content) {
+            Some(next) if row.room == room => (rel_type, parent) = next,
+            _ => return Ok(None),
+        }
+    }
+    Ok((rel_type == "m.thread").then_some(parent))
+}
 
 /// A page of threads.
 #[derive(Debug, Default)]

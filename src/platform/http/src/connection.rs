@@ -2,14 +2,13 @@
 
 use crate::activity::{Activity, Verdict, Watched};
 use crate::body::Outgoing;
-use crate::listener::Stream;
+use crate::listener::{Peer, Stream};
 use crate::{Identity, Resource, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,11 +43,12 @@ pub(crate) struct Shared {
 
 /// Serves a connection to its end.
 pub(crate) async fn run(stream: Stream, shared: Arc<Shared>, mut phase: watch::Receiver<Phase>) {
+    let peer = stream.peer();
     match stream {
-        Stream::Unix(stream) => speak(stream, None, false, shared, phase).await,
-        Stream::Tcp(stream, peer) => {
+        Stream::Unix(stream, _) => speak(stream, peer, false, shared, phase).await,
+        Stream::Tcp(stream, _) => {
             let Some(identity) = shared.tls.clone() else {
-                return speak(stream, Some(peer), false, shared, phase).await;
+                return speak(stream, peer, false, shared, phase).await;
             };
             let handshake = TlsAcceptor::from(identity.config()).accept(stream);
             let handshake = tokio::time::timeout(shared.router.limits.handshake_time, handshake);
@@ -61,12 +61,12 @@ pub(crate) async fn run(stream: Stream, shared: Arc<Shared>, mut phase: watch::R
                 return;
             };
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            speak(stream, Some(peer), is_h2, shared, phase).await;
+            speak(stream, peer, is_h2, shared, phase).await;
         }
     }
 }
 
-async fn speak<S>(stream: S, peer: Option<IpAddr>, is_h2: bool, shared: Arc<Shared>, phase: watch::Receiver<Phase>)
+async fn speak<S>(stream: S, peer: Peer, is_h2: bool, shared: Arc<Shared>, phase: watch::Receiver<Phase>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

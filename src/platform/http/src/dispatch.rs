@@ -4,6 +4,7 @@
 //! therefore one write of the store, or a task of its own.
 
 use crate::body::{BodyReader, Outgoing};
+use crate::listener::Peer;
 use crate::router::{Bound, Found, Router};
 use crate::{Body, BodyError, BodyPolicy, BoxFuture, Patience, Request, RequestBody, RequestId, Resource, Response};
 use bytes::{Buf, Bytes};
@@ -13,7 +14,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use hyper::body::{Body as _, Incoming};
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +36,10 @@ impl Router {
     /// Answers a request that did not come over a network: tests, and the command line's own socket.
     pub async fn answer(&self, request: http::Request<Bytes>) -> http::Response<Vec<u8>> {
         let (parts, body) = request.into_parts();
-        let response = self.route(parts, Arriving::Memory(body), &Resource::ALL, None).await;
+        let ourselves = Peer::ourselves();
+        let response = self
+            .route(parts, Arriving::Memory(body), &Resource::ALL, ourselves)
+            .await;
         let mut answer = http::Response::new(Vec::new());
         *answer.status_mut() = response.status;
         *answer.headers_mut() = response.headers;
@@ -55,7 +58,7 @@ impl Router {
         &self,
         request: http::Request<Incoming>,
         offered: &[Resource],
-        peer: Option<IpAddr>,
+        peer: Peer,
     ) -> http::Response<Outgoing> {
         let (parts, body) = request.into_parts();
         let response = self.route(parts, Arriving::Network(body), offered, peer).await;
@@ -65,13 +68,7 @@ impl Router {
         answer
     }
 
-    async fn route(
-        &self,
-        parts: http::request::Parts,
-        body: Arriving,
-        offered: &[Resource],
-        peer: Option<IpAddr>,
-    ) -> Response {
+    async fn route(&self, parts: http::request::Parts, body: Arriving, offered: &[Resource], peer: Peer) -> Response {
         let started = Instant::now();
         let http::request::Parts {
             method, uri, headers, ..
@@ -95,7 +92,8 @@ impl Router {
                     headers,
                     body: RequestBody::Empty,
                     id,
-                    peer,
+                    peer: peer.address(),
+                    peer_uid: peer.uid(),
                 };
                 let mut response = self.carry_out(bound, request, body).instrument(span.clone()).await;
                 let took = started.elapsed();

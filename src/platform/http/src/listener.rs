@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub enum Bind {
     /// A TCP address; port 0 lets the system choose.
     Tcp(SocketAddr),
-    /// A Unix socket with the permissions `mode` (such as 0o600). Who may open it is who may use it.
+    /// A Unix socket with the permissions `mode` (such as 0o600). Whoever may open it and is root or the user that this
+    /// process runs as may use it; others are turned away, whatever the permissions became meanwhile.
     Unix {
         /// Its file. One that a dead process left behind is replaced.
         path: PathBuf,
@@ -49,7 +50,48 @@ pub(crate) enum Socket {
 
 pub(crate) enum Stream {
     Tcp(TcpStream, IpAddr),
-    Unix(UnixStream),
+    Unix(UnixStream, u32),
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Somebody on the network.
+    Address(IpAddr),
+    /// A process on this machine, with this effective uid.
+    Process(u32),
+}
+
+impl Peer {
+    /// The address, for limits.
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Process(_) => None,
+        }
+    }
+
+    /// The uid that the kernel vouches for.
+    pub(crate) fn uid(self) -> Option<u32> {
+        match self {
+            Self::Address(_) => None,
+            Self::Process(uid) => Some(uid),
+        }
+    }
+
+    /// This process, when it asks itself.
+    pub(crate) fn ourselves() -> Self {
+        Self::Process(nix::unistd::geteuid().as_raw())
+    }
+}
+
+impl Stream {
+    pub(crate) fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(_, address) => Peer::Address(*address),
+            Self::Unix(_, uid) => Peer::Process(*uid),
+        }
+    }
 }
 
 impl Socket {
@@ -87,9 +129,22 @@ impl Socket {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream, peer.ip().to_canonical()))
             }
-            Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Self::Unix(listener) => loop {
+                let (stream, _) = listener.accept().await?;
+                // SO_PEERCRED: who the peer was when it connected (unix(7)).
+                let uid = stream.peer_cred()?.uid();
+                if may_use(uid, nix::unistd::geteuid().as_raw()) {
+                    return Ok(Stream::Unix(stream, uid));
+                }
+                tracing::warn!(uid, "a process of another user was turned away from the Unix socket");
+            },
         }
     }
+}
+
+/// Root, and the user that this process runs as.
+fn may_use(peer_uid: u32, own_uid: u32) -> bool {
+    peer_uid == 0 || peer_uid == own_uid
 }
 
 async fn open_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
@@ -111,4 +166,15 @@ async fn open_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
     std::fs::set_permissions(&unfinished, std::fs::Permissions::from_mode(mode))?;
     std::fs::rename(&unfinished, path)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_use;
+
+    #[test]
+    fn only_root_and_the_owner_use_a_unix_socket() {
+        assert!(may_use(0, 1000) && may_use(1000, 1000) && may_use(0, 0));
+        assert!(!may_use(1001, 1000) && !may_use(1000, 0) && !may_use(u32::MAX, 1000));
+    }
 }

@@ -69,6 +69,8 @@ pub struct Request {
     pub id: RequestId,
     /// Who is connected; `None` on a Unix socket. For rate limits only: addresses are never logged.
     pub peer: Option<IpAddr>,
+    /// The effective uid of the process at the other end of a Unix socket, as the kernel says; `None` on TCP.
+    pub peer_uid: Option<u32>,
 }
 
 impl Request {

@@ -1,7 +1,7 @@
 //! All listeners of the process, from opening to the last connection's end.
 
 use crate::connection::{self, Phase, Shared};
-use crate::listener::{Bind, ListenError, Listener, Socket, Stream};
+use crate::listener::{Bind, ListenError, Listener, Socket};
 use crate::router::Router;
 use crate::seats::Seats;
 use std::net::SocketAddr;
@@ -114,11 +114,9 @@ async fn accept(
                 continue;
             }
         };
-        let peer = match &stream {
-            Stream::Tcp(_, peer) => Some(*peer),
-            Stream::Unix(_) => None,
+        let Some(seat) = seats.take(stream.peer().address()) else {
+            continue;
         };
-        let Some(seat) = seats.take(peer) else { continue };
         let (shared, phase, alive) = (Arc::clone(&shared), connection_phase.clone(), alive.clone());
         tokio::spawn(async move {
             connection::run(stream, shared, phase).await;

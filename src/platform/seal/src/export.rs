@@ -1,12 +1,12 @@
 //! The keyring in a backup: only the slots that a person can open, and a key for the backup's own stream.
 
 use crate::cipher;
-use crate::disk::{Disk, RealDisk};
 use crate::format::{self, FormatError, Parsed, Ring};
 use crate::keyring::{CreateError, DATABASE, Keyring, OpenError, RING_FILE, Unlock, mac_key, unlock_ring};
 use crate::passphrase::PassphraseCost;
 use crate::slot::{SlotError, SlotKind};
 use lamchat_base::{Entropy, Secret};
+use lamchat_disk::{Disk, RealDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -8,13 +8,13 @@ pub use error::{CreateError, KeyringError, OpenError, VerifyRecoveryError};
 pub(crate) use unlock::unlock_ring;
 
 use crate::cipher::{self, NONCE_BYTES};
-use crate::disk::{self, Disk, RealDisk};
 use crate::format::{self, Parsed, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
 use crate::recovery::RecoveryKey;
 use crate::sealer::Sealer;
 use crate::slot::{Slot, SlotError, SlotInfo, SlotKind, SlotLock};
 use lamchat_base::{Entropy, Secret, SecretBytes};
+use lamchat_disk::{Disk, RealDisk, read_file, replace_file};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ use zeroize::Zeroizing;
 
 /// The keyring's file in the data folder.
 pub(crate) const RING_FILE: &str = "keyring";
+/// Longest keyring file that is read.
+const RING_BYTES_MAX: u64 = 16 << 20;
 /// The purpose number of the database key, whose 64 bytes set it apart from [`Purpose`].
 pub(crate) const DATABASE: u8 = 1;
 
@@ -304,7 +306,7 @@ impl Keyring {
     pub(crate) fn store(&self, mut ring: Ring) -> io::Result<()> {
         ring.generation += 1;
         let file = format::file_bytes(&format::encode(&ring, &mac_key(&self.master)));
-        disk::replace(&*self.disk, &self.dir, RING_FILE, &file)?;
+        replace_file(&*self.disk, &self.dir.join(RING_FILE), &file)?;
         *self.ring.write() = ring;
         Ok(())
     }
@@ -342,7 +344,7 @@ impl Keyring {
 
 fn read_ring(disk: &dyn Disk, dir: &Path) -> Result<Parsed, OpenError> {
     let path = dir.join(RING_FILE);
-    let bytes = match disk.read(&path) {
+    let bytes = match read_file(disk, &path, RING_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path)),
         Err(error) => return Err(error.into()),

@@ -8,7 +8,6 @@
 //! old keyring lost before the new one is durable.
 
 mod cipher;
-pub mod disk;
 mod export;
 mod format;
 mod keyring;
@@ -16,8 +15,6 @@ mod passphrase;
 mod recovery;
 mod sealed;
 mod sealer;
-#[cfg(any(test, feature = "simulation"))]
-pub mod simulation;
 mod slot;
 #[cfg(test)]
 mod tests;

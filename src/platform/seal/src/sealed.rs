@@ -1,10 +1,10 @@
 //! Small secrets of the server: each in a file `secrets/NAME.sealed`, encrypted, with the name bound in.
 
 use crate::cipher::Aead;
-use crate::disk;
 use crate::format::Reader;
 use crate::keyring::{Keyring, KeyringError, Purpose};
 use lamchat_base::SecretBytes;
+use lamchat_disk::{read_file, replace_file};
 use std::io;
 use zeroize::Zeroizing;
 
@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 const FOLDER: &str = "secrets";
 const SUFFIX: &str = ".sealed";
 const MAGIC: &[u8; 8] = b"LAMSEAL1";
+/// Longest sealed file that is read.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Longest name of a secret.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -54,7 +56,11 @@ impl Keyring {
     /// The secret under `name`, if there is one.
     pub fn unseal_secret(&self, name: &str) -> Result<Option<SecretBytes>, SecretError> {
         check_name(name)?;
-        match self.disk.read(&self.dir.join(FOLDER).join(file_name(name))) {
+        match read_file(
+            &*self.disk,
+            &self.dir.join(FOLDER).join(file_name(name)),
+            FILE_BYTES_MAX,
+        ) {
             Ok(file) => self.open_sealed(name, &file).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -78,7 +84,10 @@ impl Keyring {
         let mut secrets = Vec::new();
         for file in self.disk.list(&folder)? {
             if let Some(name) = file.strip_suffix(SUFFIX).filter(|name| check_name(name).is_ok()) {
-                secrets.push((name.to_owned(), self.disk.read(&folder.join(&file))?));
+                secrets.push((
+                    name.to_owned(),
+                    read_file(&*self.disk, &folder.join(&file), FILE_BYTES_MAX)?,
+                ));
             }
         }
         secrets.sort();
@@ -113,7 +122,7 @@ impl Keyring {
     fn write_sealed(&self, name: &str, file: &[u8]) -> Result<(), SecretError> {
         let folder = self.dir.join(FOLDER);
         self.disk.create_dir(&folder)?;
-        Ok(disk::replace(&*self.disk, &folder, &file_name(name), file)?)
+        Ok(replace_file(&*self.disk, &folder.join(file_name(name)), file)?)
     }
 }
 

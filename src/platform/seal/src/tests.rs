@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use crate::disk::Disk;
-use crate::simulation::{Fault, SimulatedDisk};
 use crate::{
     BackupKeyring, CreateError, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost, Purpose,
     RecoveryKey, Sealer, SealerError, SealerReason, SecretError, SlotError, SlotKind, Unlock, VerifyRecoveryError,
 };
 use lamchat_base::{Entropy, Secret, SecretBytes};
+use lamchat_disk::simulation::SimulatedDisk;
+use lamchat_disk::{read_file, replace_file};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -49,6 +49,10 @@ fn open(disk: &SimulatedDisk, unlock: &Unlock) -> Result<Keyring, OpenError> {
     Keyring::open_on(Arc::new(disk.clone()), Path::new(DIR), unlock, entropy())
 }
 
+fn contents(disk: &SimulatedDisk, path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+    read_file(disk, path.as_ref(), 1 << 20)
+}
+
 fn same_keys(one: &Keyring, other: &Keyring) -> bool {
     let media = |keyring: &Keyring| keyring.data_key(Purpose::Media).unwrap().key;
     one.database_key().unwrap() == other.database_key().unwrap() && media(one) == media(other)
@@ -56,7 +60,7 @@ fn same_keys(one: &Keyring, other: &Keyring) -> bool {
 
 #[test]
 fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     assert!(matches!(create(&disk, &Unlock::File), Err(CreateError::Exists(_))));
     assert!(matches!(
@@ -87,7 +91,7 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
     assert!(matches!(keyring.remove_slot(9), Err(SlotError::Unknown(9))));
     keyring.remove_slot(1).unwrap();
     keyring.remove_slot(3).unwrap();
-    assert!(disk.read(Path::new("/data/keyring.key")).is_err());
+    assert!(contents(&disk, "/data/keyring.key").is_err());
     assert!(matches!(
         open(&disk, &Unlock::File),
         Err(OpenError::NoSlot(SlotKind::File))
@@ -138,12 +142,12 @@ impl Sealer for PretendTpm {
 }
 
 fn version(disk: &SimulatedDisk) -> u8 {
-    disk.read(Path::new("/data/keyring")).unwrap()[11]
+    contents(disk, "/data/keyring").unwrap()[11]
 }
 
 #[test]
 fn a_recovery_key_opens_and_is_noted_as_verified() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     assert_eq!(version(&disk), 1, "older programs open what they understand");
     let [key, other] = [(); 2].map(|()| RecoveryKey::generate(&*keyring.entropy));
@@ -168,7 +172,7 @@ fn a_recovery_key_opens_and_is_noted_as_verified() {
         &keyring,
         &open(&disk, &Unlock::Recovery(key.clone())).unwrap()
     ));
-    disk.fail_syncs(1);
+    disk.fail_syncs("keyring", 1);
     assert!(matches!(
         keyring.verify_recovery(&key, 5),
         Err(VerifyRecoveryError::Io(_))
@@ -176,25 +180,27 @@ fn a_recovery_key_opens_and_is_noted_as_verified() {
     assert_eq!(keyring.slots()[1].verified_ms, None);
     keyring.verify_recovery(&key, 5).unwrap();
     // Durable, and the key still opens.
-    let again = open(&disk.cut_power(1), &Unlock::Recovery(key.clone())).unwrap();
+    disk.cut_power();
+    let disk = disk.power_on();
+    let again = open(&disk, &Unlock::Recovery(key.clone())).unwrap();
     assert_eq!(again.slots()[1].verified_ms, Some(5));
     assert!(same_keys(&keyring, &again));
     // A backup carries the slot.
     let exported = keyring.export_for_backup().unwrap();
     assert!(BackupKeyring::open(&exported, &Unlock::Recovery(other)).is_err());
-    let restored = SimulatedDisk::new();
+    let restored = SimulatedDisk::new(0);
     BackupKeyring::open(&exported, &Unlock::Recovery(key.clone()))
         .unwrap()
         .install_on(Arc::new(restored.clone()), Path::new(DIR), false, entropy())
         .unwrap();
     assert!(open(&restored, &Unlock::Recovery(key)).is_ok());
-    keyring.remove_slot(2).unwrap();
+    again.remove_slot(2).unwrap();
     assert_eq!(version(&disk), 1);
 }
 
 #[test]
 fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let tpm = Arc::new(PretendTpm::default());
     let unlock = Unlock::Tpm(tpm.clone());
     let keyring = create(&disk, &Unlock::File).unwrap();
@@ -218,7 +224,7 @@ fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
     let by_hand = open(&disk, &passphrase("p")).unwrap();
     assert!(matches!(by_hand.rebind(3, &*tpm), Err(SlotError::NotTpm { id: 3, .. })));
     assert!(matches!(by_hand.rebind(9, &*tpm), Err(SlotError::Unknown(9))));
-    disk.fail_syncs(1);
+    disk.fail_syncs("keyring", 1);
     assert!(by_hand.rebind(slot.id, &*tpm).is_err());
     assert!(
         tpm.retired.lock().is_empty(),
@@ -235,7 +241,7 @@ fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
 
 #[test]
 fn data_keys_are_numbered_and_stay_readable() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     let first = keyring.data_key(Purpose::Content).unwrap();
     let second = keyring.rotate(Purpose::Content).unwrap();
@@ -251,7 +257,7 @@ fn data_keys_are_numbered_and_stay_readable() {
 
 #[test]
 fn small_secrets_are_bound_to_their_name_and_keyring() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     let secret = SecretBytes::new(b"seed of the signing key".to_vec());
     assert!(keyring.unseal_secret("signing-key").unwrap().is_none());
@@ -296,34 +302,34 @@ fn small_secrets_are_bound_to_their_name_and_keyring() {
 
 #[test]
 fn one_damaged_copy_is_repaired_and_two_are_refused() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     let path = Path::new("/data/keyring");
-    let length = disk.read(path).unwrap().len();
+    let length = contents(&disk, path).unwrap().len();
     for at in [0, 8, 12, 100, length / 2, length / 2 + 50] {
         disk.flip_bit(path, at * 8);
         assert!(same_keys(&keyring, &open(&disk, &Unlock::File).unwrap()), "{at}");
-        let file = disk.read(path).unwrap();
+        let file = contents(&disk, path).unwrap();
         assert_eq!(file[..length / 2], file[length / 2..], "repaired");
     }
     disk.flip_bit(path, 100 * 8);
     disk.flip_bit(path, (length / 2 + 100) * 8);
     assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::Format { .. })));
     assert!(matches!(
-        open(&SimulatedDisk::new(), &Unlock::File),
+        open(&SimulatedDisk::new(0), &Unlock::File),
         Err(OpenError::Missing(_))
     ));
 }
 
 #[test]
 fn a_keyring_changed_without_its_master_key_is_refused() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     // Somebody takes a data key out and makes a fitting checksum, under a master key of their own.
     let mut ring = keyring.ring.read().clone();
     ring.keys.pop();
     let copy = crate::format::encode(&ring, &lamchat_base::Secret::new([1; 32]));
-    crate::disk::replace(&disk, Path::new(DIR), "keyring", &crate::format::file_bytes(&copy)).unwrap();
+    replace_file(&disk, Path::new("/data/keyring"), &crate::format::file_bytes(&copy)).unwrap();
     assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::Forged)));
     disk.flip_bit(Path::new("/data/keyring.key"), 80);
     assert!(matches!(open(&disk, &Unlock::File), Err(OpenError::WrappingKey(_))));
@@ -331,7 +337,7 @@ fn a_keyring_changed_without_its_master_key_is_refused() {
 
 #[test]
 fn every_parse_of_a_cut_or_flipped_file_ends_in_an_error_or_the_truth() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &passphrase("p")).unwrap();
     let key = RecoveryKey::generate(&*keyring.entropy);
     for unlock in [Unlock::Recovery(key), Unlock::Tpm(Arc::new(PretendTpm::default()))] {
@@ -361,15 +367,16 @@ fn change_until_power_fails(disk: &SimulatedDisk) -> (bool, bool, bool) {
 
 #[test]
 fn a_power_cut_at_every_moment_leaves_the_old_or_the_new_keyring() {
-    let calm = SimulatedDisk::new();
+    let calm = SimulatedDisk::new(0);
     assert_eq!(change_until_power_fails(&calm), (true, true, true));
+    let operations_in_all = calm.operations();
     let reference = open(&calm, &passphrase("p")).unwrap();
-    for operations in 0..=calm.operations() {
+    for operations in 0..=operations_in_all {
         for seed in 0..20 {
-            let disk = SimulatedDisk::new();
-            disk.stop_after(operations);
+            let disk = SimulatedDisk::new(seed);
+            disk.cut_power_after(operations);
             let (created, added, removed) = change_until_power_fails(&disk);
-            let disk = disk.cut_power(seed);
+            let disk = disk.power_on();
             let by_file = open(&disk, &Unlock::File);
             let by_passphrase = open(&disk, &passphrase("p"));
             let what = format!("operations {operations}, seed {seed}");
@@ -395,28 +402,30 @@ fn a_power_cut_at_every_moment_leaves_the_old_or_the_new_keyring() {
 
 #[test]
 fn a_missing_sync_would_be_noticed() {
-    for fault in [Fault::FileSyncIgnored, Fault::DirSyncIgnored] {
+    for (files, folders) in [(Some("keyring"), None), (None, Some("data"))] {
         let lost = (0..20).filter(|seed| {
-            let disk = SimulatedDisk::with_fault(fault);
+            let disk = SimulatedDisk::new(*seed);
+            disk.ignore_syncs(files);
+            disk.ignore_dir_syncs(folders);
             change_until_power_fails(&disk);
-            open(&disk.cut_power(*seed), &passphrase("p")).is_err()
+            open(&disk.power_on(), &passphrase("p")).is_err()
         });
-        assert!(lost.count() > 0, "{fault:?}");
+        assert!(lost.count() > 0, "{files:?} {folders:?}");
     }
 }
 
 #[test]
 fn a_full_disk_leaves_the_keyring_as_it_was() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
-    disk.fill_at(Some(0));
+    disk.limit_capacity(Some(0));
     assert!(matches!(
         keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM),
         Err(SlotError::Io(_))
     ));
     assert_eq!(keyring.slots().len(), 1);
-    disk.fill_at(None);
-    disk.fail_syncs(1);
+    disk.limit_capacity(None);
+    disk.fail_syncs("keyring", 1);
     assert!(keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).is_err());
     assert!(matches!(open(&disk, &passphrase("p")), Err(OpenError::NoSlot(_))));
     keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
@@ -425,7 +434,7 @@ fn a_full_disk_leaves_the_keyring_as_it_was() {
 
 #[test]
 fn a_backup_carries_passphrase_slots_only() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
     let exported = keyring.export_for_backup().unwrap();
@@ -446,7 +455,7 @@ fn a_backup_carries_passphrase_slots_only() {
     let opened = BackupKeyring::open(&exported, &passphrase("p")).unwrap();
     assert_eq!(opened.backup_key(&[3; 32]), keyring.backup_key(&[3; 32]));
     assert_ne!(opened.backup_key(&[3; 32]), keyring.backup_key(&[4; 32]));
-    let other = SimulatedDisk::new();
+    let other = SimulatedDisk::new(0);
     let installed = opened
         .install_on(Arc::new(other.clone()), Path::new(DIR), true, entropy())
         .unwrap();
@@ -466,14 +475,14 @@ fn a_backup_carries_passphrase_slots_only() {
 /// The vectors of `FORMAT.md`: a keyring whose randomness was 0, 1, 2, …, with a passphrase slot `lamchat`.
 #[test]
 fn the_bytes_are_those_of_the_documentation() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &passphrase("lamchat")).unwrap();
     keyring
         .seal_secret("vector", &SecretBytes::new(b"secret".to_vec()))
         .unwrap();
-    let file = disk.read(Path::new("/data/keyring")).unwrap();
+    let file = contents(&disk, "/data/keyring").unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
-    let sealed = disk.read(Path::new("/data/secrets/vector.sealed")).unwrap();
+    let sealed = contents(&disk, "/data/secrets/vector.sealed").unwrap();
     let documented = include_str!("../FORMAT.md");
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let vectors = [
@@ -494,7 +503,7 @@ fn the_bytes_are_those_of_the_documentation() {
 /// The vectors of `FORMAT.md` for a recovery slot: all randomness 0, 1, 2, … from the key on.
 #[test]
 fn a_recovery_slot_is_that_of_the_documentation() {
-    let disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new(0);
     let source = entropy();
     let key = RecoveryKey::generate(&*source);
     let keyring = Keyring::create_on(
@@ -510,7 +519,7 @@ fn a_recovery_slot_is_that_of_the_documentation() {
     let crate::slot::SlotLock::Recovery { salt, .. } = slot.lock else {
         panic!("another kind");
     };
-    let file = disk.read(Path::new("/data/keyring")).unwrap();
+    let file = contents(&disk, "/data/keyring").unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
     let vectors = [
         ("recovery key", key.text().to_string()),

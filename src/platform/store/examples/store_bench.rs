@@ -9,7 +9,7 @@
 )]
 
 use lamchat_base::Secret;
-use lamchat_store::simulation::Dice;
+use lamchat_disk::simulation::Dice;
 use lamchat_store::{Key, KeyRange, Options, Order, Read, ReadError, Store, Table, WriteTxn};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! The encrypting file beneath redb. It must never write a sector whose other blocks change with it.
 
-use crate::disk::File;
 use crate::xts::{SECTOR, SectorCipher};
+use lamchat_disk::File;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -98,10 +98,10 @@ impl redb::StorageBackend for EncryptedBackend {
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::EncryptedBackend;
-    use crate::disk::Disk;
-    use crate::simulation::{Dice, SimulatedDisk};
     use crate::xts::SectorCipher;
     use lamchat_base::Secret;
+    use lamchat_disk::Disk;
+    use lamchat_disk::simulation::{Dice, SimulatedDisk};
     use redb::StorageBackend;
     use std::path::Path;
     use std::sync::Arc;

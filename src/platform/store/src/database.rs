@@ -1,11 +1,11 @@
 //! Opening redb on its encrypted file, and the rows that redb has beside those of the tables.
 
 use crate::backend::EncryptedBackend;
-use crate::disk::Disk;
 use crate::migrate::{SCHEMA_ROW, SCHEMA_VERSION, migrate, version};
 use crate::table::META;
 use crate::xts::SectorCipher;
 use crate::{OpenError, Position, codec};
+use lamchat_disk::Disk;
 use redb::ReadableDatabase;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

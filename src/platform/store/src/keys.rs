@@ -1,10 +1,10 @@
 //! The keys of the log, derived from the one key that the store is opened with, and the check of that key.
 
-use crate::disk::{Disk, read_file, replace_file};
 use crate::{OpenError, codec::Cut};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 use lamchat_base::Secret;
+use lamchat_disk::{Disk, read_file, replace_file};
 use std::io;
 use std::path::Path;
 
@@ -121,8 +121,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::{LogKey, check_key, write_key_check};
     use crate::OpenError;
-    use crate::simulation::SimulatedDisk;
     use lamchat_base::Secret;
+    use lamchat_disk::simulation::SimulatedDisk;
     use std::path::Path;
 
     #[test]

@@ -17,7 +17,8 @@
 //! `queue` → `writer` runs the closures of a group over `view` (redb + memtables) with `changes` in between →
 //! `log` appends one frame (`segment`, `logfiles`) and syncs → `shared` publishes into the `memtable` → `topic` wakes.
 //! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`); `pressure` keeps both in step.
-//! `opening` and `recovery` are the way back. All of it stands on `disk`, which `simulation` can stand in for.
+//! `opening` and `recovery` are the way back. All of it stands on `lamchat_disk::Disk`, for which a
+//! simulated disk can stand in.
 //!
 //! # Why not redb alone
 //! With millions of rows a durable commit of redb costs several times as much as the frame: pages all over the file
@@ -28,7 +29,6 @@ mod changes;
 mod checkpoint;
 mod codec;
 mod database;
-pub mod disk;
 mod error;
 mod key;
 mod keys;
@@ -44,7 +44,6 @@ mod read;
 mod recovery;
 mod segment;
 mod shared;
-pub mod simulation;
 mod snapshot;
 mod store;
 mod table;

@@ -1,7 +1,7 @@
 //! The files of the log: which are in use, which wait for their checkpoint, which are ready to be used.
 
-use crate::disk::{Disk, File};
 use crate::segment::{PAGE, PAGE_BYTES};
+use lamchat_disk::{Disk, File};
 use parking_lot::Mutex;
 use std::io;
 use std::path::PathBuf;

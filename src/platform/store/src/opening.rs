@@ -2,7 +2,6 @@
 
 use crate::checkpoint::Checkpoints;
 use crate::database::{DatabaseFile, EPOCH_ROW, IMPORT_ROW, saved};
-use crate::disk::{Disk, Lock};
 use crate::keys::{LogKey, check_key, write_key_check};
 use crate::log::Log;
 use crate::memtable::Memtable;
@@ -13,6 +12,7 @@ use crate::table::META;
 use crate::view::{Base, View};
 use crate::xts::SectorCipher;
 use crate::{OpenError, Options, codec, table};
+use lamchat_disk::{Disk, Lock};
 use redb::ReadableDatabase;
 use std::io;
 use std::path::Path;

@@ -32,6 +32,18 @@ impl Default for Limits {
     }
 }
 
+#[cfg(any(test, feature = "simulation"))]
+impl Limits {
+    /// Checkpoints as often as can be.
+    pub(crate) const EAGER: Self = Self {
+        bytes: 20_000,
+        rows: 60,
+        after: Duration::from_millis(5),
+        bytes_max: 200_000,
+        retry_after: Duration::from_millis(2),
+    };
+}
+
 /// A group waits at most this long while there is room in the memtable.
 const GROUP_DELAY_MAX: Duration = Duration::from_millis(20);
 

@@ -2,11 +2,11 @@
 
 use crate::OpenError;
 use crate::database::Saved;
-use crate::disk::Disk;
 use crate::keys::{FrameKey, LogKey};
 use crate::logfiles::{LogFiles, SegmentFile};
 use crate::memtable::Memtable;
 use crate::segment::{Frames, Header, open_header, read_changes};
+use lamchat_disk::Disk;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 
 use crate::changes::ChangeSet;
 use crate::codec::Cut;
-use crate::disk::File;
 use crate::keys::{FrameKey, LogKey, SALT, TAG};
 use crate::{Bytes, Position};
+use lamchat_disk::File;
 use std::io;
 
 /// Headers and frames start at multiples of this: a write never touches a page that holds an older frame,
@@ -203,11 +203,11 @@ mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::{Frames, Header, PAGE_BYTES, open_header, read_changes, seal_frame, seal_header, write_changes};
     use crate::changes::ChangeSet;
-    use crate::disk::Disk;
     use crate::keys::LogKey;
-    use crate::simulation::SimulatedDisk;
     use crate::{Bytes, Position};
     use lamchat_base::Secret;
+    use lamchat_disk::Disk;
+    use lamchat_disk::simulation::SimulatedDisk;
     use std::path::Path;
 
     #[test]

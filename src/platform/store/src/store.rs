@@ -1,6 +1,5 @@
 //! The store itself: open, read, write, watch.
 
-use crate::disk::{Disk, Lock, RealDisk};
 use crate::memtable::Memtable;
 use crate::pressure::{Limits, Pressure};
 use crate::queue::Change;
@@ -12,6 +11,7 @@ use crate::{
     writer,
 };
 use lamchat_base::Secret;
+use lamchat_disk::{Disk, Lock, RealDisk};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,6 +68,12 @@ impl Store {
     /// Like [`Store::open`], on another disk: a simulated one, for instance.
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
         Self::open_limited(disk, options, Limits::default())
+    }
+
+    /// Like [`Store::open_on`], but checkpoints as often as can be: for power-cut tests.
+    #[cfg(feature = "simulation")]
+    pub fn open_eager(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
+        Self::open_limited(disk, options, Limits::EAGER)
     }
 
     /// Like [`Store::open_on`], with other limits; tests checkpoint early and often.

@@ -5,7 +5,8 @@ use crate::OpenError;
 /// A table of ordered byte keys and byte values. Two tables must not share an id.
 ///
 /// Ids are handed out in blocks: store 0–15, accounts 16–39, identity 40–47, keys 48–79,
-/// rooms 80–127, media 128–143, push 144–159, sync 160–175, appliance 176–191, admin 192–207.
+/// rooms 80–127, media 128–143, push 144–159, sync 160–175, appliance 176–191, admin 192–207,
+/// audit 208–223.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     /// What the write-ahead log calls it. Below [`TABLE_ID_END`].

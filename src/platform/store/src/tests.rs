@@ -8,24 +8,14 @@ mod model;
 mod power_cut;
 
 use crate::pressure::Limits;
-use crate::simulation::SimulatedDisk;
 use crate::{OpenError, Options, Store, Table};
 use lamchat_base::Secret;
+use lamchat_disk::simulation::SimulatedDisk;
 use std::sync::Arc;
-use std::time::Duration;
 
 const ROWS: Table = Table::new(100, "test.rows");
 const HEADS: Table = Table::new(101, "test.heads");
 const LOG: Table = Table::new(300, "test.log");
-
-/// Checkpoints as often as can be.
-const EAGER: Limits = Limits {
-    bytes: 20_000,
-    rows: 60,
-    after: Duration::from_millis(5),
-    bytes_max: 200_000,
-    retry_after: Duration::from_millis(2),
-};
 
 fn options() -> Options {
     Options {
@@ -36,7 +26,7 @@ fn options() -> Options {
 }
 
 fn open(disk: &SimulatedDisk) -> Result<Store, OpenError> {
-    Store::open_limited(Arc::new(disk.clone()), options(), EAGER)
+    Store::open_limited(Arc::new(disk.clone()), options(), Limits::EAGER)
 }
 
 /// A number from the environment, or `otherwise`.

@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 /// Something that changes and that somebody may wait for: a kind (declared by the crate that owns it) and a number.
 ///
-/// Kinds: 1 a room (rooms), 2 a user (accounts: account data, to-device, device lists, invites), 3 a media blob.
+/// Kinds: 1 a room (rooms), 2 a user (accounts: account data, to-device, device lists, invites), 3 a media blob,
+/// 4 the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
     /// What sort of thing.

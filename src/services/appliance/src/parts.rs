@@ -3,7 +3,7 @@
 use crate::frame::FRAME_BYTES_MAX;
 use crate::manifest::{MANIFEST_FILE, Manifest, Part, hex};
 use aws_lc_rs::digest::{Context, SHA256};
-use lamchat_seal::disk::{self, Disk, RealDisk};
+use lamchat_disk::{Disk, RealDisk, replace_file};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -135,7 +135,7 @@ impl PartWriter {
             parts: std::mem::take(&mut self.parts),
         };
         let json = serde_json::to_vec_pretty(&manifest).map_err(|error| PartError::Manifest(error.to_string()))?;
-        disk::replace(&RealDisk, &self.dir, MANIFEST_FILE, &json).map_err(at(&self.dir))?;
+        replace_file(&RealDisk, &self.dir.join(MANIFEST_FILE), &json).map_err(at(&self.dir))?;
         Ok(manifest)
     }
 

@@ -5,9 +5,9 @@ use crate::frame::{FrameCipher, Header};
 use crate::parts::{PartError, PartReader};
 use crate::record::{Counts, Record};
 use lamchat_base::{Entropy, Position};
+use lamchat_disk::RealDisk;
 use lamchat_keys::one_time;
 use lamchat_media::{StoredError, restore_extent, restore_sync};
-use lamchat_seal::disk::RealDisk;
 use lamchat_seal::{
     BackupKeyring, CreateError, ImportError as KeyringImportError, Keyring, KeyringError, SecretError, Unlock,
 };

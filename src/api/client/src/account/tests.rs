@@ -102,7 +102,7 @@ async fn a_closed_account_stays_closed() {
     let (status, body) = call(&app, "POST", &path, Some(&alice), Some(body)).await;
     assert_eq!(
         (status.as_u16(), body),
-        (200, json!({"id_server_unbind_result": "no-support"}))
+        (200, json!({"id_server_unbind_result": "success"}))
     );
     assert_eq!(
         call(&app, "GET", &format!("{ACCOUNT}/whoami"), Some(&alice), None)

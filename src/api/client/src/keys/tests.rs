@@ -3,6 +3,7 @@
 use crate::App;
 use crate::testing::{app, call};
 use http::StatusCode;
+use lamchat_store::{KeyRange, Read};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use vodozemac::Ed25519SecretKey;
@@ -61,6 +62,26 @@ impl Person {
             "keys": {"ed25519:DEV": self.key.public_key().to_base64(), "curve25519:DEV": "x"}
         });
         self.sign_as(object, "DEV", &self.key)
+    }
+
+    fn cross_signing_keys(&self, master: &Ed25519SecretKey, own: &Ed25519SecretKey) -> Value {
+        let object = |usage: &str, key: &Ed25519SecretKey| {
+            let public = key.public_key().to_base64();
+            json!({"user_id": self.id, "usage": [usage], "keys": {format!("ed25519:{public}"): public}})
+        };
+        let name = master.public_key().to_base64();
+        json!({
+            "master_key": self.sign_as(object("master", master), "DEV", &self.key),
+            "self_signing_key": self.sign_as(object("self_signing", own), &name, master),
+        })
+    }
+
+    /// As `POST /login` and confirmations want it.
+    fn password(&self) -> Value {
+        json!({
+            "type": "m.login.password", "identifier": {"type": "m.id.user", "user": self.id},
+            "password": "correct horse battery"
+        })
     }
 
     fn one_time_keys(&self, number: usize) -> Value {
@@ -126,23 +147,49 @@ async fn keys_are_uploaded_queried_and_claimed() {
 }
 
 #[tokio::test]
+async fn nobody_is_given_a_one_time_key_that_its_device_did_not_sign() {
+    let app = app();
+    let (alice, bob) = (Person::new(&app, "alice").await, Person::new(&app, "bob").await);
+    let mut one = alice.one_time_keys(1);
+    one["signed_curve25519:0"]["key"] = json!("other");
+    let (status, error) = alice
+        .call(
+            "POST",
+            "/keys/upload",
+            json!({"device_keys": alice.device_keys(), "one_time_keys": one}),
+        )
+        .await;
+    assert_eq!(
+        (status, &error["errcode"]),
+        (StatusCode::BAD_REQUEST, &json!("M_INVALID_SIGNATURE"))
+    );
+    // In a large upload a wrong signature may come to light at the claim only: ids 1, 10, 11 … are handed out in turn.
+    let mut many = alice.one_time_keys(12);
+    many["signed_curve25519:1"]["key"] = json!("other");
+    let upload = json!({"device_keys": alice.device_keys(), "one_time_keys": many});
+    alice.ok("POST", "/keys/upload", upload).await;
+    let wanted = json!({"one_time_keys": {&alice.id: {"DEV": "signed_curve25519"}}});
+    for id in ["0", "10"] {
+        let claimed = bob.ok("POST", "/keys/claim", wanted.clone()).await;
+        let key = &claimed["one_time_keys"][&alice.id]["DEV"][format!("signed_curve25519:{id}")];
+        assert_eq!(
+            *key,
+            alice.one_time_keys(12)[format!("signed_curve25519:{id}")],
+            "{claimed}"
+        );
+    }
+    let left = alice.ok("POST", "/keys/upload", json!({})).await;
+    assert_eq!(left["one_time_key_counts"]["signed_curve25519"], 9);
+}
+
+#[tokio::test]
 async fn cross_signing_asks_for_the_password_only_when_keys_change() {
     let app = app();
     let alice = Person::new(&app, "alice").await;
     alice
         .ok("POST", "/keys/upload", json!({"device_keys": alice.device_keys()}))
         .await;
-    let keys = |master: &Ed25519SecretKey, own: &Ed25519SecretKey| {
-        let object = |usage: &str, key: &Ed25519SecretKey| {
-            let public = key.public_key().to_base64();
-            json!({"user_id": alice.id, "usage": [usage], "keys": {format!("ed25519:{public}"): public}})
-        };
-        let name = master.public_key().to_base64();
-        json!({
-            "master_key": alice.sign_as(object("master", master), "DEV", &alice.key),
-            "self_signing_key": alice.sign_as(object("self_signing", own), &name, master),
-        })
-    };
+    let keys = |master: &Ed25519SecretKey, own: &Ed25519SecretKey| alice.cross_signing_keys(master, own);
     let (master, own) = (Ed25519SecretKey::new(), Ed25519SecretKey::new());
     let path = "/keys/device_signing/upload";
     alice.ok("POST", path, keys(&master, &own)).await;
@@ -240,5 +287,80 @@ async fn changes_need_tokens() {
     for (query, errcode) in [("to=x", "M_MISSING_PARAM"), ("from=x&to=y", "M_INVALID_PARAM")] {
         let (status, error) = alice.call("GET", &format!("/keys/changes?{query}"), Value::Null).await;
         assert_eq!((status, &error["errcode"]), (StatusCode::BAD_REQUEST, &json!(errcode)));
+    }
+}
+
+#[tokio::test]
+async fn a_device_cannot_be_called_like_a_cross_signing_key() {
+    let app = app();
+    let alice = Person::new(&app, "alice").await;
+    alice
+        .ok("POST", "/keys/upload", json!({"device_keys": alice.device_keys()}))
+        .await;
+    let master = Ed25519SecretKey::new();
+    let keys = alice.cross_signing_keys(&master, &Ed25519SecretKey::new());
+    alice.ok("POST", "/keys/device_signing/upload", keys).await;
+    let mut login = alice.password();
+    login["device_id"] = json!(master.public_key().to_base64());
+    let (status, error) = alice.call("POST", "/login", login.clone()).await;
+    assert_eq!(
+        (status, &error["errcode"]),
+        (StatusCode::BAD_REQUEST, &json!("M_INVALID_PARAM"))
+    );
+    login["device_id"] = json!("TABLET");
+    alice.ok("POST", "/login", login).await;
+}
+
+#[tokio::test]
+async fn a_closed_account_leaves_no_keys() {
+    let app = app();
+    let (alice, bob) = (Person::new(&app, "alice").await, Person::new(&app, "bob").await);
+    let upload = json!({"device_keys": alice.device_keys(), "one_time_keys": alice.one_time_keys(3)});
+    alice.ok("POST", "/keys/upload", upload).await;
+    let keys = alice.cross_signing_keys(&Ed25519SecretKey::new(), &Ed25519SecretKey::new());
+    alice.ok("POST", "/keys/device_signing/upload", keys).await;
+    let backup = json!({"algorithm": "m.megolm_backup.v1.curve25519-aes-sha2", "auth_data": {"public_key": "x"}});
+    for _ in 0..2 {
+        let version = alice.ok("POST", "/room_keys/version", backup.clone()).await["version"].clone();
+        let key = json!({"first_message_index": 1, "forwarded_count": 0, "is_verified": true, "session_data": {"c": "secret"}});
+        let path = format!("/room_keys/keys/!r:example.org/s?version={}", version.as_str().unwrap());
+        alice.ok("PUT", &path, key).await;
+    }
+    let closed = alice
+        .ok("POST", "/account/deactivate", json!({"auth": alice.password()}))
+        .await;
+    assert_eq!(closed, json!({"id_server_unbind_result": "success"}));
+
+    let seen = bob
+        .ok("POST", "/keys/query", json!({"device_keys": {&alice.id: []}}))
+        .await;
+    for of in ["device_keys", "master_keys", "self_signing_keys"] {
+        assert!(
+            seen[of][&alice.id].as_object().is_none_or(serde_json::Map::is_empty),
+            "{seen}"
+        );
+    }
+    let read = app.store.read();
+    let user = lamchat_accounts::user::num(&read, <&ruma::UserId>::try_from(alice.id.as_str()).unwrap())
+        .unwrap()
+        .unwrap();
+    assert!(lamchat_keys::backup::newest(&read, user).unwrap().is_none());
+    for table in lamchat_keys::TABLES {
+        let mut left = 0;
+        read.scan(
+            *table,
+            &KeyRange::prefix(&user.to_key()),
+            lamchat_store::Order::Ascending,
+            &mut |_, value| {
+                // A deleted backup version stays as a mark, so that its number is not given again.
+                left += usize::from(!value.windows(14).any(|bytes| bytes == b"\"deleted\":true"));
+                std::ops::ControlFlow::Continue(())
+            },
+        )
+        .unwrap();
+        // Some tables are keyed by device numbers or positions: what may lie under the same number is that, not keys.
+        let is_by_user = ["keys.device", "keys.cross_signing", "keys.user_signature"].contains(&table.name)
+            || table.name.starts_with("keys.backup");
+        assert!(!is_by_user || left == 0, "{}: {left}", table.name);
     }
 }

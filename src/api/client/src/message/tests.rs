@@ -363,3 +363,94 @@ async fn sync_refuses_what_it_does_not_understand() {
         .await;
     assert_eq!((status, &answer["lists"]["a"]["count"]), (200, &json!(1)));
 }
+
+#[tokio::test]
+async fn receipts_of_a_thread_are_for_its_events() {
+    let stage = Stage::set().await;
+    let root = stage.say(&stage.alice, "root", json!({"body": "root"})).await;
+    let relate = |kind: &str, to: &str| json!({"body": "x", "m.relates_to": {"rel_type": kind, "event_id": to}});
+    let reply = stage.say(&stage.alice, "reply", relate("m.thread", &root)).await;
+    let reference = stage
+        .say(&stage.alice, "reference", relate("m.reference", &reply))
+        .await;
+    let plain = stage.say(&stage.alice, "plain", json!({"body": "plain"})).await;
+    for (event, thread, expected) in [
+        (&root, "main", 200),
+        (&root, root.as_str(), 200),
+        (&plain, root.as_str(), 400),
+        (&plain, "main", 200),
+        (&reply, "main", 400),
+        (&reply, plain.as_str(), 400),
+        (&reply, root.as_str(), 200),
+        (&reference, root.as_str(), 200),
+        (&reference, "main", 400),
+        (&plain, "$nothing", 400),
+    ] {
+        let tail = format!("receipt/m.read/{event}");
+        let (status, answer) = stage
+            .call("POST", &stage.bob, &tail, Some(json!({"thread_id": thread})))
+            .await;
+        assert_eq!(status, expected, "{event} in {thread}: {answer}");
+        assert!(status == 200 || answer["errcode"] == "M_INVALID_PARAM", "{answer}");
+    }
+    assert_eq!(
+        stage
+            .call("POST", &stage.bob, &format!("receipt/m.read/{reply}"), Some(json!({})))
+            .await
+            .0,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_suspended_account_reads_redacts_its_own_and_leaves() {
+    let stage = Stage::set().await;
+    let own = stage.say(&stage.bob, "own", json!({"body": "own"})).await;
+    let second = stage.say(&stage.bob, "second", json!({"body": "second"})).await;
+    let foreign = stage.say(&stage.alice, "foreign", json!({"body": "foreign"})).await;
+    let suspended = |txn: &mut lamchat_store::WriteTxn<'_>| {
+        let bob = lamchat_accounts::user::num(txn, <&ruma::UserId>::try_from("@bob:example.org").unwrap())?.unwrap();
+        lamchat_accounts::account::set_suspended(txn, bob, true)
+    };
+    stage.app.store.write(suspended).await.unwrap();
+    let other = stage
+        .post(
+            &stage.alice,
+            &format!("{CLIENT}/createRoom"),
+            json!({"preset": "public_chat"}),
+        )
+        .await;
+    let other = other["room_id"].as_str().unwrap().to_owned();
+    let redacts = |event: &str| json!({"redacts": event});
+    for (method, tail, body) in [
+        ("PUT", "send/m.room.message/t".to_owned(), json!({"body": "x"})),
+        ("PUT", "state/m.room.topic".to_owned(), json!({"topic": "x"})),
+        ("PUT", format!("redact/{foreign}/t"), json!({})),
+        ("PUT", "send/m.room.redaction/t".to_owned(), redacts(&foreign)),
+        ("POST", "invite".to_owned(), json!({"user_id": "@alice:example.org"})),
+        ("POST", format!("{CLIENT}/join/{other}"), json!({})),
+        ("POST", format!("{CLIENT}/knock/{other}"), json!({})),
+        ("POST", format!("{CLIENT}/createRoom"), json!({})),
+        (
+            "PUT",
+            format!("{CLIENT}/profile/@bob:example.org/displayname"),
+            json!({"displayname": "B"}),
+        ),
+    ] {
+        let (status, answer) = stage.call(method, &stage.bob, &tail, Some(body)).await;
+        assert_eq!(
+            (status, &answer["errcode"]),
+            (403, &json!("M_USER_SUSPENDED")),
+            "{tail}"
+        );
+    }
+    stage.get(&stage.bob, "messages?dir=b").await;
+    for (tail, body) in [
+        (format!("redact/{own}/t"), json!({})),
+        ("send/m.room.redaction/u".to_owned(), redacts(&second)),
+    ] {
+        let (status, answer) = stage.call("PUT", &stage.bob, &tail, Some(body)).await;
+        assert_eq!(status, 200, "{tail}: {answer}");
+    }
+    stage.post(&stage.bob, "leave", json!({})).await;
+}

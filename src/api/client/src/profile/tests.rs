@@ -2,6 +2,7 @@
 
 use crate::testing::{self, call, call_bytes};
 use serde_json::{Value, json};
+use std::future::Future;
 
 const ALICE: &str = "/_matrix/client/v3/profile/@alice:example.org";
 
@@ -131,4 +132,67 @@ async fn refusals_have_their_codes() {
     )
     .await;
     assert_eq!(status, 400);
+}
+
+/// A request whose client hangs up as soon as it is sent.
+async fn hung_up(app: &std::sync::Arc<crate::App>, method: &'static str, uri: String, token: String, body: Value) {
+    let mut request = Box::pin(call(app, method, &uri, Some(&token), Some(body)));
+    let answered = std::future::poll_fn(|context| std::task::Poll::Ready(request.as_mut().poll(context).is_ready()));
+    assert!(!answered.await, "{uri} was answered before the client could hang up");
+}
+
+#[tokio::test]
+async fn what_was_begun_is_carried_out_when_the_client_hangs_up() {
+    let app = testing::app();
+    let alice = testing::register(&app, "alice").await;
+    let mut rooms = Vec::new();
+    for _ in 0..10 {
+        let (status, room) = call(
+            &app,
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            Some(&alice),
+            Some(json!({"preset": "public_chat"})),
+        )
+        .await;
+        assert_eq!(status, 200, "{room}");
+        rooms.extend(room.get("room_id").and_then(Value::as_str).map(str::to_owned));
+    }
+    let bob = testing::register(&app, "bob").await;
+    for room in &rooms {
+        let path = format!("/_matrix/client/v3/rooms/{room}/join");
+        assert_eq!(call(&app, "POST", &path, Some(&bob), Some(json!({}))).await.0, 200);
+    }
+    let shows = async |what: &str, expected: Value| {
+        for room in &rooms {
+            let path = format!("/_matrix/client/v3/rooms/{room}/state/m.room.member/@alice:example.org");
+            let is_shown = async || {
+                let (_, member) = call(&app, "GET", &path, Some(&bob), None).await;
+                member.get(what) == Some(&expected)
+            };
+            let mut tries = 0;
+            while !is_shown().await {
+                tries += 1;
+                assert!(tries < 1_000, "{room} does not show {what} {expected}");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+    };
+    let name = json!({"displayname": "Alice"});
+    hung_up(&app, "PUT", format!("{ALICE}/displayname"), alice.clone(), name).await;
+    shows("displayname", json!("Alice")).await;
+
+    let auth = json!({
+        "type": "m.login.password", "identifier": {"type": "m.id.user", "user": "alice"}, "password": testing::PASSWORD,
+    });
+    let close = "/_matrix/client/v3/account/deactivate".to_owned();
+    hung_up(&app, "POST", close, alice.clone(), json!({ "auth": auth })).await;
+    shows("membership", json!("leave")).await;
+    let whoami = "/_matrix/client/v3/account/whoami";
+    let mut tries = 0;
+    while call(&app, "GET", whoami, Some(&alice), None).await.0 != 401 {
+        tries += 1;
+        assert!(tries < 1_000, "the account is still open");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }

@@ -348,3 +348,48 @@ async fn aliases_and_the_directory_are_found_by_everybody() {
         .1;
     assert_eq!(seen, json!({"visibility": "private"}));
 }
+
+#[tokio::test]
+async fn only_people_who_exist_are_invited() {
+    let app = app();
+    let alice = Client::new(&app, "alice").await;
+    let _bob = Client::new(&app, "bob").await;
+    let room = alice.room(json!({})).await;
+    let closed = |txn: &mut lamchat_store::WriteTxn<'_>| {
+        let bob = lamchat_accounts::user::num(txn, <&ruma::UserId>::try_from("@bob:example.org").unwrap())?.unwrap();
+        lamchat_accounts::account::deactivate(txn, bob, false)
+    };
+    app.store.write(closed).await.unwrap();
+    for (who, status, errcode) in [
+        ("@nobody:example.org", 404, "M_NOT_FOUND"),
+        ("@bob:example.org", 403, "M_FORBIDDEN"),
+        ("@carol:elsewhere.org", 403, "M_FORBIDDEN"),
+    ] {
+        let invite = json!({ "user_id": who });
+        alice
+            .refused("POST", &format!("/rooms/{room}/invite"), invite, status, errcode)
+            .await;
+        let member = json!({"membership": "invite"});
+        alice
+            .refused(
+                "PUT",
+                &format!("/rooms/{room}/state/m.room.member/{who}"),
+                member,
+                status,
+                errcode,
+            )
+            .await;
+        let (status, errcode) = match status {
+            403 if who.ends_with("elsewhere.org") => (400, "M_INVALID_ROOM_STATE"),
+            _ => (status, errcode),
+        };
+        alice
+            .refused("POST", "/createRoom", json!({"invite": [who]}), status, errcode)
+            .await;
+    }
+    assert_eq!(
+        alice.get("/joined_rooms").await.1,
+        json!({ "joined_rooms": [room] }),
+        "a refused room was made"
+    );
+}

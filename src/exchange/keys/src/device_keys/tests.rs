@@ -93,7 +93,14 @@ fn a_deleted_device_leaves_nothing() {
     alice.upload(&store, &alice.device_keys()).unwrap();
     let key = alice.signed(json!({"key": "x", "fallback": true}));
     let uploaded = BTreeMap::from([("signed_curve25519:A".to_owned(), raw(&key))]);
-    let keys = one_time::verify(&alice.user_id, &alice.device_id, true, &uploaded, &uploaded).unwrap();
+    let keys = one_time::verify(
+        &alice.user_id,
+        &alice.device_id,
+        Some(&alice.key.public_key().to_base64()),
+        &uploaded,
+        &uploaded,
+    )
+    .unwrap();
     let (user, user_id, device, device_id) = (alice.user, alice.user_id, alice.device, alice.device_id);
     write(&store, move |txn| {
         let owner = crate::Owner {

@@ -1,6 +1,9 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use super::{Counts, UploadError, VerifiedKeys, claim, counts, delete_all, upload, verify};
+use super::{
+    ALL_VERIFIED_MAX, ClaimedKey, Counts, UploadError, VerifiedKeys, claim, counts, delete_all, is_signed, upload,
+    verify,
+};
 use crate::Owner;
 use crate::testing::{Someone, raw, store, write};
 use lamchat_store::{ReadError, Store};
@@ -20,7 +23,14 @@ fn checked(alice: &Someone, keys: &[(&str, Value)], fallback: &[(&str, Value)]) 
             .map(|(name, key)| ((*name).to_owned(), raw(key)))
             .collect::<BTreeMap<_, _>>()
     };
-    verify(&alice.user_id, &alice.device_id, true, &map(keys), &map(fallback))
+    let public = alice.key.public_key().to_base64();
+    verify(
+        &alice.user_id,
+        &alice.device_id,
+        Some(&public),
+        &map(keys),
+        &map(fallback),
+    )
 }
 
 fn put(store: &Store, alice: &Someone, keys: VerifiedKeys) -> Result<Counts, UploadError> {
@@ -61,9 +71,13 @@ fn malformed_and_unsigned_keys_are_refused() {
         Someone::new(&store, "alice", "PHONE"),
         Someone::new(&store, "bob", "PHONE"),
     );
+    // Signed by the right device, but something else.
+    let mut other = key(&alice, "x");
+    other["key"] = json!("y");
     let mut cut = key(&alice, "x");
     cut["signatures"]["@alice:example.org"]["ed25519:PHONE"] = json!("c2hvcnQ");
     for wrong in [
+        other,
         cut,
         key(&bob, "x"),
         json!({"key": "x"}),
@@ -88,11 +102,43 @@ fn malformed_and_unsigned_keys_are_refused() {
     let unknown = verify(
         &alice.user_id,
         &alice.device_id,
-        false,
+        None,
         &BTreeMap::from([("signed_curve25519:A".to_owned(), raw(&key(&alice, "x")))]),
         &BTreeMap::new(),
     );
     assert!(matches!(unknown, Err(UploadError::NoDeviceKeys)));
+}
+
+#[test]
+fn a_wrong_signature_is_noticed_at_the_upload_or_at_the_claim() {
+    let alice = Someone::new(&store(), "alice", "PHONE");
+    let public = alice.key.public_key().to_base64();
+    let mut wrong = key(&alice, "x");
+    wrong["key"] = json!("y");
+    assert!(matches!(
+        checked(&alice, &[], &[("signed_curve25519:F", wrong.clone())]),
+        Err(UploadError::Signature(_))
+    ));
+    for number in [ALL_VERIFIED_MAX, ALL_VERIFIED_MAX + 1] {
+        for at in 0..number {
+            let names: Vec<String> = (0..number).map(|n| format!("{SIGNED}:{n:02}")).collect();
+            let keys: Vec<(&str, Value)> = names
+                .iter()
+                .enumerate()
+                .map(|(n, name)| (name.as_str(), if n == at { wrong.clone() } else { key(&alice, "x") }))
+                .collect();
+            let is_noticed = matches!(checked(&alice, &keys, &[]), Err(UploadError::Signature(_)));
+            assert_eq!(is_noticed, number == ALL_VERIFIED_MAX || at == 0 || at + 1 == number);
+        }
+    }
+    let claimed = |key: &Value| ClaimedKey {
+        name: "signed_curve25519:A".to_owned(),
+        json: key.to_string(),
+    };
+    let is_signed = |key: &Value, device: &str| is_signed(alice.user_id.as_str(), device, &public, &claimed(key));
+    assert!(is_signed(&key(&alice, "x"), "PHONE"));
+    assert!(!is_signed(&key(&alice, "x"), "OTHER"));
+    assert!(!is_signed(&wrong, "PHONE"));
 }
 
 #[test]

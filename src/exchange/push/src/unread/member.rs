@@ -1,11 +1,11 @@
 //! Counting one member's unread events, backwards at first and onwards from then on.
 
-use super::{Counted, EVENTS_MAX, Notified, ReadUpTo, Rules, THREAD_HOPS, UnreadCounts};
+use super::{Counted, EVENTS_MAX, Notified, ReadUpTo, Rules, UnreadCounts};
 use crate::evaluate::{Verdict, notify_actions};
 use crate::room_context;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_rooms::event::{EventRow, Flags};
-use lamchat_rooms::{event_id, log, membership, relation};
+use lamchat_rooms::{log, membership, relation, thread};
 use lamchat_store::{Order, Read, ReadError};
 use ruma::UserId;
 use ruma::push::PushConditionRoomCtx;
@@ -155,31 +155,7 @@ impl Member<'_> {
         Ok(log::membership_in(&EventRow::decode(&bytes)?) != membership::Membership::Join)
     }
 
-    /// The root of the thread that an event belongs to.
-    ///
-    /// "An event is considered to be "in a thread" if: it has a `rel_type` of `m.thread`, or following the event
-    /// relationships, it has a parent event which references the thread root with a `rel_type` of `m.thread`."
     fn thread_of(&self, row: &EventRow<'_>) -> Result<Option<Arc<str>>, ReadError> {
-        let Some((mut rel_type, mut parent)) = relation::of_content(row.content) else {
-            return Ok(None);
-        };
-        for _ in 0..THREAD_HOPS {
-            if rel_type == "m.thread" {
-                return Ok(Some(parent.into()));
-            }
-            let Some((_, bytes)) = event_id::find(self.read, &parent)? else {
-                return Ok(None);
-            };
-            let row = EventRow::decode(&bytes)?;
-            match relation::of_content(row.content) {
-                Some(next) if row.room == self.room => (rel_type, parent) = next,
-                _ => return Ok(None),
-            }
-        }
-        Ok(if rel_type == "m.thread" {
-            Some(parent.into())
-        } else {
-            None
-        })
+        Ok(thread::root_of(self.read, self.room, row)?.map(Into::into))
     }
 }

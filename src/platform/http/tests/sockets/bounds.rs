@@ -269,8 +269,12 @@ async fn a_unix_socket_has_its_permissions_and_only_its_resources() {
         auth: Auth::Admin,
         body: BodyPolicy::Limit(0),
         patience: Patience::Bounded,
-        handler: Arc::new(|_| Box::pin(async { Response::text(StatusCode::OK, "done") })),
+        handler: Arc::new(|request| {
+            let uid = request.peer_uid.map_or_else(String::new, |uid| uid.to_string());
+            Box::pin(async move { Response::text(StatusCode::OK, format!("uid {uid}")) })
+        }),
     };
+    let own_uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
     let routes = vec![route("/admin", Resource::Admin), route("/client", Resource::Client)];
     let router = Arc::new(Router::new(routes, short()).unwrap());
     let bind = Bind::Unix {
@@ -302,6 +306,11 @@ async fn a_unix_socket_has_its_permissions_and_only_its_resources() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with(status), "{answer}");
+        assert_eq!(
+            answer.ends_with(&format!("uid {own_uid}")),
+            target == "/admin",
+            "{answer}"
+        );
     }
     assert_eq!(server.stop(Duration::from_secs(1)).await, 0);
     assert!(!path.exists());

@@ -2,13 +2,13 @@
 
 use super::unlock::{WRAPPING_FILE, open_by_recovery, wrapping_file_bytes};
 use super::{Keyring, Unlock, VerifyRecoveryError, random_key};
-use crate::disk;
 use crate::format::Ring;
 use crate::passphrase::PassphraseCost;
 use crate::recovery::RecoveryKey;
 use crate::sealer::{BLOB_BYTES_MAX, Sealer, SealerError, SealerReason};
 use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotLock};
 use lamchat_base::Secret;
+use lamchat_disk::replace_file;
 
 /// What is stored for a recovery key that was verified at the very beginning of time, where 0 stands for "never".
 const VERIFIED_MS_MIN: u64 = 1;
@@ -72,7 +72,11 @@ impl Keyring {
                     return Err(SlotError::FileSlotExists);
                 }
                 let wrapping = random_key(&*self.entropy);
-                disk::replace(&*self.disk, &self.dir, WRAPPING_FILE, &wrapping_file_bytes(&wrapping))?;
+                replace_file(
+                    &*self.disk,
+                    &self.dir.join(WRAPPING_FILE),
+                    &wrapping_file_bytes(&wrapping),
+                )?;
                 (SlotLock::File, wrapping)
             }
             Unlock::Passphrase(passphrase) => {

@@ -1,19 +1,21 @@
 //! Unlocking: from a wrapping key, a passphrase, a recovery key or a TPM to the master key.
 
 use super::{OpenError, Unlock, mac_key};
-use crate::disk::Disk;
 use crate::format::{Parsed, Reader, Ring};
 use crate::recovery::RecoveryKey;
 use crate::sealer::Sealer;
 use crate::slot::{SlotKind, SlotLock};
 use aws_lc_rs::digest;
 use lamchat_base::Secret;
+use lamchat_disk::{Disk, read_file};
 use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
 /// The insecure wrapping key of the `file` slot.
 pub(super) const WRAPPING_FILE: &str = "keyring.key";
+/// Longest wrapping key file that is read.
+const WRAPPING_BYTES_MAX: u64 = 4096;
 const WRAPPING_MAGIC: &[u8; 8] = b"LAMKEYF1";
 
 /// Finds the slot that opens, and checks the whole keyring with the master key that comes out.
@@ -96,7 +98,7 @@ pub(super) fn wrapping_file_bytes(wrapping: &Secret<32>) -> Zeroizing<Vec<u8>> {
 
 pub(super) fn read_wrapping_key(disk: &dyn Disk, dir: &Path) -> Result<Secret<32>, OpenError> {
     let path = dir.join(WRAPPING_FILE);
-    let bytes = match disk.read(&path) {
+    let bytes = match read_file(disk, &path, WRAPPING_BYTES_MAX) {
         Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::WrappingKey(path)),
         Err(error) => return Err(error.into()),

@@ -1,12 +1,12 @@
 //! What callers may rely on.
 
 use super::{HEADS, LOG, ROWS, open, options};
-use crate::simulation::SimulatedDisk;
 use crate::{
     Bytes, CommitError, Epoch, ImportError, KeyRange, OpenError, Options, Order, Position, Read, ReadError, ReadExt,
     Store, Table, Topic, WriteError,
 };
 use lamchat_base::{RoomNum, Secret, UserNum};
+use lamchat_disk::simulation::SimulatedDisk;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Disks that are full, and disks that fail.
 
 use super::{ROWS, open, options};
-use crate::simulation::SimulatedDisk;
 use crate::{CommitError, Read, ReadError, Store, WriteError};
+use lamchat_disk::simulation::SimulatedDisk;
 use std::time::{Duration, Instant};
 
 fn put(store: &Store, number: u32, bytes: usize) -> Result<(), CommitError> {
@@ -132,7 +132,7 @@ fn a_failed_checkpoint_is_made_again() {
 
 #[test]
 fn a_missing_database_is_not_made_anew() {
-    use crate::disk::Disk;
+    use lamchat_disk::Disk;
     let disk = SimulatedDisk::new(0);
     put(&open(&disk).unwrap(), 0, 10).unwrap();
     let file = disk.open(&options().dir.join("db.redb")).unwrap();

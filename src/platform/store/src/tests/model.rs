@@ -1,8 +1,8 @@
 //! The store against a map in memory: random writes, snapshots, checkpoints and restarts.
 
 use super::{HEADS, LOG, ROWS, open, seed, setting};
-use crate::simulation::{Dice, SimulatedDisk};
 use crate::{Bytes, KeyRange, Order, Read, ReadError, ReadExt, ReadTxn, Store, Table};
+use lamchat_disk::simulation::{Dice, SimulatedDisk};
 use std::collections::BTreeMap;
 
 type Model = BTreeMap<(u16, Vec<u8>), Vec<u8>>;

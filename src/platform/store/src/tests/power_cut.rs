@@ -1,8 +1,8 @@
 //! Sixteen writers, and the power goes: what was acknowledged must be there, in order, once, and whole.
 
 use super::{HEADS, LOG, ROWS, open, seed, setting};
-use crate::simulation::{Dice, SimulatedDisk};
 use crate::{Key, KeyRange, KeyReader, OpenError, Order, Read, ReadError, ReadExt, Store, WriteTxn};
+use lamchat_disk::simulation::{Dice, SimulatedDisk};
 use std::collections::BTreeMap;
 
 const WRITERS: u32 = 16;

@@ -2,21 +2,22 @@
 //!
 //! It keeps, for each file, which sectors of 512 bytes were written since its last sync, and for each folder
 //! which names changed since. A power cut lets a random part of them through. It can also run full,
-//! fail a sync, or ignore syncs (to prove that a test would notice a missing one).
+//! fail a sync, or ignore syncs of files or folders (to prove that a test would notice a missing one).
 
-use crate::disk::{Disk, File, Lock};
+use crate::{Disk, File, Lock};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod dice;
+mod file;
 mod platter;
 
 pub use dice::Dice;
-use platter::{Inode, NameChange, SECTOR, State};
+use file::SimulatedFile;
+use platter::{NameChange, State};
 
 /// A simulated disk. Clones are the same disk.
 #[derive(Debug, Clone)]
@@ -28,20 +29,7 @@ pub struct SimulatedDisk {
 impl SimulatedDisk {
     /// An empty disk; `seed` decides what its power cuts keep.
     pub fn new(seed: u64) -> Self {
-        let state = State {
-            dice: Dice::new(seed),
-            inodes: Vec::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            unsynced: Vec::new(),
-            locks: BTreeMap::new(),
-            boot: 0,
-            power_cut_after: None,
-            capacity: None,
-            failing_syncs: None,
-            ignored_syncs: None,
-            operations: 0,
-        };
+        let state = State::new(Dice::new(seed));
         Self {
             state: Arc::new(Mutex::new(state)),
             boot: 0,
@@ -95,9 +83,29 @@ impl SimulatedDisk {
         self.state.lock().failing_syncs = Some((part.to_owned(), count));
     }
 
+    /// The next `count` syncs of folders whose path ends in `part` fail, and save no name.
+    pub fn fail_dir_syncs(&self, part: &str, count: u64) {
+        self.state.lock().failing_dir_syncs = Some((part.to_owned(), count));
+    }
+
     /// Syncs of files whose path contains `part` answer success and do nothing. A mistake to be noticed by tests.
     pub fn ignore_syncs(&self, part: Option<&str>) {
         self.state.lock().ignored_syncs = part.map(str::to_owned);
+    }
+
+    /// Syncs of folders whose path ends in `part` answer success and do nothing. A mistake to be noticed by tests.
+    pub fn ignore_dir_syncs(&self, part: Option<&str>) {
+        self.state.lock().ignored_dir_syncs = part.map(str::to_owned);
+    }
+
+    /// All files as programs see them, by path.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.state.lock().files()
+    }
+
+    /// Flips one bit of a file, durably; nothing happens beyond its end.
+    pub fn flip_bit(&self, path: &Path, bit: usize) {
+        self.state.lock().flip_bit(path, bit);
     }
 
     /// How many operations there were so far.
@@ -147,25 +155,23 @@ impl Disk for SimulatedDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let inode = self.operate(|state| state.find(path))?;
-        Ok(Arc::new(SimulatedFile {
-            disk: self.clone(),
-            inode,
-            path: path.display().to_string(),
-        }))
+        Ok(Arc::new(SimulatedFile::new(self, inode, path)))
+    }
+
+    fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let inode = self.operate(|state| Ok(state.find_or_link(path)))?;
+        Ok(Arc::new(SimulatedFile::new(self, inode, path)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let inode = self.operate(|state| {
-            state.inodes.push(Inode::default());
-            let inode = state.inodes.len() - 1;
-            state.change_name(NameChange::Link(path.to_owned(), inode));
+            let inode = state.find_or_link(path);
+            if let Some(inode) = state.inodes.get_mut(inode) {
+                inode.set_len(0);
+            }
             Ok(inode)
         })?;
-        Ok(Arc::new(SimulatedFile {
-            disk: self.clone(),
-            inode,
-            path: path.display().to_string(),
-        }))
+        Ok(Arc::new(SimulatedFile::new(self, inode, path)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -186,6 +192,16 @@ impl Disk for SimulatedDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.operate(|state| {
+            if matches!(&state.ignored_dir_syncs, Some(part) if path.ends_with(part)) {
+                return Ok(());
+            }
+            if let Some((part, left)) = &mut state.failing_dir_syncs
+                && *left > 0
+                && path.ends_with(part)
+            {
+                *left -= 1;
+                return Err(io::Error::other("input/output error (simulated)"));
+            }
             let all = std::mem::take(&mut state.unsynced);
             for change in all {
                 if change.folder() == Some(path) {
@@ -229,115 +245,11 @@ impl Drop for SimulatedLock {
     }
 }
 
-#[derive(Debug)]
-struct SimulatedFile {
-    disk: SimulatedDisk,
-    inode: usize,
-    path: String,
-}
-
-impl SimulatedFile {
-    fn operate<T>(&self, operation: impl FnOnce(&mut State, &str) -> io::Result<T>) -> io::Result<T> {
-        self.disk.operate(|state| operation(state, &self.path))
-    }
-}
-
-fn place(offset: u64) -> io::Result<usize> {
-    usize::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
-}
-
-impl File for SimulatedFile {
-    fn size(&self) -> io::Result<u64> {
-        self.operate(|state, _| {
-            Ok(state
-                .inodes
-                .get(self.inode)
-                .map_or(0, |inode| inode.current.len() as u64))
-        })
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.operate(|state, _| {
-            let start = place(offset)?;
-            let contents = state
-                .inodes
-                .get(self.inode)
-                .and_then(|i| i.current.get(start..start + buffer.len()));
-            buffer.copy_from_slice(contents.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
-            Ok(())
-        })
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.operate(|state, _| {
-            let start = place(offset)?;
-            let size = state.inodes.get(self.inode).map_or(0, |inode| inode.current.len());
-            state.room_for((start + data.len()).saturating_sub(size) as u64)?;
-            if let Some(inode) = state.inodes.get_mut(self.inode) {
-                inode.write(start, data);
-            }
-            Ok(())
-        })
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.operate(|state, _| {
-            let length = place(length)?;
-            let size = state.inodes.get(self.inode).map_or(0, |inode| inode.current.len());
-            state.room_for(length.saturating_sub(size) as u64)?;
-            if let Some(inode) = state.inodes.get_mut(self.inode) {
-                inode.current.resize(length, 0);
-                inode.dirty.retain(|sector| sector * SECTOR < length);
-                // What lies beyond the end is gone: should the file grow again, it reads as zeros.
-                if length < size {
-                    inode.dirty.extend(length / SECTOR..=size / SECTOR);
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.operate(|state, path| {
-            if state
-                .ignored_syncs
-                .as_ref()
-                .is_some_and(|part| path.contains(part.as_str()))
-            {
-                return Ok(());
-            }
-            let failing = match &mut state.failing_syncs {
-                Some((part, left)) if *left > 0 && path.contains(part.as_str()) => {
-                    *left -= 1;
-                    true
-                }
-                _ => false,
-            };
-            let chance = state.dice.below(101);
-            let mut dice = Dice::new(state.dice.roll());
-            let Some(inode) = state.inodes.get_mut(self.inode) else {
-                return Ok(());
-            };
-            if failing {
-                // As Linux does it: the pages count as clean afterwards, although they are not on the disk.
-                for sector in std::mem::take(&mut inode.dirty) {
-                    if dice.below(100) < chance {
-                        inode.settle(sector);
-                    }
-                }
-                return Err(io::Error::other("input/output error (simulated)"));
-            }
-            inode.sync();
-            Ok(())
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::SimulatedDisk;
-    use crate::disk::{Disk, read_file, replace_file};
+    use crate::{Disk, read_file, replace_file};
     use std::path::Path;
 
     #[test]

@@ -25,6 +25,14 @@ impl NameChange {
         }
     }
 
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let (one, other) = match self {
+            Self::Link(path, _) | Self::Unlink(path) => (path, None),
+            Self::Rename(from, to) => (from, Some(to)),
+        };
+        std::iter::once(one).chain(other).map(PathBuf::as_path)
+    }
+
     pub(super) fn apply(self, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
             Self::Link(path, inode) => {
@@ -64,6 +72,17 @@ impl Inode {
         }
     }
 
+    /// Cuts the file off, or lets it grow by zeros.
+    pub(super) fn set_len(&mut self, length: usize) {
+        let before = self.current.len();
+        self.current.resize(length, 0);
+        self.dirty.retain(|sector| sector * SECTOR < length);
+        // What lies beyond the end is gone: should the file grow again, it reads as zeros.
+        if length < before {
+            self.dirty.extend(length / SECTOR..=before / SECTOR);
+        }
+    }
+
     /// Lets a sector through to the platter.
     pub(super) fn settle(&mut self, sector: usize) {
         let start = sector * SECTOR;
@@ -97,11 +116,32 @@ pub(super) struct State {
     pub(super) power_cut_after: Option<u64>,
     pub(super) capacity: Option<u64>,
     pub(super) failing_syncs: Option<(String, u64)>,
+    pub(super) failing_dir_syncs: Option<(String, u64)>,
     pub(super) ignored_syncs: Option<String>,
+    pub(super) ignored_dir_syncs: Option<String>,
     pub(super) operations: u64,
 }
 
 impl State {
+    pub(super) fn new(dice: Dice) -> Self {
+        Self {
+            dice,
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            unsynced: Vec::new(),
+            locks: BTreeMap::new(),
+            boot: 0,
+            power_cut_after: None,
+            capacity: None,
+            failing_syncs: None,
+            failing_dir_syncs: None,
+            ignored_syncs: None,
+            ignored_dir_syncs: None,
+            operations: 0,
+        }
+    }
+
     pub(super) fn used(&self) -> u64 {
         self.names
             .values()
@@ -126,6 +166,36 @@ impl State {
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }
 
+    /// The file at `path`, which is made if need be.
+    pub(super) fn find_or_link(&mut self, path: &Path) -> usize {
+        if let Some(inode) = self.names.get(path) {
+            return *inode;
+        }
+        self.inodes.push(Inode::default());
+        let inode = self.inodes.len() - 1;
+        self.change_name(NameChange::Link(path.to_owned(), inode));
+        inode
+    }
+
+    pub(super) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let contents = |inode: &usize| self.inodes.get(*inode).map(|inode| inode.current.clone());
+        self.names
+            .iter()
+            .filter_map(|(path, inode)| Some((path.clone(), contents(inode)?)))
+            .collect()
+    }
+
+    pub(super) fn flip_bit(&mut self, path: &Path, bit: usize) {
+        let Some(inode) = self.names.get(path).and_then(|inode| self.inodes.get_mut(*inode)) else {
+            return;
+        };
+        for contents in [&mut inode.current, &mut inode.durable] {
+            if let Some(byte) = contents.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
     pub(super) fn change_name(&mut self, change: NameChange) {
         change.clone().apply(&mut self.names);
         self.unsynced.push(change);
@@ -135,20 +205,7 @@ impl State {
         self.boot += 1;
         self.power_cut_after = None;
         self.locks.clear();
-        // A journal keeps the order within a folder: some first part of the changes is there.
-        let mut kept: BTreeMap<PathBuf, u64> = BTreeMap::new();
-        for change in std::mem::take(&mut self.unsynced) {
-            let folder = change.folder().map(Path::to_owned).unwrap_or_default();
-            let dice = &mut self.dice;
-            let left = kept.entry(folder).or_insert_with(|| dice.below(6));
-            if *left > 0 {
-                *left -= 1;
-                change.apply(&mut self.durable_names);
-            } else {
-                // Nothing after the first lost one comes through.
-                *left = 0;
-            }
-        }
+        self.settle_names();
         for inode in &mut self.inodes {
             // Nothing, a quarter, half or everything of the cached sectors reached the platter.
             let chance = match self.dice.below(4) {
@@ -168,5 +225,36 @@ impl State {
             inode.current.clone_from(&inode.durable);
         }
         self.names.clone_from(&self.durable_names);
+    }
+
+    /// Lets some of the names that changed through.
+    fn settle_names(&mut self) {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        if self.dice.below(2) == 0 {
+            // A file system that promises nothing: each name is the old or the new one, whatever the others are.
+            for path in unsynced.iter().flat_map(NameChange::paths) {
+                if self.dice.below(2) == 0 {
+                    match self.names.get(path) {
+                        Some(inode) => self.durable_names.insert(path.to_owned(), *inode),
+                        None => self.durable_names.remove(path),
+                    };
+                }
+            }
+            return;
+        }
+        // A journal keeps the order within a folder: some first part of the changes is there.
+        let mut kept: BTreeMap<PathBuf, u64> = BTreeMap::new();
+        for change in unsynced {
+            let folder = change.folder().map(Path::to_owned).unwrap_or_default();
+            let dice = &mut self.dice;
+            let left = kept.entry(folder).or_insert_with(|| dice.below(6));
+            if *left > 0 {
+                *left -= 1;
+                change.apply(&mut self.durable_names);
+            } else {
+                // Nothing after the first lost one comes through.
+                *left = 0;
+            }
+        }
     }
 }

@@ -1,0 +1,197 @@
+//! The audit log: who asks for an act, how acts outside of the database are noted, and `lamchat audit`.
+
+use crate::routes::parse;
+use crate::{Admin, AdminError};
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use lamchat_audit::{Actor, AuditError, AuditLog, Entry, Note};
+use lamchat_http::{Body, Request, Response, query_value};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Entries on one page, unless the request wants fewer.
+const PAGE: usize = 500;
+/// Pieces of an export that may wait for the command; each is some hundred entries.
+const PIECES_AHEAD: usize = 4;
+
+/// Who sends a request through the Unix socket.
+pub(crate) fn actor(request: &Request) -> Result<Actor, AdminError> {
+    let uid = request.peer_uid.ok_or_else(|| {
+        AdminError::new(
+            StatusCode::FORBIDDEN,
+            "M_FORBIDDEN",
+            "This is answered on the Unix socket only",
+        )
+    })?;
+    Ok(Actor::Socket { uid })
+}
+
+/// Carries out something that the database knows nothing of, between two entries: that it begins, and how it ended. If
+/// the power goes in between, the log tells of an act that may not have happened, never the reverse. `act` answers what
+/// the second entry adds.
+pub(crate) async fn noted<F>(admin: &Arc<Admin>, entry: Entry, act: F) -> Result<(), AdminError>
+where
+    F: FnOnce() -> Result<Vec<(&'static str, String)>, AdminError> + Send + 'static,
+{
+    let admin = Arc::clone(admin);
+    // A task of its own: whoever asked may go away, the second entry must be written all the same.
+    let task = tokio::task::spawn_blocking(move || {
+        append(&admin, entry.clone().fact("state", "begun"))?;
+        let result = act();
+        let mut end = Entry {
+            time_ms: admin.now_ms(),
+            ..entry
+        };
+        for (name, value) in result.iter().flatten() {
+            end = end.fact(name, value);
+        }
+        append(
+            &admin,
+            end.fact("state", if result.is_ok() { "done" } else { "failed" }),
+        )?;
+        result.map(drop)
+    });
+    task.await.map_err(AdminError::internal)?
+}
+
+/// Appends an entry by itself. Blocks.
+pub(crate) fn append(admin: &Admin, entry: Entry) -> Result<(), AdminError> {
+    let appended = admin
+        .store
+        .write_blocking(move |txn| lamchat_audit::append(txn, &entry));
+    Ok(appended.map(drop)?)
+}
+
+/// The log's state and a page of entries: `?since=` is the number of the first one.
+pub async fn show(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let (since, limit) = (number(&request, "since", 0)?, number(&request, "limit", PAGE as u64)?);
+    let limit = usize::try_from(limit).unwrap_or(PAGE).min(PAGE);
+    let status = blocking(&admin, |audit| audit.status()).await?;
+    let entries = lamchat_audit::log::entries(&admin.store.read(), since, limit)?;
+    let next = entries
+        .last()
+        .map(|(number, _)| number + 1)
+        .filter(|next| *next < status.size);
+    let entries: Vec<Value> = entries
+        .iter()
+        .map(|(number, entry)| entry_json(*number, entry))
+        .collect();
+    let witnesses: Vec<Value> = status
+        .witnesses
+        .iter()
+        .map(|(name, size)| json!({"name": name, "size": size}))
+        .collect();
+    Ok(json!({
+        "log": status.key.name(),
+        "key": status.key.to_string(),
+        "key_kind": status.key_kind,
+        "size": status.size,
+        "signed": status.signed,
+        "witnesses": witnesses,
+        "entries": entries,
+        "next": next,
+    }))
+}
+
+/// An entry as JSON.
+fn entry_json(number: u64, entry: &Entry) -> Value {
+    let facts: serde_json::Map<String, Value> = entry
+        .facts
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().into()))
+        .collect();
+    json!({
+        "number": number,
+        "time_ms": entry.time_ms,
+        "actor": entry.actor.to_string(),
+        "act": entry.act,
+        "subject": entry.subject,
+        "facts": facts,
+    })
+}
+
+/// Streams an export of the entries from `?since=` on.
+pub async fn export(admin: Arc<Admin>, request: Request) -> Result<Response, AdminError> {
+    let since = number(&request, "since", 0)?;
+    // What most likely refuses is tried before the answer begins.
+    blocking(&admin, |audit| audit.sign()).await?;
+    let (sender, body) = Body::stream(PIECES_AHEAD, None);
+    let audit = Arc::clone(&admin.audit);
+    tokio::task::spawn_blocking(move || {
+        let mut sink = |piece: String| {
+            let sent = sender.blocking_send(Ok(Bytes::from(piece)));
+            sent.map_err(|_| AuditError::Stopped)
+        };
+        match audit.export(since, &mut sink) {
+            Ok(()) | Err(AuditError::Stopped) => {}
+            Err(error) => {
+                tracing::error!(%error, "an export of the audit log broke off");
+                // The connection breaks, so that the command knows that something is missing. It may be gone already.
+                let _told = sender.blocking_send(Err(std::io::Error::other("the export broke off")));
+            }
+        }
+    });
+    let mut response = Response {
+        body,
+        ..Response::default()
+    };
+    response
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    Ok(response)
+}
+
+#[derive(serde::Deserialize)]
+struct AddWitness {
+    checkpoint: String,
+}
+
+/// Keeps a checkpoint that a witness signed.
+pub async fn add_witness(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let actor = actor(&request)?;
+    let AddWitness { checkpoint } = parse(&request)?;
+    let note = Note::parse(&checkpoint).map_err(|error| AdminError::invalid(error.to_string()))?;
+    let witnesses = blocking(&admin, move |audit| audit.add_witness(note, actor)).await?;
+    tracing::info!(
+        ?witnesses,
+        "an administrator brought a witnessed checkpoint of the audit log"
+    );
+    Ok(json!({"witnesses": witnesses}))
+}
+
+async fn blocking<T: Send + 'static>(
+    admin: &Arc<Admin>,
+    ask: impl FnOnce(&AuditLog) -> Result<T, AuditError> + Send + 'static,
+) -> Result<T, AdminError> {
+    let audit = Arc::clone(&admin.audit);
+    let answer = tokio::task::spawn_blocking(move || ask(&audit)).await;
+    Ok(answer.map_err(AdminError::internal)??)
+}
+
+fn number(request: &Request, name: &str, default: u64) -> Result<u64, AdminError> {
+    match query_value(request.query(), name) {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .map_err(|_| AdminError::invalid(format!("{name} is a number"))),
+    }
+}
+
+impl From<AuditError> for AdminError {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Read(error) => error.into(),
+            AuditError::Commit(error) => error.into(),
+            AuditError::Foreign(_) | AuditError::NoWitness | AuditError::TooManyWitnesses => {
+                Self::invalid(error.to_string())
+            }
+            // The administrator must see why nothing is signed; there is nothing secret in it.
+            AuditError::Notarize(error) => {
+                tracing::error!(%error, "the audit log was not signed");
+                Self::new(StatusCode::CONFLICT, "M_UNKNOWN", error.to_string())
+            }
+            AuditError::Key(_) | AuditError::Note(_) | AuditError::Stopped => Self::internal(error),
+        }
+    }
+}

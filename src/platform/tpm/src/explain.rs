@@ -1,0 +1,245 @@
+//! After a refusal: which condition does not hold, from what to what, and what that usually means.
+
+use crate::blob::SealedBlob;
+use crate::error::TpmError;
+use crate::policy::SignedPolicy;
+use crate::seal::approval;
+use crate::tpm::Tpm;
+
+/// One condition that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// A PCR changed since sealing.
+    PcrChanged {
+        /// Which.
+        pcr: u8,
+        /// Its value at sealing.
+        sealed: [u8; 32],
+        /// Its value now.
+        now: [u8; 32],
+    },
+    /// The release carries no approval for what was started, or only for an epoch that is not allowed any more.
+    NotApproved {
+        /// The PCRs that a release approves, as they are: number and value.
+        now: Vec<(u8, [u8; 32])>,
+        /// The allowed epochs.
+        epochs: Vec<u64>,
+    },
+    /// The approval's signature is not by the operator's release key.
+    BadApproval,
+    /// The counter moved on: this blob was replaced by a newer one.
+    CounterMoved {
+        /// The value at sealing.
+        sealed: u64,
+        /// The value now.
+        now: u64,
+    },
+    /// The counter is gone: the TPM was cleared, or the index was deleted.
+    CounterGone {
+        /// Its NV index.
+        index: u32,
+    },
+    /// The storage root is another one: another TPM, or this one after it was cleared.
+    AnotherTpm,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PcrChanged { pcr, sealed, now } => write!(
+                f,
+                "PCR {pcr} changed from {} to {}. {}",
+                short(sealed),
+                short(now),
+                moved_by(*pcr)
+            ),
+            Self::NotApproved { now, epochs } => {
+                let values: Vec<String> = now
+                    .iter()
+                    .map(|(pcr, value)| format!("PCR {pcr} {}", short(value)))
+                    .collect();
+                write!(
+                    f,
+                    "no approval by the release key fits what was started ({}) and one of the epochs {epochs:?}: \
+                     an image that was not released by this operator, or one that was withdrawn",
+                    values.join(", ")
+                )
+            }
+            Self::BadApproval => {
+                f.write_str("the approval that came with the image is not by the operator's release key")
+            }
+            Self::CounterMoved { sealed, now } => write!(
+                f,
+                "the counter against rollback stands at {now}, the secret was sealed at {sealed}: \
+                 an older copy of the data came back, or the security floor was raised"
+            ),
+            Self::CounterGone { index } => write!(
+                f,
+                "the counter against rollback (NV index {index:#x}) is gone: the TPM was cleared or the index deleted"
+            ),
+            Self::AnotherTpm => f.write_str(
+                "this is another TPM, or it was cleared: a new mainboard, the disk in another machine, or \
+                 \"clear TPM\" in the firmware's setup",
+            ),
+        }
+    }
+}
+
+/// All reasons in one line.
+pub(crate) fn sentence(reasons: &[Reason]) -> String {
+    let reasons: Vec<String> = reasons.iter().map(Reason::to_string).collect();
+    reasons.join("; ")
+}
+
+/// The first eight bytes in hexadecimal: enough to compare by eye.
+fn short(value: &[u8; 32]) -> String {
+    let mut text: String = value.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    text.push('…');
+    text
+}
+
+impl Tpm {
+    /// Checks every condition of `blob` but the PIN, without opening it, and answers those that do not hold.
+    pub fn explain(&mut self, blob: &SealedBlob, signed: &[SignedPolicy]) -> Result<Vec<Reason>, TpmError> {
+        let mut reasons = Vec::new();
+        let root = self.scope(|tpm| tpm.storage_root())?.1;
+        if root.name() != blob.root_name {
+            reasons.push(Reason::AnotherTpm);
+        }
+        let now = self.read_pcrs(&blob.fixed.selection())?;
+        for (pcr, sealed) in blob.fixed.iter() {
+            if let Some(now) = now.value(pcr)
+                && now != sealed
+            {
+                reasons.push(Reason::PcrChanged {
+                    pcr,
+                    sealed: *sealed,
+                    now: *now,
+                });
+            }
+        }
+        if let Some(image) = &blob.image {
+            let now = self.read_pcrs(&image.signed.selection())?;
+            match approval(image, signed, &now) {
+                None => reasons.push(Reason::NotApproved {
+                    now: now.iter().map(|(pcr, value)| (pcr, *value)).collect(),
+                    epochs: image.epochs.clone(),
+                }),
+                Some(approval) if !approval.is_signed_by(&image.release_key) => reasons.push(Reason::BadApproval),
+                Some(_) => {}
+            }
+        }
+        match self.counter(blob.counter_index)? {
+            Some(counter) if counter.name == blob.counter_name && counter.value == blob.counter_value => {}
+            Some(counter) if counter.name == blob.counter_name => reasons.push(Reason::CounterMoved {
+                sealed: blob.counter_value,
+                now: counter.value,
+            }),
+            _ => reasons.push(Reason::CounterGone {
+                index: blob.counter_index,
+            }),
+        }
+        Ok(reasons)
+    }
+}
+
+/// What a PCR contains, what moves it, and whether its value can be computed before it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PcrMeaning {
+    /// What is measured into it.
+    pub contains: &'static str,
+    /// What usually changes it.
+    pub moved_by: &'static str,
+    /// Whether the next value can be computed in advance.
+    pub predictable: &'static str,
+}
+
+/// What PCR `pcr` means (TCG PC Client Platform Firmware Profile 1.06, 3.3.4; UAPI Group Linux TPM PCR Registry).
+pub fn meaning(pcr: u8) -> PcrMeaning {
+    let (contains, moved_by, predictable) = match pcr {
+        0 => (
+            "the firmware's code",
+            "A firmware (BIOS) update moves it.",
+            "no: only the maker knows",
+        ),
+        1 => (
+            "the firmware's configuration and, on many boards, the boot order",
+            "A setting in the firmware's setup, new memory or processors, a changed boot order move it.",
+            "no",
+        ),
+        2 => (
+            "code of expansion cards (option ROMs)",
+            "A new or updated network, storage or graphics card moves it.",
+            "no",
+        ),
+        3 => ("configuration of expansion cards", "A card's setup moves it.", "no"),
+        4 => (
+            "the boot loader and what it starts",
+            "An updated boot loader or kernel, or a start from another device moves it.",
+            "yes, from the files that are started",
+        ),
+        5 => (
+            "the partition table and the boot loader's configuration",
+            "Repartitioning moves it.",
+            "hardly",
+        ),
+        6 => ("what the board's maker likes", "Depends on the maker.", "no"),
+        7 => (
+            "Secure Boot: on or off, the keys PK, KEK, db and dbx, and which key signed what was started",
+            "Switching Secure Boot, an update of the revocation list dbx, a changed certificate or another signer move it.",
+            "yes, from the variables and the signer",
+        ),
+        8 | 9 => (
+            "GRUB's commands and files; on UKIs the initrd",
+            "An updated kernel, initrd or command line moves it.",
+            "yes, from the files",
+        ),
+        10 => (
+            "every file that Linux's IMA measured",
+            "Runs on while the system works; never bind to it.",
+            "no",
+        ),
+        11 => (
+            "the unified kernel image and the phases of the boot (systemd-stub)",
+            "A new image moves it; a signed policy follows it.",
+            "yes, when the image is built",
+        ),
+        12 => (
+            "the kernel's command line and credentials from outside of the image",
+            "A changed or added command line moves it.",
+            "yes",
+        ),
+        13 => ("system extensions", "An added extension moves it.", "yes"),
+        14 => ("shim's own keys (MOK)", "An enrolled MOK moves it.", "yes"),
+        15 => (
+            "the system's identity: the root file system's key, the machine id",
+            "Another disk moves it.",
+            "yes",
+        ),
+        16 => (
+            "nothing: for debugging, resettable",
+            "Anybody may reset it; never bind to it.",
+            "no",
+        ),
+        17..=22 => (
+            "a dynamic launch (Intel TXT, AMD SKINIT)",
+            "tboot or a hypervisor that launches dynamically moves it.",
+            "by the launcher's rules",
+        ),
+        23 => (
+            "applications, resettable",
+            "Anybody may reset it; never bind to it.",
+            "no",
+        ),
+        _ => ("nothing", "There is no such PCR.", "no"),
+    };
+    PcrMeaning {
+        contains,
+        moved_by,
+        predictable,
+    }
+}
+
+fn moved_by(pcr: u8) -> &'static str {
+    meaning(pcr).moved_by
+}

@@ -1,0 +1,42 @@
+//! The TPM: sealing under a policy, counters and anchors in its memory, quotes, and a key that signs. The only user of
+//! the TPM.
+//!
+//! [`Tpm`] sends commands through a [`Transport`]. Every secret goes through a session that is salted to the storage
+//! root, authenticated and encrypted in both directions; no function here puts a secret on the wire in the clear.
+//! Whatever an operation opens in the TPM is flushed when it ends. `FORMAT.md` beside this crate documents the sealed
+//! blob byte by byte.
+//!
+//! What must never happen here: a secret in an error, in `Debug` or in the clear on the wire; a handle that stays open;
+//! a wait without end.
+
+mod blob;
+mod bytes;
+mod capability;
+mod crypto;
+mod error;
+mod explain;
+mod nv;
+mod pcr;
+mod policy;
+mod seal;
+mod session;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tpm;
+mod transport;
+mod wire;
+
+pub use blob::{BLOB_BYTES_MAX, ImageBinding, SealedBlob};
+pub use bytes::MalformedError;
+pub use crypto::{KeyError, Point};
+pub use error::{Exhausted, NvFault, TpmError};
+pub use explain::{PcrMeaning, Reason, meaning};
+pub use nv::{Counter, CounterError, NV_READ_BYTES_MAX};
+pub use pcr::{NoSuchPcr, PCRS, PcrSelection, PcrValues};
+pub use policy::{Binding, OR_BRANCHES_MAX, Policy, SignedPolicy, Step, policy_ref};
+pub use seal::{SealError, UnsealError};
+pub use tpm::{Patience, STORAGE_ROOT, Tpm};
+pub use transport::{Address, AddressError, Device, FRAME_BYTES_MAX, HEADER_BYTES, Socket, Transport, TransportError};
+pub use wire::{PublicArea, Template};

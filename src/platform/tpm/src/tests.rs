@@ -1,0 +1,5 @@
+//! Tests against a real software TPM.
+
+mod policy;
+mod seal;
+mod transport;

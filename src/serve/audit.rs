@@ -1,0 +1,137 @@
+//! The audit log of this server: opened, told of starts and stops, signed when it has grown.
+
+use super::wiring::Parts;
+use super::{StartError, refused};
+use lamchat_audit::notary::Notary;
+use lamchat_audit::software::{SealedHeads, SoftwareSigner};
+use lamchat_audit::{APPENDED, Actor, AuditLog, Entry};
+use lamchat_base::{Clock, Entropy};
+use lamchat_config::{Change, Config};
+use lamchat_seal::Keyring;
+use lamchat_store::{CommitError, ReadError, Store, WriteError};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Appends of this time share one signature.
+const COALESCE: Duration = Duration::from_secs(1);
+/// While the disk is full, the start is tried again this often.
+const FULL_DISK_PAUSE: Duration = Duration::from_secs(10);
+
+/// Opens it.
+pub fn open(
+    config: &Config,
+    store: &Store,
+    keyring: &Arc<Keyring>,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Result<Arc<AuditLog>, StartError> {
+    let signer = SoftwareSigner::open(keyring).map_err(refused)?;
+    let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(Arc::clone(keyring)))).map_err(refused)?;
+    let (store, clock) = (store.clone(), Arc::clone(clock));
+    let log = AuditLog::open(store, notary, config.server_name.as_str(), clock, entropy);
+    Ok(Arc::new(log.map_err(refused)?))
+}
+
+/// Notes that the server starts: which program, and how its keys were unlocked. A full disk keeps nobody from reading:
+/// then it is noted as soon as there is room, before which no act that changes something is possible either.
+pub async fn note_start(parts: &Parts, config: &Config, signing_key: String) -> Result<(), StartError> {
+    let unlocked_by = if config.seal.passphrase_file.is_some() {
+        "passphrase"
+    } else {
+        "file"
+    };
+    let entry = Entry::new(parts.clock.now_ms(), Actor::Server, "server.start")
+        .fact("version", crate::cli::VERSION)
+        .fact("unlocked_by", unlocked_by)
+        .fact("signing_key", signing_key);
+    match append(&parts.store, entry.clone()).await {
+        Ok(()) => Ok(()),
+        Err(WriteError::Commit(error @ CommitError::DiskFull)) => {
+            tracing::warn!(%error, "the start is not in the audit log yet");
+            tokio::spawn(note_later(parts.store.clone(), entry));
+            Ok(())
+        }
+        Err(error) => Err(refused(sentence(&error))),
+    }
+}
+
+async fn note_later(store: Store, entry: Entry) {
+    loop {
+        tokio::time::sleep(FULL_DISK_PAUSE).await;
+        match append(&store, entry.clone()).await {
+            Err(WriteError::Commit(CommitError::DiskFull)) => {}
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(error = sentence(&error), "the start is not in the audit log");
+                return;
+            }
+        }
+    }
+}
+
+/// Notes that a key of the server's own is made, before it is kept: `public` is its public part or its certificate's
+/// fingerprint. Blocks.
+pub fn note_key(store: &Store, now_ms: u64, name: &str, public: &str) -> Result<(), StartError> {
+    let entry = Entry::new(now_ms, Actor::Server, "key.made")
+        .subject(name)
+        .fact("public", public);
+    let appended = store.write_blocking(move |txn| lamchat_audit::append(txn, &entry).map(drop));
+    appended.map_err(|error| refused(sentence(&error)))
+}
+
+/// Notes that the server stops, and signs for the last time.
+pub async fn note_stop(parts: &Parts) {
+    let entry = Entry::new(parts.clock.now_ms(), Actor::Server, "server.stop");
+    if let Err(error) = append(&parts.store, entry).await {
+        tracing::error!(error = sentence(&error), "the stop is not in the audit log");
+    }
+    sign(&parts.audit).await;
+}
+
+/// Notes which settings a reload changes; their values stay out.
+pub async fn note_reload(parts: &Parts, live: &[Change], waiting: &[Change]) -> Result<(), String> {
+    let mut entry = Entry::new(parts.clock.now_ms(), Actor::Server, "config.reload");
+    for (name, count_name, changes) in [
+        ("changed", "changed_count", live),
+        ("waiting_for_restart", "waiting_count", waiting),
+    ] {
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        // The list may be cut off where it is long; the number then tells.
+        entry = entry.fact(name, keys.join(", ")).fact(count_name, keys.len());
+    }
+    let appended = append(&parts.store, entry).await;
+    appended.map_err(|error| sentence(&error))
+}
+
+async fn append(store: &Store, entry: Entry) -> Result<(), WriteError<ReadError>> {
+    store
+        .write(move |txn| lamchat_audit::append(txn, &entry).map(drop))
+        .await
+}
+
+fn sentence(error: &WriteError<ReadError>) -> String {
+    match error {
+        WriteError::Refused(error) => error.to_string(),
+        WriteError::Commit(error) => error.to_string(),
+    }
+}
+
+/// Signs the head now and after every time the log has grown. Nobody waits for it. Ends with the runtime.
+pub async fn sign_forever(parts: Arc<Parts>) {
+    let mut appended = parts.store.watch(&[APPENDED]);
+    loop {
+        sign(&parts.audit).await;
+        appended.changed().await;
+        tokio::time::sleep(COALESCE).await;
+    }
+}
+
+async fn sign(audit: &Arc<AuditLog>) {
+    let audit = Arc::clone(audit);
+    match tokio::task::spawn_blocking(move || audit.sign()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the audit log was not signed"),
+        // The runtime ends.
+        Err(_) => {}
+    }
+}
