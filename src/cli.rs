@@ -1,5 +1,6 @@
 //! The command line: what can be typed. Each command's file does it.
 
+mod attest;
 mod audit;
 mod backup;
 mod config;
@@ -99,6 +100,9 @@ enum Command {
     /// The log of administrative acts: show, export, verify, witness.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Check what runs on a box, without trusting it.
+    #[command(subcommand)]
+    Attest(attest::Attest),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
@@ -134,6 +138,7 @@ pub fn run() -> ExitCode {
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
         Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
+        Some(Command::Attest(command)) => return attest::run(&command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
     };

@@ -9,12 +9,15 @@ use tokio::time::{MissedTickBehavior, interval};
 const TYPING: Duration = Duration::from_secs(1);
 /// Leftovers of uploads that a crash cut off are removed at start, and media ids that were never used this often.
 const SWEEP: Duration = Duration::from_secs(6 * 3600);
+/// Old transaction ids are removed at start and this often.
+const TRANSACTIONS: Duration = Duration::from_secs(6 * 3600);
 
 /// Starts all of it.
 pub fn start(parts: &Arc<Parts>) {
     tokio::spawn(expire_typing(Arc::clone(parts)));
     tokio::spawn(sweep_media(Arc::clone(parts)));
     tokio::spawn(super::audit::sign_forever(Arc::clone(parts)));
+    tokio::spawn(sweep_transactions(Arc::clone(parts)));
 }
 
 async fn expire_typing(parts: Arc<Parts>) {
@@ -38,6 +41,21 @@ async fn sweep_media(parts: Arc<Parts>) {
             }
             Ok(Ok(swept)) => tracing::debug!(?swept, "media was swept"),
             Ok(Err(error)) => tracing::warn!(%error, "media could not be swept; it is tried again later"),
+            // The runtime ends.
+            Err(_) => return,
+        }
+    }
+}
+
+async fn sweep_transactions(parts: Arc<Parts>) {
+    let mut ticks = interval(TRANSACTIONS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let rooms = parts.app.rooms.clone();
+        match tokio::task::spawn_blocking(move || rooms.sweep_transactions()).await {
+            Ok(Ok(swept)) => tracing::debug!(swept, "old transaction ids were removed"),
+            Ok(Err(error)) => tracing::warn!(%error, "transaction ids could not be removed; it is tried again later"),
             // The runtime ends.
             Err(_) => return,
         }

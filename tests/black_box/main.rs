@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod attest;
 mod audit;
 mod authentication;
 mod commands;

@@ -13,6 +13,7 @@
 
 mod client;
 mod full_disk;
+mod schema;
 mod server;
 
 use client::{Client, Failure};

@@ -98,6 +98,11 @@ impl Server {
         server
     }
 
+    /// The data folder.
+    pub fn data_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// Writes or removes a file that takes room in the data folder's file system.
     pub fn ballast(&self, mebibytes: u32) {
         let volume = self.volume.as_ref().unwrap();

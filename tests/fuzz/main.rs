@@ -10,6 +10,7 @@
     reason = "tests: a panic is the report"
 )]
 
+mod evidence;
 mod files;
 mod mutate;
 mod texts;

@@ -129,7 +129,7 @@ impl House {
 pub fn content(number: u64) -> Vec<u8> {
     let mut dice = Dice::new(number);
     // Some go into packs, some into a file of their own.
-    let size = if number % 4 == 0 {
+    let size = if number.is_multiple_of(4) {
         270_000
     } else {
         500 + number * 577 % 9_000

@@ -14,6 +14,15 @@ const ROOM_VERSIONS: [&str; 7] = ["6", "7", "8", "9", "10", "11", "12"];
 pub fn routes(r: &mut Routes) {
     r.raw(Method::GET, "/_matrix/client/v3/capabilities", capabilities);
     r.raw(Method::GET, "/_matrix/client/v3/thirdparty/protocols", protocols);
+    for what in [
+        "/_matrix/client/v3/thirdparty/protocol/{protocol}",
+        "/_matrix/client/v3/thirdparty/location",
+        "/_matrix/client/v3/thirdparty/location/{protocol}",
+        "/_matrix/client/v3/thirdparty/user",
+        "/_matrix/client/v3/thirdparty/user/{protocol}",
+    ] {
+        r.raw(Method::GET, what, not_bridged);
+    }
     r.raw(Method::GET, "/_matrix/client/v3/voip/turnServer", turn_server);
 }
 
@@ -39,6 +48,11 @@ async fn capabilities(app: Arc<App>, _session: Session, _request: Request) -> Re
 /// No network is bridged.
 async fn protocols(_app: Arc<App>, _session: Session, _request: Request) -> Result<Response, ApiError> {
     json(StatusCode::OK, &Map::new())
+}
+
+/// "404: The protocol is unknown", "No portal rooms were found", "The Matrix user ID was not found".
+async fn not_bridged(_app: Arc<App>, _session: Session, _request: Request) -> Result<Response, ApiError> {
+    Err(ApiError::not_found("No other network is bridged here"))
 }
 
 /// No relay for calls is configured. Clients take an empty object for "none" and try direct connections; an error
@@ -78,5 +92,23 @@ mod tests {
             let (status, _) = call(&app, "GET", path, None, None).await;
             assert_eq!(status, 401);
         }
+        let (status, error) = call(
+            &app,
+            "GET",
+            "/_matrix/client/v3/thirdparty/protocol/irc",
+            Some(&alice),
+            None,
+        )
+        .await;
+        assert_eq!(
+            (status.as_u16(), error.get("errcode")),
+            (404, Some(&json!("M_NOT_FOUND")))
+        );
+        // Endpoints that are not there say so as the specification wants it: Element asks for this one at start.
+        let (status, error) = call(&app, "GET", "/_matrix/client/v1/auth_metadata", None, None).await;
+        assert_eq!(
+            (status.as_u16(), error.get("errcode")),
+            (404, Some(&json!("M_UNRECOGNIZED")))
+        );
     }
 }

@@ -220,9 +220,12 @@ async fn claim(app: Arc<App>, session: Session, mut request: Request) -> Result<
     Ok(Response::json(StatusCode::OK, answer.into_bytes()))
 }
 
+/// What was taken: keys that their devices have signed, and the claims that got another.
+type SortedOut = (Vec<(Claim, ClaimedKey)>, Vec<Claim>);
+
 /// Takes keys. Answers those that their device has signed, and the claims for which there was one that it has not: such a
 /// key is gone, and the next one may be good.
-async fn take(app: &Arc<App>, claims: Vec<Claim>) -> Result<(Vec<(Claim, ClaimedKey)>, Vec<Claim>), ApiError> {
+async fn take(app: &Arc<App>, claims: Vec<Claim>) -> Result<SortedOut, ApiError> {
     let taken = app
         .store
         .write(move |txn| -> Result<_, ReadError> {
@@ -244,7 +247,7 @@ async fn take(app: &Arc<App>, claims: Vec<Claim>) -> Result<(Vec<(Claim, Claimed
         .map_err(ApiError::internal)?
 }
 
-fn sort_out(app: &App, taken: Vec<(Claim, ClaimedKey)>) -> Result<(Vec<(Claim, ClaimedKey)>, Vec<Claim>), ApiError> {
+fn sort_out(app: &App, taken: Vec<(Claim, ClaimedKey)>) -> Result<SortedOut, ApiError> {
     let read = app.store.read();
     let (mut good, mut bad) = (Vec::with_capacity(taken.len()), Vec::new());
     for (claim, key) in taken {

@@ -191,9 +191,9 @@ pub fn delete_all(txn: &mut WriteTxn<'_>, user: UserNum) -> Result<Vec<String>, 
     let rows = txn.rows(VERSION, &KeyRange::prefix(&user.to_key()), Order::Ascending, usize::MAX)?;
     let names: Vec<String> = rows.iter().map(|(key, _)| number_in(key).to_string()).collect();
     for name in &names {
-        match delete(txn, user, name) {
-            Err(VersionError::Read(error)) => return Err(error),
-            Ok(()) | Err(_) => {}
+        // All other errors are about names that are none.
+        if let Err(VersionError::Read(error)) = delete(txn, user, name) {
+            return Err(error);
         }
     }
     Ok(names)

@@ -204,7 +204,7 @@ impl Pending {
                 .as_ref()
                 .map(|transaction| (transaction.device, transaction.id.as_str())),
             content: &event.content,
-            rest: &event.rest,
+            rest: event.rest.as_bytes(),
         };
         let row = row.encode().map_err(|error| ReadError::Malformed {
             table: EVENT.name,

@@ -42,7 +42,7 @@ pub mod summary;
 pub mod table;
 pub mod thread;
 pub mod timeline;
-mod transaction;
+pub mod transaction;
 pub mod typing;
 pub mod upgrade;
 pub mod view;

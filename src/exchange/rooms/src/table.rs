@@ -38,6 +38,9 @@ pub const ALIAS_OF: Table = Table::new(95, "rooms.alias_of");
 /// RoomNum -> nothing: the rooms in the public directory.
 pub const PUBLISHED: Table = Table::new(96, "rooms.published");
 
+/// Position -> day (u32, since the Unix epoch): the newest days on which the server ran, see `transaction.rs`.
+pub const TRANSACTION_DAY: Table = Table::new(97, "rooms.transaction_day");
+
 /// (RoomNum, UserNum, kind byte, thread str) -> the newest receipt of its kind, see `receipt.rs`.
 pub const RECEIPT: Table = Table::new(110, "rooms.receipt");
 /// (RoomNum, Position of the receipt) -> UserNum (4), kind byte, thread str: one row for each of [`RECEIPT`].
@@ -93,6 +96,7 @@ pub const TABLES: &[Table] = &[
     COUNTER,
     STATE_GROUP,
     TRANSACTION,
+    TRANSACTION_DAY,
     ALIAS,
     ALIAS_OF,
     PUBLISHED,

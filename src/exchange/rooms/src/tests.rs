@@ -139,7 +139,7 @@ impl Exchange {
         for (depth, (_, position)) in places.into_iter().enumerate() {
             let bytes = log::known_event(&read, position).unwrap();
             let row = EventRow::decode(&bytes).unwrap();
-            let rest: Value = serde_json::from_str(row.rest).unwrap();
+            let rest: Value = serde_json::from_slice(row.rest).unwrap();
             let prev: Vec<&str> = rest
                 .get("prev_events")
                 .unwrap()

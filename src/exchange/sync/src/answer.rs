@@ -17,6 +17,9 @@ use std::collections::HashMap;
 
 /// Most messages to a device in one answer.
 const TO_DEVICE_MAX: usize = 100;
+/// Memory that a room of an initial answer is likely to need, and the most that is set aside in advance.
+const ROOM_BYTES_LIKELY: usize = 8 * 1024;
+const RESERVED_BYTES_MAX: usize = 4 * 1024 * 1024;
 const PUSH_RULES: &str = "m.push_rules";
 
 /// Everything that an answer depends on.
@@ -126,9 +129,13 @@ fn write_news(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
     let ignored = Ignored::of(read, who.user)?;
     let reader = scene.reader(&ignored);
     let mut meetings = Meetings::default();
-    let mut sections = Sections::default();
     let filter = &scene.request.filter;
-    for (room, member) in membership::rooms_of(read, who.user)? {
+    let rooms = membership::rooms_of(read, who.user)?;
+    if scene.since().is_none() {
+        out.reserve(rooms.len().saturating_mul(ROOM_BYTES_LIKELY).min(RESERVED_BYTES_MAX));
+    }
+    let mut sections = Sections::begin(out);
+    for (room, member) in rooms {
         if !filter.rooms.is_all() && !filter.rooms.allows(scene.syncer.room(read, room)?.id.as_str()) {
             continue;
         }
@@ -136,7 +143,7 @@ fn write_news(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
         match member.membership {
             Membership::Join => {
                 let items = of_rooms.get(&room).map(Vec::as_slice).unwrap_or_default();
-                joined::write(scene, &mut sections.join, room, member, items, &reader, &mut meetings)?;
+                joined::write(scene, sections.join, room, member, items, &reader, &mut meetings)?;
             }
             Membership::Invite if moved => {
                 invited::write(scene, &mut sections.invite, room, member, "invite_state", &ignored)?
@@ -150,7 +157,7 @@ fn write_news(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
             _ => {}
         }
     }
-    sections.write(out);
+    sections.end();
     if let Some(since) = scene.since() {
         device_lists::write(scene, out, since, meetings)?;
     }
@@ -236,23 +243,41 @@ pub(crate) fn write_key_counts(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<(
 }
 
 /// The rooms by what the user is to them.
-#[derive(Default)]
-struct Sections {
-    join: Vec<u8>,
+struct Sections<'o> {
+    /// The answer itself: the rooms that the user is in make up most of it, so they are written in their place.
+    join: &'o mut Vec<u8>,
+    start: usize,
     invite: Vec<u8>,
     knock: Vec<u8>,
     leave: Vec<u8>,
 }
 
-impl Sections {
-    fn write(&self, out: &mut Vec<u8>) {
+impl<'o> Sections<'o> {
+    const HEAD: &'static [u8] = b",\"rooms\":{\"join\":{";
+
+    fn begin(out: &'o mut Vec<u8>) -> Self {
+        let start = out.len();
+        out.extend_from_slice(Self::HEAD);
+        Self {
+            join: out,
+            start,
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+        }
+    }
+
+    /// Appends the other sections; an empty one is left out.
+    fn end(self) {
+        let out = self.join;
         let mut written = 0;
-        let sections = [
-            ("join", &self.join),
-            ("invite", &self.invite),
-            ("knock", &self.knock),
-            ("leave", &self.leave),
-        ];
+        if out.len() == self.start + Self::HEAD.len() {
+            out.truncate(self.start);
+        } else {
+            out.push(b'}');
+            written = 1;
+        }
+        let sections = [("invite", &self.invite), ("knock", &self.knock), ("leave", &self.leave)];
         for (name, section) in sections.into_iter().filter(|(_, section)| !section.is_empty()) {
             out.extend_from_slice(if written == 0 { b",\"rooms\":{\"" } else { b",\"" });
             written += 1;
@@ -269,8 +294,8 @@ impl Sections {
 
 /// Begins a room in its section.
 pub(crate) fn open_room(scene: &Scene<'_>, section: &mut Vec<u8>, room: RoomNum) -> Result<(), ReadError> {
-    let index = usize::from(!section.is_empty());
-    comma(section, index);
+    // A section is either a buffer of its own or the end of one, behind its brace.
+    comma(section, usize::from(!matches!(section.last(), None | Some(b'{'))));
     write_string(section, scene.syncer.room(scene.read, room)?.id.as_str());
     section.extend_from_slice(b":{");
     Ok(())

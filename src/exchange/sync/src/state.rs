@@ -62,7 +62,7 @@ impl Delta<'_> {
         for position in found {
             if position < start {
                 before.push(position);
-            } else if let Some(older) = log::replaced_until(scene.read, position, Position(start.0.saturating_sub(1)))?
+            } else if let Some(older) = self.replaced_before(scene, position, start)?
                 && self.since.is_none_or(|since| older > since)
             {
                 before.push(older);
@@ -71,6 +71,25 @@ impl Delta<'_> {
         before.sort_unstable();
         before.dedup();
         Ok(before)
+    }
+
+    /// The newest event before `start` that the state event at `position` replaced, directly or through others.
+    fn replaced_before(
+        &self,
+        scene: &Scene<'_>,
+        mut position: Position,
+        start: Position,
+    ) -> Result<Option<Position>, ReadError> {
+        // Most of these events are in the timeline, so they need not be read again.
+        while position >= start
+            && let Some(entry) = self.timeline.entry(position)
+        {
+            match entry.row()?.replaces.filter(|older| *older < position) {
+                Some(older) => position = older,
+                None => return Ok(None),
+            }
+        }
+        log::replaced_until(scene.read, position, Position(start.0.saturating_sub(1)))
     }
 
     fn add_current_of_timeline(&self, scene: &Scene<'_>, found: &mut Vec<Position>) -> Result<(), ReadError> {

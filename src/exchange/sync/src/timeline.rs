@@ -104,6 +104,15 @@ impl Timeline {
         self.entries.first().map_or(Position(u64::MAX), |entry| entry.position)
     }
 
+    /// The entry of the event at `position`, if it is among them.
+    pub(crate) fn entry(&self, position: Position) -> Option<&Entry> {
+        let at = self
+            .entries
+            .binary_search_by_key(&live_order(position), |entry| entry.order)
+            .ok()?;
+        self.entries.get(at).filter(|entry| entry.position == position)
+    }
+
     /// Appends `"timeline":{…}`.
     pub(crate) fn write(&self, scene: &Scene<'_>, out: &mut Vec<u8>, view: &mut View<'_>) -> Result<(), ReadError> {
         out.extend_from_slice(b"\"timeline\":{\"events\":");

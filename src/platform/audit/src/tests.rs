@@ -259,15 +259,26 @@ fn a_witness_signs_on_its_own_machine_and_the_log_keeps_it() {
 #[test]
 fn rows_survive_a_restart_and_a_refused_write_leaves_no_entry() {
     let site = Site::new();
-    let open = || {
+    let open = |tables: &[lamchat_store::Table]| {
         let options = lamchat_store::Options {
             dir: site.folder.path().join("store"),
             key: site.keyring.database_key().unwrap(),
-            tables: TABLES.to_vec(),
+            tables: tables.to_vec(),
         };
         Store::open(options).unwrap()
     };
-    let store = open();
+    // A database of a program that knew no audit log yet.
+    let other = lamchat_store::Table::new(1000, "of.before");
+    let store = open(&[other]);
+    let put = move |txn: &mut lamchat_store::WriteTxn<'_>| {
+        txn.put(other, b"key", b"value".to_vec());
+        Ok::<_, ()>(())
+    };
+    store.write_blocking(put).unwrap();
+    drop(store);
+    let tables = [TABLES, &[other]].concat();
+    let store = open(&tables);
+    assert_eq!(log::size(&store.read()).unwrap(), 0);
     for number in 0..11 {
         append(&store, act(number));
     }
@@ -277,7 +288,7 @@ fn rows_survive_a_restart_and_a_refused_write_leaves_no_entry() {
     });
     assert!(refused.is_err());
     drop(store);
-    let store = open();
+    let store = open(&tables);
     let log = site.log(&store);
     assert_eq!(verify(&export(&log, 0), &pinned(&log)).unwrap().entries.len(), 11);
 }

@@ -1,7 +1,7 @@
 //! Moving memtables into redb behind the writer's back, and letting go of the log that is not needed any more.
 
 use crate::CommitError;
-use crate::database::{DatabaseFile, Saved, guarded, note_saved};
+use crate::database::{DatabaseFile, Saved, guarded, note_saved, write_rows};
 use crate::log::commit_error;
 use crate::logfiles::LogFiles;
 use crate::memtable::Memtable;
@@ -154,18 +154,7 @@ impl Checkpoints {
         let mut txn = database.begin_write()?;
         // Every durable commit must have it, or the next start after a power cut walks the whole file.
         txn.set_quick_repair(true);
-        for table in &self.shared.tables {
-            let Some(rows) = frozen.memtable.rows_of(*table).filter(|rows| !rows.is_empty()) else {
-                continue;
-            };
-            let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
-            for row in rows.iter() {
-                match row.value().newest() {
-                    Some(value) => drop(own.insert(row.key().as_ref(), value.as_ref())?),
-                    None => drop(own.remove(row.key().as_ref())?),
-                }
-            }
-        }
+        write_rows(&txn, &self.shared.tables, &frozen.memtable)?;
         note_saved(&txn, frozen.saved)?;
         txn.commit()?;
         let base = Base::open(&database.begin_read()?, &self.shared.tables)?;

@@ -1,10 +1,11 @@
 //! Opening redb on its encrypted file, and the rows that redb has beside those of the tables.
 
 use crate::backend::EncryptedBackend;
-use crate::migrate::{SCHEMA_ROW, SCHEMA_VERSION, migrate, version};
+use crate::memtable::Memtable;
+use crate::migrate::{SCHEMA_ROW, version};
 use crate::table::META;
 use crate::xts::SectorCipher;
-use crate::{OpenError, Position, codec};
+use crate::{OpenError, Position, Table, codec};
 use lamchat_disk::Disk;
 use redb::ReadableDatabase;
 use std::io;
@@ -68,30 +69,30 @@ impl DatabaseFile {
             .create_with_backend(backend)?)
     }
 
-    /// Opens the database, made new if it is not there, at the newest schema.
-    pub(crate) fn open_or_create(&self) -> Result<redb::Database, OpenError> {
+    /// Opens the database, made new at schema `version_of_new` if it is not there; answers its schema version as well.
+    pub(crate) fn open_or_create(&self, version_of_new: u32) -> Result<(redb::Database, u32), OpenError> {
         match self.disk.open(&self.path) {
             Ok(file) => drop(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.create().map_err(|error| self.explain(error))?;
+                self.create(version_of_new).map_err(|error| self.explain(error))?;
             }
             Err(error) => return Err(self.explain(error.into())),
         }
         let database = self.open().map_err(|error| self.explain(error))?;
         let found = schema(&database).map_err(|error| self.explain(error))?;
-        migrate(&database, version(found.as_deref())?)?;
-        Ok(database)
+        let found = version(found.as_deref())?;
+        Ok((database, found))
     }
 
     /// Makes the database under another name first: one that was not finished never bears the name.
-    fn create(&self) -> Result<(), redb::Error> {
+    fn create(&self, version: u32) -> Result<(), redb::Error> {
         let fresh = self.path.with_extension("redb.new");
         let database = self.open_at(&fresh, true)?;
         let mut txn = database.begin_write()?;
         txn.set_quick_repair(true);
         {
             let mut meta = txn.open_table(META_ROWS)?;
-            meta.insert(SCHEMA_ROW, SCHEMA_VERSION.to_le_bytes().as_slice())?;
+            meta.insert(SCHEMA_ROW, version.to_le_bytes().as_slice())?;
             meta.insert(EPOCH_ROW, 1u32.to_le_bytes().as_slice())?;
         }
         txn.commit()?;
@@ -138,6 +139,27 @@ pub(crate) fn saved(txn: &redb::ReadTransaction) -> Result<Saved, redb::Error> {
         sequence: number(SEQUENCE_ROW)?,
         position: Position(number(POSITION_ROW)?),
     })
+}
+
+/// Writes the rows of a memtable in a transaction.
+pub(crate) fn write_rows(
+    txn: &redb::WriteTransaction,
+    tables: &[Table],
+    memtable: &Memtable,
+) -> Result<(), redb::Error> {
+    for table in tables {
+        let Some(rows) = memtable.rows_of(*table).filter(|rows| !rows.is_empty()) else {
+            continue;
+        };
+        let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
+        for row in rows.iter() {
+            match row.value().newest() {
+                Some(value) => drop(own.insert(row.key().as_ref(), value.as_ref())?),
+                None => drop(own.remove(row.key().as_ref())?),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Notes in a checkpoint's transaction what it contains.

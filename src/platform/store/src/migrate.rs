@@ -1,13 +1,42 @@
 //! The schema version of the database, and the way from each older one to the newest.
 
-use crate::database::META_ROWS;
-use crate::{OpenError, codec};
+use crate::database::{META_ROWS, Saved, note_saved, write_rows};
+use crate::memtable::Memtable;
+use crate::{OpenError, Table, codec};
 
 /// The version that this program writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Changes the rows of one version into those of the next, inside the transaction that also notes the new version.
-type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
+pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
+
+/// A version and the way to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schema {
+    /// The version that is written.
+    pub(crate) version: u32,
+    /// The step from version `n` to `n + 1` stands at place `n - 1`.
+    pub(crate) steps: &'static [Step],
+}
+
+impl Schema {
+    /// What this program writes.
+    pub(crate) const CURRENT: Self = Self {
+        version: SCHEMA_VERSION,
+        steps: STEPS,
+    };
+
+    /// Whether a database of version `found` is an older one; refuses a newer one.
+    pub(crate) fn is_newer_than(&self, found: u32) -> Result<bool, OpenError> {
+        if found > self.version {
+            return Err(OpenError::SchemaTooNew {
+                found,
+                known: self.version,
+            });
+        }
+        Ok(found < self.version)
+    }
+}
 
 /// The step from version `n` to `n + 1` stands at place `n - 1`. A change of the form of rows that older programs
 /// could misread raises [`SCHEMA_VERSION`] and adds its step here; new tables and new optional fields need neither.
@@ -16,18 +45,26 @@ const STEPS: &[Step] = &[];
 /// The meta row of the version.
 pub(crate) const SCHEMA_ROW: &[u8] = b"schema";
 
-/// Brings the database to [`SCHEMA_VERSION`]; each step is durable before the next begins.
-/// Called before the log is replayed: the last program closed the store (and so emptied the log) or had this version.
-pub(crate) fn migrate(database: &redb::Database, found: u32) -> Result<(), OpenError> {
-    if found > SCHEMA_VERSION {
-        return Err(OpenError::SchemaTooNew {
-            found,
-            known: SCHEMA_VERSION,
-        });
-    }
+/// Moves what the log has that redb does not have into redb, so that the steps find every row in one place:
+/// the log was written by the old program and has rows of the old form. Durable on return.
+pub(crate) fn drain(
+    database: &redb::Database,
+    tables: &[Table],
+    rows: &Memtable,
+    saved: Saved,
+) -> Result<(), redb::Error> {
+    let mut txn = database.begin_write()?;
+    txn.set_quick_repair(true);
+    write_rows(&txn, tables, rows)?;
+    note_saved(&txn, saved)?;
+    Ok(txn.commit()?)
+}
+
+/// Brings the database from version `found` to that of `schema`; each step is durable before the next begins.
+pub(crate) fn migrate(database: &redb::Database, schema: Schema, found: u32) -> Result<(), OpenError> {
     let done = usize::try_from(found).ok().and_then(|found| found.checked_sub(1));
     let done = done.ok_or_else(|| OpenError::Damaged("the schema version is 0".to_owned()))?;
-    for (step, version) in STEPS.iter().skip(done).zip(found + 1..) {
+    for (step, version) in schema.steps.iter().skip(done).zip(found + 1..) {
         run(database, *step, version).map_err(|error| OpenError::Damaged(format!("to schema {version}: {error}")))?;
         tracing::info!(version, "the database was brought to a newer schema");
     }

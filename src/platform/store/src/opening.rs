@@ -5,6 +5,7 @@ use crate::database::{DatabaseFile, EPOCH_ROW, IMPORT_ROW, saved};
 use crate::keys::{LogKey, check_key, write_key_check};
 use crate::log::Log;
 use crate::memtable::Memtable;
+use crate::migrate::{Schema, drain, migrate};
 use crate::pressure::{Limits, Pressure};
 use crate::recovery::recover;
 use crate::shared::Shared;
@@ -28,7 +29,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens or creates the store.
-pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits) -> Result<Opened, OpenError> {
+pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema: Schema) -> Result<Opened, OpenError> {
     let tables = table::declared(&options.tables)?;
     let (folder, log_folder) = (&options.dir, options.dir.join("wal"));
     let failed = |path: &Path, source: io::Error| OpenError::Io {
@@ -59,7 +60,15 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits) -> Res
         path,
         cipher,
     };
-    let database = file.open_or_create()?;
+    let (database, found) = file.open_or_create(schema.version)?;
+    if schema.is_newer_than(found)? {
+        // Whoever wrote the older rows may have been killed: what they left in the log comes first.
+        let (checkpoint, _) = read_base(&database, &tables).map_err(|error| file.explain(error))?;
+        let rows = Memtable::new(&tables);
+        let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &rows)?;
+        drain(&database, &tables, &rows, newest).map_err(|error| file.explain(error))?;
+        migrate(&database, schema, found)?;
+    }
     let (checkpoint, base) = read_base(&database, &tables).map_err(|error| file.explain(error))?;
 
     let active = Memtable::new(&tables);

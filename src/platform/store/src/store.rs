@@ -1,6 +1,7 @@
 //! The store itself: open, read, write, watch.
 
 use crate::memtable::Memtable;
+use crate::migrate::Schema;
 use crate::pressure::{Limits, Pressure};
 use crate::queue::Change;
 use crate::shared::Shared;
@@ -78,13 +79,23 @@ impl Store {
 
     /// Like [`Store::open_on`], with other limits; tests checkpoint early and often.
     pub(crate) fn open_limited(disk: Arc<dyn Disk>, options: Options, limits: Limits) -> Result<Self, OpenError> {
+        Self::open_schema(disk, options, limits, Schema::CURRENT)
+    }
+
+    /// Like [`Store::open_limited`], at another schema version; tests migrate to versions that do not exist yet.
+    pub(crate) fn open_schema(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        limits: Limits,
+        schema: Schema,
+    ) -> Result<Self, OpenError> {
         let opening::Opened {
             shared,
             log,
             checkpoints,
             pressure,
             lock,
-        } = opening::open(disk, options, limits)?;
+        } = opening::open(disk, options, limits, schema)?;
         let checkpoints = spawn("store-checkpoint", move || checkpoints.run())?;
         let writer = {
             let (shared, mut log) = (shared.clone(), log);

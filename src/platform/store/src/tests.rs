@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod faults;
+mod migration;
 mod model;
 mod power_cut;
 

@@ -25,10 +25,9 @@ const SEPARATOR_ERROR: &[u8] = &[1, 0, 0, 0];
 /// The PCRs that the firmware closes with a separator.
 const SEPARATED: std::ops::RangeInclusive<u8> = 0..=7;
 /// The texts that the firmware measures into PCR 4 (PFP 3.3.4.5).
-const ACTIONS: [&[u8]; 3] = [
+const ACTIONS: [&[u8]; 2] = [
     b"Calling EFI Application from Boot Option",
     b"Returning from EFI Application from Boot Option",
-    b"Booting to EFI Application from Boot Option",
 ];
 /// EFI_GLOBAL_VARIABLE as it is in memory.
 const GLOBAL_VARIABLE: [u8; 16] = [

@@ -156,6 +156,48 @@ impl SoftwareBox {
     }
 }
 
+/// A software box and what is expected of it, before it makes its evidence.
+pub struct Draft {
+    /// The box.
+    pub made: SoftwareBox,
+    /// What it will claim.
+    pub claims: Claims,
+    /// What the auditor expects.
+    pub manifest: Manifest,
+}
+
+impl Draft {
+    /// All of it honest.
+    pub fn honest() -> Self {
+        Self {
+            made: SoftwareBox::honest(),
+            claims: claims(),
+            manifest: manifest(),
+        }
+    }
+
+    /// The evidence for [`NONCE`]. Each has a signature of its own.
+    pub fn evidence(&self) -> Evidence {
+        self.made.evidence(&NONCE, self.claims.clone())
+    }
+
+    /// Verifies a bundle against what is expected.
+    ///
+    /// # Errors
+    /// Why it is rejected.
+    pub fn verify(&self, bundle: &[u8]) -> Result<crate::Verdict, crate::Rejection> {
+        let policy = crate::Policy {
+            nonce: &NONCE,
+            manifest: &self.manifest,
+            trust: &self.made.trust,
+            enrolment: &self.made.enrolment,
+            previous: None,
+            time: TIME,
+        };
+        crate::verify(bundle, &policy)
+    }
+}
+
 /// Trust in these roots (DER) and auditors.
 ///
 /// # Panics

@@ -96,7 +96,7 @@ impl Fixture {
                 redacts: sent.redacts,
                 transaction: None,
                 content: &content.to_string(),
-                rest: "{}",
+                rest: b"{}",
             }
             .encode()
             .unwrap()

@@ -2,8 +2,8 @@
 
 use crate::forgeries::{SOFTWARE, TPM};
 use crate::swtpm::Swtpm;
-use lamchat_attestation::simulation::{self, Boot, SoftwareAuditor, SoftwareBox};
-use lamchat_attestation::{Claims, Enrolment, Evidence, Manifest, Policy, Rejection, Trust, Verdict, to_hex, verify};
+use lamchat_attestation::simulation::{self, Boot, Draft, SoftwareAuditor};
+use lamchat_attestation::{Enrolment, Evidence, Manifest, Policy, Rejection, Trust, Verdict, to_hex, verify};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -151,33 +151,17 @@ pub fn tpm_scene() -> Scene {
     }
 }
 
-/// A software box before it makes its evidence.
-pub struct Draft {
-    pub made: SoftwareBox,
-    pub claims: Claims,
-    pub manifest: Manifest,
-}
-
-impl Draft {
-    pub fn new() -> Self {
-        Self {
-            made: SoftwareBox::honest(),
-            claims: simulation::claims(),
-            manifest: simulation::manifest(),
-        }
-    }
-
-    pub fn scene(self) -> Scene {
-        Scene {
-            evidence: self.made.evidence(&simulation::NONCE, self.claims),
-            file: None,
-            nonce: simulation::NONCE.to_vec(),
-            manifest: self.manifest,
-            trust: self.made.trust,
-            enrolment: self.made.enrolment,
-            previous: None,
-            time: simulation::TIME,
-        }
+/// What a software box gives, and what is expected of it.
+pub fn scene(draft: Draft) -> Scene {
+    Scene {
+        evidence: draft.evidence(),
+        file: None,
+        nonce: simulation::NONCE.to_vec(),
+        manifest: draft.manifest,
+        trust: draft.made.trust,
+        enrolment: draft.made.enrolment,
+        previous: None,
+        time: simulation::TIME,
     }
 }
 
@@ -198,22 +182,22 @@ fn honest_evidence_of_a_real_tpm_is_accepted() {
 
 #[test]
 fn honest_evidence_of_a_software_tpm_is_accepted() {
-    Draft::new().scene().verify().unwrap();
+    scene(Draft::honest()).verify().unwrap();
     // Started from locality 3, as processors with a measured start do.
-    let mut draft = Draft::new();
+    let mut draft = Draft::honest();
     draft.made.boot.locality = 3;
     *draft.made.boot.entries[0].data.last_mut().unwrap() = 3;
-    draft.scene().verify().unwrap();
+    scene(draft).verify().unwrap();
 }
 
 #[test]
 fn without_an_image_the_program_is_claimed_and_not_proved() {
-    let mut draft = Draft::new();
+    let mut draft = Draft::honest();
     draft.claims.uki = None;
     draft.manifest.images.clear();
     draft.manifest.pcr4_events.clear();
     draft.manifest.binaries = vec![draft.claims.binary];
-    let verdict = draft.scene().verify().unwrap();
+    let verdict = scene(draft).verify().unwrap();
     assert_eq!(verdict.image, None);
     assert!(verdict.claimed.iter().any(|line| line.starts_with("the program is")));
     assert!(!verdict.proved.iter().any(|line| line.contains("program")));
@@ -237,7 +221,7 @@ fn every_forgery_is_rejected_for_its_own_reason() {
         judge(name, reason, &scene);
     }
     for (name, reason, forge) in SOFTWARE {
-        judge(name, reason, &forge(Draft::new()));
+        judge(name, reason, &forge(Draft::honest()));
     }
     println!("{} forgeries, {} reasons", TPM.len() + SOFTWARE.len(), reasons.len());
     assert!(TPM.len() + SOFTWARE.len() >= 40 && reasons.len() >= 40);
@@ -265,14 +249,14 @@ fn each_flipped_byte_of_a_real_bundle_is_noticed() {
 
 #[test]
 fn a_verdict_takes_less_than_a_second() {
-    let scene = tpm_scene();
-    let mut large = Draft::new();
+    let usual = tpm_scene();
+    let mut large = Draft::honest();
     // A log at its limits: 8,000 events.
     for number in 1000..8900u32 {
         large.made.boot.hashed(5, 0x8000_0007, &number.to_le_bytes());
     }
-    let large = large.scene();
-    for (name, scene) in [("usual log", &scene), ("log of 8,000 events", &large)] {
+    let large = scene(large);
+    for (name, scene) in [("usual log", &usual), ("log of 8,000 events", &large)] {
         let began = Instant::now();
         scene.verify().unwrap();
         let took = began.elapsed();

@@ -1,10 +1,10 @@
 //! The forgeries. Those of `TPM` change what a real TPM gave; those of `SOFTWARE` have a TPM that signs anything, whose
 //! key the auditor enrolled, so that they reach the checks behind the signature.
 
-use crate::forged::{Draft, FIRST_NONCE, Scene, World};
+use crate::forged::{FIRST_NONCE, Scene, World, scene};
 use lamchat_attestation::simulation::{
-    self, Boot, CertificateForm, LogEntry, SoftwareAuditor, SoftwareBox, SoftwareTpm, log_bytes, log_with_algorithms,
-    variable,
+    self, Boot, CertificateForm, Draft, LogEntry, SoftwareAuditor, SoftwareBox, SoftwareTpm, log_bytes,
+    log_with_algorithms, variable,
 };
 use lamchat_attestation::{Image, KeyUse, Sha256, limits};
 
@@ -360,7 +360,7 @@ pub const TPM: &[OnTpm] = &[
 /// The scene of a boot with one more or other event.
 fn booted(mut draft: Draft, change: impl FnOnce(&mut Boot)) -> Scene {
     change(&mut draft.made.boot);
-    draft.scene()
+    scene(draft)
 }
 
 fn certified(years: (i32, i32), usage: Option<Vec<u64>>) -> Scene {
@@ -370,11 +370,11 @@ fn certified(years: (i32, i32), usage: Option<Vec<u64>>) -> Scene {
         usage,
         ..Default::default()
     };
-    let mut draft = Draft::new();
+    let mut draft = Draft::honest();
     let tpm = SoftwareTpm::new(&form);
     draft.made.trust = simulation::trust(&[&tpm.root], &[&draft.made.auditor]);
     draft.made.tpm = tpm;
-    draft.scene()
+    scene(draft)
 }
 
 /// Evidence after a previous one, whose clock, counters and audit log `before` sets.
@@ -385,7 +385,7 @@ fn after(mut draft: Draft, before: impl FnOnce(&mut Draft), now: impl FnOnce(&mu
     now(&mut draft);
     Scene {
         previous: Some(previous),
-        ..draft.scene()
+        ..scene(draft)
     }
 }
 
@@ -397,7 +397,7 @@ fn evil() -> (Sha256, Vec<u8>) {
 pub const SOFTWARE: &[OnSoftware] = &[
     ("no signing key", "signing-key-missing", |mut d| {
         d.claims.keys.retain(|key| key.usage != KeyUse::Signing);
-        d.scene()
+        scene(d)
     }),
     ("expired certificate", "ek-chain-expired", |_| {
         certified((2020, 2022), Some(vec![2, 23, 133, 8, 1]))
@@ -413,10 +413,10 @@ pub const SOFTWARE: &[OnSoftware] = &[
     }),
     ("enrolled by a stranger", "enrolment-auditor-unknown", |mut d| {
         d.made.trust = simulation::trust(&[&d.made.tpm.root], &[&SoftwareAuditor::new()]);
-        d.scene()
+        scene(d)
     }),
     ("enrolment changed", "enrolment-signature", |d| {
-        let mut scene = d.scene();
+        let mut scene = scene(d);
         scene.enrolment.label = "another box".into();
         scene
     }),
@@ -424,7 +424,7 @@ pub const SOFTWARE: &[OnSoftware] = &[
         "enrolment of another key under this signature",
         "enrolment-signature",
         |d| {
-            let mut scene = d.scene();
+            let mut scene = scene(d);
             let mut other = SoftwareBox::honest();
             scene.enrolment.ak_public.clone_from(&other.tpm.ak_public);
             other
@@ -436,7 +436,7 @@ pub const SOFTWARE: &[OnSoftware] = &[
         },
     ),
     ("enrolment of another box", "ek-not-certified", |d| {
-        let mut scene = d.scene();
+        let mut scene = scene(d);
         let other = SoftwareBox::honest();
         let auditor = SoftwareAuditor::new();
         let roots = simulation::trust(&[&other.tpm.root], &[&auditor]);
@@ -508,7 +508,7 @@ pub const SOFTWARE: &[OnSoftware] = &[
     }),
     ("another policy than the manifest's", "event-unknown", |mut d| {
         d.manifest.pcr7_events = vec![Sha256::of(&variable("SecureBoot", &[1]))];
-        d.scene()
+        scene(d)
     }),
     ("second separator", "log-separators", |d| {
         booted(d, |b| b.hashed(3, SEPARATOR, &[0; 4]))
@@ -568,21 +568,21 @@ pub const SOFTWARE: &[OnSoftware] = &[
     }),
     ("checkpoint that is none", "audit-checkpoint-malformed", |mut d| {
         d.claims.audit_checkpoint = Some(b"forty-two".to_vec());
-        d.scene()
+        scene(d)
     }),
     ("no image named", "uki-missing", |mut d| {
         d.claims.uki = None;
-        d.scene()
+        scene(d)
     }),
     ("unknown image named", "uki-unknown", |mut d| {
         d.claims.uki = Some(Sha256::ZERO);
-        d.scene()
+        scene(d)
     }),
     ("image named where the manifest has none", "uki-unknown", |mut d| {
         d.manifest.images.clear();
         d.manifest.pcr4_events.clear();
         d.manifest.binaries = vec![d.claims.binary];
-        d.scene()
+        scene(d)
     }),
     ("another image of the manifest named", "uki-not-measured", |mut d| {
         let other = Image {
@@ -592,20 +592,20 @@ pub const SOFTWARE: &[OnSoftware] = &[
         };
         d.manifest.images.push(other);
         d.claims.uki = Some(Sha256::of(b"newer uki"));
-        d.scene()
+        scene(d)
     }),
     ("other parts in the image (PCR 11)", "pcr11-unknown", |d| {
         booted(d, |b| b.hashed(11, 0xD, b"another initrd"))
     }),
     ("unknown program named", "binary-unknown", |mut d| {
         d.claims.binary = Sha256::ZERO;
-        d.scene()
+        scene(d)
     }),
     ("unknown program on a distribution", "binary-unknown", |mut d| {
         d.claims.uki = None;
         d.manifest.images.clear();
         d.manifest.pcr4_events.clear();
         d.manifest.binaries = vec![Sha256::ZERO];
-        d.scene()
+        scene(d)
     }),
 ];

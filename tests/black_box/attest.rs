@@ -1,0 +1,167 @@
+//! `lamchat attest`: an auditor's laptop, without server, data folder, network or TPM.
+
+use crate::harness::{lamchat, text};
+use lamchat_attestation::simulation::{self, Draft};
+use lamchat_attestation::{Answer, Challenge, Enrolment, Request, Sha256, to_hex};
+use serde_json::Value;
+use std::path::Path;
+
+fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
+    std::fs::write(folder.join(name), bytes).unwrap();
+}
+
+/// What an auditor has on the laptop.
+fn desk() -> (tempfile::TempDir, Draft) {
+    let folder = tempfile::tempdir().unwrap();
+    let draft = Draft::honest();
+    let path = folder.path();
+    write(path, "bundle", draft.evidence().to_bytes());
+    write(
+        path,
+        "manifest.json",
+        serde_json::to_vec_pretty(&draft.manifest).unwrap(),
+    );
+    let made = &draft.made;
+    write(
+        path,
+        "trust.pem",
+        simulation::trust_pem(&[&made.tpm.root], &[&made.auditor]),
+    );
+    write(path, "enrolment", made.enrolment.to_bytes());
+    (folder, draft)
+}
+
+fn verify(folder: &Path, bundle: &str, more: &[&str]) -> (i32, String, String) {
+    let nonce = to_hex(&simulation::NONCE);
+    let files = [
+        "--reference",
+        "manifest.json",
+        "--trust",
+        "trust.pem",
+        "--enrolment",
+        "enrolment",
+    ];
+    let arguments = [&["attest", "verify", bundle, "--nonce", &nonce], files.as_slice(), more].concat();
+    let output = lamchat(folder, &arguments, "");
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn an_honest_bundle_is_verified_and_a_forged_one_named() {
+    let (folder, draft) = desk();
+    let path = folder.path();
+    let (code, said, error) = verify(path, "bundle", &[]);
+    assert_eq!(code, 0, "{said}{error}");
+    for part in [
+        "VERIFIED: box 1, example.org",
+        "Proved:",
+        "Claimed by the box",
+        "What this cannot prove:",
+        "BMC",
+    ] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    let (code, said, _) = verify(path, "bundle", &["--json", "--previous", "bundle"]);
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &verdict["verdict"]), (0, &"verified".into()));
+    assert_eq!(verdict["facts"]["binary"], Sha256::of(b"binary").to_string());
+
+    let mut forged = draft.evidence();
+    forged.claims.binary = Sha256::ZERO;
+    write(path, "forged", forged.to_bytes());
+    let (code, said, _) = verify(path, "forged", &["--json"]);
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &verdict["reason"]), (1, &"qualifying-data".into()));
+    let (code, said, _) = verify(path, "forged", &[]);
+    assert!(code == 1 && said.starts_with("REJECTED (qualifying-data)"), "{said}");
+    assert!(!path.join("lamchat-data").exists(), "a data folder was made");
+}
+
+#[test]
+fn unusable_files_are_wrong_usage_and_not_a_rejection() {
+    let (folder, _) = desk();
+    let path = folder.path();
+    for name in ["manifest.json", "trust.pem", "enrolment"] {
+        let good = std::fs::read(path.join(name)).unwrap();
+        write(path, name, b"nonsense");
+        let (code, said, error) = verify(path, "bundle", &[]);
+        assert!(
+            code == 2 && said.is_empty() && error.contains(name),
+            "{name}: {said}{error}"
+        );
+        write(path, name, good);
+    }
+    assert_eq!(verify(path, "none", &[]).0, 2);
+    assert_eq!(verify(path, "bundle", &["--previous", "none"]).0, 2);
+    let short = ["attest", "verify", "bundle", "--nonce", "00"];
+    assert_eq!(lamchat(path, &short, "").status.code(), Some(2));
+}
+
+#[test]
+fn an_auditor_enrols_a_box_in_two_rounds() {
+    let (folder, draft) = desk();
+    let path = folder.path();
+    let tpm = &draft.made.tpm;
+    let request = Request {
+        ek_certificates: tpm.ek_certificates.clone(),
+        ek_public: tpm.ek_public.clone(),
+        ak_public: tpm.ak_public.clone(),
+    };
+    write(path, "request", request.to_bytes());
+    let run = |arguments: &[&str]| {
+        let output = lamchat(path, &[&["attest", "enrol"], arguments].concat(), "");
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let ask = [
+        "challenge",
+        "request",
+        "--label",
+        "rack 7",
+        "--trust",
+        "trust.pem",
+        "--key",
+        "auditor.pem",
+    ];
+    let (done, _, error) = run(&[ask.as_slice(), &["--out", "challenge"]].concat());
+    assert!(done, "{error}");
+    assert!(
+        !run(&[ask.as_slice(), &["--out", "challenge"]].concat()).0,
+        "a challenge was overwritten"
+    );
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(path.join("auditor.pem"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // No TPM opened it: the answer has a wrong secret.
+    let challenge = Challenge::from_bytes(&std::fs::read(path.join("challenge")).unwrap()).unwrap();
+    write(path, "answer", Answer::new(&challenge, [0; 32]).to_bytes());
+    let finish = [
+        "finish",
+        "challenge",
+        "answer",
+        "--key",
+        "auditor.pem",
+        "--out",
+        "box.enrolment",
+    ];
+    let (done, _, error) = run(&finish);
+    assert!(!done && error.contains("wrong secret"), "{error}");
+
+    // A challenge of this auditor whose secret is known, as if a TPM had opened it.
+    let (done, public, _) = run(&["public-key", "--key", "auditor.pem"]);
+    assert!(done && public.starts_with("-----BEGIN PUBLIC KEY-----"), "{public}");
+    assert!(
+        lamchat_attestation::Trust::from_pem(
+            format!("{}{public}", simulation::trust_pem(&[&tpm.root], &[])).as_bytes()
+        )
+        .is_ok()
+    );
+    assert!(Enrolment::from_bytes(&std::fs::read(path.join("enrolment")).unwrap()).is_ok());
+}
