@@ -5,10 +5,10 @@ mod audit;
 mod backup;
 mod config;
 mod health;
-mod keyring;
 pub mod output;
 mod password;
 mod restore;
+mod seal;
 mod serve;
 mod socket;
 mod token;
@@ -94,9 +94,9 @@ enum Command {
     Backup(backup::Backup),
     /// Restore a backup into an empty data folder.
     Restore(restore::Restore),
-    /// The ways to unlock the running server's keys.
-    #[command(subcommand)]
-    Keyring(keyring::Keyring),
+    /// How the server's keys are sealed and unlocked.
+    #[command(subcommand, alias = "keyring")]
+    Seal(seal::Seal),
     /// The log of administrative acts: show, export, verify, witness.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -136,7 +136,7 @@ pub fn run() -> ExitCode {
         Some(Command::Token(command)) => token::run(&cli.place, command),
         Some(Command::Backup(command)) => backup::run(&cli.place, command),
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
-        Some(Command::Keyring(command)) => keyring::run(&cli.place, command),
+        Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
         Some(Command::Attest(command)) => return attest::run(&command),
         Some(Command::Config(command)) => config::run(&cli.place, command),

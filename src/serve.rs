@@ -5,11 +5,14 @@ mod certificates;
 mod data_dir;
 mod exchange;
 mod greeting;
+mod keys;
+mod locked;
 mod logging;
 mod reload;
 mod server_name;
 mod settings;
 mod signing_key;
+mod tpm;
 mod upkeep;
 mod wiring;
 
@@ -67,6 +70,9 @@ pub fn run(start: Start) -> Result<(), StartError> {
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
+    if let Err(error) = lamchat_host::lock_secrets() {
+        tracing::warn!(%error, "keys may be written to a swap device");
+    }
     if let Err(error) = lamchat_host::use_small_pages() {
         tracing::warn!(%error, "huge pages could not be switched off; the server will take more memory");
     }
@@ -91,7 +97,19 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::io("signals"))?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::io("signals"))?;
 
-    let server = Arc::new(wiring::open(&start.config).await?);
+    // Opening waits only for somebody to unlock the keys; until then there is nothing to finish.
+    let opened = tokio::select! {
+        opened = wiring::open(&start.config) => opened?,
+        _ = terminate.recv() => {
+            end_locked();
+            return Ok(());
+        }
+        _ = interrupt.recv() => {
+            end_locked();
+            return Ok(());
+        }
+    };
+    let server = Arc::new(opened);
     audit::note_start(&server, &start.config, server.signing_key.clone()).await?;
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
@@ -124,6 +142,12 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     server.store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The end of a start that was still waiting for a key.
+fn end_locked() {
+    tell(Notice::Stopping);
+    tracing::info!("stopped while the keys were locked");
 }
 
 fn tell(notice: Notice) {

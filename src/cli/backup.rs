@@ -2,7 +2,6 @@
 
 use super::{Failure, Place, Server, output, password, socket};
 use lamchat_appliance::{PART_BYTES_MAX, PartWriter};
-use lamchat_base::SecretBytes;
 use lamchat_seal::Unlock;
 use serde_json::json;
 use std::io::Read;
@@ -12,14 +11,14 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Subcommand)]
 pub enum Backup {
     /// Write a backup of the running server into an empty or new folder, in parts of at most 1 GiB. It opens only
-    /// with a passphrase of the keyring: add one first with `lamchat keyring add-passphrase`.
+    /// with a recovery key or a passphrase: add one first with `lamchat seal add-recovery` or `add-passphrase`.
     Create {
         /// The folder.
         dir: PathBuf,
         #[command(flatten)]
         server: Server,
     },
-    /// Check a backup from its first byte to its last, with its passphrase. Needs no server.
+    /// Check a backup from its first byte to its last, with its recovery key or passphrase. Needs no server.
     Verify {
         /// The folder.
         dir: PathBuf,
@@ -34,7 +33,7 @@ pub fn run(place: &Place, command: Backup) -> Result<(), Failure> {
     match command {
         Backup::Create { dir, server } => create(place, &dir, &server),
         Backup::Verify { dir, json } => {
-            let unlock = ask_passphrase()?;
+            let unlock = ask_key()?;
             let found = lamchat_appliance::verify(&dir, &unlock)?;
             print(json, &dir.display().to_string(), &found, "is complete and opens");
             Ok(())
@@ -42,10 +41,10 @@ pub fn run(place: &Place, command: Backup) -> Result<(), Failure> {
     }
 }
 
-/// The passphrase that opens a backup.
-pub fn ask_passphrase() -> Result<Unlock, Failure> {
-    let passphrase = password::read_existing("Passphrase of the backup")?;
-    Ok(Unlock::Passphrase(SecretBytes::new(passphrase.as_bytes().to_vec())))
+/// What opens a backup.
+pub fn ask_key() -> Result<Unlock, Failure> {
+    let typed = password::read_existing("Recovery key or passphrase of the backup")?;
+    Ok(lamchat_api_admin::seal::typed(typed.as_str().to_owned())?)
 }
 
 /// What was found in a backup.

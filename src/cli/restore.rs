@@ -12,7 +12,8 @@ use std::sync::Arc;
 pub struct Restore {
     /// The folder with the backup.
     backup: PathBuf,
-    /// Do not keep a key beside the data that opens it: the server then starts only with seal.passphrase_file.
+    /// Do not keep a key beside the data that opens it: the server then starts only with
+    /// seal.passphrase_file, or after `lamchat seal unlock`.
     #[arg(long)]
     no_file_slot: bool,
     /// Print JSON, for scripts.
@@ -27,7 +28,7 @@ pub fn run(place: &Place, command: Restore) -> Result<(), Failure> {
     let options = RestoreOptions {
         backup_dir: command.backup,
         data_dir: config.data_dir.clone(),
-        unlock: backup::ask_passphrase()?,
+        unlock: backup::ask_key()?,
         file_slot: !command.no_file_slot,
         tables: crate::serve::tables(),
         entropy: Arc::new(OsEntropy),

@@ -60,7 +60,9 @@ impl Answer {
             .unwrap_or("the server gave no reason");
         Err(Failure(match self.status {
             404 if value.get("errcode").and_then(Value::as_str) == Some("M_UNRECOGNIZED") => {
-                format!("the server does not know this command ({sentence}): is it an older version?")
+                format!(
+                    "the server does not know this command ({sentence}): is it an older version, or are its keys locked (`lamchat health`)?"
+                )
             }
             status if status >= 500 => format!("the server failed ({status}): {sentence}; its log says more"),
             _ => sentence.to_owned(),

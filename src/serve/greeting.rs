@@ -25,6 +25,7 @@ pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Resul
         text.push_str(&format!("  Fingerprint   {}\n", authority.fingerprint));
     }
     text.push_str(&format!("  Keys          {}\n", parts.keyring.status().sentence));
+    text.push_str(&format!("  TPM           {}\n", parts.admin.tpm.sentence));
     let data = std::fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     text.push_str(&format!("  Data          {}\n", data.display()));
     if let Some(token) = first_token(parts).await? {

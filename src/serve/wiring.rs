@@ -1,7 +1,7 @@
 //! Opens every part of the exchange and hands each what it needs.
 
 use super::certificates::Certificates;
-use super::{StartError, audit, data_dir, exchange, refused, server_name, settings, signing_key};
+use super::{StartError, audit, data_dir, exchange, keys, refused, server_name, settings, signing_key, tpm};
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::Admin;
 use lamchat_api_client::App;
@@ -16,16 +16,15 @@ use lamchat_media::Media;
 use lamchat_push::UnreadCounts;
 use lamchat_rooms::Rooms;
 use lamchat_rooms::typing::Typing;
-use lamchat_seal::{Keyring, PassphraseCost, Unlock};
+use lamchat_seal::Keyring;
 use lamchat_store::{Store, Table};
 use lamchat_sync::Syncer;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Administration has no strangers: its socket may be opened by one user only.
-const SOCKET_MODE: u32 = 0o600;
+pub const SOCKET_MODE: u32 = 0o600;
 
 /// The open parts.
 pub struct Parts {
@@ -80,7 +79,8 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     data_dir::prepare(&config.data_dir)?;
     let folders = Folders::below(&config.data_dir);
-    let keyring = Arc::new(unlock(config, &folders, &entropy)?);
+    let tpm = tpm::find(&config.seal);
+    let keyring = Arc::new(keys::open(config, &folders, &tpm, &entropy, &clock).await?);
     let store = lamchat_store::Options {
         dir: folders.store,
         key: keyring.database_key().map_err(refused)?,
@@ -146,6 +146,8 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         version: crate::cli::VERSION.to_owned(),
         passwords,
         keyring: Arc::clone(&keyring),
+        tpm,
+        guesses: Arc::default(),
         media,
         audit: Arc::clone(&audit),
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
@@ -175,39 +177,6 @@ pub fn shared_secret(config: &Config) -> Option<SecretBytes> {
         .map(|secret| SecretBytes::new(secret.expose().to_vec()))
 }
 
-/// Opens the keyring; makes one when the data folder is empty.
-fn unlock(config: &Config, folders: &Folders, entropy: &Arc<dyn Entropy>) -> Result<Keyring, StartError> {
-    let dir = &folders.keyring;
-    let unlock = match &config.seal.passphrase_file {
-        Some(file) => Unlock::Passphrase(read_passphrase(file)?),
-        None => Unlock::File,
-    };
-    if Keyring::exists(dir) {
-        return Keyring::open(dir, &unlock, Arc::clone(entropy)).map_err(refused);
-    }
-    if folders.store.exists() {
-        return Err(StartError::Refused(format!(
-            "{} has a database but no keyring to open it: restore the file `keyring` from where it went, or restore a backup",
-            dir.display()
-        )));
-    }
-    Keyring::create(dir, &unlock, PassphraseCost::DEFAULT, Arc::clone(entropy)).map_err(refused)
-}
-
-/// The first line of a file.
-fn read_passphrase(file: &Path) -> Result<SecretBytes, StartError> {
-    let bytes = std::fs::read(file).map_err(StartError::io(format!("seal.passphrase_file {}", file.display())))?;
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.is_empty() {
-        return Err(StartError::Refused(format!(
-            "seal.passphrase_file {}: its first line is empty",
-            file.display()
-        )));
-    }
-    Ok(SecretBytes::new(line.to_vec()))
-}
-
 /// Opens all listeners and begins to serve.
 pub async fn listen(parts: &Parts, config: &Config) -> Result<Listening, StartError> {
     let limits = settings::http(&config.http);
@@ -217,6 +186,7 @@ pub async fn listen(parts: &Parts, config: &Config) -> Result<Listening, StartEr
     if parts.admin.metrics.set(Arc::clone(router.metrics())).is_err() {
         return Err(StartError::Refused("metrics were set twice".to_owned()));
     }
+    lamchat_api_admin::metrics::register(&parts.admin, router.metrics());
     let socket = config.admin_socket();
     let socket_router = Router::new(lamchat_api_admin::socket_routes(&parts.admin), limits).map_err(refused)?;
     let listener = Listener {

@@ -114,6 +114,12 @@ impl Site {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Starts a server whose keys do not open by themselves, and waits until it can be unlocked.
+    pub fn start_locked(&self) -> Server {
+        Server::start_until(self.folder.path(), &["--config", "lamchat.toml"], "locked: waiting")
+            .unwrap_or_else(|log| panic!("no locked start: {log}"))
+    }
+
     /// Starts the server and waits until it is ready.
     pub fn start(&self) -> Server {
         Server::start(self.folder.path(), &["--config", "lamchat.toml"]).unwrap_or_else(|log| panic!("no start: {log}"))
@@ -148,6 +154,12 @@ fn follow(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 impl Server {
     /// Starts a server with these arguments; the log when it does not come up.
     pub fn start(folder: &Path, arguments: &[&str]) -> Result<Self, String> {
+        // The log's line "running" comes after the whole greeting.
+        Self::start_until(folder, arguments, "running")
+    }
+
+    /// Starts a server and waits for a line of its log that contains `mark`.
+    pub fn start_until(folder: &Path, arguments: &[&str], mark: &str) -> Result<Self, String> {
         let mut child = Command::new(program())
             .args(arguments)
             .current_dir(folder)
@@ -167,13 +179,12 @@ impl Server {
             urls: Vec::new(),
         };
         let deadline = Instant::now() + PATIENCE;
-        // The log's line "running" comes after the whole greeting.
         loop {
             match server
                 .log
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()))
             {
-                Ok(line) if line.contains("running") => break,
+                Ok(line) if line.contains(mark) => break,
                 Ok(line) => server.greeting.push_str(&format!("log: {line}\n")),
                 Err(error) => return Err(format!("{error}: {}", server.greeting)),
             }

@@ -15,5 +15,6 @@ mod configuration;
 mod harness;
 mod hostile;
 mod lifecycle;
+mod seal;
 mod start;
 mod static_binary;

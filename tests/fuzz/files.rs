@@ -6,7 +6,7 @@ use lamchat_audit::software::{SealedHeads, SoftwareSigner};
 use lamchat_audit::verify::{Trust, checkpoint_of, verify};
 use lamchat_audit::{Actor, AuditLog, Entry, Note, VerifierKey, WitnessKey};
 use lamchat_base::{Entropy, ManualClock, SecretBytes};
-use lamchat_seal::{Keyring, PassphraseCost, Unlock};
+use lamchat_seal::{Keyring, PassphraseCost, RecoveryKey, Unlock};
 use std::sync::{Arc, OnceLock};
 
 struct Fixed;
@@ -50,6 +50,18 @@ fn a_made_up_backup_is_refused() {
         }
         let unlock = Unlock::Passphrase(SecretBytes::new(b"x".to_vec()));
         assert!(lamchat_appliance::verify(dir.path(), &unlock).is_err());
+    });
+}
+
+#[test]
+fn a_recovery_key_is_read_as_written_or_not_at_all() {
+    let good = RecoveryKey::generate(&Fixed).text();
+    fuzz("recovery key", &[good.as_bytes(), &[b'0'; 48]], |input| {
+        let Ok(text) = std::str::from_utf8(input) else { return };
+        if let Ok(key) = RecoveryKey::parse(text) {
+            let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+            assert_eq!(digits(&key.text()), digits(text));
+        }
     });
 }
 

@@ -4,6 +4,9 @@ use crate::choice::Resource;
 use crate::reader::Reader;
 use crate::sections::{Config, Listener};
 
+/// How many PCRs a TPM has.
+const PCRS: u32 = 24;
+
 /// Checks everything that one value alone cannot tell, and settles defaults that depend on other keys.
 pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
     let mut seen: Vec<(std::net::IpAddr, u16)> = Vec::new();
@@ -31,7 +34,25 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
             "no listener has the resource \"admin\", so nobody could use it: add it to a listener's `resources`";
         reader.wrong_key("registration.shared_secret", message);
     }
+    check_pcrs(&config.seal.pcrs, reader);
     check_positive(config, reader);
+}
+
+/// TPM 2.0 PC Client Platform TPM Profile, section 4.6: "24 PCRs"; and each may be named once.
+fn check_pcrs(pcrs: &[u32], reader: &mut Reader<'_>) {
+    if pcrs.is_empty() {
+        reader.wrong_key("seal.pcrs", "name at least one: [7] is the state of Secure Boot");
+    }
+    if let Some(pcr) = pcrs.iter().find(|pcr| **pcr >= PCRS) {
+        reader.wrong_key("seal.pcrs", format!("there is no PCR {pcr}; they go from 0 to 23"));
+    }
+    let twice = pcrs
+        .iter()
+        .enumerate()
+        .find(|(at, pcr)| pcrs.iter().take(*at).any(|other| other == *pcr));
+    if let Some((_, pcr)) = twice {
+        reader.wrong_key("seal.pcrs", format!("PCR {pcr} is named twice"));
+    }
 }
 
 /// Certificate and key belong together, and exclude the local authority.

@@ -16,6 +16,7 @@ mod load;
 mod rate;
 mod reader;
 mod sections;
+mod tpm;
 mod value;
 
 pub use change::Change;
@@ -24,4 +25,5 @@ pub use error::{ConfigError, Problem};
 pub use load::{example, load, parse};
 pub use rate::{Rate, RateUnit};
 pub use sections::{Admin, Config, Http, Limits, Listener, Log, Media, Outbound, Registration, Rooms, Seal};
+pub use tpm::TpmAddress;
 pub use value::{BaseUrl, SecretText};

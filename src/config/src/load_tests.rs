@@ -211,6 +211,31 @@ fn what_belongs_together() {
 }
 
 #[test]
+fn the_seal_section() {
+    let config = parse(
+        "[seal]\ntpm = \"tcp:127.0.0.1:2321\"\npcrs = [0, 7, 23]\npin = true",
+        Path::new(""),
+    )
+    .unwrap();
+    assert_eq!(config.seal.tpm.to_string(), "tcp:127.0.0.1:2321");
+    assert_eq!((config.seal.pcrs, config.seal.pin), (vec![0, 7, 23], true));
+    assert!(
+        only("[seal]\ntpm = \"/dev/tpmrm0\"")
+            .message
+            .contains("device:/dev/tpmrm0")
+    );
+    for (pcrs, part) in [
+        ("[]", "at least one"),
+        ("[24]", "no PCR 24"),
+        ("[7, 1, 7]", "twice"),
+        ("[-1]", "whole"),
+    ] {
+        let problem = only(&format!("[seal]\npcrs = {pcrs}"));
+        assert!(problem.message.contains(part) && problem.line == 2, "{problem:?}");
+    }
+}
+
+#[test]
 fn durations() {
     let config = parse(
         "[http]\nheader_timeout = \"1500ms\"\nstop_timeout = \"2m\"",

@@ -5,6 +5,7 @@ use crate::choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
 use crate::rate::{Rate, RateUnit};
 use crate::reader::Reader;
 use crate::section::{self, Section};
+use crate::tpm::TpmAddress;
 use crate::value::{BaseUrl, SecretText};
 use ruma::{OwnedServerName, RoomVersionId, owned_server_name};
 use std::net::{IpAddr, Ipv4Addr};
@@ -143,8 +144,14 @@ section! {
 section! {
     /// The keyring, which opens everything in the data folder.
     pub struct Seal {
-        /// A file whose first line is the passphrase that opens the keyring's passphrase slot; without it the file slot opens it.
+        /// A file whose first line is the passphrase that opens the keyring's passphrase slot; without it a TPM slot or the file slot opens it, or the start waits for `lamchat seal unlock`.
         fixed passphrase_file: Option<PathBuf> = None => "\"/run/credentials/lamchat.service/passphrase\"";
+        /// The TPM: "auto" the machine's at /dev/tpmrm0 if there is one, "none", "device:/dev/tpmrm0", or "tcp:127.0.0.1:2321" for a software TPM.
+        fixed tpm: TpmAddress = TpmAddress::Auto;
+        /// The PCRs (0 to 23) whose values `lamchat seal init` and `lamchat seal rebind` seal to; 7 is the state of Secure Boot and who may sign what boots.
+        fixed pcrs: Vec<u32> = vec![7];
+        /// Whether a PIN is asked for at every start beside the TPM: it covers theft of the whole server.
+        fixed pin: bool = false;
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
+use crate::guesses::Guesses;
 use crate::nonce::Nonces;
+use crate::seal::Tpm;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_audit::AuditLog;
@@ -41,6 +43,10 @@ pub struct Admin {
     pub passwords: Passwords,
     /// The keyring.
     pub keyring: Arc<Keyring>,
+    /// The TPM.
+    pub tpm: Tpm,
+    /// Wrong recovery keys.
+    pub guesses: Arc<Guesses>,
     /// Files of users, for backups.
     pub media: Media,
     /// The log of administrative acts.

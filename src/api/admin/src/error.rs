@@ -1,5 +1,6 @@
 //! From the errors of the floors below to a status, an errcode and a sentence.
 
+use crate::guesses::WaitError;
 use http::StatusCode;
 use lamchat_accounts::account::{ChangeAccountError, CreateAccountError};
 use lamchat_accounts::session::OpenSessionError;
@@ -7,7 +8,7 @@ use lamchat_http::Response;
 use lamchat_identity::localpart::LocalpartError;
 use lamchat_identity::password::PasswordError;
 use lamchat_identity::registration_token::CreateTokenError;
-use lamchat_seal::SlotError;
+use lamchat_seal::{RecoveryKeyError, SlotError};
 use lamchat_store::{CommitError, ReadError, WriteError};
 
 /// An answer that is a refusal.
@@ -155,8 +156,21 @@ impl From<SlotError> for AdminError {
     }
 }
 
+impl From<RecoveryKeyError> for AdminError {
+    fn from(error: RecoveryKeyError) -> Self {
+        Self::invalid(capital(&error.to_string()))
+    }
+}
+
+impl From<WaitError> for AdminError {
+    fn from(error: WaitError) -> Self {
+        let sentence = capital(&error.to_string());
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", sentence)
+    }
+}
+
 /// Sentences begin with a capital.
-fn capital(text: &str) -> String {
+pub(crate) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars
         .next()

@@ -9,10 +9,14 @@ use std::sync::Arc;
 /// Reads the store once and tells who answers.
 pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
     let read = admin.store.read();
+    let status = admin.keyring.status();
     Ok(json!({
+        "state": "running",
         "server_name": admin.server_name,
         "version": admin.version,
-        "keys": admin.keyring.status().sentence,
+        "keys": status.sentence,
+        "hardware_sealed": status.hardware_sealed,
+        "tpm": admin.tpm.describe(),
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

@@ -1,12 +1,12 @@
-//! The slots of the keyring: `lamchat keyring`.
+//! The slots of the keyring: `lamchat seal`.
 
 use crate::audit::{actor, noted};
 use crate::routes::parse;
-use crate::{Admin, AdminError};
+use crate::{Admin, AdminError, seal};
 use lamchat_audit::Entry;
 use lamchat_base::SecretBytes;
 use lamchat_http::Request;
-use lamchat_seal::{PassphraseCost, Unlock};
+use lamchat_seal::{PassphraseCost, RecoveryKey, Unlock};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -16,12 +16,14 @@ const PASSPHRASE_CHARS_MIN: usize = 12;
 /// All slots, and a sentence about how well the keys are protected.
 pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
     let status = admin.keyring.status();
-    let slots: Vec<Value> = status
-        .slots
-        .iter()
-        .map(|slot| json!({"id": slot.id, "kind": slot.kind.to_string()}))
-        .collect();
-    Ok(json!({"slots": slots, "hardware_sealed": status.hardware_sealed, "sentence": status.sentence}))
+    let slots: Vec<Value> = status.slots.iter().map(seal::describe).collect();
+    Ok(json!({
+        "state": "open",
+        "slots": slots,
+        "hardware_sealed": status.hardware_sealed,
+        "sentence": status.sentence,
+        "tpm": admin.tpm.describe(),
+    }))
 }
 
 #[derive(serde::Deserialize)]
@@ -36,6 +38,11 @@ pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value
         return Err(AdminError::invalid(format!(
             "The passphrase has fewer than {PASSPHRASE_CHARS_MIN} characters: it alone protects a stolen backup, take a longer one"
         )));
+    }
+    if RecoveryKey::is_meant(&passphrase) {
+        return Err(AdminError::invalid(
+            "This looks like a recovery key and would be taken for one when the keys are unlocked: take words as well",
+        ));
     }
     let unlock = Unlock::Passphrase(SecretBytes::new(passphrase.into_bytes()));
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot").fact("kind", "passphrase");
@@ -52,11 +59,7 @@ pub async fn add_passphrase(admin: Arc<Admin>, request: Request) -> Result<Value
 
 /// Removes a slot.
 pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
-    let slot: u32 = request
-        .params
-        .value("slot")
-        .parse()
-        .map_err(|_| AdminError::invalid("A slot is named by its number"))?;
+    let slot = slot_number(&request)?;
     let mut entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.remove-slot").fact("slot", slot);
     if let Some(known) = admin.keyring.slots().iter().find(|known| known.id == slot) {
         entry = entry.fact("kind", known.kind);
@@ -69,4 +72,10 @@ pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
     noted(&admin, entry, change).await?;
     tracing::info!(slot, "an administrator removed a slot of the keyring");
     list(admin, request).await
+}
+
+/// The slot that the path names.
+pub(crate) fn slot_number(request: &Request) -> Result<u32, AdminError> {
+    let slot = request.params.value("slot").parse();
+    slot.map_err(|_| AdminError::invalid("A slot is named by its number"))
 }

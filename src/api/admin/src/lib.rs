@@ -4,18 +4,21 @@
 //! Promises:
 //! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
 //! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics`.
-//! - Passwords and tokens are never logged.
+//! - Passwords, recovery keys and tokens are never logged.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
 pub mod app;
 pub mod audit;
 pub mod backup;
 pub mod error;
+pub mod guesses;
 pub mod health;
 pub mod keyring;
+pub mod locked;
 pub mod metrics;
 mod nonce;
 pub mod routes;
+pub mod seal;
 pub mod shared_secret;
 pub mod token;
 pub mod user;
@@ -25,5 +28,8 @@ mod tests;
 
 pub use app::{Admin, Exchange};
 pub use error::AdminError;
+pub use guesses::Guesses;
+pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;
 pub use routes::{listener_routes, listener_table, socket_routes};
+pub use seal::Tpm;

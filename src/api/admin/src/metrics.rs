@@ -3,8 +3,58 @@
 use crate::{Admin, AdminError};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use lamchat_http::{METRICS_CONTENT_TYPE, Request, Response};
+use lamchat_http::{METRICS_CONTENT_TYPE, Metrics, Request, Response};
+use lamchat_seal::{Keyring, SlotInfo, SlotKind};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::gauge::ConstGauge;
 use std::sync::Arc;
+
+/// Adds what the metrics say about keys. Once.
+pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
+    let keys = Keys {
+        keyring: Arc::clone(&admin.keyring),
+        tpm: admin.tpm.sealer.is_some(),
+    };
+    metrics.register(|registry| registry.register_collector(Box::new(keys)));
+}
+
+/// Reads the keyring's status whenever somebody asks for metrics.
+#[derive(Debug)]
+struct Keys {
+    keyring: Arc<Keyring>,
+    tpm: bool,
+}
+
+impl Collector for Keys {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let status = self.keyring.status();
+        let unverified = |slot: &&SlotInfo| slot.kind == SlotKind::Recovery && slot.verified_ms.is_none();
+        let gauges = [
+            (
+                "seal_tpm_present",
+                "Whether a TPM is used (1) or there is none (0)",
+                i64::from(self.tpm),
+            ),
+            (
+                "seal_hardware_sealed",
+                "Whether the keys are sealed by hardware (1) or lie open on the disk or behind a passphrase (0)",
+                i64::from(status.hardware_sealed),
+            ),
+            (
+                "seal_recovery_unverified",
+                "Recovery keys that nobody has typed back yet",
+                status.slots.iter().filter(unverified).count() as i64,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}
 
 /// Counters and gauges in OpenMetrics' text form.
 pub async fn metrics(admin: Arc<Admin>, _request: Request) -> Result<Response, AdminError> {

@@ -1,6 +1,6 @@
 //! Which route answers what, and the way from a request to a handler and back.
 
-use crate::{Admin, AdminError, audit, backup, health, keyring, metrics, shared_secret, token, user};
+use crate::{Admin, AdminError, audit, backup, health, keyring, metrics, seal, shared_secret, token, user};
 use http::{Method, StatusCode};
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Largest body of an administrative request.
-const BODY_BYTES_MAX: usize = 64 << 10;
+pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The routes of the Unix socket.
 pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
@@ -53,6 +53,22 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             "/_lamchat/admin/v1/keyring/slots/{slot}",
             keyring::remove,
         ),
+        on(admin, &get, "/_lamchat/admin/v1/seal", seal::status),
+        on(admin, &post, "/_lamchat/admin/v1/seal/init", seal::init),
+        on(admin, &post, "/_lamchat/admin/v1/seal/recovery", seal::add_recovery),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/seal/recovery/verify",
+            seal::verify_recovery,
+        ),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/seal/slots/{slot}/rebind",
+            seal::rebind,
+        ),
+        on(admin, &post, "/_lamchat/admin/v1/seal/unlock", seal::unlock),
         raw(admin, &post, "/_lamchat/admin/v1/backup", Auth::Admin, backup::create),
         on(admin, &get, "/_lamchat/admin/v1/audit", audit::show),
         raw(

@@ -1,7 +1,7 @@
 //! Administration against an exchange in a temporary folder, through the real router without a network.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use crate::{Admin, Exchange, Nonces, listener_routes, listener_table, socket_routes};
+use crate::{Admin, Exchange, Guesses, Nonces, Tpm, listener_routes, listener_table, socket_routes};
 use aws_lc_rs::hmac;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_audit::AuditLog;
@@ -104,6 +104,13 @@ fn site() -> Site {
         version: "test".to_owned(),
         passwords: Passwords::new(Cost::Minimum, 2),
         keyring,
+        tpm: Tpm {
+            sealer: None,
+            sentence: "no TPM is used: this is a test".to_owned(),
+            secure_boot: None,
+            pcrs: vec![7],
+        },
+        guesses: Arc::new(Guesses::default()),
         media: media.unwrap(),
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
@@ -435,6 +442,31 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             200,
             "keyring.remove-slot",
         ),
+        (
+            "POST /seal/recovery",
+            "seal/recovery",
+            Value::Null,
+            200,
+            "keyring.add-slot",
+        ),
+        // There is no slot for this key: tried, and noted as failed.
+        (
+            "POST /seal/recovery/verify",
+            "seal/recovery/verify",
+            json!({"key": "000012 005157 010293 015432 020572 025710 030853 035993"}),
+            400,
+            "keyring.verify-recovery",
+        ),
+        // Without a TPM, and with open keys, nothing is done.
+        ("POST /seal/init", "seal/init", json!({}), 400, ""),
+        (
+            "POST /seal/slots/{slot}/rebind",
+            "seal/slots/1/rebind",
+            Value::Null,
+            400,
+            "",
+        ),
+        ("POST /seal/unlock", "seal/unlock", json!({"key": "x"}), 409, ""),
         // Nobody has signed this checkpoint: refused, and nothing is done.
         (
             "POST /audit/witness",

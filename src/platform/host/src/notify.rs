@@ -39,6 +39,23 @@ pub fn notify(notice: Notice) -> Result<(), NotifyError> {
     }
 }
 
+/// Longest line that [`notify_status`] tells, in characters.
+const STATUS_CHARS_MAX: usize = 500;
+
+/// Tells the service manager, if there is one, in a line for people how the program is; `systemctl status` shows it.
+pub fn notify_status(line: &str) -> Result<(), NotifyError> {
+    match std::env::var_os("NOTIFY_SOCKET") {
+        Some(socket) if !socket.is_empty() => send(&socket, &status_text(line)),
+        _ => Ok(()),
+    }
+}
+
+/// A line end would begin another message.
+fn status_text(line: &str) -> String {
+    let line: String = line.chars().take(STATUS_CHARS_MAX).collect();
+    format!("STATUS={}", line.replace(char::is_control, " "))
+}
+
 fn text(notice: Notice) -> Result<String, NotifyError> {
     Ok(match notice {
         Notice::Ready => "READY=1".to_owned(),
@@ -71,6 +88,12 @@ mod tests {
         let mut buffer = [0; 200];
         let length = socket.recv(&mut buffer).unwrap();
         String::from_utf8(buffer.get(..length).unwrap().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_status_is_one_line() {
+        assert_eq!(status_text("locked:\nREADY=1"), "STATUS=locked: READY=1");
+        assert_eq!(status_text(&"x".repeat(1000)).len(), 7 + STATUS_CHARS_MAX);
     }
 
     #[test]

@@ -80,11 +80,11 @@ impl hkdf::KeyType for Bytes32 {
 
 /// HKDF-SHA-256 (RFC 5869): a key for the purpose that `info` names.
 #[expect(clippy::expect_used, reason = "HKDF-SHA-256 refuses only outputs above 8,160 bytes")]
-pub(crate) fn derive(secret: &Secret<32>, salt: &[u8], info: &[u8]) -> Secret<32> {
+pub(crate) fn derive<const N: usize>(secret: &Secret<N>, salt: &[u8], info: &[u8]) -> Secret<32> {
     let mut key = Zeroizing::new([0u8; 32]);
     let parts = [info];
     hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
-        .extract(secret.expose())
+        .extract(secret.expose().as_slice())
         .expand(&parts, Bytes32)
         .and_then(|output| output.fill(key.as_mut_slice()))
         .expect("an output of 32 bytes");

@@ -4,7 +4,7 @@ use crate::cipher;
 use crate::format::{self, FormatError, Parsed, Ring};
 use crate::keyring::{CreateError, DATABASE, Keyring, OpenError, RING_FILE, Unlock, mac_key, unlock_ring};
 use crate::passphrase::PassphraseCost;
-use crate::slot::{SlotError, SlotKind, SlotLock};
+use crate::slot::{SlotError, SlotKind};
 use lamchat_base::{Entropy, Secret};
 use lamchat_disk::{Disk, RealDisk};
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use std::sync::Arc;
 /// Why the keyring cannot go into a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
-    /// Only the file slot is there, which a backup must not hold.
+    /// Only slots that belong to this machine are there, which a backup must not hold.
     #[error(
-        "the keyring has no passphrase slot, so nobody could open the backup: add one with `lamchat keyring add-passphrase`, then try again"
+        "the keyring has no recovery or passphrase slot, so nobody could open the backup: add one with `lamchat seal add-recovery` or `lamchat seal add-passphrase`, then try again"
     )]
-    NoPassphrase,
+    NoPortableSlot,
 }
 
 /// Why the keyring of a backup did not open.
@@ -35,9 +35,9 @@ impl Keyring {
     /// The keyring with only those slots that a person can open, to be kept at the start of a backup.
     pub fn export_for_backup(&self) -> Result<Vec<u8>, ExportError> {
         let mut ring: Ring = self.ring.read().clone();
-        ring.slots.retain(|slot| slot.lock.kind() == SlotKind::Passphrase);
+        ring.slots.retain(|slot| slot.lock.kind().is_portable());
         if ring.slots.is_empty() {
-            return Err(ExportError::NoPassphrase);
+            return Err(ExportError::NoPortableSlot);
         }
         Ok(format::encode(&ring, &mac_key(&self.master)))
     }
@@ -97,7 +97,7 @@ impl BackupKeyring {
         let key = keyring.new_database_key(&ring);
         ring.keys.retain(|key| key.purpose != DATABASE);
         ring.keys.push(key);
-        ring.slots.retain(|slot| slot.lock != SlotLock::File);
+        ring.slots.retain(|slot| slot.lock.kind().is_portable());
         if file_slot {
             ring.slots
                 .push(match keyring.new_slot(&ring, &Unlock::File, PassphraseCost::DEFAULT) {

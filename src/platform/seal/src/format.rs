@@ -4,12 +4,16 @@
 
 use crate::cipher::NONCE_BYTES;
 use crate::passphrase::PassphraseCost;
-use crate::slot::{Slot, SlotLock};
+use crate::sealer::BLOB_BYTES_MAX;
+use crate::slot::{Slot, SlotKind, SlotLock};
 use aws_lc_rs::{digest, hmac};
 use lamchat_base::Secret;
 
 const MAGIC: &[u8; 8] = b"LAMKEYRG";
-const VERSION: u32 = 1;
+/// The newest version; one that a program before it can read is written with the older number.
+const VERSION: u32 = 2;
+/// The version without `recovery` and `tpm` slots.
+const VERSION_BEFORE_RECOVERY: u32 = 1;
 const MAC_BYTES: usize = 32;
 const CHECKSUM_BYTES: usize = 32;
 /// Copies start at multiples of this, so that no sector holds a part of both.
@@ -77,16 +81,7 @@ pub enum FormatError {
 pub(crate) fn encode(ring: &Ring, mac_key: &Secret<32>) -> Vec<u8> {
     let mut body = Vec::new();
     for slot in &ring.slots {
-        let mut payload = Vec::new();
-        match &slot.lock {
-            SlotLock::File => {}
-            SlotLock::Passphrase { cost, salt } => {
-                payload.extend_from_slice(&cost.memory_kib.to_be_bytes());
-                payload.extend_from_slice(&cost.passes.to_be_bytes());
-                payload.extend_from_slice(&cost.lanes.to_be_bytes());
-                payload.extend_from_slice(salt);
-            }
-        }
+        let mut payload = slot.lock.parameters();
         payload.extend_from_slice(&slot.nonce);
         payload.extend_from_slice(&slot.sealed);
         body.push(slot.lock.kind().code());
@@ -104,7 +99,7 @@ pub(crate) fn encode(ring: &Ring, mac_key: &Secret<32>) -> Vec<u8> {
     let total = 44 + body.len() + MAC_BYTES + CHECKSUM_BYTES;
     let mut copy = Vec::with_capacity(total);
     copy.extend_from_slice(MAGIC);
-    copy.extend_from_slice(&VERSION.to_be_bytes());
+    copy.extend_from_slice(&version_of(ring).to_be_bytes());
     copy.extend_from_slice(&(total as u32).to_be_bytes());
     copy.extend_from_slice(&ring.id);
     copy.extend_from_slice(&ring.generation.to_be_bytes());
@@ -173,7 +168,7 @@ pub(crate) fn parse_copy(bytes: &[u8]) -> Result<Parsed, FormatError> {
         return Err(FormatError::Damaged);
     }
     // Only now: a flipped bit in the version must not look like a newer program's file.
-    if version != VERSION {
+    if version == 0 || version > VERSION {
         return Err(FormatError::TooNew { found: version });
     }
     let (signed, mac) = content.split_last_chunk::<MAC_BYTES>().ok_or(FormatError::Damaged)?;
@@ -185,7 +180,7 @@ pub(crate) fn parse_copy(bytes: &[u8]) -> Result<Parsed, FormatError> {
     let key_count = reader.u16()?;
     let mut slots = Vec::new();
     for _ in 0..slot_count {
-        slots.push(parse_slot(&mut reader)?);
+        slots.push(parse_slot(&mut reader, version)?);
     }
     let mut keys = Vec::new();
     for _ in 0..key_count {
@@ -217,7 +212,17 @@ pub(crate) fn parse_copy(bytes: &[u8]) -> Result<Parsed, FormatError> {
     })
 }
 
-fn parse_slot(reader: &mut Reader<'_>) -> Result<Slot, FormatError> {
+/// The lowest version that can say what is in `ring`: older programs keep opening what they understand.
+fn version_of(ring: &Ring) -> u32 {
+    let newer = |slot: &Slot| matches!(slot.lock.kind(), SlotKind::Recovery | SlotKind::Tpm);
+    if ring.slots.iter().any(newer) {
+        VERSION
+    } else {
+        VERSION_BEFORE_RECOVERY
+    }
+}
+
+fn parse_slot(reader: &mut Reader<'_>, version: u32) -> Result<Slot, FormatError> {
     let kind = reader.u8()?;
     let id = reader.u32()?;
     let length = usize::from(reader.u16()?);
@@ -238,7 +243,19 @@ fn parse_slot(reader: &mut Reader<'_>) -> Result<Slot, FormatError> {
                 salt: payload.take()?,
             }
         }
-        // 3 (recovery) and 4 (tpm) are taken; a program that knows them raises the version.
+        3 if version > VERSION_BEFORE_RECOVERY => SlotLock::Recovery {
+            verified_ms: u64::from_be_bytes(payload.take()?),
+            salt: payload.take()?,
+        },
+        4 if version > VERSION_BEFORE_RECOVERY => {
+            let length = usize::from(payload.u16()?);
+            if !(1..=BLOB_BYTES_MAX).contains(&length) {
+                return Err(FormatError::Damaged);
+            }
+            SlotLock::Tpm {
+                blob: payload.bytes(length)?.to_vec(),
+            }
+        }
         _ => return Err(FormatError::Damaged),
     };
     Ok(Slot {

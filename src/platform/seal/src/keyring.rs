@@ -1,22 +1,25 @@
 //! The keyring itself: create, open, hand out data keys, change slots.
 
 mod error;
+mod slots;
 mod unlock;
 
-pub use error::{CreateError, KeyringError, OpenError};
+pub use error::{CreateError, KeyringError, OpenError, VerifyRecoveryError};
 pub(crate) use unlock::unlock_ring;
 
 use crate::cipher::{self, NONCE_BYTES};
-use crate::format::{self, Ring, WrappedKey};
+use crate::format::{self, Parsed, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
-use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotKind, SlotLock};
+use crate::recovery::RecoveryKey;
+use crate::sealer::Sealer;
+use crate::slot::{Slot, SlotError, SlotInfo, SlotKind, SlotLock};
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_disk::{Disk, RealDisk, read_file, replace_file};
 use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use unlock::{WRAPPING_FILE, read_wrapping_key, wrapping_file_bytes};
+use unlock::{WRAPPING_FILE, read_wrapping_key};
 use zeroize::Zeroizing;
 
 /// The keyring's file in the data folder.
@@ -65,6 +68,10 @@ pub enum Unlock {
     File,
     /// By a passphrase. The bytes are used as they are; cut a line end off before.
     Passphrase(SecretBytes),
+    /// By a recovery key.
+    Recovery(RecoveryKey),
+    /// By the TPM behind this sealer.
+    Tpm(Arc<dyn Sealer>),
 }
 
 /// What to tell the owner at start.
@@ -72,7 +79,7 @@ pub enum Unlock {
 pub struct Status {
     /// All slots.
     pub slots: Vec<SlotInfo>,
-    /// Whether no slot opens without hardware or a person.
+    /// Whether a TPM opens them, and nothing that lies on the disk does.
     pub hardware_sealed: bool,
     /// One or two plain sentences.
     pub sentence: &'static str,
@@ -144,10 +151,16 @@ impl Keyring {
         ring.slots.push(match keyring.new_slot(&ring, first, cost) {
             Ok(slot) => slot,
             Err(SlotError::Io(error)) => return Err(error.into()),
+            Err(SlotError::Sealer(error)) => return Err(CreateError::Sealer(error)),
             Err(_) => return Err(CreateError::Passphrase),
         });
         keyring.store(ring)?;
         Ok(keyring)
+    }
+
+    /// The slots of the keyring in the folder `dir`, without opening it: nothing proves that they are the owner's.
+    pub fn peek(dir: &Path) -> Result<Vec<SlotInfo>, OpenError> {
+        Ok(read_ring(&RealDisk, dir)?.ring.slots.iter().map(Slot::info).collect())
     }
 
     /// Opens the keyring of the folder `dir`. A damaged copy of the two in the file is repaired.
@@ -162,13 +175,7 @@ impl Keyring {
         unlock: &Unlock,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
-        let path = dir.join(RING_FILE);
-        let bytes = match read_file(&*disk, &path, RING_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path)),
-            Err(error) => return Err(error.into()),
-        };
-        let parsed = format::parse_file(&bytes).map_err(|source| OpenError::Format { path, source })?;
+        let parsed = read_ring(&*disk, dir)?;
         let master = unlock_ring(&parsed, unlock, || read_wrapping_key(&*disk, dir))?;
         let damaged = parsed.one_copy_only;
         let keyring = Self::assemble(disk, dir, entropy, master, parsed.ring);
@@ -219,29 +226,23 @@ impl Keyring {
 
     /// All slots, in the order in which they were added.
     pub fn slots(&self) -> Vec<SlotInfo> {
-        self.ring
-            .read()
-            .slots
-            .iter()
-            .map(|slot| SlotInfo {
-                id: slot.id,
-                kind: slot.lock.kind(),
-            })
-            .collect()
+        self.ring.read().slots.iter().map(Slot::info).collect()
     }
 
     /// How well the keys are protected.
     pub fn status(&self) -> Status {
         let slots = self.slots();
-        let file = slots.iter().any(|slot| slot.kind == SlotKind::File);
-        let sentence = if file {
+        let has = |kind| slots.iter().any(|slot: &SlotInfo| slot.kind == kind);
+        let sentence = if has(SlotKind::File) {
             "keys are not hardware-sealed: the file slot keeps their wrapping key beside them, so whoever copies the disk can read everything"
+        } else if has(SlotKind::Tpm) {
+            "keys are sealed: they open by this machine's TPM, by recovery key or by passphrase only"
         } else {
-            "keys are not hardware-sealed: they open by passphrase only"
+            "keys are not hardware-sealed: they open by recovery key or passphrase only"
         };
         Status {
+            hardware_sealed: has(SlotKind::Tpm) && !has(SlotKind::File),
             slots,
-            hardware_sealed: false,
             sentence,
         }
     }
@@ -251,10 +252,7 @@ impl Keyring {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
         let slot = self.new_slot(&ring, unlock, cost)?;
-        let info = SlotInfo {
-            id: slot.id,
-            kind: slot.lock.kind(),
-        };
+        let info = slot.info();
         ring.slots.push(slot);
         self.store(ring)?;
         drop(changing);
@@ -313,38 +311,6 @@ impl Keyring {
         Ok(())
     }
 
-    /// A slot for `unlock`; for a file slot the wrapping key is durable on return.
-    pub(crate) fn new_slot(&self, ring: &Ring, unlock: &Unlock, cost: PassphraseCost) -> Result<Slot, SlotError> {
-        if ring.slots.len() >= SLOTS_MAX {
-            return Err(SlotError::TooMany);
-        }
-        let id = ring.slots.iter().map(|slot| slot.id).max().unwrap_or(0) + 1;
-        let (lock, wrapping) = match unlock {
-            Unlock::File => {
-                if ring.slots.iter().any(|slot| slot.lock == SlotLock::File) {
-                    return Err(SlotError::FileSlotExists);
-                }
-                let wrapping = random_key(&*self.entropy);
-                replace_file(
-                    &*self.disk,
-                    &self.dir.join(WRAPPING_FILE),
-                    &wrapping_file_bytes(&wrapping),
-                )?;
-                (SlotLock::File, wrapping)
-            }
-            Unlock::Passphrase(passphrase) => {
-                if passphrase.expose().is_empty() || !cost.is_sane() {
-                    return Err(SlotError::Passphrase);
-                }
-                let mut salt = [0u8; 32];
-                self.entropy.fill(&mut salt);
-                let wrapping = cost.derive(passphrase.expose(), &salt).ok_or(SlotError::Passphrase)?;
-                (SlotLock::Passphrase { cost, salt }, wrapping)
-            }
-        };
-        Ok(Slot::seal(&ring.id, id, lock, &wrapping, &self.master, &*self.entropy))
-    }
-
     pub(crate) fn new_database_key(&self, ring: &Ring) -> WrappedKey {
         let mut key = Zeroizing::new([0u8; 64]);
         self.entropy.fill(key.as_mut_slice());
@@ -374,6 +340,16 @@ impl Keyring {
         cipher::unwrap(&wrapping_key(&self.master), wrapped.nonce, &aad, &wrapped.sealed)
             .map_err(|_| KeyringError::Damaged)
     }
+}
+
+fn read_ring(disk: &dyn Disk, dir: &Path) -> Result<Parsed, OpenError> {
+    let path = dir.join(RING_FILE);
+    let bytes = match read_file(disk, &path, RING_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing(path)),
+        Err(error) => return Err(error.into()),
+    };
+    format::parse_file(&bytes).map_err(|source| OpenError::Format { path, source })
 }
 
 fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {

@@ -12,7 +12,9 @@ mod export;
 mod format;
 mod keyring;
 mod passphrase;
+mod recovery;
 mod sealed;
+mod sealer;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,11 @@ mod tests;
 pub use cipher::{Aead, TamperedError};
 pub use export::{BackupKeyring, ExportError, ImportError};
 pub use format::FormatError;
-pub use keyring::{CreateError, DataKey, Keyring, KeyringError, OpenError, Purpose, Status, Unlock};
+pub use keyring::{
+    CreateError, DataKey, Keyring, KeyringError, OpenError, Purpose, Status, Unlock, VerifyRecoveryError,
+};
 pub use passphrase::PassphraseCost;
+pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use sealed::SecretError;
-pub use slot::{SlotError, SlotInfo, SlotKind};
+pub use sealer::{BLOB_BYTES_MAX, Sealer, SealerError, SealerReason};
+pub use slot::{SLOTS_MAX, SlotError, SlotInfo, SlotKind};

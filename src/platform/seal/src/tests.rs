@@ -1,12 +1,12 @@
 //! The keyring as a whole: unlocking, slots, damage, power cuts, and the vectors of `FORMAT.md`.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::{
     BackupKeyring, CreateError, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost, Purpose,
-    SecretError, SlotError, SlotKind, Unlock,
+    RecoveryKey, Sealer, SealerError, SealerReason, SecretError, SlotError, SlotKind, Unlock, VerifyRecoveryError,
 };
-use lamchat_base::{Entropy, SecretBytes};
+use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_disk::simulation::SimulatedDisk;
 use lamchat_disk::{read_file, replace_file};
 use std::path::Path;
@@ -67,7 +67,7 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
         open(&disk, &passphrase("x")),
         Err(OpenError::NoSlot(SlotKind::Passphrase))
     ));
-    assert!(matches!(keyring.export_for_backup(), Err(ExportError::NoPassphrase)));
+    assert!(matches!(keyring.export_for_backup(), Err(ExportError::NoPortableSlot)));
     assert!(keyring.status().sentence.starts_with("keys are not hardware-sealed"));
     assert!(matches!(
         keyring.add_slot(&Unlock::File, PassphraseCost::MINIMUM),
@@ -104,6 +104,139 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
     assert!(same_keys(&keyring, &again));
     assert_eq!(again.slots().len(), 1);
     assert_eq!(format!("{again:?}"), "Keyring { dir: \"/data\", .. }");
+}
+
+/// A TPM that seals by exclusive or, and whose policy can change.
+#[derive(Debug, Default)]
+struct PretendTpm {
+    refusing: std::sync::atomic::AtomicBool,
+    retired: parking_lot::Mutex<Vec<Vec<u8>>>,
+    sealed: AtomicU8,
+}
+
+impl Sealer for PretendTpm {
+    fn seal(&self, secret: &Secret<32>) -> Result<Vec<u8>, SealerError> {
+        let number = self.sealed.fetch_add(1, Ordering::Relaxed);
+        let bytes = secret.expose().iter().map(|byte| byte ^ 0x5A);
+        Ok(std::iter::once(number).chain(bytes).collect())
+    }
+
+    fn unseal(&self, blob: &[u8]) -> Result<Secret<32>, SealerError> {
+        let error = |reason, explanation: &str| SealerError {
+            reason,
+            explanation: explanation.to_owned(),
+        };
+        if self.refusing.load(Ordering::Relaxed) {
+            return Err(error(SealerReason::Refused, "PCR 7 changed"));
+        }
+        let bytes: [u8; 32] = blob[1..]
+            .try_into()
+            .map_err(|_| error(SealerReason::Malformed, "length"))?;
+        Ok(Secret::new(bytes.map(|byte| byte ^ 0x5A)))
+    }
+
+    fn retire(&self, blob: &[u8]) -> Result<(), SealerError> {
+        self.retired.lock().push(blob.to_vec());
+        Ok(())
+    }
+}
+
+fn version(disk: &SimulatedDisk) -> u8 {
+    contents(disk, "/data/keyring").unwrap()[11]
+}
+
+#[test]
+fn a_recovery_key_opens_and_is_noted_as_verified() {
+    let disk = SimulatedDisk::new(0);
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    assert_eq!(version(&disk), 1, "older programs open what they understand");
+    let [key, other] = [(); 2].map(|()| RecoveryKey::generate(&*keyring.entropy));
+    assert!(matches!(
+        keyring.verify_recovery(&key, 5),
+        Err(VerifyRecoveryError::Open(OpenError::NoSlot(SlotKind::Recovery)))
+    ));
+    let slot = keyring
+        .add_slot(&Unlock::Recovery(key.clone()), PassphraseCost::MINIMUM)
+        .unwrap();
+    assert_eq!((slot.kind, slot.verified_ms), (SlotKind::Recovery, None));
+    assert_eq!(version(&disk), 2);
+    assert!(matches!(
+        open(&disk, &Unlock::Recovery(other.clone())),
+        Err(OpenError::WrongRecoveryKey)
+    ));
+    assert!(matches!(
+        keyring.verify_recovery(&other, 5),
+        Err(VerifyRecoveryError::Open(OpenError::WrongRecoveryKey))
+    ));
+    assert!(same_keys(
+        &keyring,
+        &open(&disk, &Unlock::Recovery(key.clone())).unwrap()
+    ));
+    disk.fail_syncs("keyring", 1);
+    assert!(matches!(
+        keyring.verify_recovery(&key, 5),
+        Err(VerifyRecoveryError::Io(_))
+    ));
+    assert_eq!(keyring.slots()[1].verified_ms, None);
+    keyring.verify_recovery(&key, 5).unwrap();
+    // Durable, and the key still opens.
+    disk.cut_power();
+    let disk = disk.power_on();
+    let again = open(&disk, &Unlock::Recovery(key.clone())).unwrap();
+    assert_eq!(again.slots()[1].verified_ms, Some(5));
+    assert!(same_keys(&keyring, &again));
+    // A backup carries the slot.
+    let exported = keyring.export_for_backup().unwrap();
+    assert!(BackupKeyring::open(&exported, &Unlock::Recovery(other)).is_err());
+    let restored = SimulatedDisk::new(0);
+    BackupKeyring::open(&exported, &Unlock::Recovery(key.clone()))
+        .unwrap()
+        .install_on(Arc::new(restored.clone()), Path::new(DIR), false, entropy())
+        .unwrap();
+    assert!(open(&restored, &Unlock::Recovery(key)).is_ok());
+    again.remove_slot(2).unwrap();
+    assert_eq!(version(&disk), 1);
+}
+
+#[test]
+fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
+    let disk = SimulatedDisk::new(0);
+    let tpm = Arc::new(PretendTpm::default());
+    let unlock = Unlock::Tpm(tpm.clone());
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    assert!(matches!(open(&disk, &unlock), Err(OpenError::NoSlot(SlotKind::Tpm))));
+    let slot = keyring.add_slot(&unlock, PassphraseCost::MINIMUM).unwrap();
+    assert!(!keyring.status().hardware_sealed, "the file slot undoes it");
+    assert!(keyring.export_for_backup().is_err(), "a backup holds no tpm slot");
+    keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
+    keyring.remove_slot(1).unwrap();
+    assert!(keyring.status().hardware_sealed);
+    assert!(same_keys(&keyring, &open(&disk, &unlock).unwrap()));
+    // The policy refuses; another way in stays, and binds the slot anew.
+    tpm.refusing.store(true, Ordering::Relaxed);
+    let Err(OpenError::Sealer(refusal)) = open(&disk, &unlock) else {
+        panic!("opened against the policy");
+    };
+    assert_eq!(
+        (refusal.reason, refusal.to_string().as_str()),
+        (SealerReason::Refused, "PCR 7 changed")
+    );
+    let by_hand = open(&disk, &passphrase("p")).unwrap();
+    assert!(matches!(by_hand.rebind(3, &*tpm), Err(SlotError::NotTpm { id: 3, .. })));
+    assert!(matches!(by_hand.rebind(9, &*tpm), Err(SlotError::Unknown(9))));
+    disk.fail_syncs("keyring", 1);
+    assert!(by_hand.rebind(slot.id, &*tpm).is_err());
+    assert!(
+        tpm.retired.lock().is_empty(),
+        "nothing goes before its successor is durable"
+    );
+    by_hand.rebind(slot.id, &*tpm).unwrap();
+    assert_eq!(tpm.retired.lock().iter().map(|blob| blob[0]).collect::<Vec<_>>(), [0]);
+    tpm.refusing.store(false, Ordering::Relaxed);
+    assert!(same_keys(&keyring, &open(&disk, &unlock).unwrap()));
+    let exported = by_hand.export_for_backup().unwrap();
+    let portable = crate::format::parse_copy(&exported).unwrap().ring.slots;
+    assert!(portable.iter().all(|slot| slot.lock.kind().is_portable()));
 }
 
 #[test]
@@ -206,6 +339,10 @@ fn a_keyring_changed_without_its_master_key_is_refused() {
 fn every_parse_of_a_cut_or_flipped_file_ends_in_an_error_or_the_truth() {
     let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &passphrase("p")).unwrap();
+    let key = RecoveryKey::generate(&*keyring.entropy);
+    for unlock in [Unlock::Recovery(key), Unlock::Tpm(Arc::new(PretendTpm::default()))] {
+        keyring.add_slot(&unlock, PassphraseCost::MINIMUM).unwrap();
+    }
     let ring = keyring.ring.read().clone();
     let copy = crate::format::encode(&ring, &crate::keyring::mac_key(&keyring.master));
     for end in 0..copy.len() {
@@ -361,4 +498,39 @@ fn the_bytes_are_those_of_the_documentation() {
         .map(|(name, hex)| format!("| {name} | `{hex}` |\n"))
         .collect();
     assert!(documented.contains(&lines), "{lines}");
+}
+
+/// The vectors of `FORMAT.md` for a recovery slot: all randomness 0, 1, 2, … from the key on.
+#[test]
+fn a_recovery_slot_is_that_of_the_documentation() {
+    let disk = SimulatedDisk::new(0);
+    let source = entropy();
+    let key = RecoveryKey::generate(&*source);
+    let keyring = Keyring::create_on(
+        Arc::new(disk.clone()),
+        Path::new(DIR),
+        &Unlock::Recovery(key.clone()),
+        PassphraseCost::MINIMUM,
+        source,
+    )
+    .unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let slot = keyring.ring.read().slots[0].clone();
+    let crate::slot::SlotLock::Recovery { salt, .. } = slot.lock else {
+        panic!("another kind");
+    };
+    let file = contents(&disk, "/data/keyring").unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
+    let vectors = [
+        ("recovery key", key.text().to_string()),
+        ("its salt", hex(&salt)),
+        ("its wrapping key", hex(key.derive(&salt).expose())),
+        ("master key under it", hex(&slot.sealed)),
+        ("SHA-256 of its file", hex(digest.as_ref())),
+    ];
+    let lines: String = vectors
+        .iter()
+        .map(|(name, text)| format!("| {name} | `{text}` |\n"))
+        .collect();
+    assert!(include_str!("../FORMAT.md").contains(&lines), "{lines}");
 }

@@ -73,7 +73,7 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// Takes the snapshot. Blocks while the rows of media are listed. Refused without a passphrase slot.
+    /// Takes the snapshot. Blocks while the rows of media are listed. Refused without a recovery or passphrase slot.
     pub fn prepare(source: Source) -> Result<Self, PrepareError> {
         // First of all what is most likely to refuse; the export that counts comes last.
         source.keyring.export_for_backup()?;

@@ -23,7 +23,7 @@ pub struct RestoreOptions {
     pub backup_dir: PathBuf,
     /// The data folder: missing or empty.
     pub data_dir: PathBuf,
-    /// A passphrase that the keyring had when the backup was made.
+    /// A recovery key or passphrase that the keyring had when the backup was made.
     pub unlock: Unlock,
     /// Whether the new keyring gets a file slot, which opens without anybody, as well.
     pub file_slot: bool,
@@ -55,7 +55,7 @@ pub enum RestoreError {
     /// The parts cannot be read.
     #[error(transparent)]
     Part(#[from] PartError),
-    /// The wrong passphrase, or a damaged keyring.
+    /// The wrong recovery key or passphrase, or a damaged keyring.
     #[error(transparent)]
     Keyring(#[from] KeyringImportError),
     /// A frame was changed, left out or moved, or it belongs to another backup.

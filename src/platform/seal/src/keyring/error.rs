@@ -1,6 +1,7 @@
 //! What can go wrong with a keyring, one enum per operation.
 
 use crate::format::FormatError;
+use crate::sealer::SealerError;
 use crate::slot::SlotKind;
 use std::io;
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ pub enum CreateError {
     /// An empty passphrase, or argon2id parameters out of range.
     #[error("the passphrase is empty or its cost is out of range")]
     Passphrase,
+    /// The TPM did not seal.
+    #[error("the TPM did not seal the key: {0}")]
+    Sealer(#[source] SealerError),
     /// The disk refused.
     #[error("the keyring could not be written: {0}")]
     Io(#[from] io::Error),
@@ -42,6 +46,12 @@ pub enum OpenError {
     /// No passphrase slot opens with this passphrase.
     #[error("this is not the passphrase of the keyring")]
     WrongPassphrase,
+    /// No recovery slot opens with this key.
+    #[error("this is not the recovery key of the keyring")]
+    WrongRecoveryKey,
+    /// The TPM did not give the wrapping key.
+    #[error("the TPM did not open the keyring: {0}")]
+    Sealer(#[source] SealerError),
     /// The slot opened, but the rest was changed by somebody without the master key.
     #[error("the keyring was changed by somebody who does not have its master key")]
     Forged,
@@ -52,9 +62,22 @@ pub enum OpenError {
 
 fn advice(missing: SlotKind) -> &'static str {
     match missing {
-        SlotKind::File => "give its passphrase",
-        SlotKind::Passphrase => "start without a passphrase",
+        SlotKind::File => "unlock it with its passphrase or its recovery key",
+        SlotKind::Passphrase => "unlock it in another way",
+        SlotKind::Recovery => "unlock it with its passphrase",
+        SlotKind::Tpm => "unlock it with its recovery key or its passphrase",
     }
+}
+
+/// Why a recovery key was not noted as verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyRecoveryError {
+    /// It opens no slot, or there is no such slot.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The disk refused.
+    #[error("the keyring could not be written: {0}")]
+    Io(#[from] io::Error),
 }
 
 /// Why a data key is not available.

@@ -1,7 +1,9 @@
-//! Unlocking: from a wrapping key or a passphrase to the master key.
+//! Unlocking: from a wrapping key, a passphrase, a recovery key or a TPM to the master key.
 
 use super::{OpenError, Unlock, mac_key};
-use crate::format::{Parsed, Reader};
+use crate::format::{Parsed, Reader, Ring};
+use crate::recovery::RecoveryKey;
+use crate::sealer::Sealer;
 use crate::slot::{SlotKind, SlotLock};
 use aws_lc_rs::digest;
 use lamchat_base::Secret;
@@ -43,12 +45,46 @@ pub(crate) fn unlock_ring(
             });
             opened.ok_or(error)?
         }
+        Unlock::Recovery(key) => open_by_recovery(ring, key)?.1,
+        Unlock::Tpm(sealer) => open_by_tpm(ring, &**sealer)?,
     };
     if parsed.is_authentic(&mac_key(&master)) {
         Ok(master)
     } else {
         Err(OpenError::Forged)
     }
+}
+
+/// The slot (its place in the keyring) that a recovery key opens, and the master key.
+pub(super) fn open_by_recovery(ring: &Ring, key: &RecoveryKey) -> Result<(usize, Secret<32>), OpenError> {
+    let mut error = OpenError::NoSlot(SlotKind::Recovery);
+    let opened = ring.slots.iter().enumerate().find_map(|(at, slot)| {
+        let SlotLock::Recovery { salt, .. } = &slot.lock else {
+            return None;
+        };
+        error = OpenError::WrongRecoveryKey;
+        Some((at, slot.open(&ring.id, &key.derive(salt)).ok()?))
+    });
+    opened.ok_or(error)
+}
+
+/// Tries each `tpm` slot; the error is the one of the last that did not open.
+fn open_by_tpm(ring: &Ring, sealer: &dyn Sealer) -> Result<Secret<32>, OpenError> {
+    let mut error = OpenError::NoSlot(SlotKind::Tpm);
+    for slot in &ring.slots {
+        let SlotLock::Tpm { blob } = &slot.lock else {
+            continue;
+        };
+        match sealer.unseal(blob) {
+            // The TPM gave something, but not what wrapped this master key: the blob was exchanged.
+            Ok(wrapping) => match slot.open(&ring.id, &wrapping) {
+                Ok(master) => return Ok(master),
+                Err(_) => error = OpenError::Forged,
+            },
+            Err(refusal) => error = OpenError::Sealer(refusal),
+        }
+    }
+    Err(error)
 }
 
 pub(super) fn wrapping_file_bytes(wrapping: &Secret<32>) -> Zeroizing<Vec<u8>> {

@@ -1,0 +1,55 @@
+//! A recovery key for people: digits, and a QR code of half-block characters.
+
+use crate::cli::{Failure, output};
+use qrcode::render::unicode::Dense1x2;
+use qrcode::{EcLevel, QrCode};
+use std::io::IsTerminal;
+
+/// White on black, so that light modules are light on every terminal; then back.
+const COLOURS: (&str, &str) = ("\x1b[97;40m", "\x1b[0m");
+/// Blocks of a key on a line.
+const BLOCKS_A_LINE: usize = 4;
+
+/// Prints the key, once.
+pub fn print(key: &str) -> Result<(), Failure> {
+    output::line("The recovery key. It is shown this once: write it down, and keep it where the server is not.\n");
+    let blocks: Vec<&str> = key.split(' ').collect();
+    for line in blocks.chunks(BLOCKS_A_LINE) {
+        output::line(format!("    {}", line.join("   ")));
+    }
+    output::line("");
+    let (begin, end) = if std::io::stdout().is_terminal() {
+        COLOURS
+    } else {
+        ("", "")
+    };
+    for line in code(key)?.lines() {
+        output::line(format!("    {begin}{line}{end}"));
+    }
+    output::line("\nThen type it back: lamchat seal verify-recovery");
+    Ok(())
+}
+
+/// The 48 digits alone, which QR codes have a mode of their own for.
+fn code(key: &str) -> Result<String, Failure> {
+    let digits = zeroize::Zeroizing::new(key.replace(' ', ""));
+    let code = QrCode::with_error_correction_level(digits.as_bytes(), EcLevel::M)?;
+    let mut picture = code.render::<Dense1x2>();
+    // Light modules are drawn, dark ones are the background.
+    let picture = picture.dark_color(Dense1x2::Dark).light_color(Dense1x2::Light);
+    Ok(picture.build())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    #[test]
+    fn a_key_is_a_small_square() {
+        let code = super::code("000012 005157 010293 015432 020572 025710 030853 035993").unwrap();
+        let widths: Vec<usize> = code.lines().map(|line| line.chars().count()).collect();
+        // Version 2 (25 modules) and the quiet zone of 4 around it; two rows of modules a line.
+        assert_eq!((widths.len(), widths.iter().max()), (17, Some(&33)));
+        assert!(widths.iter().all(|width| *width == 33));
+    }
+}

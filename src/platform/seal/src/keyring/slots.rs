@@ -1,0 +1,118 @@
+//! Making slots, and the changes that keep a slot's number: binding to a TPM anew, noting that a recovery key is known.
+
+use super::unlock::{WRAPPING_FILE, open_by_recovery, wrapping_file_bytes};
+use super::{Keyring, Unlock, VerifyRecoveryError, random_key};
+use crate::format::Ring;
+use crate::passphrase::PassphraseCost;
+use crate::recovery::RecoveryKey;
+use crate::sealer::{BLOB_BYTES_MAX, Sealer, SealerError, SealerReason};
+use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotLock};
+use lamchat_base::Secret;
+use lamchat_disk::replace_file;
+
+/// What is stored for a recovery key that was verified at the very beginning of time, where 0 stands for "never".
+const VERIFIED_MS_MIN: u64 = 1;
+
+impl Keyring {
+    /// Notes in the slot that `key` opens that its owner typed it back at `now_ms` (since 1970). Durable on return.
+    pub fn verify_recovery(&self, key: &RecoveryKey, now_ms: u64) -> Result<SlotInfo, VerifyRecoveryError> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        // The master key that comes out is ours: the slot's additional data names this keyring, whose file is
+        // authenticated.
+        let (at, _) = open_by_recovery(&ring, key)?;
+        let mut info = None;
+        let ring_id = ring.id;
+        if let Some(slot) = ring.slots.get_mut(at)
+            && let SlotLock::Recovery { salt, .. } = slot.lock
+        {
+            let lock = SlotLock::Recovery {
+                verified_ms: now_ms.max(VERIFIED_MS_MIN),
+                salt,
+            };
+            let wrapping = key.derive(&salt);
+            *slot = Slot::seal(&ring_id, slot.id, lock, &wrapping, &self.master, &*self.entropy);
+            info = Some(slot.info());
+        }
+        let info = info.ok_or(super::OpenError::WrongRecoveryKey)?;
+        self.store(ring)?;
+        drop(changing);
+        Ok(info)
+    }
+
+    /// Binds the `tpm` slot `id` to what `sealer` seals to now. The slot keeps its number, and opens as before until the
+    /// new binding is durable, which it is on return. That the old blob could not be retired is answered beside it.
+    pub fn rebind(&self, id: u32, sealer: &dyn Sealer) -> Result<Option<SealerError>, SlotError> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let mut slots = ring.slots.iter_mut();
+        let slot = slots.find(|slot| slot.id == id).ok_or(SlotError::Unknown(id))?;
+        let SlotLock::Tpm { blob: old } = slot.lock.clone() else {
+            return Err(SlotError::NotTpm {
+                id,
+                kind: slot.lock.kind(),
+            });
+        };
+        let (lock, wrapping) = self.seal_to(sealer)?;
+        *slot = Slot::seal(&ring.id, id, lock, &wrapping, &self.master, &*self.entropy);
+        self.store(ring)?;
+        drop(changing);
+        Ok(sealer.retire(&old).err())
+    }
+
+    /// A slot for `unlock`; for a file slot the wrapping key is durable on return.
+    pub(crate) fn new_slot(&self, ring: &Ring, unlock: &Unlock, cost: PassphraseCost) -> Result<Slot, SlotError> {
+        if ring.slots.len() >= SLOTS_MAX {
+            return Err(SlotError::TooMany);
+        }
+        let id = ring.slots.iter().map(|slot| slot.id).max().unwrap_or(0) + 1;
+        let (lock, wrapping) = match unlock {
+            Unlock::File => {
+                if ring.slots.iter().any(|slot| slot.lock == SlotLock::File) {
+                    return Err(SlotError::FileSlotExists);
+                }
+                let wrapping = random_key(&*self.entropy);
+                replace_file(
+                    &*self.disk,
+                    &self.dir.join(WRAPPING_FILE),
+                    &wrapping_file_bytes(&wrapping),
+                )?;
+                (SlotLock::File, wrapping)
+            }
+            Unlock::Passphrase(passphrase) => {
+                if passphrase.expose().is_empty() || !cost.is_sane() {
+                    return Err(SlotError::Passphrase);
+                }
+                let salt = self.new_salt();
+                let wrapping = cost.derive(passphrase.expose(), &salt).ok_or(SlotError::Passphrase)?;
+                (SlotLock::Passphrase { cost, salt }, wrapping)
+            }
+            Unlock::Recovery(key) => {
+                let salt = self.new_salt();
+                let lock = SlotLock::Recovery { verified_ms: 0, salt };
+                (lock, key.derive(&salt))
+            }
+            Unlock::Tpm(sealer) => self.seal_to(&**sealer)?,
+        };
+        Ok(Slot::seal(&ring.id, id, lock, &wrapping, &self.master, &*self.entropy))
+    }
+
+    /// A new wrapping key, sealed.
+    fn seal_to(&self, sealer: &dyn Sealer) -> Result<(SlotLock, Secret<32>), SealerError> {
+        let wrapping = random_key(&*self.entropy);
+        let blob = sealer.seal(&wrapping)?;
+        if !(1..=BLOB_BYTES_MAX).contains(&blob.len()) {
+            return Err(SealerError {
+                reason: SealerReason::Malformed,
+                explanation: format!("a sealed key of {} bytes does not fit into the keyring", blob.len()),
+            });
+        }
+        Ok((SlotLock::Tpm { blob }, wrapping))
+    }
+
+    fn new_salt(&self) -> [u8; 32] {
+        let mut salt = [0u8; 32];
+        self.entropy.fill(&mut salt);
+        salt
+    }
+}
