@@ -6,6 +6,7 @@ use crate::log::commit_error;
 use crate::logfiles::LogFiles;
 use crate::memtable::Memtable;
 use crate::pressure::Pressure;
+use crate::runs::{AllGathered, load_all};
 use crate::shared::{Frozen, Shared};
 use crate::view::Base;
 use redb::ReadableDatabase;
@@ -26,6 +27,8 @@ pub(crate) struct Checkpoints {
     file: DatabaseFile,
     /// `None` after an error, until it is reopened.
     database: Option<redb::Database>,
+    /// What the runs hold as of the last durable commit.
+    gathered: AllGathered,
     /// What is being moved.
     pending: Option<Frozen>,
     saved: Saved,
@@ -40,7 +43,7 @@ impl Checkpoints {
         pressure: Arc<Pressure>,
         files: Arc<LogFiles>,
         file: DatabaseFile,
-        database: redb::Database,
+        (database, gathered): (redb::Database, AllGathered),
         saved: Saved,
     ) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl Checkpoints {
             files,
             file,
             database: Some(database),
+            gathered,
             pending: None,
             saved,
             past: Vec::new(),
@@ -139,7 +143,9 @@ impl Checkpoints {
 
     fn reopen(&mut self) -> Result<(), redb::Error> {
         let database = self.file.open()?;
-        let base = Base::open(&database.begin_read()?, &self.shared.tables)?;
+        let txn = database.begin_read()?;
+        self.gathered = load_all(&txn, &self.shared.tables)?;
+        let base = Base::open(&txn, &self.shared.tables, &self.gathered)?;
         self.shared.rebase(Arc::new(base), false);
         self.database = Some(database);
         Ok(())
@@ -151,14 +157,23 @@ impl Checkpoints {
         }
         let Some(database) = &self.database else { return Ok(()) };
         let started = Instant::now();
+        let mut gathered = self.gathered.clone();
         let mut txn = database.begin_write()?;
         // Every durable commit must have it, or the next start after a power cut walks the whole file.
         txn.set_quick_repair(true);
-        write_rows(&txn, &self.shared.tables, &frozen.memtable)?;
+        let limit = self.pressure.limits.gathered_rows;
+        let number = frozen.saved.sequence;
+        write_rows(
+            &txn,
+            &self.shared.tables,
+            &frozen.memtable,
+            (&mut gathered, number, limit),
+        )?;
         note_saved(&txn, frozen.saved)?;
         txn.commit()?;
-        let base = Base::open(&database.begin_read()?, &self.shared.tables)?;
+        let base = Base::open(&database.begin_read()?, &self.shared.tables, &gathered)?;
         self.shared.rebase(Arc::new(base), true);
+        self.gathered = gathered;
         let (rows, bytes) = (frozen.memtable.row_count(), frozen.memtable.bytes());
         tracing::debug!(rows, bytes, took = ?started.elapsed(), "checkpoint");
         Ok(())

@@ -3,6 +3,7 @@
 use crate::backend::EncryptedBackend;
 use crate::memtable::Memtable;
 use crate::migrate::{SCHEMA_ROW, version};
+use crate::runs::AllGathered;
 use crate::table::META;
 use crate::xts::SectorCipher;
 use crate::{OpenError, Position, Table, codec};
@@ -13,8 +14,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// redb's cache; it fills as rows are read. More gains nothing as long as the file is in the system's cache.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// redb's cache; it fills as rows are read, and takes a quarter more than this, as the allocator rounds pages up. More gains
+/// nothing as long as the file is in the system's cache. Half of it are pages that a checkpoint may have changed at a time.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
 /// The store's own table, as redb sees it.
 pub(crate) const META_ROWS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new(META.name);
@@ -64,9 +66,12 @@ impl DatabaseFile {
             return Err(redb::Error::Corrupted("the database file is empty".to_owned()));
         }
         let backend = EncryptedBackend::new(file, self.cipher.clone());
-        Ok(redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)?)
+        let opened = guarded(|| {
+            redb::Builder::new()
+                .set_cache_size(CACHE_BYTES)
+                .create_with_backend(backend)
+        })?;
+        Ok(opened?)
     }
 
     /// Opens the database, made new at schema `version_of_new` if it is not there; answers its schema version as well.
@@ -79,7 +84,9 @@ impl DatabaseFile {
             Err(error) => return Err(self.explain(error.into())),
         }
         let database = self.open().map_err(|error| self.explain(error))?;
-        let found = schema(&database).map_err(|error| self.explain(error))?;
+        let found = guarded(|| schema(&database))
+            .flatten()
+            .map_err(|error| self.explain(error))?;
         let found = version(found.as_deref())?;
         Ok((database, found))
     }
@@ -146,11 +153,16 @@ pub(crate) fn write_rows(
     txn: &redb::WriteTransaction,
     tables: &[Table],
     memtable: &Memtable,
+    (gathered, number, gathered_rows): (&mut AllGathered, u64, usize),
 ) -> Result<(), redb::Error> {
     for table in tables {
         let Some(rows) = memtable.rows_of(*table).filter(|rows| !rows.is_empty()) else {
             continue;
         };
+        if let Some(runs) = gathered.get_mut(&table.id) {
+            runs.checkpoint(txn, *table, rows, number, gathered_rows)?;
+            continue;
+        }
         let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
         for row in rows.iter() {
             match row.value().newest() {

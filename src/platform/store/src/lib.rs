@@ -16,7 +16,8 @@
 //! # The way of a write
 //! `queue` → `writer` runs the closures of a group over `view` (redb + memtables) with `changes` in between →
 //! `log` appends one frame (`segment`, `logfiles`) and syncs → `shared` publishes into the `memtable` → `topic` wakes.
-//! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`); `pressure` keeps both in step.
+//! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`), those of tables with hashed keys by way of
+//! `runs`; `pressure` keeps both in step.
 //! `opening` and `recovery` are the way back. All of it stands on `lamchat_disk::Disk`, for which a
 //! simulated disk can stand in.
 //!
@@ -42,6 +43,8 @@ mod pressure;
 mod queue;
 mod read;
 mod recovery;
+mod run;
+mod runs;
 mod segment;
 mod shared;
 mod snapshot;

@@ -3,6 +3,7 @@
 use crate::changes::ChangedRows;
 use crate::memtable::{Rows, Versions};
 use crate::read::Visit;
+use crate::run::{Run, RunRow};
 use crate::{Bytes, KeyRange, Order, ReadError};
 use crossbeam_skiplist::map;
 use redb::ReadableTable;
@@ -27,6 +28,12 @@ pub(crate) enum Layer<'a> {
         rows: map::Range<'a, [u8], Bounds<'a>, Bytes, Versions>,
         sequence: u64,
         row: Option<(map::Entry<'a, Bytes, Versions>, Option<Bytes>)>,
+    },
+    /// A run: the places that are left, from the first up to (not including) the last.
+    Run {
+        run: &'a Run,
+        left: (usize, usize),
+        row: Option<RunRow<'a>>,
     },
     /// redb.
     Disk {
@@ -65,6 +72,12 @@ impl<'a> Layer<'a> {
         }
     }
 
+    /// A walk over a run.
+    pub(crate) fn run(run: &'a Run, bounds: Bounds<'a>) -> Self {
+        let left = run.range(bounds);
+        Self::Run { run, left, row: None }
+    }
+
     /// A walk over a table of redb.
     pub(crate) fn disk(rows: &'a DiskRows, bounds: Bounds<'a>) -> Result<Self, ReadError> {
         let rows = Box::new(ReadableTable::range::<&[u8]>(rows, bounds)?);
@@ -88,6 +101,11 @@ impl<'a> Layer<'a> {
                     }
                 }
             }
+            Self::Run { run, left, row } => {
+                let mut places = left.0..left.1;
+                *row = step(&mut places, order).and_then(|place| run.row(place));
+                *left = (places.start, places.end);
+            }
             Self::Disk { rows, row } => *row = step(&mut **rows, order).transpose()?,
         }
         Ok(())
@@ -98,6 +116,7 @@ impl<'a> Layer<'a> {
         match self {
             Self::Changes { row, .. } => row.as_ref().map(|(key, _)| key.as_ref()),
             Self::Memory { row, .. } => row.as_ref().map(|(entry, _)| entry.key().as_ref()),
+            Self::Run { row, .. } => row.map(|(key, _)| key),
             Self::Disk { row, .. } => row.as_ref().map(|(key, _)| key.value()),
         }
     }
@@ -107,6 +126,7 @@ impl<'a> Layer<'a> {
         match self {
             Self::Changes { row, .. } => row.as_ref().and_then(|(_, value)| value.as_deref()),
             Self::Memory { row, .. } => row.as_ref().and_then(|(_, value)| value.as_deref()),
+            Self::Run { row, .. } => row.and_then(|(_, value)| value),
             Self::Disk { row, .. } => row.as_ref().map(|(_, value)| value.value()),
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::database::{META_ROWS, Saved, note_saved, write_rows};
 use crate::memtable::Memtable;
+use crate::runs::AllGathered;
 use crate::{OpenError, Table, codec};
 
 /// The version that this program writes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Changes the rows of one version into those of the next, inside the transaction that also notes the new version.
 pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
@@ -40,22 +41,33 @@ impl Schema {
 
 /// The step from version `n` to `n + 1` stands at place `n - 1`. A change of the form of rows that older programs
 /// could misread raises [`SCHEMA_VERSION`] and adds its step here; new tables and new optional fields need neither.
-const STEPS: &[Step] = &[];
+const STEPS: &[Step] = &[runs];
+
+/// To version 2: there may be runs, which a program of version 1 would not look into. There are none yet.
+fn runs(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    Ok(())
+}
 
 /// The meta row of the version.
 pub(crate) const SCHEMA_ROW: &[u8] = b"schema";
 
-/// Moves what the log has that redb does not have into redb, so that the steps find every row in one place:
+/// Moves what runs hold, and what the log has that redb does not have, into the tables of redb, so that the steps find every row in one place:
 /// the log was written by the old program and has rows of the old form. Durable on return.
 pub(crate) fn drain(
     database: &redb::Database,
     tables: &[Table],
+    mut gathered: AllGathered,
     rows: &Memtable,
     saved: Saved,
 ) -> Result<(), redb::Error> {
     let mut txn = database.begin_write()?;
     txn.set_quick_repair(true);
-    write_rows(&txn, tables, rows)?;
+    for table in tables {
+        if let Some(runs) = gathered.remove(&table.id) {
+            runs.empty(&txn, *table)?;
+        }
+    }
+    write_rows(&txn, tables, rows, (&mut gathered, saved.sequence, 0))?;
     note_saved(&txn, saved)?;
     Ok(txn.commit()?)
 }

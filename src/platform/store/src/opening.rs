@@ -1,13 +1,14 @@
 //! Opening a store: lock, key, redb, log, in this order.
 
 use crate::checkpoint::Checkpoints;
-use crate::database::{DatabaseFile, EPOCH_ROW, IMPORT_ROW, saved};
+use crate::database::{DatabaseFile, EPOCH_ROW, IMPORT_ROW, guarded, saved};
 use crate::keys::{LogKey, check_key, write_key_check};
 use crate::log::Log;
 use crate::memtable::Memtable;
 use crate::migrate::{Schema, drain, migrate};
 use crate::pressure::{Limits, Pressure};
 use crate::recovery::recover;
+use crate::runs::{AllGathered, load_all};
 use crate::shared::Shared;
 use crate::table::META;
 use crate::view::{Base, View};
@@ -61,18 +62,23 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         cipher,
     };
     let (database, found) = file.open_or_create(schema.version)?;
+    let read = || {
+        guarded(|| read_base(&database, &tables))
+            .flatten()
+            .map_err(|error| file.explain(error))
+    };
     if schema.is_newer_than(found)? {
         // Whoever wrote the older rows may have been killed: what they left in the log comes first.
-        let (checkpoint, _) = read_base(&database, &tables).map_err(|error| file.explain(error))?;
+        let (checkpoint, _, gathered) = read()?;
         let rows = Memtable::new(&tables);
-        let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &rows)?;
-        drain(&database, &tables, &rows, newest).map_err(|error| file.explain(error))?;
+        let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &tables, &rows)?;
+        drain(&database, &tables, gathered, &rows, newest).map_err(|error| file.explain(error))?;
         migrate(&database, schema, found)?;
     }
-    let (checkpoint, base) = read_base(&database, &tables).map_err(|error| file.explain(error))?;
+    let (checkpoint, base, gathered) = read()?;
 
     let active = Memtable::new(&tables);
-    let (newest, files) = recover(&disk, &log_folder, &key, checkpoint, &active)?;
+    let (newest, files) = recover(&disk, &log_folder, &key, checkpoint, &tables, &active)?;
     let view = View {
         base: Some(Arc::new(base)),
         frozen: None,
@@ -94,7 +100,14 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
     pressure.published(&shared);
     pressure.segment_begun();
     let log = Log::new(shared.clone(), files.clone(), pressure.clone(), key);
-    let checkpoints = Checkpoints::new(shared.clone(), pressure.clone(), files, file, database, checkpoint);
+    let checkpoints = Checkpoints::new(
+        shared.clone(),
+        pressure.clone(),
+        files,
+        file,
+        (database, gathered),
+        checkpoint,
+    );
     Ok(Opened {
         shared,
         log,
@@ -107,9 +120,10 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
 fn read_base(
     database: &redb::Database,
     tables: &[crate::Table],
-) -> Result<(crate::database::Saved, Base), redb::Error> {
+) -> Result<(crate::database::Saved, Base, AllGathered), redb::Error> {
     let txn = database.begin_read()?;
-    Ok((saved(&txn)?, Base::open(&txn, tables)?))
+    let gathered = load_all(&txn, tables)?;
+    Ok((saved(&txn)?, Base::open(&txn, tables, &gathered)?, gathered))
 }
 
 fn epoch(view: &View) -> Result<u32, OpenError> {

@@ -1,6 +1,7 @@
 //! Between the writer and the checkpoint thread: who has to do what, and who has to wait.
 
 use crate::CommitError;
+use crate::runs::GATHERED_ROWS;
 use crate::shared::Shared;
 use parking_lot::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -18,16 +19,19 @@ pub(crate) struct Limits {
     pub(crate) bytes_max: usize,
     /// A failed checkpoint is tried again after this long.
     pub(crate) retry_after: Duration,
+    /// So many rows of a gathered table come together before they drain into it.
+    pub(crate) gathered_rows: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             bytes: 8 * 1024 * 1024,
-            rows: 12_000,
+            rows: 16_000,
             after: Duration::from_secs(1),
-            bytes_max: 24 * 1024 * 1024,
+            bytes_max: 20 * 1024 * 1024,
             retry_after: Duration::from_millis(250),
+            gathered_rows: GATHERED_ROWS,
         }
     }
 }
@@ -41,6 +45,7 @@ impl Limits {
         after: Duration::from_millis(5),
         bytes_max: 200_000,
         retry_after: Duration::from_millis(2),
+        gathered_rows: 150,
     };
 }
 

@@ -13,6 +13,8 @@ pub struct Table {
     pub id: u16,
     /// What redb calls it: `owner.rows`, such as `rooms.event`.
     pub name: &'static str,
+    /// Whether its rows are gathered before they enter redb's table (`runs.rs`).
+    pub(crate) gathered: bool,
 }
 
 /// Ids of tables are below this.
@@ -24,7 +26,21 @@ pub(crate) const META: Table = Table::new(0, "store.meta");
 impl Table {
     /// Declares a table; every crate lists its own in a `TABLES` constant that `serve` hands to the store.
     pub const fn new(id: u16, name: &'static str) -> Self {
-        Self { id, name }
+        Self {
+            id,
+            name,
+            gathered: false,
+        }
+    }
+
+    /// Declares a table of small rows that are added often and whose keys come in no order, such as hashes. A write
+    /// costs less in a large table then, a scan more; some ten thousand of its newest rows are in memory.
+    pub const fn gathered(id: u16, name: &'static str) -> Self {
+        Self {
+            id,
+            name,
+            gathered: true,
+        }
     }
 }
 

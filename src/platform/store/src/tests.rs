@@ -14,7 +14,7 @@ use lamchat_base::Secret;
 use lamchat_disk::simulation::SimulatedDisk;
 use std::sync::Arc;
 
-const ROWS: Table = Table::new(100, "test.rows");
+const ROWS: Table = Table::gathered(100, "test.rows");
 const HEADS: Table = Table::new(101, "test.heads");
 const LOG: Table = Table::new(300, "test.log");
 

@@ -2,6 +2,7 @@
 
 use crate::memtable::Memtable;
 use crate::merge::{DiskRows, Layer, disk_value};
+use crate::runs::{AllGathered, TableRuns};
 use crate::{Bytes, Position, ReadError, Table};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -10,11 +11,17 @@ use std::sync::Arc;
 pub(crate) struct Base {
     /// By table id. A table that redb does not have yet is empty.
     tables: Vec<Option<DiskRows>>,
+    /// By table id; for gathered tables.
+    runs: Vec<TableRuns>,
 }
 
 impl Base {
-    /// Opens `tables`, which are sorted by id, in one transaction of redb.
-    pub(crate) fn open(txn: &redb::ReadTransaction, tables: &[Table]) -> Result<Self, redb::Error> {
+    /// Opens `tables`, which are sorted by id, in one transaction of redb, in which `gathered` is what the runs hold.
+    pub(crate) fn open(
+        txn: &redb::ReadTransaction,
+        tables: &[Table],
+        gathered: &AllGathered,
+    ) -> Result<Self, redb::Error> {
         let end = tables.last().map_or(0, |table| usize::from(table.id) + 1);
         let mut slots = Vec::new();
         slots.resize_with(end, || None);
@@ -28,11 +35,21 @@ impl Base {
                 *slot = opened;
             }
         }
-        Ok(Self { tables: slots })
+        let mut runs = vec![TableRuns::default(); end];
+        for (id, gathered) in gathered {
+            if let Some(slot) = runs.get_mut(usize::from(*id)) {
+                *slot = gathered.runs();
+            }
+        }
+        Ok(Self { tables: slots, runs })
     }
 
     fn rows_of(&self, table: Table) -> Option<&DiskRows> {
         self.tables.get(usize::from(table.id))?.as_ref()
+    }
+
+    fn runs_of(&self, table: Table) -> Option<&TableRuns> {
+        self.runs.get(usize::from(table.id)).filter(|_| table.gathered)
     }
 }
 
@@ -60,7 +77,11 @@ impl View {
                 return Ok(value);
             }
         }
-        match self.base.as_ref().and_then(|base| base.rows_of(table)) {
+        let Some(base) = &self.base else { return Ok(None) };
+        if let Some(value) = base.runs_of(table).and_then(|runs| runs.find(key)) {
+            return Ok(value);
+        }
+        match base.rows_of(table) {
             Some(rows) => disk_value(rows, key),
             None => Ok(None),
         }
@@ -79,7 +100,10 @@ impl View {
                 layers.push(Layer::memory(rows, bounds, self.sequence));
             }
         }
-        if let Some(rows) = self.base.as_ref().and_then(|base| base.rows_of(table)) {
+        let Some(base) = &self.base else { return Ok(()) };
+        let runs = base.runs_of(table).into_iter().flat_map(TableRuns::iter);
+        layers.extend(runs.map(|run| Layer::run(run, bounds)));
+        if let Some(rows) = base.rows_of(table) {
             layers.push(Layer::disk(rows, bounds)?);
         }
         Ok(())

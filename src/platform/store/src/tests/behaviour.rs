@@ -3,7 +3,7 @@
 use super::{HEADS, LOG, ROWS, open, options};
 use crate::{
     Bytes, CommitError, Epoch, ImportError, KeyRange, OpenError, Options, Order, Position, Read, ReadError, ReadExt,
-    Store, Table, Topic, WriteError,
+    SCHEMA_VERSION, Store, Table, Topic, WriteError,
 };
 use lamchat_base::{RoomNum, Secret, UserNum};
 use lamchat_disk::simulation::SimulatedDisk;
@@ -217,7 +217,10 @@ fn a_newer_schema_is_left_alone() {
     drop(store);
     assert!(matches!(
         open(&disk),
-        Err(OpenError::SchemaTooNew { found: 99, known: 1 })
+        Err(OpenError::SchemaTooNew {
+            found: 99,
+            known: SCHEMA_VERSION
+        })
     ));
 }
 

@@ -131,20 +131,20 @@ fn a_power_cut_in_the_middle_of_a_migration_is_made_good_by_the_next_start() {
 #[test]
 fn a_newer_database_is_refused_and_keeps_its_rows() {
     let disk = old(4);
-    drop(open(&disk, SECOND).unwrap());
+    drop(open(&disk, THIRD).unwrap());
     let refused = super::open(&disk);
     assert!(
         matches!(
             refused,
             Err(OpenError::SchemaTooNew {
-                found: 2,
+                found: 3,
                 known: SCHEMA_VERSION
             })
         ),
         "{refused:?}"
     );
     assert!(refused.unwrap_err().to_string().contains("install a newer lamchat"));
-    check(&open(&disk, SECOND).unwrap(), "2");
+    check(&open(&disk, THIRD).unwrap(), "23");
 }
 
 #[test]

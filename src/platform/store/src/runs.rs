@@ -1,0 +1,258 @@
+//! Tables whose keys come in no order, such as hashes: their rows are gathered in runs before they enter redb's table.
+//!
+//! With millions of rows each new one of such a table would rewrite a leaf of redb of its own. So a checkpoint writes
+//! its rows of the table as one sorted run, in one row of redb ([`RUNS`]). Once [`GATHERED_ROWS`] have come together,
+//! they are one large run that drains into the table in the order of keys, as many rows with each checkpoint as come
+//! anew: neighbours share leaves then, and no checkpoint is larger than others. A mark tells how far that has come.
+//!
+//! Newer runs hide older ones, and runs hide the table. Whatever of a run is in the table already reads the same from both.
+
+use crate::memtable::Rows;
+use crate::run::{Run, key_hash};
+use crate::{Bytes, Table};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// (table id: two bytes, number: eight bytes, big-endian) -> the text of a run. (Table id) -> the mark of a drain:
+/// the last number that drains (eight bytes) and the last key that is in the table.
+const RUNS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new("store.runs");
+
+/// So many rows of a table are gathered before they drain; at most about twice as many are in memory.
+/// More would save more writes and take more memory, about 40 bytes beside key and value.
+pub(crate) const GATHERED_ROWS: usize = 64_000;
+
+/// The runs of one table, the newest first, as a reader sees them.
+#[derive(Clone, Default)]
+pub(crate) struct TableRuns(Vec<Arc<Run>>);
+
+impl TableRuns {
+    /// The row under `key`: `None` if no run knows it.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let hash = key_hash(key);
+        self.0.iter().find_map(|run| run.find(key, hash))
+    }
+
+    /// The runs, the newest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.0.iter()
+    }
+}
+
+/// Gathered rows, and the rows of [`RUNS`] that hold them.
+#[derive(Clone)]
+struct Part {
+    run: Arc<Run>,
+    numbers: Vec<u64>,
+}
+
+/// A run on its way into the table.
+#[derive(Clone)]
+struct Drain {
+    part: Part,
+    /// How many of its rows are in the table.
+    done: usize,
+}
+
+/// The runs of one table, as checkpoints see them.
+#[derive(Clone, Default)]
+pub(crate) struct Gathered {
+    /// The newest first. Each is at least half as large again as the one before, so there are few, but for those that
+    /// were loaded: they are put together by the first checkpoint, as a start must be fast.
+    parts: Vec<Part>,
+    drain: Option<Drain>,
+    /// A drain that was under way when the store was closed: its last number, and the last key that is in the table.
+    mark: Option<(u64, Vec<u8>)>,
+}
+
+impl Gathered {
+    /// What redb holds.
+    pub(crate) fn load(txn: &redb::ReadTransaction, table: Table) -> Result<Self, redb::Error> {
+        let mut own = Self::default();
+        let runs = match txn.open_table(RUNS) {
+            Ok(runs) => runs,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(own),
+            Err(error) => return Err(error.into()),
+        };
+        let malformed = || redb::Error::Corrupted(format!("a malformed run of {}", table.name));
+        let mark = runs.get(table.id.to_be_bytes().as_slice())?;
+        let mark = mark.map(|mark| mark.value().to_vec());
+        own.mark = match mark.as_deref().map(|mark| mark.split_first_chunk::<8>()) {
+            None => None,
+            Some(Some((last, key))) => Some((u64::from_le_bytes(*last), key.to_vec())),
+            Some(None) => return Err(malformed()),
+        };
+        let (first, end) = (run_key(table, 0), run_key(table, u64::MAX));
+        for row in runs.range::<&[u8]>(first.as_slice()..=end.as_slice())? {
+            let (key, text) = row?;
+            let number = key.value().get(2..).and_then(|number| number.try_into().ok());
+            let number = number.map(u64::from_be_bytes).ok_or_else(malformed)?;
+            let run = Run::read(text.value()).ok_or_else(malformed)?;
+            own.parts.push(Part {
+                run: Arc::new(run),
+                numbers: vec![number],
+            });
+        }
+        own.parts.reverse();
+        Ok(own)
+    }
+
+    /// Goes on with the drain that the mark tells of.
+    fn resume(&mut self) {
+        let Some((last, key)) = self.mark.take() else { return };
+        let newer = |part: &Part| part.numbers.iter().all(|number| *number > last);
+        let split = self.parts.iter().position(|part| !newer(part));
+        let draining = self.parts.split_off(split.unwrap_or(self.parts.len()));
+        self.drain = merged(draining).map(|part| {
+            let (done, _) = part.run.range((Bound::Excluded(&key), Bound::Unbounded));
+            Drain { part, done }
+        });
+    }
+
+    /// What readers see.
+    pub(crate) fn runs(&self) -> TableRuns {
+        let parts = self.parts.iter().chain(self.drain.as_ref().map(|drain| &drain.part));
+        TableRuns(parts.map(|part| Arc::clone(&part.run)).collect())
+    }
+
+    /// Moves the rows of a memtable into a new run with number `number`, and about as many others into the table.
+    pub(crate) fn checkpoint(
+        &mut self,
+        txn: &redb::WriteTransaction,
+        table: Table,
+        rows: &Rows,
+        number: u64,
+        gathered_rows: usize,
+    ) -> Result<(), redb::Error> {
+        self.resume();
+        let rows: Vec<(Bytes, Option<Bytes>)> = rows
+            .iter()
+            .map(|row| (row.key().clone(), row.value().newest()))
+            .collect();
+        let run = Run::new(rows.iter().map(|(key, value)| (key.as_ref(), value.as_deref())));
+        let mut runs = txn.open_table(RUNS)?;
+        runs.insert(run_key(table, number).as_slice(), run.text())?;
+        self.gather(Part {
+            run: Arc::new(run),
+            numbers: vec![number],
+        });
+        self.begin_drain(gathered_rows);
+        let Some(drain) = &mut self.drain else { return Ok(()) };
+        // A drain that began large (after a start) goes faster, so that the next one does not.
+        let quota = rows.len() * drain.part.run.len().div_ceil(gathered_rows.max(1));
+        let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
+        let mut last = None;
+        for index in drain.done..(drain.done + quota).min(drain.part.run.len()) {
+            let Some((key, value)) = drain.part.run.row(index) else {
+                break;
+            };
+            match value {
+                Some(value) => drop(own.insert(key, value)?),
+                None => drop(own.remove(key)?),
+            }
+            drain.done = index + 1;
+            last = Some(key);
+        }
+        let mark = table.id.to_be_bytes();
+        if drain.done >= drain.part.run.len() {
+            for number in &drain.part.numbers {
+                runs.remove(run_key(table, *number).as_slice())?;
+            }
+            runs.remove(mark.as_slice())?;
+            self.drain = None;
+        } else if let Some(key) = last {
+            let newest = drain.part.numbers.iter().max().copied().unwrap_or_default();
+            runs.insert(mark.as_slice(), [&newest.to_le_bytes(), key].concat().as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// Moves everything into the table, for a migration.
+    pub(crate) fn empty(mut self, txn: &redb::WriteTransaction, table: Table) -> Result<(), redb::Error> {
+        let Some(all) = merged(std::mem::take(&mut self.parts)) else {
+            return Ok(());
+        };
+        let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
+        for (key, value) in all.run.rows() {
+            match value {
+                Some(value) => drop(own.insert(key, value)?),
+                None => drop(own.remove(key)?),
+            }
+        }
+        let mut runs = txn.open_table(RUNS)?;
+        for number in &all.numbers {
+            runs.remove(run_key(table, *number).as_slice())?;
+        }
+        runs.remove(table.id.to_be_bytes().as_slice())?;
+        Ok(())
+    }
+
+    /// Adds the newest run. Runs of about the same size become one, in memory: few are left to look into.
+    fn gather(&mut self, newest: Part) {
+        let (mut rows, mut alike) = (newest.run.len(), 0);
+        for older in &self.parts {
+            if rows + rows / 2 < older.run.len() {
+                break;
+            }
+            rows += older.run.len();
+            alike += 1;
+        }
+        let older = self.parts.split_off(alike);
+        let newer = std::iter::once(newest).chain(self.parts.drain(..)).collect();
+        self.parts = merged(newer).into_iter().chain(older).collect();
+    }
+
+    fn begin_drain(&mut self, gathered_rows: usize) {
+        let rows: usize = self.parts.iter().map(|part| part.run.len()).sum();
+        if self.drain.is_some() || rows < gathered_rows {
+            return;
+        }
+        self.drain = merged(std::mem::take(&mut self.parts)).map(|part| Drain { part, done: 0 });
+    }
+}
+
+impl Part {
+    /// Both as one, the rows of `self` hiding those of `older`.
+    fn over(self, older: Self) -> Self {
+        let mut numbers = older.numbers;
+        numbers.extend(self.numbers);
+        Self {
+            run: Arc::new(Run::merged(&self.run, &older.run)),
+            numbers,
+        }
+    }
+}
+
+/// All of them as one; the newest stands first. Neighbours are merged first, so a row is copied a few times only.
+fn merged(mut parts: Vec<Part>) -> Option<Part> {
+    while parts.len() > 1 {
+        let mut pairs = parts.into_iter();
+        let mut halved = Vec::new();
+        while let Some(newer) = pairs.next() {
+            halved.push(match pairs.next() {
+                Some(older) => newer.over(older),
+                None => newer,
+            });
+        }
+        parts = halved;
+    }
+    parts.pop()
+}
+
+fn run_key(table: Table, number: u64) -> Vec<u8> {
+    [table.id.to_be_bytes().as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// The gathered tables, by id.
+pub(crate) type AllGathered = BTreeMap<u16, Gathered>;
+
+/// What redb holds of all gathered tables among `tables`.
+pub(crate) fn load_all(txn: &redb::ReadTransaction, tables: &[Table]) -> Result<AllGathered, redb::Error> {
+    let gathered = tables.iter().filter(|table| table.gathered);
+    gathered
+        .map(|table| Ok((table.id, Gathered::load(txn, *table)?)))
+        .collect()
+}
