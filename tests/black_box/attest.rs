@@ -1,8 +1,10 @@
 //! `lamchat attest`: an auditor's laptop, without server, data folder, network or TPM.
 
 use crate::harness::{lamchat, text};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use lamchat_attestation::simulation::{self, Draft};
-use lamchat_attestation::{Answer, Challenge, Enrolment, Request, Sha256, to_hex};
+use lamchat_attestation::{Answer, AuditorKey, Challenge, Enrolment, Point, Request, Sha256, Trust, to_hex};
 use serde_json::Value;
 use std::path::Path;
 
@@ -154,14 +156,41 @@ fn an_auditor_enrols_a_box_in_two_rounds() {
     let (done, _, error) = run(&finish);
     assert!(!done && error.contains("wrong secret"), "{error}");
 
-    // A challenge of this auditor whose secret is known, as if a TPM had opened it.
+    // The public key goes into the trust file.
     let (done, public, _) = run(&["public-key", "--key", "auditor.pem"]);
-    assert!(done && public.starts_with("-----BEGIN PUBLIC KEY-----"), "{public}");
-    assert!(
-        lamchat_attestation::Trust::from_pem(
-            format!("{}{public}", simulation::trust_pem(&[&tpm.root], &[])).as_bytes()
-        )
-        .is_ok()
-    );
-    assert!(Enrolment::from_bytes(&std::fs::read(path.join("enrolment")).unwrap()).is_ok());
+    assert!(done, "{public}");
+    let trust = format!("{}{public}", simulation::trust_pem(&[&tpm.root], &[]));
+    assert!(Trust::from_pem(trust.as_bytes()).is_ok());
+
+    // An auditor with a key from elsewhere, whose challenge a TPM opened.
+    let auditor = Imported(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
+    let key = auditor.0.to_pkcs8v1().unwrap();
+    write(path, "imported.pem", simulation::pem("PRIVATE KEY", key.as_ref()));
+    let roots = &draft.made.trust;
+    let time = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let challenge = Challenge::new(&request, "rack 7", roots, time, &simulation::Fixed(9), &auditor).unwrap();
+    write(path, "challenge 2", challenge.to_bytes());
+    write(path, "answer 2", Answer::new(&challenge, [9; 32]).to_bytes());
+    let finish = ["finish", "challenge 2", "answer 2", "--out", "box.enrolment", "--key"];
+    let (done, _, error) = run(&[finish.as_slice(), &["auditor.pem"]].concat());
+    assert!(!done && error.contains("not made with this key"), "{error}");
+    let (done, said, error) = run(&[finish.as_slice(), &["imported.pem"]].concat());
+    assert!(done && said.contains("`rack 7` is enrolled"), "{said}{error}");
+    let enrolment = Enrolment::from_bytes(&std::fs::read(path.join("box.enrolment")).unwrap()).unwrap();
+    let (done, public, _) = run(&["public-key", "--key", "imported.pem"]);
+    let trust = Trust::from_pem(format!("{}{public}", simulation::trust_pem(&[&tpm.root], &[])).as_bytes());
+    assert!(done && enrolment.check(&trust.unwrap()).is_ok());
+}
+
+struct Imported(EcdsaKeyPair);
+
+impl AuditorKey for Imported {
+    fn public(&self) -> Point {
+        self.0.public_key().as_ref().try_into().unwrap()
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<[u8; 64]> {
+        let signature = self.0.sign(&SystemRandom::new(), message).unwrap();
+        signature.as_ref().try_into().ok()
+    }
 }
