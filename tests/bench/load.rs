@@ -28,7 +28,7 @@ pub enum Until {
 
 /// A user on a device.
 struct Sender {
-    client: RefCell<Client>,
+    client: tokio::sync::Mutex<Client>,
     number: usize,
     rooms: Vec<String>,
     random: Cell<u64>,
@@ -63,7 +63,7 @@ impl Load {
             }
             let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as u64;
             senders.push(Rc::new(Sender {
-                client: RefCell::new(client),
+                client: tokio::sync::Mutex::new(client),
                 number,
                 rooms,
                 random: Cell::new((now << 10 | number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
@@ -143,8 +143,7 @@ impl Sender {
             self.roll()
         );
         let body = format!(r#"{{"msgtype":"m.text","body":"{}"}}"#, self.text());
-        // Each sender waits for its answer before it sends again, so nobody else holds the client.
-        let answer = self.client.borrow_mut().request("PUT", &path, &body).await?;
+        let answer = self.client.lock().await.request("PUT", &path, &body).await?;
         self.last.replace(Some(Acknowledged {
             number: self.number,
             room: room.clone(),
