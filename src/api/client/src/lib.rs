@@ -8,6 +8,7 @@ pub mod account;
 pub mod account_data;
 pub mod alias;
 pub mod app;
+pub mod at_time;
 pub mod backup;
 pub mod caller;
 pub mod capabilities;

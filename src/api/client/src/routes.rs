@@ -41,6 +41,7 @@ fn collect() -> Routes {
     crate::directory::routes(&mut r);
     crate::message::routes(&mut r);
     crate::context::routes(&mut r);
+    crate::at_time::routes(&mut r);
     crate::members::routes(&mut r);
     crate::relations::routes(&mut r);
     crate::receipt::routes(&mut r);

@@ -12,6 +12,7 @@
 
 pub mod alias;
 mod append;
+pub mod at_time;
 mod authorize;
 mod chain;
 mod content;
