@@ -39,8 +39,11 @@ fn collect() -> Routes {
     crate::redact::routes(&mut r);
     crate::alias::routes(&mut r);
     crate::directory::routes(&mut r);
+    crate::hierarchy::routes(&mut r);
+    crate::summary::routes(&mut r);
     crate::message::routes(&mut r);
     crate::context::routes(&mut r);
+    crate::at_time::routes(&mut r);
     crate::members::routes(&mut r);
     crate::relations::routes(&mut r);
     crate::receipt::routes(&mut r);

@@ -12,6 +12,7 @@
 
 pub mod alias;
 mod append;
+pub mod at_time;
 mod authorize;
 mod chain;
 mod content;
@@ -23,12 +24,14 @@ pub mod event_id;
 pub mod filter;
 pub mod forget;
 pub mod head;
+pub mod hierarchy;
 pub mod invite;
 pub mod join;
 pub mod knock;
 pub mod leave;
 pub mod log;
 pub mod membership;
+pub mod preview;
 pub mod profile;
 pub mod put_state;
 pub mod receipt;
