@@ -8,6 +8,7 @@ use lamchat_config::Config;
 use lamchat_seal::{Keyring, OpenError, PassphraseCost, SlotKind, Unlock};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The open keyring; a new one when the data folder is empty.
 pub async fn open(
@@ -39,8 +40,23 @@ pub async fn open(
     let by_itself = passphrase.or_else(|| has(SlotKind::File).then_some(Unlock::File));
     let mut reasons = Vec::new();
     for unlock in by_tpm.into_iter().chain(by_itself) {
-        match Keyring::open(dir, &unlock, Arc::clone(entropy)) {
-            Ok(keyring) => return Ok(keyring),
+        let by = if matches!(unlock, Unlock::Tpm(_)) {
+            "tpm"
+        } else {
+            "disk"
+        };
+        let (dir, entropy) = (dir.clone(), Arc::clone(entropy));
+        let began = Instant::now();
+        // A TPM takes its time, and a signal must end the start meanwhile.
+        let opened = tokio::task::spawn_blocking(move || Keyring::open(&dir, &unlock, entropy));
+        match opened.await.map_err(refused)? {
+            Ok(keyring) => {
+                for reason in &reasons {
+                    tracing::warn!(%reason, "the keys opened, but not by the TPM");
+                }
+                tracing::info!(by, milliseconds = began.elapsed().as_millis(), "the keys are open");
+                return Ok(keyring);
+            }
             Err(error @ (OpenError::Sealer(_) | OpenError::WrappingKey(_))) => reasons.push(error.to_string()),
             Err(error) => return Err(refused(error)),
         }

@@ -79,7 +79,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     data_dir::prepare(&config.data_dir)?;
     let folders = Folders::below(&config.data_dir);
-    let tpm = tpm::find(&config.seal);
+    let tpm = tpm::find(&config.seal, &entropy);
     let keyring = Arc::new(keys::open(config, &folders, &tpm, &entropy, &clock).await?);
     let store = lamchat_store::Options {
         dir: folders.store,

@@ -18,3 +18,4 @@ mod lifecycle;
 mod seal;
 mod start;
 mod static_binary;
+mod tpm;

@@ -70,7 +70,10 @@ fn change_keys(keyring: &Keyring, known: &mut Changing<Vec<String>>, dice: &mut 
                 known.begun = Some(next.clone());
                 let slots = keyring.slots();
                 assert!(slots.iter().all(|slot| slot.kind == SlotKind::Passphrase));
-                keyring.remove_slot(slots[at + 1].id).map_err(|error| error.to_string())
+                keyring
+                    .remove_slot(slots[at + 1].id, None)
+                    .map(drop)
+                    .map_err(|error| error.to_string())
             }
             _ => continue,
         };

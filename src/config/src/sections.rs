@@ -150,7 +150,7 @@ section! {
         fixed tpm: TpmAddress = TpmAddress::Auto;
         /// The PCRs (0 to 23) whose values `lamchat seal init` and `lamchat seal rebind` seal to; 7 is the state of Secure Boot and who may sign what boots.
         fixed pcrs: Vec<u32> = vec![7];
-        /// Whether a PIN is asked for at every start beside the TPM: it covers theft of the whole server.
+        /// Whether a PIN is asked for at every start beside the TPM, against theft of the whole server. This version cannot do it yet: only false is accepted.
         fixed pin: bool = false;
     }
 }

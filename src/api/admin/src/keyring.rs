@@ -64,9 +64,11 @@ pub async fn remove(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
     if let Some(known) = admin.keyring.slots().iter().find(|known| known.id == slot) {
         entry = entry.fact("kind", known.kind);
     }
-    let keyring = Arc::clone(&admin.keyring);
+    let (keyring, sealer) = (Arc::clone(&admin.keyring), admin.tpm.sealer.clone());
     let change = move || {
-        keyring.remove_slot(slot)?;
+        if let Some(error) = keyring.remove_slot(slot, sealer.as_deref())? {
+            tracing::warn!(slot, %error, "what the TPM kept for the slot could not be removed");
+        }
         Ok(Vec::new())
     };
     noted(&admin, entry, change).await?;

@@ -68,9 +68,14 @@ pub async fn init(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
     let Init { force } = parse(&request)?;
     let sealer = admin.tpm.sealer()?;
     if admin.tpm.secure_boot != Some(true) && !force {
-        return Err(AdminError::invalid(
-            "Secure Boot is off, so anything could boot here with the same PCRs and open the keys: switch it on, or say --force",
-        ));
+        let state = if admin.tpm.secure_boot.is_some() {
+            "Secure Boot is off"
+        } else {
+            "Nothing says that Secure Boot is on"
+        };
+        return Err(AdminError::invalid(format!(
+            "{state}, so anything could boot here with the same PCRs and open the keys: switch it on, or say --force"
+        )));
     }
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot")
         .fact("kind", SlotKind::Tpm)

@@ -11,7 +11,7 @@ use crate::cipher::{self, NONCE_BYTES};
 use crate::format::{self, Parsed, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
 use crate::recovery::RecoveryKey;
-use crate::sealer::Sealer;
+use crate::sealer::{Sealer, SealerError};
 use crate::slot::{Slot, SlotError, SlotInfo, SlotKind, SlotLock};
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_disk::{Disk, RealDisk, read_file, replace_file};
@@ -262,8 +262,9 @@ impl Keyring {
     /// Removes a way to unlock, and the file `keyring.key` with a file slot. Durable on return.
     ///
     /// The master key stays: somebody who copied the keyring together with what opened the slot keeps access to that
-    /// copy, and to what is encrypted under keys that this copy holds.
-    pub fn remove_slot(&self, id: u32) -> Result<(), SlotError> {
+    /// copy, and to what is encrypted under keys that this copy holds. With a `tpm` slot goes what `sealer` keeps for it,
+    /// so that no copy opens by that TPM any more; that this failed is answered beside the success.
+    pub fn remove_slot(&self, id: u32, sealer: Option<&dyn Sealer>) -> Result<Option<SealerError>, SlotError> {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
         let at = ring
@@ -275,6 +276,9 @@ impl Keyring {
             return Err(SlotError::Last);
         }
         let slot = ring.slots.remove(at);
+        if ring.slots.iter().all(|left| left.lock.kind() == SlotKind::Tpm) {
+            return Err(SlotError::OnlyTpm);
+        }
         self.store(ring)?;
         if slot.lock == SlotLock::File {
             // After the keyring: a power cut in between leaves a wrapping key that wraps nothing.
@@ -282,7 +286,10 @@ impl Keyring {
             self.disk.sync_dir(&self.dir)?;
         }
         drop(changing);
-        Ok(())
+        Ok(match (&slot.lock, sealer) {
+            (SlotLock::Tpm { blob }, Some(sealer)) => sealer.retire(blob).err(),
+            _ => None,
+        })
     }
 
     pub(crate) fn assemble(

@@ -77,6 +77,12 @@ pub enum SlotError {
     /// Without any slot nobody could open the keyring again.
     #[error("this is the last slot of the keyring; add another one before removing it")]
     Last,
+    /// With the TPM alone, a broken board or a firmware update would lose everything.
+    #[error(
+        "only this machine's TPM could open the keys then, and a broken board would lose them: make a recovery key \
+         first (`lamchat seal add-recovery`)"
+    )]
+    OnlyTpm,
     /// An empty passphrase, or argon2id parameters out of range.
     #[error("the passphrase is empty or its cost is out of range")]
     Passphrase,

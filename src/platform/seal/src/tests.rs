@@ -77,7 +77,7 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
         keyring.add_slot(&passphrase(""), PassphraseCost::MINIMUM),
         Err(SlotError::Passphrase)
     ));
-    assert!(matches!(keyring.remove_slot(1), Err(SlotError::Last)));
+    assert!(matches!(keyring.remove_slot(1, None), Err(SlotError::Last)));
     for text in ["correct horse", "battery staple"] {
         keyring.add_slot(&passphrase(text), PassphraseCost::MINIMUM).unwrap();
     }
@@ -88,9 +88,9 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
         open(&disk, &passphrase("correct house")),
         Err(OpenError::WrongPassphrase)
     ));
-    assert!(matches!(keyring.remove_slot(9), Err(SlotError::Unknown(9))));
-    keyring.remove_slot(1).unwrap();
-    keyring.remove_slot(3).unwrap();
+    assert!(matches!(keyring.remove_slot(9, None), Err(SlotError::Unknown(9))));
+    keyring.remove_slot(1, None).unwrap();
+    keyring.remove_slot(3, None).unwrap();
     assert!(contents(&disk, "/data/keyring.key").is_err());
     assert!(matches!(
         open(&disk, &Unlock::File),
@@ -194,7 +194,7 @@ fn a_recovery_key_opens_and_is_noted_as_verified() {
         .install_on(Arc::new(restored.clone()), Path::new(DIR), false, entropy())
         .unwrap();
     assert!(open(&restored, &Unlock::Recovery(key)).is_ok());
-    again.remove_slot(2).unwrap();
+    again.remove_slot(2, None).unwrap();
     assert_eq!(version(&disk), 1);
 }
 
@@ -209,7 +209,7 @@ fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
     assert!(!keyring.status().hardware_sealed, "the file slot undoes it");
     assert!(keyring.export_for_backup().is_err(), "a backup holds no tpm slot");
     keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
-    keyring.remove_slot(1).unwrap();
+    keyring.remove_slot(1, None).unwrap();
     assert!(keyring.status().hardware_sealed);
     assert!(same_keys(&keyring, &open(&disk, &unlock).unwrap()));
     // The policy refuses; another way in stays, and binds the slot anew.
@@ -362,7 +362,7 @@ fn change_until_power_fails(disk: &SimulatedDisk) -> (bool, bool, bool) {
         return (false, false, false);
     };
     let added = keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).is_ok();
-    (true, added, added && keyring.remove_slot(1).is_ok())
+    (true, added, added && keyring.remove_slot(1, None).is_ok())
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::error::{NvFault, TpmError};
 use crate::session::{Auth, Session};
 use crate::tpm::Tpm;
 use crate::wire::{self, Handle, Kind, NvPublic, Property, Request};
+use std::ops::RangeInclusive;
 
 /// Most bytes of one index that are read: certificates have one or two thousand.
 pub const NV_READ_BYTES_MAX: u16 = 8192;
@@ -31,12 +32,26 @@ pub enum CounterError {
     /// Something else lives under this index.
     #[error("the NV index {0:#x} is taken by something that is not our counter")]
     Foreign(u32),
+    /// Every index of a range is taken.
+    #[error("the TPM's NV indices from {0:#x} to {1:#x} are all taken; `tpm2_nvundefine` frees one that nothing uses")]
+    Full(u32, u32),
     /// The TPM refused.
     #[error(transparent)]
     Tpm(#[from] TpmError),
 }
 
 impl Tpm {
+    /// Makes a new counter at the first free index of `indices`, so that it belongs to nobody else.
+    pub fn new_counter(&mut self, indices: RangeInclusive<u32>) -> Result<Counter, CounterError> {
+        let (first, last) = (*indices.start(), *indices.end());
+        for index in indices {
+            if self.nv_public(index)?.is_none() {
+                return self.ensure_counter(index);
+            }
+        }
+        Err(CounterError::Full(first, last))
+    }
+
     /// Makes the counter at `index` if there is none, and increments it once so that it has a value. A counter that is
     /// there already stays as it is.
     pub fn ensure_counter(&mut self, index: u32) -> Result<Counter, CounterError> {
@@ -72,7 +87,7 @@ impl Tpm {
             let mut session = tpm.session(Kind::Hmac, &root, &public)?;
             match tpm.counter_now(index, &mut session) {
                 Ok(counter) => Ok(Some(counter)),
-                Err(CounterError::Foreign(_)) => Ok(None),
+                Err(CounterError::Foreign(_) | CounterError::Full(..)) => Ok(None),
                 Err(CounterError::Tpm(error)) => Err(error),
             }
         })

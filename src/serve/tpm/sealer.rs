@@ -1,0 +1,202 @@
+//! What the keyring's `tpm` slots are sealed by: the values of PCRs, and an NV counter of each blob's own.
+
+use super::deadline::Deadline;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use lamchat_base::{Entropy, Secret};
+use lamchat_seal::{Sealer, SealerError, SealerReason};
+use lamchat_tpm::{
+    Address, Binding, Counter, CounterError, PcrSelection, Reason, SealError, SealedBlob, Tpm, TpmError, UnsealError,
+};
+use parking_lot::Mutex;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where counters are made, one for each blob. TCG Registry of Reserved TPM 2.0 Handles and Localities, 2.2.2: the
+/// owner's indices are 0x01800000 to 0x01BFFFFF.
+const COUNTERS: RangeInclusive<u32> = 0x0180_4C00..=0x0180_4C1F;
+/// The most that sealing, opening or retiring may take. A slow TPM needs a second or two.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// What helps after a refusal.
+const REBIND: &str = "once the keys are unlocked, `lamchat seal rebind` binds the slot to this machine as it is now";
+/// What helps when the TPM gave no answer that counts.
+const RETRY: &str = "the sealed key is unchanged: start again when the TPM answers";
+
+/// A TPM, opened anew for each operation: it may come and go, and others use it too.
+pub struct TpmSealer {
+    address: Address,
+    pcrs: PcrSelection,
+    entropy: Arc<dyn Entropy>,
+    timeout: Duration,
+    /// A software TPM talks to one client at a time.
+    busy: Mutex<()>,
+}
+
+impl std::fmt::Debug for TpmSealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TpmSealer")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TpmSealer {
+    /// Seals to the values that `pcrs` have at the time.
+    pub fn new(address: Address, pcrs: PcrSelection, entropy: Arc<dyn Entropy>) -> Self {
+        Self {
+            address,
+            pcrs,
+            entropy,
+            timeout: OPERATION_TIMEOUT,
+            busy: Mutex::new(()),
+        }
+    }
+
+    fn with_tpm<T>(&self, operation: impl FnOnce(&mut Tpm) -> Result<T, SealerError>) -> Result<T, SealerError> {
+        let busy = self.busy.lock();
+        let transport = self.address.open().map_err(|error| unavailable(&error.into()))?;
+        let transport = Box::new(Deadline::new(transport, self.timeout));
+        let result = operation(&mut Tpm::new(transport, Arc::clone(&self.entropy)));
+        drop(busy);
+        result
+    }
+
+    /// Seals under `counter`, and opens the blob once: nobody should rely on one that never opened.
+    fn seal_under(&self, tpm: &mut Tpm, secret: &Secret<32>, counter: &Counter) -> Result<SealedBlob, SealerError> {
+        let fixed = self.pcrs;
+        let blob = tpm.seal_at(secret, &Binding::Pcrs { fixed }, counter, None);
+        let blob = blob.map_err(|error| match error {
+            SealError::Tpm(error) => unavailable(&error),
+            error => failure(SealerReason::Unavailable, error.to_string()),
+        })?;
+        let opened = tpm.unseal(&blob, &[], None).map_err(refusal)?;
+        verify_slices_are_equal(opened.expose(), secret.expose()).map_err(|_| {
+            let explanation = "the TPM gave back something else than what was sealed";
+            failure(SealerReason::Malformed, explanation.to_owned())
+        })?;
+        Ok(blob)
+    }
+}
+
+impl Sealer for TpmSealer {
+    fn seal(&self, secret: &Secret<32>) -> Result<Vec<u8>, SealerError> {
+        self.with_tpm(|tpm| {
+            let counter = tpm.new_counter(COUNTERS).map_err(|error| match error {
+                CounterError::Tpm(error) => unavailable(&error),
+                error => failure(SealerReason::Unavailable, error.to_string()),
+            })?;
+            let sealed = self.seal_under(tpm, secret, &counter);
+            if sealed.is_err()
+                && let Err(error) = tpm.delete_index(counter.index)
+            {
+                tracing::warn!(index = counter.index, %error, "a counter that nothing uses is left in the TPM");
+            }
+            Ok(sealed?.encode())
+        })
+    }
+
+    fn unseal(&self, blob: &[u8]) -> Result<Secret<32>, SealerError> {
+        let blob = parse(blob)?;
+        let began = Instant::now();
+        self.with_tpm(|tpm| {
+            let opened = tpm.unseal(&blob, &[], None).map_err(refusal);
+            let (milliseconds, opens) = (began.elapsed().as_millis(), opened.is_ok());
+            tracing::info!(milliseconds, opens, "the TPM was asked to open the keys");
+            opened
+        })
+    }
+
+    /// Deletes the counter, if it still is this blob's: after a change of the board or in a copied data folder, the same
+    /// index is somebody else's.
+    fn retire(&self, blob: &[u8]) -> Result<(), SealerError> {
+        let blob = parse(blob)?;
+        self.with_tpm(|tpm| {
+            let reasons = tpm.explain(&blob, &[]).map_err(|error| unavailable(&error))?;
+            let foreign = |reason: &Reason| {
+                matches!(
+                    reason,
+                    Reason::AnotherTpm | Reason::CounterMoved { .. } | Reason::CounterGone { .. }
+                )
+            };
+            if reasons.iter().any(foreign) {
+                return Ok(());
+            }
+            tpm.delete_index(blob.counter_index)
+                .map_err(|error| unavailable(&error))
+        })
+    }
+}
+
+fn parse(blob: &[u8]) -> Result<SealedBlob, SealerError> {
+    SealedBlob::parse(blob).map_err(|_| failure(SealerReason::Malformed, "the sealed key is damaged".to_owned()))
+}
+
+/// Why a blob did not open, for the operator.
+fn refusal(error: UnsealError) -> SealerError {
+    let sentence = error.to_string();
+    match error {
+        UnsealError::Refused(reasons) => {
+            let reason = if reasons.contains(&Reason::AnotherTpm) {
+                SealerReason::Foreign
+            } else {
+                SealerReason::Refused
+            };
+            failure(reason, format!("{sentence}; {REBIND}"))
+        }
+        UnsealError::PinNeeded | UnsealError::WrongPin => failure(SealerReason::Refused, sentence),
+        UnsealError::Damaged => failure(SealerReason::Malformed, format!("{sentence}; {REBIND}")),
+        UnsealError::Tpm(TpmError::Integrity) => failure(
+            SealerReason::Malformed,
+            format!("the sealed blob was changed; {REBIND}"),
+        ),
+        UnsealError::Tpm(error) => unavailable(&error),
+    }
+}
+
+fn unavailable(error: &TpmError) -> SealerError {
+    failure(SealerReason::Unavailable, format!("{error}; {RETRY}"))
+}
+
+fn failure(reason: SealerReason, explanation: String) -> SealerError {
+    SealerError { reason, explanation }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::{SealerReason, TpmSealer};
+    use lamchat_base::Secret;
+    use lamchat_host::OsEntropy;
+    use lamchat_seal::Sealer;
+    use lamchat_tpm::{Address, PcrSelection};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_tpm_that_never_answers_costs_a_bounded_time() {
+        // The system completes connections that nobody accepts.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp(silent.local_addr().unwrap());
+        let mut sealer = TpmSealer::new(address, PcrSelection::new(&[7]).unwrap(), Arc::new(OsEntropy));
+        sealer.timeout = Duration::from_millis(50);
+        let began = Instant::now();
+        let error = sealer.seal(&Secret::new([1; 32])).unwrap_err();
+        assert_eq!(error.reason, SealerReason::Unavailable);
+        assert!(error.explanation.contains("did not answer"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_is_no_blob_never_reaches_the_tpm() {
+        let nowhere = Address::Unix("/nonexistent/tpm".into());
+        let sealer = TpmSealer::new(nowhere, PcrSelection::new(&[7]).unwrap(), Arc::new(OsEntropy));
+        for blob in [&b""[..], b"LAMTPM\0\x01", &[0; 8192]] {
+            assert_eq!(sealer.unseal(blob).unwrap_err().reason, SealerReason::Malformed);
+            assert_eq!(sealer.retire(blob).unwrap_err().reason, SealerReason::Malformed);
+        }
+        let error = sealer.seal(&Secret::new([1; 32])).unwrap_err();
+        assert_eq!(error.reason, SealerReason::Unavailable);
+        assert!(error.explanation.contains("there is no TPM at"), "{error}");
+    }
+}

@@ -1,0 +1,296 @@
+//! Keys that open only here: against a TPM in software, a fresh one for each test.
+
+use crate::harness::{Server, Site, text};
+use serde_json::Value;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// swtpm with its state in a folder of its own; ended on drop.
+struct Swtpm {
+    folder: tempfile::TempDir,
+    child: Child,
+    port: u16,
+}
+
+impl Swtpm {
+    /// Factory-fresh.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // swtpm cannot choose ports itself, so another process may be faster; then again.
+        for _ in 0..50 {
+            let port = free_ports();
+            if let Some(child) = swtpm(folder.path(), port) {
+                return Self { folder, child, port };
+            }
+        }
+        panic!("swtpm found no free ports");
+    }
+
+    fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Power on again: PCRs are zero, NV memory stays.
+    fn start(&mut self) {
+        self.child = swtpm(self.folder.path(), self.port).expect("swtpm starts again");
+    }
+
+    /// Runs a tool of tpm2-tools, and answers what it prints.
+    fn tool(&self, arguments: &[&str]) -> String {
+        let output = Command::new(arguments[0])
+            .args(&arguments[1..])
+            .env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port))
+            .output()
+            .expect("tpm2-tools are installed");
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// What another firmware or another Secure Boot key would do.
+    fn change_pcr_7(&self) {
+        self.tool(&["tpm2_pcrextend", &format!("7:sha256={}", "ab".repeat(32))]);
+    }
+
+    /// How many NV indices there are: a slot has one.
+    fn indices(&self) -> usize {
+        let listed = self.tool(&["tpm2_getcap", "handles-nv-index"]);
+        listed.lines().filter(|line| line.contains("0x18")).count()
+    }
+
+    fn config(&self) -> String {
+        format!(
+            "{}\n[seal]\ntpm = \"tcp:127.0.0.1:{}\"\n",
+            crate::harness::CONFIG,
+            self.port
+        )
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Two free ports in a row: tpm2-tools look for the control socket behind the command socket.
+fn free_ports() -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn swtpm(folder: &Path, port: u16) -> Option<Child> {
+    let mut child = Command::new("swtpm")
+        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+        .args(["--seccomp", "action=none", "--tpmstate"])
+        .arg(format!("dir={}", folder.display()))
+        .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1")])
+        .args(["--ctrl", &format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("swtpm is installed (Debian: swtpm)");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Some(child);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    None
+}
+
+/// The number of the slot of this kind.
+fn slot(status: &Value, kind: &str) -> String {
+    let mut slots = status["slots"].as_array().unwrap().iter();
+    slots.find(|slot| slot["kind"] == kind).unwrap()["id"].to_string()
+}
+
+fn status(site: &Site) -> Value {
+    site.command_json(&["seal", "status"], "")
+}
+
+/// An exchange with an account, whose keys only the TPM and a recovery key open; and that key.
+fn sealed(tpm: &Swtpm) -> (Site, String) {
+    let site = Site::with(&tpm.config());
+    let server = site.start();
+    server.account("ada");
+    let made = site.command_json(&["seal", "add-recovery"], "");
+    let key = made["recovery_key"].as_str().unwrap().to_owned();
+    let made = site.command_json(&["seal", "init", "--force"], "");
+    assert!(
+        site.command(&["seal", "remove", &slot(&made, "file")], "")
+            .status
+            .success()
+    );
+    server.stop();
+    (site, key)
+}
+
+/// The start by itself, with everything there.
+fn opens(site: &Site) -> Server {
+    let server = site.start();
+    server.plain_client().log_in("ada", "password of ada").ok();
+    server
+}
+
+/// The start that does not open; what it says, once the recovery key has opened it and everything was there.
+fn recovers(site: &Site, key: &str) -> (Server, String) {
+    let server = site.start_locked();
+    let reason = status(site)["reason"].as_str().unwrap().to_owned();
+    let advice = text(&site.command(&["health"], "").stderr);
+    assert!(advice.contains("lamchat seal unlock"), "{advice}");
+    let unlocked = site.command_json(&["seal", "unlock"], &format!("{key}\n"));
+    assert_eq!(unlocked["by"], "recovery key");
+    server.wait_for_log("running");
+    let users = text(&site.command(&["user", "list"], "").stdout);
+    assert!(users.contains("ada"), "{users}");
+    (server, reason)
+}
+
+fn rebind(site: &Site) {
+    let rebound = site.command(&["seal", "rebind", &slot(&status(site), "tpm")], "");
+    assert!(rebound.status.success(), "{}", text(&rebound.stderr));
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn keys_are_sealed_to_the_tpm_and_open_by_it_at_every_start() {
+    let tpm = Swtpm::new();
+    let site = Site::with(&tpm.config());
+    let server = site.start();
+    assert!(server.greeting.contains("PCR 7 only"), "{}", server.greeting);
+    // Nothing says that Secure Boot is on.
+    let refused = site.command(&["seal", "init"], "");
+    assert!(text(&refused.stderr).contains("--force"), "{}", text(&refused.stderr));
+    assert_eq!(tpm.indices(), 0);
+    let made = site.command_json(&["seal", "init", "--force"], "");
+    assert_eq!(made["hardware_sealed"], false, "the file slot undoes it");
+    // Whoever has nothing but a TPM loses everything with it.
+    let file = slot(&made, "file");
+    let refused = site.command(&["seal", "remove", &file], "");
+    assert!(
+        text(&refused.stderr).contains("add-recovery"),
+        "{}",
+        text(&refused.stderr)
+    );
+    server.stop();
+
+    let (site, _) = sealed(&tpm);
+    for _ in 0..2 {
+        let server = opens(&site);
+        assert!(server.greeting.contains("keys are sealed"), "{}", server.greeting);
+        let metrics = text(&server.plain_client().get("/metrics").body);
+        assert!(metrics.contains("seal_hardware_sealed 1"), "{metrics}");
+        server.stop();
+    }
+    let server = opens(&site);
+    let sealed = status(&site);
+    assert_eq!(sealed["hardware_sealed"], true);
+    assert!(
+        sealed["tpm"]["sentence"].as_str().unwrap().contains("PCR 7 only"),
+        "{sealed}"
+    );
+    // Two slots of two exchanges on one TPM: each has its own counter, and takes it along.
+    assert_eq!(tpm.indices(), 2);
+    rebind(&site);
+    assert_eq!(tpm.indices(), 2);
+    assert!(
+        site.command(&["seal", "remove", &slot(&sealed, "tpm")], "")
+            .status
+            .success()
+    );
+    assert_eq!(tpm.indices(), 1);
+    server.stop();
+}
+
+#[test]
+fn a_changed_pcr_is_named_and_the_recovery_key_binds_anew() {
+    let mut tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    tpm.change_pcr_7();
+    let (server, reason) = recovers(&site, &key);
+    for part in ["PCR 7 changed from 0000000000000000", "dbx", "lamchat seal rebind"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    assert!(!reason.contains("another TPM"), "{reason}");
+    rebind(&site);
+    server.stop();
+    opens(&site).stop();
+    // Back to how it was is a change as well.
+    tpm.stop();
+    tpm.start();
+    let (server, reason) = recovers(&site, &key);
+    assert!(reason.contains("PCR 7 changed from"), "{reason}");
+    server.stop();
+}
+
+#[test]
+fn a_copied_data_folder_does_not_open_on_another_tpm() {
+    let (tpm, other) = (Swtpm::new(), Swtpm::new());
+    let (site, key) = sealed(&tpm);
+    let stolen = Site::with(&other.config());
+    copy(&site.path("data"), &stolen.path("data"));
+    let (server, reason) = recovers(&stolen, &key);
+    assert!(reason.contains("another TPM"), "{reason}");
+    // On the new board the slot is bound anew; the old one has noticed nothing.
+    rebind(&stolen);
+    assert_eq!(other.indices(), 1);
+    server.stop();
+    opens(&stolen).stop();
+    opens(&site).stop();
+}
+
+#[test]
+fn an_older_copy_does_not_open_after_rebinding() {
+    let tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    let older = Site::with(&tpm.config());
+    copy(&site.path("data"), &older.path("data"));
+    let server = opens(&site);
+    rebind(&site);
+    server.stop();
+    let (server, reason) = recovers(&older, &key);
+    assert!(reason.contains("the counter against rollback"), "{reason}");
+    assert!(!reason.contains("PCR 7 changed"), "{reason}");
+    server.stop();
+    opens(&site).stop();
+}
+
+#[test]
+fn a_tpm_that_is_gone_is_named_and_works_again_when_it_is_back() {
+    let mut tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    tpm.stop();
+    let (server, reason) = recovers(&site, &key);
+    assert!(reason.contains("there is no TPM at tcp:127.0.0.1:"), "{reason}");
+    let refused = site.command(&["seal", "rebind", &slot(&status(&site), "tpm")], "");
+    assert!(
+        text(&refused.stderr).contains("there is no TPM at"),
+        "{}",
+        text(&refused.stderr)
+    );
+    server.stop();
+    tpm.start();
+    opens(&site).stop();
+    // Switched off in the configuration is as good as gone.
+    site.configure(&format!("{}\n[seal]\ntpm = \"none\"\n", crate::harness::CONFIG));
+    let (server, reason) = recovers(&site, &key);
+    assert!(reason.contains("seal.tpm = \"none\""), "{reason}");
+    server.stop();
+}
