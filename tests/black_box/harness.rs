@@ -3,6 +3,8 @@
 //! Other test programs use it by `#[path = "../black_box/harness.rs"] mod harness;`.
 #![allow(dead_code, clippy::allow_attributes, reason = "every test program uses another part")]
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -209,11 +211,8 @@ impl Server {
 
     /// Sends a signal by its name: TERM, HUP, KILL.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.pid().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
+        let signal: Signal = format!("SIG{name}").parse().unwrap();
+        kill(Pid::from_raw(self.pid().try_into().unwrap()), signal).unwrap();
     }
 
     /// Waits for the end.

@@ -151,19 +151,12 @@ fn the_service_manager_is_told() {
         text(&buffer[..length])
     };
     assert_eq!(next(), "READY=1");
-    let kill = |signal: &str| {
-        assert!(
-            std::process::Command::new("kill")
-                .args([signal, &child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        )
-    };
-    kill("-HUP");
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    let kill = |signal| nix::sys::signal::kill(pid, signal).unwrap();
+    kill(nix::sys::signal::Signal::SIGHUP);
     assert!(next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(next(), "READY=1");
-    kill("-TERM");
+    kill(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(next(), "STOPPING=1");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }

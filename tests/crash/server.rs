@@ -162,8 +162,8 @@ impl Server {
     /// SIGTERM, and the exit code that it promises.
     pub fn stop(&mut self) {
         let mut child = self.child.take().unwrap();
-        let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
-        assert!(status.success());
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         assert!(
             child.wait().unwrap().success(),
             "SIGTERM ends the server with exit code 0"
