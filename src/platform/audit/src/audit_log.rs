@@ -6,7 +6,7 @@ use crate::entry::{Actor, Entry};
 use crate::export::{WITNESSED_MAX, change_line, end_lines, entry_line, head_lines, witnessed_line};
 use crate::key::{NotAKey, VerifierKey, hex};
 use crate::log::{self, META, WITNESSED};
-use crate::notary::{NotarizeError, Notary, SignerError};
+use crate::notary::{HeadSigner, NotarizeError, SignerError, SignerIdentity};
 use crate::note::{Note, NoteError};
 use crate::tree::Hash;
 use crate::verify::VerifyError;
@@ -114,8 +114,10 @@ pub struct AuditLog {
     store: Store,
     clock: Arc<dyn Clock>,
     origin: String,
-    notary: Mutex<Notary>,
-    /// Read while `notary` waits for a TPM.
+    signer: Arc<dyn HeadSigner>,
+    /// Held while a head is signed and kept, so that heads are kept in the order in which they were signed.
+    signing: Mutex<()>,
+    /// As they are known without asking the signer, who may be waiting for a TPM.
     keys: RwLock<Keys>,
     trouble: Mutex<Option<Trouble>>,
     /// No change of the key is announced before.
@@ -135,7 +137,7 @@ impl AuditLog {
     /// entry of its own says so: what was appended after the backup is missing, and so it does not continue the old one.
     pub fn open(
         store: Store,
-        notary: Notary,
+        signer: Arc<dyn HeadSigner>,
         server_name: &str,
         clock: Arc<dyn Clock>,
         entropy: &dyn Entropy,
@@ -167,17 +169,18 @@ impl AuditLog {
         })?;
         let origin = format!("{server_name}/audit/{}", identity.id);
         // A change that was signed, but that the power went before it was kept here.
-        if let Some(change) = notary.last_change(&origin)
+        if let Some(change) = signer.last_change(&origin)?
             && store.read().get(META, &change_row(change.number))?.is_none()
         {
             keep_change(&store, &change)?;
         }
-        let keys = Keys::of(&notary, &origin, &store.read())?;
+        let keys = Keys::of(signer.identity(&origin)?, &store.read())?;
         Ok(Self {
             store,
             clock,
             origin,
-            notary: Mutex::new(notary),
+            signer,
+            signing: Mutex::new(()),
             keys: RwLock::new(keys),
             trouble: Mutex::new(None),
             change_after_ms: Mutex::new(0),
@@ -207,33 +210,24 @@ impl AuditLog {
         })
     }
 
-    /// Whether a key in hardware is to sign from the next time on, where there is hardware.
-    pub fn want_hardware(&self, wants_hardware: bool) {
-        self.notary.lock().want_hardware(wants_hardware);
-        *self.change_after_ms.lock() = 0;
-    }
-
     /// Signs the head if it is not signed yet, and keeps it. Many appends between two calls cost one signature. A change
     /// of the key that is due happens first.
     pub fn sign(&self) -> Result<Note, AuditError> {
-        // Held to the end, so that heads are kept in the order in which they were signed.
-        let mut notary = self.notary.lock();
-        let mut trouble = None;
+        let signing = self.signing.lock();
         // What a change needs may be missing while the present key signs well.
-        let changed = self.change_keys(&mut notary);
-        let mut signed = self.sign_head(&mut notary);
-        if matches!(
-            signed,
-            Err(AuditError::Notarize(NotarizeError::Signer(SignerError::Lost(_))))
-        ) {
-            signed = self.change_keys(&mut notary).and_then(|()| self.sign_head(&mut notary));
-        } else if let (Err(error), Ok(_)) = (changed, &signed) {
-            trouble = Some(format!("the {} signs for now: {error}", notary.kind()));
+        let changed = self.change_keys();
+        let mut signed = self.sign_head();
+        // The key may have turned out to be lost just now; then another one takes over.
+        if matches!(signed, Err(AuditError::Notarize(NotarizeError::Signer(_)))) && self.change_keys()? {
+            signed = self.sign_head();
         }
-        if let Err(error) = &signed {
-            trouble = Some(error.to_string());
-        }
+        let trouble = match (&signed, changed) {
+            (Err(error), _) => Some(error.to_string()),
+            (Ok(_), Err(error)) => Some(format!("the {} signs for now: {error}", self.keys.read().kind)),
+            (Ok(_), Ok(_)) => None,
+        };
         self.note_trouble(trouble);
+        drop(signing);
         signed
     }
 
@@ -247,55 +241,65 @@ impl AuditLog {
         });
     }
 
-    fn change_keys(&self, notary: &mut Notary) -> Result<(), AuditError> {
+    fn change_keys(&self) -> Result<bool, AuditError> {
+        let mut changed = false;
         for _ in 0..CHANGES_AT_ONCE {
-            if !self.change_key(notary)? {
+            if !self.change_key()? {
                 break;
             }
+            changed = true;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Changes the key if that is due: the entry that announces it, then the checkpoint that both keys sign.
-    fn change_key(&self, notary: &mut Notary) -> Result<bool, AuditError> {
+    fn change_key(&self) -> Result<bool, AuditError> {
         let now_ms = self.clock.now_ms();
-        // A log of which nothing is signed begins with the key that is there.
-        if now_ms < *self.change_after_ms.lock() || notary.head(&self.origin).is_none() {
+        let signed = self.signer.identity(&self.origin)?.signed;
+        if now_ms < *self.change_after_ms.lock() || self.keys.read().chain.spans().len() > CHANGES_MAX {
             return Ok(false);
         }
-        let Some(plan) = notary.plan().map_err(NotarizeError::from)? else {
+        // A log of which nothing is signed begins with the key that is there. In one that was put back, or whose last
+        // signature was not kept, nothing is announced before a head is signed.
+        let kept = head(&self.store.read())?.map(|head| head.text);
+        if signed == 0
+            || log::size(&self.store.read())? < signed
+            || kept != Some(self.checkpoint(signed, signed)?.0.to_string())
+        {
+            return Ok(false);
+        }
+        let Some(plan) = self.signer.plan()? else {
             return Ok(false);
         };
-        if self.keys.read().chain.spans().len() > CHANGES_MAX {
-            return Ok(false);
-        }
-        // What is forked is found before anything is announced.
-        self.checkpoint(notary, log::size(&self.store.read())?)
-            .and_then(|(checkpoint, proof)| Ok(notary.check_continues(&checkpoint, &proof)?))?;
         *self.change_after_ms.lock() = now_ms.saturating_add(CHANGE_PAUSE_MS);
         let entry = plan.entry(now_ms);
         let bytes = entry.encode();
         let number = self
             .store
             .write_blocking(move |txn| log::append(txn, &entry).map_err(AuditError::from))?;
-        let (checkpoint, proof) = self.checkpoint(notary, number.saturating_add(1))?;
+        let (checkpoint, proof) = self.checkpoint(signed, number.saturating_add(1))?;
         let peaks = log::peaks(&self.store.read(), number)?;
-        let change = notary.change(&checkpoint, &proof, &bytes, &peaks)?;
+        let change = self.signer.change(&checkpoint, &proof, &bytes, &peaks)?;
         keep_change(&self.store, &change)?;
-        *self.keys.write() = Keys::of(notary, &self.origin, &self.store.read())?;
+        self.learn_keys()?;
         *self.change_after_ms.lock() = 0;
         Ok(true)
     }
 
-    /// The checkpoint of the first `size` entries, and its proof from the last head that was signed.
-    fn checkpoint(&self, notary: &Notary, size: u64) -> Result<(Checkpoint, Vec<Hash>), AuditError> {
+    fn learn_keys(&self) -> Result<(), AuditError> {
+        let keys = Keys::of(self.signer.identity(&self.origin)?, &self.store.read())?;
+        *self.keys.write() = keys;
+        Ok(())
+    }
+
+    /// The checkpoint of the first `size` entries, and its proof from the first `signed` ones.
+    fn checkpoint(&self, signed: u64, size: u64) -> Result<(Checkpoint, Vec<Hash>), AuditError> {
         let read = self.store.read();
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size,
             root: log::frontier(&read, size)?.root(),
         };
-        let signed = notary.signed_size(&self.origin);
         let proof = if signed <= size {
             log::consistency(&read, signed, size)?
         } else {
@@ -304,23 +308,24 @@ impl AuditLog {
         Ok((checkpoint, proof))
     }
 
-    fn sign_head(&self, notary: &mut Notary) -> Result<Note, AuditError> {
+    fn sign_head(&self) -> Result<Note, AuditError> {
         let read = self.store.read();
-        let (checkpoint, proof) = self.checkpoint(notary, log::size(&read)?)?;
-        let signed = notary.signed_size(&self.origin);
+        let SignerIdentity { key, signed, .. } = self.signer.identity(&self.origin)?;
+        let (checkpoint, proof) = self.checkpoint(signed, log::size(&read)?)?;
         // A kept head is good as long as the signer knows of no later one: then the database was put back.
         let kept = head(&read)?.filter(|head| head.text == checkpoint.to_string() && signed == checkpoint.size);
         if let Some(head) = kept {
             return Ok(head);
         }
-        let note = notary.sign(&checkpoint, &proof)?;
+        let note = self.signer.sign(&checkpoint, &proof)?;
         let row = note.to_string();
         self.store.write_blocking(move |txn| {
             txn.put(META, HEAD_ROW, row.into_bytes());
             Ok::<_, AuditError>(())
         })?;
-        if notary.key(&self.origin)? != self.keys.read().key {
-            *self.keys.write() = Keys::of(notary, &self.origin, &self.store.read())?;
+        // A log without its TPM of before begins with another key.
+        if signed == 0 || key != self.keys.read().key {
+            self.learn_keys()?;
         }
         Ok(note)
     }
@@ -328,7 +333,9 @@ impl AuditLog {
     /// The head for an export: signed now, or the last one if whoever signs does not answer.
     fn newest_head(&self) -> Result<Note, AuditError> {
         match self.sign() {
-            Err(error @ AuditError::Notarize(NotarizeError::Signer(_))) => match head(&self.store.read())? {
+            Err(
+                error @ AuditError::Notarize(NotarizeError::Signer(SignerError::Waiting(_) | SignerError::Lost(_))),
+            ) => match head(&self.store.read())? {
                 Some(kept) => Ok(kept),
                 None => Err(error),
             },
@@ -423,18 +430,14 @@ fn keep(
 }
 
 impl Keys {
-    fn of(notary: &Notary, origin: &str, read: &dyn Read) -> Result<Self, AuditError> {
-        let key = notary.key(origin)?;
-        let chain = match Chain::follow(origin, &key, &changes(read)?) {
+    fn of(signer: SignerIdentity, read: &dyn Read) -> Result<Self, AuditError> {
+        let SignerIdentity { key, kind, .. } = signer;
+        let chain = match Chain::follow(key.name(), &key, &changes(read)?) {
             Ok(chain) => chain,
             // Rows that somebody changed: an auditor who has an earlier key will see that it leads nowhere.
-            Err(_) => Chain::follow(origin, &key, &[])?,
+            Err(_) => Chain::follow(key.name(), &key, &[])?,
         };
-        Ok(Self {
-            kind: notary.kind().to_owned(),
-            key,
-            chain,
-        })
+        Ok(Self { key, kind, chain })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::signing::{Signing, Which};
 use crate::software::{SOFTWARE, SoftwareSigner};
 use crate::tree::{Hash, is_consistent};
 use aws_lc_rs::digest::{SHA256, digest};
+use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Most logs whose heads are remembered. A log begins anew with each restored backup.
@@ -70,6 +71,75 @@ pub enum NotarizeError {
     /// The key or its memory failed.
     #[error(transparent)]
     Signer(#[from] SignerError),
+}
+
+/// Whoever signs a log's heads, as the log sees it: a [`Notary`] here, or the way to one in another process. Calls block.
+pub trait HeadSigner: Send + Sync + 'static {
+    /// Who it is for the log `origin`.
+    fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError>;
+
+    /// Signs a checkpoint whose `proof` shows that it continues the last one, as [`Notary::sign`] does.
+    fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError>;
+
+    /// The change of the key that is due: [`Notary::plan`].
+    fn plan(&self) -> Result<Option<Plan>, NotarizeError>;
+
+    /// Changes the key as planned: [`Notary::change`].
+    fn change(
+        &self,
+        checkpoint: &Checkpoint,
+        proof: &[Hash],
+        entry: &[u8],
+        peaks: &[Hash],
+    ) -> Result<KeyChange, NotarizeError>;
+
+    /// The last change of the key of the log `origin`: [`Notary::last_change`].
+    fn last_change(&self, origin: &str) -> Result<Option<KeyChange>, NotarizeError>;
+}
+
+/// A signer, to one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerIdentity {
+    /// The key for whoever verifies the log.
+    pub key: VerifierKey,
+    /// What sort of key it is, for people: "software key".
+    pub kind: String,
+    /// The size of the last head that was signed; 0 if there was none. The proof that signing wants goes from here to
+    /// the new head.
+    pub signed: u64,
+}
+
+impl HeadSigner for Mutex<Notary> {
+    fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError> {
+        let notary = self.lock();
+        Ok(SignerIdentity {
+            key: notary.key(origin)?,
+            kind: notary.kind().to_owned(),
+            signed: notary.signed_size(origin),
+        })
+    }
+
+    fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
+        self.lock().sign(checkpoint, proof)
+    }
+
+    fn plan(&self) -> Result<Option<Plan>, NotarizeError> {
+        Ok(self.lock().plan()?)
+    }
+
+    fn change(
+        &self,
+        checkpoint: &Checkpoint,
+        proof: &[Hash],
+        entry: &[u8],
+        peaks: &[Hash],
+    ) -> Result<KeyChange, NotarizeError> {
+        self.lock().change(checkpoint, proof, entry, peaks)
+    }
+
+    fn last_change(&self, origin: &str) -> Result<Option<KeyChange>, NotarizeError> {
+        Ok(self.lock().last_change(origin))
+    }
 }
 
 /// The keys with their memory.
@@ -179,11 +249,6 @@ impl Notary {
             },
             fallback,
         }))
-    }
-
-    /// Whether a checkpoint continues the last one, as [`Notary::sign`] wants it. Signs nothing.
-    pub fn check_continues(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<(), NotarizeError> {
-        self.check(checkpoint, proof).map(drop)
     }
 
     /// Changes the key as planned: signs the checkpoint whose last entry is `entry`, by both keys; from then on the new

@@ -15,6 +15,7 @@ use crate::witness::WitnessKey;
 use lamchat_base::{Clock, Entropy, ManualClock};
 use lamchat_seal::{Keyring, PassphraseCost, Unlock};
 use lamchat_store::Store;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,7 +61,8 @@ impl Site {
 
     fn log(&self, store: &Store) -> AuditLog {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        AuditLog::open(store.clone(), self.notary(), "example.org", clock, &*self.entropy).unwrap()
+        let signer = Arc::new(Mutex::new(self.notary()));
+        AuditLog::open(store.clone(), signer, "example.org", clock, &*self.entropy).unwrap()
     }
 }
 

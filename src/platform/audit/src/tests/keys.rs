@@ -12,6 +12,7 @@ use crate::verify::{Trust, VerifyError, checkpoint_of, verify};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use lamchat_base::Clock;
 use lamchat_store::Store;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -62,6 +63,11 @@ impl Chip {
 
 /// A log whose machine has the chip of this number.
 fn with_chip(site: &Site, store: &Store, number: u8) -> (AuditLog, Arc<AtomicU8>) {
+    let (log, state, _) = with_notary(site, store, number);
+    (log, state)
+}
+
+fn with_notary(site: &Site, store: &Store, number: u8) -> (AuditLog, Arc<AtomicU8>, Arc<Mutex<Notary>>) {
     let state = Arc::new(AtomicU8::new(0));
     let chip = Chip {
         number,
@@ -71,8 +77,9 @@ fn with_chip(site: &Site, store: &Store, number: u8) -> (AuditLog, Arc<AtomicU8>
     let mut notary = Notary::open(site.keyring.clone(), Some(Arc::new(chip))).unwrap();
     notary.want_hardware(true);
     let clock: Arc<dyn Clock> = site.clock.clone();
-    let log = AuditLog::open(store.clone(), notary, "example.org", clock, &*site.entropy).unwrap();
-    (log, state)
+    let notary = Arc::new(Mutex::new(notary));
+    let log = AuditLog::open(store.clone(), notary.clone(), "example.org", clock, &*site.entropy).unwrap();
+    (log, state, notary)
 }
 
 fn accepting(trust: &Trust) -> Trust {
@@ -116,12 +123,12 @@ fn the_key_moves_into_hardware_and_back_and_verification_follows() {
     log.sign().unwrap();
     assert_eq!(log::size(&store.read()).unwrap(), 7);
     drop(log);
-    let (log, _) = with_chip(&site, &store, 1);
+    let (log, _, notary) = with_notary(&site, &store, 1);
     let hardware = pinned(&log);
     assert!(verify(&export(&log, 7), &hardware).is_ok());
 
     // Back, while the TPM still answers: its key signs for that.
-    log.want_hardware(false);
+    notary.lock().want_hardware(false);
     append(&store, act(7));
     log.sign().unwrap();
     assert_eq!(log.status().unwrap().key_kind, "software key");
