@@ -10,7 +10,7 @@ const HEADS: &str = "audit-heads";
 /// Lines of the text of a checkpoint.
 const CHECKPOINT_LINES: usize = 3;
 
-/// Small secrets by name.
+/// Small secrets by name. A keyring keeps them under a key that it never releases.
 pub trait Keep: Send + Sync + 'static {
     /// What is kept under `name`.
     fn load(&self, name: &str) -> Result<Option<SecretBytes>, SignerError>;
@@ -21,11 +21,11 @@ pub trait Keep: Send + Sync + 'static {
 
 impl Keep for Keyring {
     fn load(&self, name: &str) -> Result<Option<SecretBytes>, SignerError> {
-        self.unseal_secret(name).map_err(failed)
+        self.own(name).map_err(failed)
     }
 
     fn store(&self, name: &str, secret: &SecretBytes) -> Result<(), SignerError> {
-        self.seal_secret(name, secret).map_err(failed)
+        self.keep_own(name, secret).map_err(failed)
     }
 }
 

@@ -263,7 +263,12 @@ fn rows_survive_a_restart_and_a_refused_write_leaves_no_entry() {
     let open = |tables: &[lamchat_store::Table]| {
         let options = lamchat_store::Options {
             dir: site.folder.path().join("store"),
-            key: site.keyring.database_key().unwrap(),
+            key: site
+                .keyring
+                .data_keys(site.folder.path())
+                .unwrap()
+                .database_key()
+                .unwrap(),
             tables: tables.to_vec(),
         };
         Store::open(options).unwrap()
