@@ -1,7 +1,7 @@
 //! Opens every part of the exchange and hands each what it needs.
 
 use super::certificates::Certificates;
-use super::{StartError, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
+use super::{StartError, anchor, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::Admin;
 use lamchat_api_client::App;
@@ -91,7 +91,17 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
     };
     let store = Store::open(store).map_err(refused)?;
     server_name::check(&keys, &config.server_name)?;
+    let finding = anchor::check(config, &store, holder, unlocked_by).await?;
+    if finding.as_ref().is_some_and(|finding| finding.new_epoch) {
+        store
+            .start_new_epoch()
+            .await
+            .map_err(|error| refused(audit::sentence(&error)))?;
+    }
     let audit = audit::open(config, &store, &holder.client, &clock, &*entropy)?;
+    if let Some(finding) = finding {
+        audit::note(&store, finding.entry(clock.now_ms())).await?;
+    }
     let certificates = Certificates::open(config, &keys, &store, &*clock)?;
     let media = Media::open(
         settings::media(&config.media, folders.media),
@@ -152,6 +162,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         holder: Arc::clone(&holder.client),
         media,
         audit: Arc::clone(&audit),
+        anchoring: Arc::default(),
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
         metrics: OnceLock::new(),

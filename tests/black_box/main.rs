@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod anchor;
 mod attest;
 mod audit;
 mod authentication;
@@ -20,3 +21,4 @@ mod seal;
 mod start;
 mod static_binary;
 mod tpm;
+mod tpm_faults;

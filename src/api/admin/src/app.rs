@@ -1,5 +1,6 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
+use crate::anchoring::Anchoring;
 use crate::nonce::Nonces;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
@@ -48,6 +49,8 @@ pub struct Admin {
     pub media: Media,
     /// The log of administrative acts.
     pub audit: Arc<AuditLog>,
+    /// How its anchor is.
+    pub anchoring: Arc<Anchoring>,
     /// The rest of the exchange.
     pub exchange: Arc<dyn Exchange>,
     /// `registration.shared_secret`; `None` switches that route off. Reloadable.

@@ -7,6 +7,7 @@
 //! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
+pub mod anchoring;
 pub mod app;
 pub mod audit;
 pub mod backup;
@@ -25,6 +26,7 @@ pub mod user;
 #[cfg(test)]
 mod tests;
 
+pub use anchoring::Anchoring;
 pub use app::{Admin, Exchange};
 pub use error::AdminError;
 pub use locked::{Locked, locked_routes};

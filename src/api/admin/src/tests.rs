@@ -137,6 +137,7 @@ fn site() -> Site {
         keys,
         holder,
         media: media.unwrap(),
+        anchoring: Arc::default(),
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),

@@ -331,7 +331,7 @@ impl AuditLog {
     }
 
     /// The head for an export: signed now, or the last one if whoever signs does not answer.
-    fn newest_head(&self) -> Result<Note, AuditError> {
+    pub fn newest_head(&self) -> Result<Note, AuditError> {
         match self.sign() {
             Err(
                 error @ AuditError::Notarize(NotarizeError::Signer(SignerError::Waiting(_) | SignerError::Lost(_))),

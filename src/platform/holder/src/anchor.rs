@@ -7,7 +7,7 @@ use crate::sealer::TpmSealer;
 use crate::state::{Holder, Keys, Refusal};
 use lamchat_base::{Secret, SecretBytes};
 use lamchat_seal::{Keyring, SlotKind};
-use lamchat_tpm::{ANCHOR_BYTES, Anchor, AnchorError, Tpm, TpmError, WriteBudget};
+use lamchat_tpm::{ANCHOR_BYTES, Anchor, AnchorError, Tpm, WriteBudget};
 use std::ops::RangeInclusive;
 
 /// Where anchors are made, one for each installation. The owner's indices are 0x01800000 to 0x01BFFFFF (TCG Registry of

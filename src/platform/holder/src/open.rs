@@ -151,7 +151,8 @@ impl Holder {
                     if is_open {
                         self.confirmed_by_hand();
                     } else {
-                        self.opened_by(keyring, by, true)?;
+                        // A TPM that was told its PIN is still the TPM.
+                        self.opened_by(keyring, by, by != SlotKind::Tpm)?;
                     }
                     tracing::warn!(%by, uid, "the keys were unlocked by hand; the start goes on");
                     return Ok(Reply::Unlocked(by));
