@@ -10,6 +10,7 @@ mod password;
 mod restore;
 mod seal;
 mod serve;
+mod signing_key;
 mod socket;
 mod token;
 mod user;
@@ -104,6 +105,9 @@ enum Command {
     /// Check what runs on a box, without trusting it.
     #[command(subcommand)]
     Attest(attest::Attest),
+    /// The key that signs this server's events: show it, or make a new one.
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKey),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
@@ -147,6 +151,7 @@ pub fn run() -> ExitCode {
         Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
         Some(Command::Attest(command)) => return attest::run(&command),
+        Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true }) => key_holder::launch(&cli.place),

@@ -121,6 +121,13 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         config.server_name.clone(),
         key,
     );
+    let signing_keys = Arc::new(signing_key::Rotation {
+        keys: Arc::clone(&keys),
+        entropy: Arc::clone(&entropy),
+        clock: Arc::clone(&clock),
+        rooms: rooms.clone(),
+        changing: parking_lot::Mutex::default(),
+    });
     let typing = Arc::new(Typing::new(clock.now_ms()));
     tokio::spawn(lamchat_rooms::typing::expire_forever(
         Arc::clone(&typing),
@@ -163,6 +170,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         media,
         audit: Arc::clone(&audit),
         anchoring: Arc::default(),
+        signing_keys,
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
         metrics: OnceLock::new(),

@@ -228,3 +228,36 @@ fn a_cleared_tpm_costs_its_keys_and_nothing_else() {
     server.stop();
     opens(&site).stop();
 }
+
+#[test]
+fn a_new_signing_key_signs_at_once_and_the_old_one_is_kept() {
+    let site = Site::new();
+    let server = site.start();
+    server.account("ada");
+    let first = site.command_json(&["signing-key", "show"], "");
+    let second = site.command_json(&["signing-key", "rotate"], "");
+    assert_ne!(first["id"], second["id"]);
+    assert_eq!(
+        (&second["old"][0]["id"], &second["old"][0]["key"]),
+        (&first["id"], &first["key"])
+    );
+    let log = site.command_json(&["audit", "show"], "");
+    let entry = log["entries"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&entry["act"], &entry["facts"]["state"]),
+        (&json!("key.rotate"), &json!("done"))
+    );
+    let public = format!("{} {}", second["id"].as_str().unwrap(), second["key"].as_str().unwrap());
+    assert_eq!(entry["facts"]["public"], public);
+    server.stop();
+    let server = site.start();
+    assert_eq!(site.command_json(&["signing-key", "show"], ""), second);
+    let log = site.command_json(&["audit", "show"], "");
+    let starts = log["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["act"] == "server.start");
+    assert_eq!(starts.last().unwrap()["facts"]["signing_key"], public);
+    server.stop();
+}

@@ -2,6 +2,7 @@
 
 use crate::anchoring::Anchoring;
 use crate::nonce::Nonces;
+use crate::signing_key::SigningKeys;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_audit::AuditLog;
@@ -53,6 +54,8 @@ pub struct Admin {
     pub anchoring: Arc<Anchoring>,
     /// The rest of the exchange.
     pub exchange: Arc<dyn Exchange>,
+    /// The server's signing key, and those of before.
+    pub signing_keys: Arc<dyn SigningKeys>,
     /// `registration.shared_secret`; `None` switches that route off. Reloadable.
     pub shared_secret: ArcSwapOption<SecretBytes>,
     /// What `/metrics` shows; set once the router that counts is there.

@@ -20,6 +20,7 @@ mod nonce;
 pub mod routes;
 pub mod seal;
 pub mod shared_secret;
+pub mod signing_key;
 pub mod token;
 pub mod user;
 
@@ -32,3 +33,4 @@ pub use error::AdminError;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;
 pub use routes::{listener_routes, listener_table, socket_routes};
+pub use signing_key::SigningKeys;

@@ -1,6 +1,8 @@
 //! Which route answers what, and the way from a request to a handler and back.
 
-use crate::{Admin, AdminError, audit, backup, health, keyring, metrics, seal, shared_secret, token, user};
+use crate::{
+    Admin, AdminError, audit, backup, health, keyring, metrics, seal, shared_secret, signing_key, token, user,
+};
 use http::{Method, StatusCode};
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
 use serde::de::DeserializeOwned;
@@ -54,6 +56,13 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             &post,
             "/_lamchat/admin/v1/seal/slots/{slot}/rebind",
             seal::rebind,
+        ),
+        on(admin, &get, "/_lamchat/admin/v1/signing-key", signing_key::show),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/signing-key/rotate",
+            signing_key::rotate,
         ),
         raw(admin, &post, "/_lamchat/admin/v1/backup", Auth::Admin, backup::create),
         on(admin, &get, "/_lamchat/admin/v1/audit", audit::show),
