@@ -29,6 +29,9 @@ const ACTIONS: [&[u8]; 2] = [
     b"Calling EFI Application from Boot Option",
     b"Returning from EFI Application from Boot Option",
 ];
+/// Where the stub of a unified kernel image measures what it takes from beside the image: command line, credentials and
+/// configuration (12), system extensions (13).
+pub(crate) const BESIDE_IMAGE: [u8; 2] = [12, 13];
 /// EFI_GLOBAL_VARIABLE as it is in memory.
 const GLOBAL_VARIABLE: [u8; 16] = [
     0x61, 0xDF, 0xE4, 0x8B, 0xCA, 0x93, 0xD2, 0x11, 0xAA, 0x0D, 0x00, 0xE0, 0x98, 0x03, 0x2B, 0x8C,
@@ -300,7 +303,7 @@ fn secure_boot_variable(data: &[u8]) -> Option<&[u8]> {
     rest.is_empty().then_some(value)
 }
 
-/// Compares whole values.
+/// Compares whole values. Beside an image nothing may have come along, unless the manifest says what.
 pub(crate) fn check_values(log: &EventLog<'_>, manifest: &Manifest) -> Result<(), AppraisalError> {
     for reference in &manifest.values {
         let value = log.replay(reference.pcr);
@@ -309,6 +312,13 @@ pub(crate) fn check_values(log: &EventLog<'_>, manifest: &Manifest) -> Result<()
                 pcr: reference.pcr,
                 value,
             });
+        }
+    }
+    let listed = |pcr| manifest.values.iter().any(|reference| reference.pcr == pcr);
+    for pcr in BESIDE_IMAGE {
+        let value = log.replay(pcr);
+        if !manifest.images.is_empty() && !listed(pcr) && value != Sha256::ZERO {
+            return Err(AppraisalError::Value { pcr, value });
         }
     }
     Ok(())
