@@ -414,8 +414,6 @@ async fn tokens_and_slots() {
 async fn every_route_that_changes_something_is_in_the_audit_log() {
     let site = site();
     let checkpoint = site.admin.audit.sign().unwrap().to_string();
-    let added = site.typed(&Typed::AddRecovery).unwrap();
-    assert!(matches!(added, Reply::Recovery(..)));
     let cases = [
         ("POST /users", "users", json!({"user": "alice"}), 200, "user.add"),
         (
@@ -492,6 +490,11 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
     assert_eq!(known, real);
 
     for (route, target, body, status, act) in cases {
+        if act == "keyring.remove-slot" {
+            // So that it is not the last one.
+            let added = site.typed(&Typed::AddRecovery).unwrap();
+            assert!(matches!(added, Reply::Recovery(..)));
+        }
         let (_, before) = site.socket("GET", "audit?limit=0", Value::Null).await;
         let method = route.split(' ').next().unwrap();
         let (got, answer) = site.socket(method, target, body).await;
