@@ -1,7 +1,7 @@
 //! Opens every part of the exchange and hands each what it needs.
 
 use super::certificates::Certificates;
-use super::{StartError, audit, data_dir, exchange, keys, refused, server_name, settings, signing_key, tpm};
+use super::{StartError, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::Admin;
 use lamchat_api_client::App;
@@ -9,6 +9,7 @@ use lamchat_appliance::Folders;
 use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_config::Config;
+use lamchat_disk::RealDisk;
 use lamchat_host::{OsEntropy, SystemClock};
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
 use lamchat_identity::{Passwords, UiaSessions};
@@ -16,7 +17,7 @@ use lamchat_media::Media;
 use lamchat_push::UnreadCounts;
 use lamchat_rooms::Rooms;
 use lamchat_rooms::typing::Typing;
-use lamchat_seal::Keyring;
+use lamchat_seal::{DataKeys, SlotKind};
 use lamchat_store::{Store, Table};
 use lamchat_sync::Syncer;
 use std::net::SocketAddr;
@@ -30,7 +31,6 @@ pub const SOCKET_MODE: u32 = 0o600;
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    pub keyring: Arc<Keyring>,
     pub store: Store,
     pub certificates: Certificates,
     pub app: Arc<App>,
@@ -38,6 +38,8 @@ pub struct Parts {
     pub audit: Arc<AuditLog>,
     /// Identifier and public part of the server's signing key.
     pub signing_key: String,
+    /// The slot that opened the keys.
+    pub unlocked_by: SlotKind,
 }
 
 /// The open listeners.
@@ -74,32 +76,33 @@ pub fn tables() -> Vec<Table> {
 }
 
 /// Opens everything that has no listener yet.
-pub async fn open(config: &Config) -> Result<Parts, StartError> {
+pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     data_dir::prepare(&config.data_dir)?;
     let folders = Folders::below(&config.data_dir);
-    let tpm = tpm::find(&config.seal, &entropy);
-    let keyring = Arc::new(keys::open(config, &folders, &tpm, &entropy, &clock).await?);
+    let (unlocked_by, released) = holder.open(config, !folders.store.exists()).await?;
+    let keys = DataKeys::new(RealDisk::shared(), &folders.data, Arc::clone(&entropy), released);
+    let keys = Arc::new(keys);
     let store = lamchat_store::Options {
         dir: folders.store,
-        key: keyring.database_key().map_err(refused)?,
+        key: keys.database_key().map_err(refused)?,
         tables: tables(),
     };
     let store = Store::open(store).map_err(refused)?;
-    server_name::check(&keyring, &config.server_name)?;
-    let audit = audit::open(config, &store, &keyring, &clock, &*entropy)?;
-    let certificates = Certificates::open(config, &keyring, &store, &*clock)?;
+    server_name::check(&keys, &config.server_name)?;
+    let audit = audit::open(config, &store, &holder.client, &clock, &*entropy)?;
+    let certificates = Certificates::open(config, &keys, &store, &*clock)?;
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),
-        Arc::clone(&keyring),
+        Arc::clone(&keys),
         Arc::clone(&clock),
         Arc::clone(&entropy),
     );
     let media = media.map_err(refused)?;
     let passwords = Passwords::with_cost(settings::password_cost(config.registration.password_hash));
-    let key = signing_key::open(&keyring, &store, &*entropy, clock.now_ms())?;
+    let key = signing_key::open(&keys, &store, &*entropy, clock.now_ms())?;
     let signing_key = format!("{} {}", key.id(), key.public_base64());
     let rooms = Rooms::new(
         store.clone(),
@@ -145,9 +148,8 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         server_name: config.server_name.clone(),
         version: crate::cli::VERSION.to_owned(),
         passwords,
-        keyring: Arc::clone(&keyring),
-        tpm,
-        guesses: Arc::default(),
+        keys,
+        holder: Arc::clone(&holder.client),
         media,
         audit: Arc::clone(&audit),
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
@@ -158,13 +160,13 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     Ok(Parts {
         clock,
         entropy,
-        keyring,
         store,
         certificates,
         app,
         admin,
         audit,
         signing_key,
+        unlocked_by,
     })
 }
 

@@ -13,6 +13,7 @@ mod authentication;
 mod commands;
 mod configuration;
 mod harness;
+mod holder;
 mod hostile;
 mod lifecycle;
 mod seal;

@@ -35,12 +35,6 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
         reader.wrong_key("registration.shared_secret", message);
     }
     check_pcrs(&config.seal.pcrs, reader);
-    if config.seal.pin {
-        reader.wrong_key(
-            "seal.pin",
-            "this version cannot ask for a PIN at start yet; leave it false, or keep a recovery key or a passphrase as the only slot, which is asked for",
-        );
-    }
     check_positive(config, reader);
 }
 

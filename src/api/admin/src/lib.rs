@@ -4,14 +4,13 @@
 //! Promises:
 //! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
 //! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics`.
-//! - Passwords, recovery keys and tokens are never logged.
+//! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
 pub mod app;
 pub mod audit;
 pub mod backup;
 pub mod error;
-pub mod guesses;
 pub mod health;
 pub mod keyring;
 pub mod locked;
@@ -28,8 +27,6 @@ mod tests;
 
 pub use app::{Admin, Exchange};
 pub use error::AdminError;
-pub use guesses::Guesses;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;
 pub use routes::{listener_routes, listener_table, socket_routes};
-pub use seal::Tpm;
