@@ -286,6 +286,26 @@ async fn accounts_live_and_end() {
     );
     let (_, list) = site.socket("GET", "users", Value::Null).await;
     assert_eq!(list["users"][0]["admin"], true);
+    for on in [true, false] {
+        for (what, name) in [("suspended", "suspended"), ("locked", "locked")] {
+            let (status, answer) = site
+                .socket("POST", &format!("users/alice/{what}"), json!({name: on}))
+                .await;
+            assert_eq!((status, &answer[name]), (200, &json!(on)));
+            let (_, list) = site.socket("GET", "users", Value::Null).await;
+            assert_eq!(list["users"][0][name], on);
+            assert_eq!(
+                site.socket("POST", &format!("users/alice/{what}"), json!({})).await.0,
+                400
+            );
+            assert_eq!(
+                site.socket("POST", &format!("users/nobody/{what}"), json!({name: on}))
+                    .await
+                    .0,
+                404
+            );
+        }
+    }
     assert_eq!(site.socket("POST", "users/alice/deactivate", json!({})).await.0, 200);
     assert_eq!(
         site.socket("POST", "users/alice/deactivate", json!({})).await.0,
@@ -404,6 +424,20 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             json!({"admin": true}),
             200,
             "user.admin",
+        ),
+        (
+            "POST /users/{user}/suspended",
+            "users/alice/suspended",
+            json!({"suspended": true}),
+            200,
+            "user.suspend",
+        ),
+        (
+            "POST /users/{user}/locked",
+            "users/alice/locked",
+            json!({"locked": true}),
+            200,
+            "user.lock",
         ),
         (
             "POST /users/{user}/deactivate",
