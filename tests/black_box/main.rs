@@ -15,6 +15,7 @@ mod configuration;
 mod harness;
 mod hostile;
 mod lifecycle;
+mod moderation;
 mod seal;
 mod start;
 mod static_binary;
