@@ -117,12 +117,18 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         store.clone(),
         Arc::clone(&clock),
     ));
+    let presence = Arc::new(Presences::new(typing.counter()));
     let unread = Arc::new(UnreadCounts::new());
     let syncer = Arc::new(Syncer::new(
         store.clone(),
         Arc::clone(&clock),
         Arc::clone(&typing),
         unread,
+        Arc::clone(&presence),
+    ));
+    tokio::spawn(lamchat_sync::tell_presence_forever(
+        Arc::clone(&syncer),
+        Arc::clone(&clock),
     ));
 
     let app = Arc::new(App {
@@ -138,7 +144,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         passwords: passwords.clone(),
         uia: UiaSessions::new(),
         key_queries: lamchat_keys::QueryCache::new(),
-        presence: Presences::default(),
+        presence,
+        searches: Arc::new(tokio::sync::Semaphore::new(lamchat_api_client::app::SEARCHES_MAX)),
         media: media.clone(),
     });
     let admin = Arc::new(Admin {
