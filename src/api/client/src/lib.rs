@@ -36,6 +36,7 @@ pub mod message;
 pub mod mutual_rooms;
 pub mod notifications;
 pub mod openid;
+pub mod peeking;
 pub mod presence;
 pub mod profile;
 pub mod push;

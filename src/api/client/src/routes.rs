@@ -62,6 +62,7 @@ fn collect() -> Routes {
     crate::mutual_rooms::routes(&mut r);
     crate::notifications::routes(&mut r);
     crate::openid::routes(&mut r);
+    crate::peeking::routes(&mut r);
     crate::search::routes(&mut r);
     crate::reporting::routes(&mut r);
     r

@@ -141,7 +141,7 @@ impl Syncer {
     }
 
     /// Waits until something changed. `false`: the time is up, or the server stops.
-    pub(crate) async fn changed(&self, watch: &mut Watch, deadline: tokio::time::Instant) -> bool {
+    pub async fn changed(&self, watch: &mut Watch, deadline: tokio::time::Instant) -> bool {
         let mut ending = self.ending.subscribe();
         tokio::select! {
             changed = tokio::time::timeout_at(deadline, watch.changed()) => changed.is_ok(),
