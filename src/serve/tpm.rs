@@ -3,6 +3,7 @@
 mod deadline;
 mod sealer;
 
+pub use deadline::Deadline;
 use lamchat_api_admin::Tpm;
 use lamchat_base::Entropy;
 use lamchat_config::{Seal, TpmAddress};
@@ -38,7 +39,7 @@ pub fn find(seal: &Seal, entropy: &Arc<dyn Entropy>) -> Tpm {
 }
 
 /// Where it is; or why there is none.
-fn address(configured: &TpmAddress) -> Result<Address, String> {
+pub fn address(configured: &TpmAddress) -> Result<Address, String> {
     match configured {
         TpmAddress::None => Err("the configuration says seal.tpm = \"none\"".to_owned()),
         TpmAddress::Auto if !Path::new(DEVICE).exists() => Err(format!("there is no {DEVICE}")),

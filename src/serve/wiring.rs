@@ -1,9 +1,12 @@
 //! Opens every part of the exchange and hands each what it needs.
 
+use super::attestation::{Evidence, Subjects};
 use super::certificates::Certificates;
-use super::{StartError, audit, data_dir, exchange, keys, refused, server_name, settings, signing_key, tpm};
+use super::{
+    StartError, attestation, audit, data_dir, exchange, keys, refused, server_name, settings, signing_key, tpm,
+};
 use lamchat_accounts::presence::Presences;
-use lamchat_api_admin::Admin;
+use lamchat_api_admin::{Admin, Attest, Attestation};
 use lamchat_api_client::App;
 use lamchat_appliance::Folders;
 use lamchat_audit::AuditLog;
@@ -32,7 +35,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     pub keyring: Arc<Keyring>,
     pub store: Store,
-    pub certificates: Certificates,
+    pub certificates: Arc<Certificates>,
+    pub evidence: Arc<Evidence>,
     pub app: Arc<App>,
     pub admin: Arc<Admin>,
     pub audit: Arc<AuditLog>,
@@ -89,7 +93,15 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     let store = Store::open(store).map_err(refused)?;
     server_name::check(&keyring, &config.server_name)?;
     let audit = audit::open(config, &store, &keyring, &clock, &*entropy)?;
-    let certificates = Certificates::open(config, &keyring, &store, &*clock)?;
+    let certificates = Arc::new(Certificates::open(config, &keyring, &store, &*clock)?);
+    let subjects = Subjects {
+        entropy: &entropy,
+        clock: &clock,
+        keyring: &keyring,
+        audit: &audit,
+        certificates: &certificates,
+    };
+    let evidence = Arc::new(Evidence::open(config, &subjects)?);
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),
@@ -149,6 +161,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         tpm,
         guesses: Arc::default(),
         media,
+        attestation: Attestation::new(Arc::clone(&evidence) as Arc<dyn Attest>, attestation::endpoint(config)),
         audit: Arc::clone(&audit),
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
@@ -161,6 +174,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         keyring,
         store,
         certificates,
+        evidence,
         app,
         admin,
         audit,

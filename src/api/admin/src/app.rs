@@ -1,5 +1,6 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
+use crate::attestation::Attestation;
 use crate::guesses::Guesses;
 use crate::nonce::Nonces;
 use crate::seal::Tpm;
@@ -49,6 +50,8 @@ pub struct Admin {
     pub guesses: Arc<Guesses>,
     /// Files of users, for backups.
     pub media: Media,
+    /// Evidence for auditors.
+    pub attestation: Attestation,
     /// The log of administrative acts.
     pub audit: Arc<AuditLog>,
     /// The rest of the exchange.
