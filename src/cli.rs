@@ -14,6 +14,7 @@ mod socket;
 mod token;
 mod user;
 
+use crate::key_holder;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ pub struct Place {
 
 impl Place {
     /// The configuration that these name: the file, or the embedded defaults.
-    fn load(&self) -> Result<lamchat_config::Config, Failure> {
+    pub fn load(&self) -> Result<lamchat_config::Config, Failure> {
         let mut config = match &self.config {
             Some(file) => lamchat_config::load(file)?,
             None => lamchat_config::Config::default(),
@@ -108,6 +109,13 @@ enum Command {
     Config(config::Config),
     /// Ask the running server whether it is well.
     Health(health::Health),
+    /// The process that has the keys. The server starts it.
+    #[command(hide = true)]
+    KeyHolder {
+        /// Start it and end.
+        #[arg(long)]
+        launch: bool,
+    },
 }
 
 /// Why a command failed: a sentence that says what to do. Exit code 1.
@@ -141,6 +149,8 @@ pub fn run() -> ExitCode {
         Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
+        Some(Command::KeyHolder { launch: true }) => key_holder::launch(&cli.place),
+        Some(Command::KeyHolder { launch: false }) => key_holder::run(&cli.place),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Parses the command line and hands over.
 
 mod cli;
+mod key_holder;
 mod serve;
 
 /// An allocator that keeps resident memory small under threads.

@@ -6,23 +6,22 @@ mod certificates;
 mod data_dir;
 mod exchange;
 mod greeting;
-mod keys;
+mod holder;
 mod locked;
-mod logging;
+pub mod logging;
 mod reload;
 mod server_name;
 mod settings;
 mod signing_key;
-mod tpm;
 mod upkeep;
 mod wiring;
 
 pub use data_dir::keep_files_private;
 pub use wiring::tables;
 
+use crate::cli::Place;
 use lamchat_config::Config;
 use lamchat_host::Notice;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,10 +29,8 @@ use tokio::signal::unix::{SignalKind, signal};
 pub struct Start {
     /// The checked configuration.
     pub config: Config,
-    /// Its file; `None` runs with embedded defaults.
-    pub file: Option<PathBuf>,
-    /// What the command line says in place of the file's `data_dir`.
-    pub data_dir: Option<PathBuf>,
+    /// Where it comes from.
+    pub place: Place,
 }
 
 /// Why the server did not start: one sentence that says what to do.
@@ -68,6 +65,8 @@ fn refused(error: impl std::fmt::Display) -> StartError {
 pub fn run(start: Start) -> Result<(), StartError> {
     data_dir::keep_files_private();
     let log = logging::start(&start.config.log)?;
+    // First of all: it takes its folder and gives everything else up while the rest of this starts.
+    let holder = holder::start(&start)?;
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
@@ -86,13 +85,13 @@ pub fn run(start: Start) -> Result<(), StartError> {
         .thread_name("lamchat")
         .build()
         .map_err(StartError::io("the threads could not be started"))?;
-    let result = runtime.block_on(serve(start, log));
+    let result = runtime.block_on(serve(start, log, holder));
     // Blocking work that is still under way (a thumbnail) is of no use to anybody any more.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result
 }
 
-async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
+async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Result<(), StartError> {
     // Before anything that takes time: a signal during the start must end it well, too.
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::io("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::io("signals"))?;
@@ -100,18 +99,19 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
 
     // Opening waits only for somebody to unlock the keys; until then there is nothing to finish.
     let opened = tokio::select! {
-        opened = wiring::open(&start.config) => opened?,
+        opened = wiring::open(&start.config, &holder) => opened?,
         _ = terminate.recv() => {
-            end_locked();
+            end_locked(&holder);
             return Ok(());
         }
         _ = interrupt.recv() => {
-            end_locked();
+            end_locked(&holder);
             return Ok(());
         }
     };
     let server = Arc::new(opened);
-    audit::note_start(&server, &start.config, server.signing_key.clone()).await?;
+    audit::note_start(&server).await?;
+    holder.take_notices(&server.store).await?;
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
     tell(Notice::Ready);
@@ -119,10 +119,11 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
 
     let mut reload = reload::Reload::new(start, log, Arc::clone(&server));
     let mut renewal = tokio::time::interval(certificates::RENEWAL_CHECK);
-    loop {
+    let result = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = holder.ended() => break Err(StartError::Refused(holder::ENDED.to_owned())),
             _ = renewal.tick() => server.certificates.renew(&server.clock),
             received = hang_up.recv() => if received.is_some() {
                 tell(Notice::Reloading);
@@ -130,6 +131,9 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
                 tell(Notice::Ready);
             },
         }
+    };
+    if let Err(error) = &result {
+        tracing::error!(%error, "stopping");
     }
 
     tell(Notice::Stopping);
@@ -141,12 +145,15 @@ async fn serve(start: Start, log: logging::Log) -> Result<(), StartError> {
     }
     audit::note_stop(&server).await;
     server.store.close().await;
+    holder.client.close();
     tracing::info!("stopped");
-    Ok(())
+    result
 }
 
 /// The end of a start that was still waiting for a key.
-fn end_locked() {
+fn end_locked(holder: &holder::Link) {
+    // Whoever waits for an answer of the key holder's stops waiting.
+    holder.client.close();
     tell(Notice::Stopping);
     tracing::info!("stopped while the keys were locked");
 }

@@ -44,7 +44,7 @@ pub fn run(place: &Place, command: Backup) -> Result<(), Failure> {
 /// What opens a backup.
 pub fn ask_key() -> Result<Unlock, Failure> {
     let typed = password::read_existing("Recovery key or passphrase of the backup")?;
-    Ok(lamchat_api_admin::seal::typed(typed.as_str().to_owned())?)
+    Ok(Unlock::typed(&typed)?)
 }
 
 /// What was found in a backup.

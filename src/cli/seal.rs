@@ -3,7 +3,12 @@
 mod paper;
 
 use super::{Failure, Place, Server, output, password, socket};
+use lamchat_base::SecretBytes;
+use lamchat_holder::{AskError, MalformedError, Reply, Typed};
+use lamchat_seal::SlotKind;
 use serde_json::{Value, json};
+use std::path::Path;
+use zeroize::Zeroizing;
 
 const SEAL: &str = "/_lamchat/admin/v1/seal";
 const KEYRING: &str = "/_lamchat/admin/v1/keyring";
@@ -54,8 +59,8 @@ pub enum Seal {
         #[command(flatten)]
         server: Server,
     },
-    /// Open the keys of a server that waits for it, with the recovery key or a passphrase. It is asked for, or read from
-    /// standard input.
+    /// Open the keys of a server that waits for it, with the recovery key, a passphrase or the TPM's PIN. It is asked
+    /// for, or read from standard input.
     Unlock {
         #[command(flatten)]
         server: Server,
@@ -67,56 +72,121 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
     let call = |server: &Server, method: &str, target: &str, body: Option<Value>| {
         socket::call(place, server, method, target, body.as_ref())
     };
+    let status = |server: &Server| call(server, "GET", SEAL, None);
     match command {
-        Seal::Status { server } => show(&server, &call(&server, "GET", SEAL, None)?),
-        Seal::Init { force, server } => {
-            let body = json!({"force": force});
-            show(&server, &call(&server, "POST", &format!("{SEAL}/init"), Some(body))?);
-        }
+        Seal::Status { server } => show(&server, &status(&server)?),
+        Seal::Init { force, server } => match pin(&status(&server)?)? {
+            Some(pin) => {
+                typed(&status(&server)?, &Typed::AddTpm { force, pin })?;
+                show(&server, &status(&server)?);
+            }
+            None => {
+                let body = json!({"force": force});
+                show(&server, &call(&server, "POST", &format!("{SEAL}/init"), Some(body))?);
+            }
+        },
         Seal::AddRecovery { server } => {
-            let answer = call(&server, "POST", &format!("{SEAL}/recovery"), None)?;
-            match answer.get("recovery_key").and_then(Value::as_str) {
-                Some(key) if !server.json => paper::print(key)?,
-                _ => show(&server, &answer),
+            let Reply::Recovery(_, key) = typed(&status(&server)?, &Typed::AddRecovery)? else {
+                return Err(MalformedError.into());
+            };
+            let key = Zeroizing::new(std::str::from_utf8(key.expose())?.to_owned());
+            if server.json {
+                let mut answer = status(&server)?;
+                if let Value::Object(fields) = &mut answer {
+                    fields.insert("recovery_key".to_owned(), json!(*key));
+                }
+                show(&server, &answer);
+            } else {
+                paper::print(&key)?;
             }
         }
         Seal::VerifyRecovery { server } => {
-            let key = password::read_existing("Recovery key")?;
-            let body = json!({"key": *key});
-            let answer = call(&server, "POST", &format!("{SEAL}/recovery/verify"), Some(body))?;
-            show(&server, &answer);
+            let now = status(&server)?;
+            let key = secret(&password::read_existing("Recovery key")?);
+            typed(&now, &Typed::VerifyRecovery(key))?;
+            show(&server, &status(&server)?);
         }
         Seal::AddPassphrase { server } => {
-            let passphrase = password::read_new("passphrase")?;
-            let body = json!({"passphrase": *passphrase});
-            let answer = call(&server, "POST", &format!("{KEYRING}/passphrase"), Some(body))?;
-            show(&server, &answer);
+            let now = status(&server)?;
+            let passphrase = secret(&password::read_new("passphrase")?);
+            typed(&now, &Typed::AddPassphrase(passphrase))?;
+            show(&server, &status(&server)?);
         }
-        Seal::Rebind { slot, server } => {
-            let answer = call(&server, "POST", &format!("{SEAL}/slots/{slot}/rebind"), None)?;
-            show(&server, &answer);
-        }
+        Seal::Rebind { slot, server } => match pin(&status(&server)?)? {
+            Some(pin) => {
+                typed(&status(&server)?, &Typed::Rebind { slot, pin })?;
+                show(&server, &status(&server)?);
+            }
+            None => {
+                let answer = call(&server, "POST", &format!("{SEAL}/slots/{slot}/rebind"), None)?;
+                show(&server, &answer);
+            }
+        },
         Seal::Remove { slot, server } => {
             let answer = call(&server, "DELETE", &format!("{KEYRING}/slots/{slot}"), None)?;
             show(&server, &answer);
         }
-        Seal::Unlock { server } => {
-            let key = password::read_existing("Recovery key or passphrase")?;
-            let body = json!({"key": *key});
-            let answer = call(&server, "POST", &format!("{SEAL}/unlock"), Some(body))?;
-            if server.json {
-                output::line(answer.to_string());
-            } else {
-                output::line(
-                    "The keys are open, and the server goes on starting; `lamchat health` says when it is well.",
-                );
-                output::line(
-                    "If a TPM slot did not open by itself: `lamchat seal rebind` binds it to this machine as it is now.",
-                );
-            }
-        }
+        Seal::Unlock { server } => unlock(&server, &status(&server)?)?,
     }
     Ok(())
+}
+
+/// Opens the keys of a locked server.
+fn unlock(server: &Server, now: &Value) -> Result<(), Failure> {
+    let what = if asks_for_pin(now) {
+        "PIN, recovery key or passphrase"
+    } else {
+        "Recovery key or passphrase"
+    };
+    let Reply::Unlocked(by) = typed(now, &Typed::Unlock(secret(&password::read_existing(what)?)))? else {
+        return Err(MalformedError.into());
+    };
+    if server.json {
+        let by = match by {
+            SlotKind::Recovery => "recovery key".to_owned(),
+            SlotKind::Tpm => "pin".to_owned(),
+            by => by.to_string(),
+        };
+        output::line(json!({"state": "starting", "by": by}).to_string());
+        return Ok(());
+    }
+    output::line("The keys are open, and the server goes on starting; `lamchat health` says when it is well.");
+    if by != SlotKind::Tpm {
+        output::line(
+            "If a TPM slot did not open by itself: `lamchat seal rebind` binds it to this machine as it is now.",
+        );
+    }
+    Ok(())
+}
+
+/// Asks the key holder of the server whose status this is, past the server.
+fn typed(status: &Value, request: &Typed) -> Result<Reply, Failure> {
+    let holder = status.get("holder").and_then(|holder| holder.get("socket"));
+    let socket = holder.and_then(Value::as_str).unwrap_or_default();
+    match lamchat_holder::ask_typed(Path::new(socket), request) {
+        Err(AskError::Frame(error)) => {
+            Err(format!("the key holder at {socket}: {error}; it answers the server's own user, and root").into())
+        }
+        reply => Ok(reply?),
+    }
+}
+
+fn secret(text: &str) -> SecretBytes {
+    SecretBytes::new(text.as_bytes().to_vec())
+}
+
+fn asks_for_pin(status: &Value) -> bool {
+    let pin = status.get("tpm").and_then(|tpm| tpm.get("pin"));
+    pin.and_then(Value::as_bool).unwrap_or_default()
+}
+
+/// A new PIN, where the server's configuration asks for one.
+fn pin(status: &Value) -> Result<Option<SecretBytes>, Failure> {
+    if asks_for_pin(status) {
+        Ok(Some(secret(&password::read_new("PIN")?)))
+    } else {
+        Ok(None)
+    }
 }
 
 /// Slots as a table, then sentences; or the answer itself.
@@ -142,6 +212,11 @@ fn show(server: &Server, answer: &Value) {
     output::line(answer.get("sentence").and_then(Value::as_str).unwrap_or_default());
     let tpm = answer.get("tpm").and_then(|tpm| tpm.get("sentence"));
     output::line(tpm.and_then(Value::as_str).unwrap_or_default());
+    let holder = answer.get("holder").and_then(|holder| holder.get("sentence"));
+    output::line(format!(
+        "the key holder is {}",
+        holder.and_then(Value::as_str).unwrap_or_default()
+    ));
     if let Some(advice) = answer.get("advice").and_then(Value::as_str) {
         output::line(format!("to go on: {advice}"));
     }

@@ -7,8 +7,7 @@ use crate::serve::{self, Start};
 pub fn run(place: &Place) -> Result<(), Failure> {
     let start = Start {
         config: place.load()?,
-        file: place.config.clone(),
-        data_dir: place.data_dir.clone(),
+        place: place.clone(),
     };
     Ok(serve::run(start)?)
 }

@@ -2,12 +2,11 @@
 
 use super::wiring::Parts;
 use super::{StartError, refused};
-use lamchat_audit::notary::Notary;
-use lamchat_audit::software::{SealedHeads, SoftwareSigner};
+use lamchat_audit::notary::HeadSigner;
 use lamchat_audit::{APPENDED, Actor, AuditLog, Entry};
 use lamchat_base::{Clock, Entropy};
 use lamchat_config::{Change, Config};
-use lamchat_seal::Keyring;
+use lamchat_holder::Client;
 use lamchat_store::{CommitError, ReadError, Store, WriteError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,29 +20,23 @@ const FULL_DISK_PAUSE: Duration = Duration::from_secs(10);
 pub fn open(
     config: &Config,
     store: &Store,
-    keyring: &Arc<Keyring>,
+    holder: &Arc<Client>,
     clock: &Arc<dyn Clock>,
     entropy: &dyn Entropy,
 ) -> Result<Arc<AuditLog>, StartError> {
-    let signer = SoftwareSigner::open(keyring).map_err(refused)?;
-    let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(Arc::clone(keyring)))).map_err(refused)?;
+    let signer = Arc::clone(holder) as Arc<dyn HeadSigner>;
     let (store, clock) = (store.clone(), Arc::clone(clock));
-    let log = AuditLog::open(store, notary, config.server_name.as_str(), clock, entropy);
+    let log = AuditLog::open(store, signer, config.server_name.as_str(), clock, entropy);
     Ok(Arc::new(log.map_err(refused)?))
 }
 
 /// Notes that the server starts: which program, and how its keys were unlocked. A full disk keeps nobody from reading:
 /// then it is noted as soon as there is room, before which no act that changes something is possible either.
-pub async fn note_start(parts: &Parts, config: &Config, signing_key: String) -> Result<(), StartError> {
-    let unlocked_by = if config.seal.passphrase_file.is_some() {
-        "passphrase"
-    } else {
-        "file"
-    };
+pub async fn note_start(parts: &Parts) -> Result<(), StartError> {
     let entry = Entry::new(parts.clock.now_ms(), Actor::Server, "server.start")
         .fact("version", crate::cli::VERSION)
-        .fact("unlocked_by", unlocked_by)
-        .fact("signing_key", signing_key);
+        .fact("unlocked_by", parts.unlocked_by)
+        .fact("signing_key", &parts.signing_key);
     match append(&parts.store, entry.clone()).await {
         Ok(()) => Ok(()),
         Err(WriteError::Commit(error @ CommitError::DiskFull)) => {
@@ -109,7 +102,7 @@ async fn append(store: &Store, entry: Entry) -> Result<(), WriteError<ReadError>
         .await
 }
 
-fn sentence(error: &WriteError<ReadError>) -> String {
+pub fn sentence(error: &WriteError<ReadError>) -> String {
     match error {
         WriteError::Refused(error) => error.to_string(),
         WriteError::Commit(error) => error.to_string(),

@@ -9,7 +9,7 @@ use lamchat_config::Config;
 use lamchat_disk::{RealDisk, replace_file};
 use lamchat_http::Identity;
 use lamchat_http::certificate::{self, Issued};
-use lamchat_seal::Keyring;
+use lamchat_seal::DataKeys;
 use lamchat_store::Store;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub struct Certificates {
 
 /// The server's own authority, and the identity that it vouches for.
 struct Local {
-    keyring: Arc<Keyring>,
+    keys: Arc<DataKeys>,
     store: Store,
     host: String,
     folder: PathBuf,
@@ -55,10 +55,10 @@ pub struct Authority {
 
 impl Certificates {
     /// Loads what the listeners need, making the authority on first start.
-    pub fn open(config: &Config, keyring: &Arc<Keyring>, store: &Store, clock: &dyn Clock) -> Result<Self, StartError> {
+    pub fn open(config: &Config, keys: &Arc<DataKeys>, store: &Store, clock: &dyn Clock) -> Result<Self, StartError> {
         let local = config.listeners.iter().any(|listener| listener.tls_local_authority);
         let local = if local {
-            Some(Local::open(config, keyring, store, clock)?)
+            Some(Local::open(config, keys, store, clock)?)
         } else {
             None
         };
@@ -125,7 +125,7 @@ impl Certificates {
     /// Renews the certificate of the own authority when its end is near.
     pub fn renew(&self, clock: &Arc<dyn Clock>) {
         let Some(local) = &self.local else { return };
-        let renewed = issue(&local.keyring, &local.store, &local.folder, &local.host, clock.now_ms());
+        let renewed = issue(&local.keys, &local.store, &local.folder, &local.host, clock.now_ms());
         let replaced = renewed.and_then(|(leaf, is_new)| match is_new {
             true => local
                 .identity
@@ -150,13 +150,13 @@ fn find(files: &[Files], certificate: &Path, key: &Path) -> Option<Arc<Identity>
 }
 
 impl Local {
-    fn open(config: &Config, keyring: &Arc<Keyring>, store: &Store, clock: &dyn Clock) -> Result<Self, StartError> {
+    fn open(config: &Config, keys: &Arc<DataKeys>, store: &Store, clock: &dyn Clock) -> Result<Self, StartError> {
         let host = config.server_name.host().to_owned();
         let folder = config.data_dir.join("tls");
-        let (leaf, _) = issue(keyring, store, &folder, &host, clock.now_ms())?;
+        let (leaf, _) = issue(keys, store, &folder, &host, clock.now_ms())?;
         let identity = Identity::from_pem(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose()).map_err(refused)?;
         Ok(Self {
-            keyring: Arc::clone(keyring),
+            keys: Arc::clone(keys),
             store: store.clone(),
             host,
             folder,
@@ -170,18 +170,12 @@ impl Local {
 }
 
 /// The server certificate, and whether it was made now: a kept one, or a new one when it is due.
-fn issue(
-    keyring: &Keyring,
-    store: &Store,
-    folder: &Path,
-    host: &str,
-    now_ms: u64,
-) -> Result<(Issued, bool), StartError> {
-    let authority = match unseal(keyring, AUTHORITY)? {
+fn issue(keys: &DataKeys, store: &Store, folder: &Path, host: &str, now_ms: u64) -> Result<(Issued, bool), StartError> {
+    let authority = match unseal(keys, AUTHORITY)? {
         Some(kept) if !certificate::authority_is_due(&kept.certificate_pem, host, now_ms).map_err(refused)? => kept,
         _ => {
             let made = certificate::make_authority(host, now_ms).map_err(refused)?;
-            seal(keyring, store, AUTHORITY, &made, now_ms)?;
+            seal(keys, store, AUTHORITY, &made, now_ms)?;
             made
         }
     };
@@ -191,26 +185,26 @@ fn issue(
         let written = replace_file(&RealDisk, &copy, authority.certificate_pem.as_bytes());
         written.map_err(StartError::io(copy.display().to_string()))?;
     }
-    if let Some(kept) = unseal(keyring, LEAF)? {
+    if let Some(kept) = unseal(keys, LEAF)? {
         let due = certificate::leaf_is_due(&kept.certificate_pem, &authority.certificate_pem, host, now_ms);
         if !due.map_err(refused)? {
             return Ok((kept, false));
         }
     }
     let made = certificate::make_leaf(&authority, host, now_ms).map_err(refused)?;
-    seal(keyring, store, LEAF, &made, now_ms)?;
+    seal(keys, store, LEAF, &made, now_ms)?;
     Ok((made, true))
 }
 
-fn seal(keyring: &Keyring, store: &Store, name: &str, pair: &Issued, now_ms: u64) -> Result<(), StartError> {
+fn seal(keys: &DataKeys, store: &Store, name: &str, pair: &Issued, now_ms: u64) -> Result<(), StartError> {
     let fingerprint = certificate::fingerprint(&pair.certificate_pem).map_err(refused)?;
     audit::note_key(store, now_ms, name, &fingerprint)?;
     let both = [pair.certificate_pem.as_bytes(), pair.key_pem.expose()].concat();
-    keyring.seal_secret(name, &SecretBytes::new(both)).map_err(refused)
+    keys.seal_secret(name, &SecretBytes::new(both)).map_err(refused)
 }
 
-fn unseal(keyring: &Keyring, name: &str) -> Result<Option<Issued>, StartError> {
-    let Some(both) = keyring.unseal_secret(name).map_err(refused)? else {
+fn unseal(keys: &DataKeys, name: &str) -> Result<Option<Issued>, StartError> {
+    let Some(both) = keys.unseal_secret(name).map_err(refused)? else {
         return Ok(None);
     };
     let text = std::str::from_utf8(both.expose()).map_err(refused)?;

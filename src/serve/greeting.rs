@@ -5,7 +5,9 @@ use super::{Start, StartError, refused};
 use crate::cli::output;
 use lamchat_config::{Config, Resource};
 use lamchat_identity::registration_token;
+use lamchat_seal::Status;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Prints it.
 pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Result<(), StartError> {
@@ -24,8 +26,15 @@ pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Resul
         text.push_str(&format!("  CA            {}\n", file.display()));
         text.push_str(&format!("  Fingerprint   {}\n", authority.fingerprint));
     }
-    text.push_str(&format!("  Keys          {}\n", parts.keyring.status().sentence));
-    text.push_str(&format!("  TPM           {}\n", parts.admin.tpm.sentence));
+    let holder = Arc::clone(&parts.admin.holder);
+    let told = tokio::task::spawn_blocking(move || holder.status()).await;
+    let told = told.map_err(refused)?.map_err(refused)?;
+    text.push_str(&format!(
+        "  Keys          {}\n",
+        Status::of(told.slots.clone()).sentence
+    ));
+    text.push_str(&format!("  Key holder    {}\n", told.confinement));
+    text.push_str(&format!("  TPM           {}\n", told.tpm.sentence));
     let data = std::fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     text.push_str(&format!("  Data          {}\n", data.display()));
     if let Some(token) = first_token(parts).await? {

@@ -1,21 +1,20 @@
 //! The start while the keys are locked: only the Unix socket answers, until somebody unlocks them.
 
+use super::holder::Link;
 use super::wiring::SOCKET_MODE;
 use super::{StartError, refused, settings, tell};
 use crate::cli::output;
-use lamchat_api_admin::{Guesses, Locked, Tpm, locked_routes};
-use lamchat_base::{Clock, Entropy};
+use lamchat_api_admin::{Locked, locked_routes};
 use lamchat_config::Config;
+use lamchat_holder::Opened;
 use lamchat_host::Notice;
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
-use lamchat_seal::{Keyring, SlotInfo};
+use lamchat_seal::{ReleasedKey, SlotInfo, SlotKind};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
-/// How long the answer to the right key may take on its way out.
+/// How long an answer may take on its way out.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits for the right key, for as long as it takes. Dropping the future ends the waiting.
@@ -23,12 +22,9 @@ pub async fn wait(
     config: &Config,
     reason: String,
     slots: Vec<SlotInfo>,
-    dir: &Path,
-    tpm: &Tpm,
-    entropy: &Arc<dyn Entropy>,
-    clock: &Arc<dyn Clock>,
-) -> Result<Keyring, StartError> {
-    // The database's lock, which keeps a second server away, is not to be had before the keys.
+    holder: &Link,
+) -> Result<(SlotKind, Vec<ReleasedKey>), StartError> {
+    // Another data folder may have the same socket.
     let socket = config.admin_socket();
     if UnixStream::connect(&socket).is_ok() {
         return Err(StartError::Refused(format!(
@@ -36,18 +32,13 @@ pub async fn wait(
             socket.display()
         )));
     }
-    let (sender, opened) = oneshot::channel();
+    let told = holder.ask(|client| client.status()).await.map_err(refused)?;
     let locked = Arc::new(Locked {
         reason: reason.clone(),
         slots,
-        tpm: tpm.clone(),
-        dir: dir.to_owned(),
+        holder: told,
         server_name: config.server_name.to_string(),
         version: crate::cli::VERSION.to_owned(),
-        entropy: Arc::clone(entropy),
-        clock: Arc::clone(clock),
-        guesses: Arc::new(Guesses::default()),
-        opened: parking_lot::Mutex::new(Some(sender)),
     });
     let router = Router::new(locked_routes(&locked), settings::http(&config.http)).map_err(refused)?;
     let listener = Listener {
@@ -67,10 +58,17 @@ pub async fn wait(
     // The start is as far as it gets by itself: a service manager that went on waiting would end it.
     tell(Notice::Ready);
     status(&format!("locked, waiting for `lamchat seal unlock`: {reason}"));
-    let keyring = opened.await.map_err(refused)?;
+    let opened = holder.ask(|client| client.await_unlock()).await;
+    holder.client.forget_status();
     server.stop(STOP_TIMEOUT).await;
-    status("unlocked by hand; starting");
-    Ok(keyring)
+    match opened.map_err(refused)? {
+        Opened::Keys { by, keys } => {
+            tracing::warn!(%by, "unlocked by hand: the start goes on");
+            status("unlocked by hand; starting");
+            Ok((by, keys))
+        }
+        Opened::Locked { reason, .. } => Err(StartError::Refused(reason)),
+    }
 }
 
 /// Tells the service manager, in a line for people.

@@ -27,7 +27,7 @@ impl Reload {
     pub async fn run(&mut self) {
         self.parts.certificates.reload();
         self.parts.certificates.renew(&self.parts.clock);
-        let Some(file) = &self.start.file else {
+        let Some(file) = &self.start.place.config else {
             tracing::info!("reloaded: there is no configuration file");
             return;
         };
@@ -38,7 +38,7 @@ impl Reload {
                 return;
             }
         };
-        if let Some(dir) = &self.start.data_dir {
+        if let Some(dir) = &self.start.place.data_dir {
             newer.data_dir.clone_from(dir);
         }
         self.apply(newer).await;

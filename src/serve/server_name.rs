@@ -2,15 +2,15 @@
 
 use super::{StartError, refused};
 use lamchat_base::SecretBytes;
-use lamchat_seal::Keyring;
+use lamchat_seal::DataKeys;
 use ruma::ServerName;
 
 /// Not secret; kept here because it is needed before the database, and a backup carries it.
 const NAME: &str = "server-name";
 
 /// Notes the name on first start; refuses another one afterwards.
-pub fn check(keyring: &Keyring, name: &ServerName) -> Result<(), StartError> {
-    match keyring.unseal_secret(NAME).map_err(refused)? {
+pub fn check(keys: &DataKeys, name: &ServerName) -> Result<(), StartError> {
+    match keys.unseal_secret(NAME).map_err(refused)? {
         Some(kept) if kept.expose() == name.as_bytes() => Ok(()),
         Some(kept) => {
             let kept = String::from_utf8_lossy(kept.expose()).into_owned();
@@ -19,7 +19,7 @@ pub fn check(keyring: &Keyring, name: &ServerName) -> Result<(), StartError> {
                  set server_name = \"{kept}\", or start {name} with another data_dir"
             )))
         }
-        None => keyring
+        None => keys
             .seal_secret(NAME, &SecretBytes::new(name.as_bytes().to_vec()))
             .map_err(refused),
     }

@@ -3,7 +3,7 @@
 use super::{StartError, audit, refused};
 use lamchat_base::{Entropy, SecretBytes};
 use lamchat_rules::SigningKey;
-use lamchat_seal::Keyring;
+use lamchat_seal::DataKeys;
 use lamchat_store::Store;
 
 const NAME: &str = "signing-key";
@@ -12,8 +12,8 @@ const VERSION_CHARS: usize = 6;
 const SEED_BYTES: usize = 32;
 
 /// The kept key, or a new one. The secret is the 32 bytes of the seed, then the version as text.
-pub fn open(keyring: &Keyring, store: &Store, entropy: &dyn Entropy, now_ms: u64) -> Result<SigningKey, StartError> {
-    if let Some(kept) = keyring.unseal_secret(NAME).map_err(refused)? {
+pub fn open(keys: &DataKeys, store: &Store, entropy: &dyn Entropy, now_ms: u64) -> Result<SigningKey, StartError> {
+    if let Some(kept) = keys.unseal_secret(NAME).map_err(refused)? {
         return parse(&kept);
     }
     let mut secret = vec![0u8; SEED_BYTES];
@@ -22,7 +22,7 @@ pub fn open(keyring: &Keyring, store: &Store, entropy: &dyn Entropy, now_ms: u64
     let secret = SecretBytes::new(secret);
     let key = parse(&secret)?;
     audit::note_key(store, now_ms, NAME, &format!("{} {}", key.id(), key.public_base64()))?;
-    keyring.seal_secret(NAME, &secret).map_err(refused)?;
+    keys.seal_secret(NAME, &secret).map_err(refused)?;
     Ok(key)
 }
 

@@ -1,10 +1,8 @@
 //! Opens every part of the exchange and hands each what it needs.
 
-use super::attestation::{Evidence, Subjects};
+use super::attestation::Evidence;
 use super::certificates::Certificates;
-use super::{
-    StartError, attestation, audit, data_dir, exchange, keys, refused, server_name, settings, signing_key, tpm,
-};
+use super::{StartError, attestation, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::{Admin, Attest, Attestation};
 use lamchat_api_client::App;
@@ -12,6 +10,7 @@ use lamchat_appliance::Folders;
 use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_config::Config;
+use lamchat_disk::RealDisk;
 use lamchat_host::{OsEntropy, SystemClock};
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
 use lamchat_identity::{Passwords, UiaSessions};
@@ -19,7 +18,7 @@ use lamchat_media::Media;
 use lamchat_push::UnreadCounts;
 use lamchat_rooms::Rooms;
 use lamchat_rooms::typing::Typing;
-use lamchat_seal::Keyring;
+use lamchat_seal::{DataKeys, SlotKind};
 use lamchat_store::{Store, Table};
 use lamchat_sync::Syncer;
 use std::net::SocketAddr;
@@ -33,7 +32,6 @@ pub const SOCKET_MODE: u32 = 0o600;
 pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    pub keyring: Arc<Keyring>,
     pub store: Store,
     pub certificates: Arc<Certificates>,
     pub evidence: Arc<Evidence>,
@@ -42,6 +40,8 @@ pub struct Parts {
     pub audit: Arc<AuditLog>,
     /// Identifier and public part of the server's signing key.
     pub signing_key: String,
+    /// The slot that opened the keys.
+    pub unlocked_by: SlotKind,
 }
 
 /// The open listeners.
@@ -78,40 +78,34 @@ pub fn tables() -> Vec<Table> {
 }
 
 /// Opens everything that has no listener yet.
-pub async fn open(config: &Config) -> Result<Parts, StartError> {
+pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     data_dir::prepare(&config.data_dir)?;
     let folders = Folders::below(&config.data_dir);
-    let tpm = tpm::find(&config.seal, &entropy);
-    let keyring = Arc::new(keys::open(config, &folders, &tpm, &entropy, &clock).await?);
+    let (unlocked_by, released) = holder.open(config, !folders.store.exists()).await?;
+    let keys = DataKeys::new(RealDisk::shared(), &folders.data, Arc::clone(&entropy), released);
+    let keys = Arc::new(keys);
     let store = lamchat_store::Options {
         dir: folders.store,
-        key: keyring.database_key().map_err(refused)?,
+        key: keys.database_key().map_err(refused)?,
         tables: tables(),
     };
     let store = Store::open(store).map_err(refused)?;
-    server_name::check(&keyring, &config.server_name)?;
-    let audit = audit::open(config, &store, &keyring, &clock, &*entropy)?;
-    let certificates = Arc::new(Certificates::open(config, &keyring, &store, &*clock)?);
-    let subjects = Subjects {
-        entropy: &entropy,
-        clock: &clock,
-        keyring: &keyring,
-        audit: &audit,
-        certificates: &certificates,
-    };
-    let evidence = Arc::new(Evidence::open(config, &subjects)?);
+    server_name::check(&keys, &config.server_name)?;
+    let audit = audit::open(config, &store, &holder.client, &clock, &*entropy)?;
+    let certificates = Arc::new(Certificates::open(config, &keys, &store, &*clock)?);
+    let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates)?);
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),
-        Arc::clone(&keyring),
+        Arc::clone(&keys),
         Arc::clone(&clock),
         Arc::clone(&entropy),
     );
     let media = media.map_err(refused)?;
     let passwords = Passwords::with_cost(settings::password_cost(config.registration.password_hash));
-    let key = signing_key::open(&keyring, &store, &*entropy, clock.now_ms())?;
+    let key = signing_key::open(&keys, &store, &*entropy, clock.now_ms())?;
     let signing_key = format!("{} {}", key.id(), key.public_base64());
     let rooms = Rooms::new(
         store.clone(),
@@ -157,9 +151,8 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         server_name: config.server_name.clone(),
         version: crate::cli::VERSION.to_owned(),
         passwords,
-        keyring: Arc::clone(&keyring),
-        tpm,
-        guesses: Arc::default(),
+        keys,
+        holder: Arc::clone(&holder.client),
         media,
         attestation: Attestation::new(Arc::clone(&evidence) as Arc<dyn Attest>, attestation::endpoint(config)),
         audit: Arc::clone(&audit),
@@ -171,7 +164,6 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
     Ok(Parts {
         clock,
         entropy,
-        keyring,
         store,
         certificates,
         evidence,
@@ -179,6 +171,7 @@ pub async fn open(config: &Config) -> Result<Parts, StartError> {
         admin,
         audit,
         signing_key,
+        unlocked_by,
     })
 }
 

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// swtpm with its state in a folder of its own; ended on drop.
-struct Swtpm {
-    folder: tempfile::TempDir,
+pub struct Swtpm {
+    pub folder: tempfile::TempDir,
     child: Child,
     port: u16,
 }
@@ -17,7 +17,49 @@ struct Swtpm {
 impl Swtpm {
     /// Factory-fresh.
     fn new() -> Self {
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    /// As its maker delivers it: with a certificate of its endorsement key by an authority of its own, in `ca`.
+    pub fn manufactured() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca");
+        std::fs::create_dir(&ca).unwrap();
+        let (here, ca) = (folder.path().display(), ca.display());
+        for (name, content) in [
+            (
+                "ca.conf",
+                format!(
+                    "statedir = {ca}\nsigningkey = {ca}/signkey.pem\nissuercert = {ca}/issuercert.pem\n\
+                     certserial = {ca}/certserial\n"
+                ),
+            ),
+            (
+                "ca.options",
+                "--platform-manufacturer Test\n--platform-version 1\n--platform-model box\n".to_owned(),
+            ),
+            (
+                "setup.conf",
+                format!(
+                    "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {here}/ca.conf\n\
+                     create_certs_tool_options = {here}/ca.options\n"
+                ),
+            ),
+        ] {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let output = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--pcr-banks", "sha1,sha256", "--config"])
+            .arg(folder.path().join("setup.conf"))
+            .arg("--tpmstate")
+            .arg(folder.path())
+            .output()
+            .expect("swtpm-tools are installed");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        Self::of(folder)
+    }
+
+    fn of(folder: tempfile::TempDir) -> Self {
         // swtpm cannot choose ports itself, so another process may be faster; then again.
         for _ in 0..50 {
             let port = free_ports();
@@ -28,7 +70,7 @@ impl Swtpm {
         panic!("swtpm found no free ports");
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -39,7 +81,7 @@ impl Swtpm {
     }
 
     /// Runs a tool of tpm2-tools, and answers what it prints.
-    fn tool(&self, arguments: &[&str]) -> String {
+    pub fn tool(&self, arguments: &[&str]) -> String {
         let output = Command::new(arguments[0])
             .args(&arguments[1..])
             .env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port))
@@ -60,7 +102,7 @@ impl Swtpm {
         listed.lines().filter(|line| line.contains("0x18")).count()
     }
 
-    fn config(&self) -> String {
+    pub fn config(&self) -> String {
         format!(
             "{}\n[seal]\ntpm = \"tcp:127.0.0.1:{}\"\n",
             crate::harness::CONFIG,
@@ -292,5 +334,118 @@ fn a_tpm_that_is_gone_is_named_and_works_again_when_it_is_back() {
     site.configure(&format!("{}\n[seal]\ntpm = \"none\"\n", crate::harness::CONFIG));
     let (server, reason) = recovers(&site, &key);
     assert!(reason.contains("seal.tpm = \"none\""), "{reason}");
+    server.stop();
+}
+
+/// What the start says while it waits for the PIN.
+fn waits_for_pin(site: &Site) -> Server {
+    let server = site.start_locked();
+    let now = status(site);
+    assert!(now["reason"].as_str().unwrap().contains("asks for its PIN"), "{now}");
+    assert!(now["advice"].as_str().unwrap().contains("PIN"), "{now}");
+    server
+}
+
+fn unlock(site: &Site, typed: &str) -> String {
+    let tried = site.command(&["seal", "unlock"], &format!("{typed}\n"));
+    assert!(!tried.status.success());
+    text(&tried.stderr)
+}
+
+#[test]
+fn a_pin_is_asked_for_at_every_start_and_never_passes_the_exchange() {
+    let tpm = Swtpm::new();
+    let site = Site::with(&format!("{}pin = true\n", tpm.config()));
+    let server = site.start();
+    let made = site.command_json(&["seal", "add-recovery"], "");
+    let key = made["recovery_key"].as_str().unwrap().to_owned();
+    let short = site.command(&["seal", "init", "--force"], "123\n");
+    assert!(text(&short.stderr).contains("fewer than 4"), "{}", text(&short.stderr));
+    let unforced = site.command(&["seal", "init"], "a pin\n");
+    assert!(text(&unforced.stderr).contains("--force"), "{}", text(&unforced.stderr));
+    let made = site.command_json(&["seal", "init", "--force"], "a pin\n");
+    assert_eq!(made["tpm"]["pin"], true);
+    let removed = site.command(&["seal", "remove", &slot(&made, "file")], "");
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    server.stop();
+
+    let server = waits_for_pin(&site);
+    let wrong = unlock(&site, "another pin");
+    assert!(
+        wrong.contains("PIN is wrong") && wrong.contains("takes 2 more"),
+        "{wrong}"
+    );
+    // The TPM slows down, not the key holder.
+    let opened = site.command_json(&["seal", "unlock"], "a pin\n");
+    assert_eq!(opened["by"], "pin");
+    server.wait_for_log("running");
+    let log = site.command_json(&["audit", "show", "--limit", "100"], "").to_string();
+    assert!(log.contains("\"unlocked_by\":\"tpm\""), "{log}");
+    assert!(log.contains("keyring.unlock") && !log.contains("a pin"), "{log}");
+    let rebound = site.command(&["seal", "rebind", &slot(&made, "tpm")], "newer pin\n");
+    assert!(rebound.status.success(), "{}", text(&rebound.stderr));
+    assert_eq!(tpm.indices(), 1);
+    server.stop();
+
+    // The old one is as wrong as any other; at last the TPM refuses all, and says for how long.
+    let server = waits_for_pin(&site);
+    let mut said = Vec::new();
+    for _ in 0..4 {
+        said.push(unlock(&site, "a pin"));
+    }
+    assert!(said[0].contains("PIN is wrong"), "{said:?}");
+    assert!(
+        said[3].contains("too many wrong PINs") && said[3].contains("recovery key"),
+        "{said:?}"
+    );
+    let opened = site.command_json(&["seal", "unlock"], &format!("{key}\n"));
+    assert_eq!(opened["by"], "recovery key");
+    server.wait_for_log("running");
+    server.stop();
+}
+
+/// A keyring whose `tpm` slot wraps something else, as somebody without the master key can make it: the checksum fits,
+/// the rest does not (FORMAT.md of the keyring).
+fn forged(keyring: &[u8]) -> Vec<u8> {
+    let number = |at: usize, bytes: usize| {
+        keyring[at..at + bytes]
+            .iter()
+            .fold(0, |all, byte| all << 8 | usize::from(*byte))
+    };
+    let (total, slots) = (number(12, 4), number(40, 2));
+    let mut copy = keyring[..total].to_vec();
+    let mut at = 44;
+    for _ in 0..slots {
+        let end = at + 7 + number(at + 5, 2);
+        if keyring[at] == 4 {
+            copy[end - 1] ^= 1;
+        }
+        at = end;
+    }
+    let checksum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &copy[..total - 32]);
+    copy[total - 32..].copy_from_slice(checksum.as_ref());
+    copy.resize(keyring.len() / 2, 0);
+    copy.repeat(2)
+}
+
+#[test]
+fn a_forged_slot_locks_the_start_and_does_not_end_it() {
+    let tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    let keyring = site.path("data/keys/keyring");
+    let honest = std::fs::read(&keyring).unwrap();
+    std::fs::write(&keyring, forged(&honest)).unwrap();
+    let server = site.start_locked();
+    let reason = status(&site)["reason"].as_str().unwrap().to_owned();
+    assert!(
+        reason.contains("changed by somebody who does not have its master key"),
+        "{reason}"
+    );
+    let refused = unlock(&site, &key);
+    assert!(refused.contains("does not have its master key"), "{refused}");
+    // Put back what was there, and go on.
+    std::fs::write(&keyring, &honest).unwrap();
+    site.command_json(&["seal", "unlock"], &format!("{key}\n"));
+    server.wait_for_log("running");
     server.stop();
 }

@@ -34,7 +34,7 @@ fn a_changed_keyring_opens_to_the_same_keys_or_not_at_all() {
         std::fs::write(dir.path().join("keyring"), input).unwrap();
         if let Ok(opened) = Keyring::open(dir.path(), &Unlock::File, Arc::new(Fixed)) {
             assert!(
-                opened.database_key().unwrap() == original.database_key().unwrap(),
+                opened.release().unwrap() == original.release().unwrap(),
                 "another key was slipped in"
             );
         }
@@ -76,7 +76,14 @@ fn good_export() -> &'static (String, Trust) {
         let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(keyring))).unwrap();
         let store = lamchat_store::Store::in_memory(lamchat_audit::TABLES).unwrap();
         let clock = Arc::new(ManualClock::new(1_767_225_600_000));
-        let log = AuditLog::open(store.clone(), notary, "example.org", clock, &Fixed).unwrap();
+        let log = AuditLog::open(
+            store.clone(),
+            Arc::new(parking_lot::Mutex::new(notary)),
+            "example.org",
+            clock,
+            &Fixed,
+        )
+        .unwrap();
         let act = |number: u64| {
             let entry = Entry::new(number, Actor::Socket { uid: 0 }, "user.add").fact("admin", number);
             let appended = store.write_blocking(move |txn| lamchat_audit::append(txn, &entry));
@@ -145,6 +152,91 @@ fn a_checkpoint_that_parses_is_written_as_it_was_read() {
         }
         if let Ok(entry) = Entry::decode(input.as_bytes()) {
             assert_eq!(entry.encode(), input.as_bytes());
+        }
+    });
+}
+
+#[test]
+fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
+    use lamchat_holder::{Ack, Act, Notice, Reason, Reply, Request, State, Typed};
+    let typed = || SecretBytes::new(b"000012 005157".to_vec());
+    let origin = "example.org/audit/1";
+    let checkpoint = lamchat_audit::checkpoint::Checkpoint {
+        origin: origin.to_owned(),
+        size: 3,
+        root: [7; 32],
+    };
+    let key = lamchat_seal::ReleasedKey::Data {
+        purpose: lamchat_seal::Purpose::Media,
+        number: 1,
+        key: lamchat_base::Secret::new([7; 32]),
+    };
+    let notice = Notice {
+        act: Act::Rebind,
+        state: State::Done,
+        time_ms: 5,
+        uid: 1000,
+        slot: Some(2),
+        kind: Some(lamchat_seal::SlotKind::Tpm),
+        force: false,
+    };
+    let by = lamchat_seal::SlotKind::Tpm;
+    let slot = lamchat_seal::SlotInfo {
+        id: 1,
+        kind: lamchat_seal::SlotKind::Recovery,
+        verified_ms: Some(9),
+    };
+    let seeds = [
+        Request::Open { create: true }.encode(),
+        Request::LogIdentity(origin.to_owned()).encode(),
+        Request::SignHead {
+            checkpoint,
+            proof: vec![[1; 32], [2; 32]],
+        }
+        .encode(),
+        Request::Evidence {
+            nonce: lamchat_attester::Nonce::new(&[1; 20]).unwrap(),
+            origin: origin.to_owned(),
+            statement: lamchat_attester::Statement {
+                server_name: "example.org".to_owned(),
+                configuration: lamchat_attestation::Sha256::ZERO,
+                tls_files: vec![lamchat_attestation::Sha256::ZERO],
+            },
+        }
+        .encode(),
+        Reply::File(lamchat_attester::Made {
+            file: b"{}".to_vec(),
+            missing: vec!["nothing".to_owned()],
+        })
+        .encode(),
+        Typed::Unlock(typed()).encode(),
+        Typed::Rebind { slot: 3, pin: typed() }.encode(),
+        Reply::Keys { by, keys: vec![key] }.encode(),
+        Reply::Locked {
+            reason: "no".to_owned(),
+            slots: vec![slot],
+        }
+        .encode(),
+        Reply::Refused(Reason::Disk, "full".to_owned()).encode(),
+        notice.encode(),
+        Ack::NotNoted.encode(),
+    ];
+    let seeds: Vec<&[u8]> = seeds.iter().map(|frame| frame.as_slice()).collect();
+    fuzz("key holder", &seeds, |input| {
+        if let Ok(request) = Request::parse(input) {
+            assert_eq!(request.encode().as_slice(), input);
+        }
+        if let Ok(request) = Typed::parse(input) {
+            assert_eq!(request.encode().as_slice(), input);
+        }
+        if let Ok(reply) = Reply::parse(input) {
+            assert_eq!(reply.encode().as_slice(), input);
+        }
+        if let Ok(notice) = Notice::parse(input) {
+            assert_eq!(notice.encode().as_slice(), input);
+        }
+        if let Ok(ack) = Ack::parse(input) {
+            assert_eq!(ack.encode().as_slice(), input);
         }
     });
 }

@@ -33,8 +33,8 @@ fn keys(house: &House, known: &mut Known) -> Result<(), String> {
         }
         for passphrase in passphrases {
             let opened = open_keyring(&house.disk, passphrase).map_err(text)?;
-            if opened.database_key().map_err(text)? != keyring.database_key().map_err(text)? {
-                return Err("another database key".to_owned());
+            if opened.release().map_err(text)? != keyring.release().map_err(text)? {
+                return Err("other data keys".to_owned());
             }
         }
         Ok(())
@@ -52,7 +52,7 @@ fn keys(house: &House, known: &mut Known) -> Result<(), String> {
         begun: None,
     };
     for (purpose, number, key) in &known.keys {
-        match keyring.data_key_numbered(*purpose, *number) {
+        match house.keys.data_key_numbered(*purpose, *number) {
             Ok(found) if found.expose() == key => {}
             Ok(_) => return Err(format!("{purpose:?} key {number} is another one")),
             Err(error) => return Err(format!("{purpose:?} key {number}: {error}")),
@@ -63,7 +63,7 @@ fn keys(house: &House, known: &mut Known) -> Result<(), String> {
 
 fn secrets(house: &House, known: &mut Known) -> Result<(), String> {
     for (number, place) in known.secrets.iter_mut().enumerate() {
-        let found = house.keyring.unseal_secret(&format!("secret-{number}")).map_err(text)?;
+        let found = house.keys.unseal_secret(&format!("secret-{number}")).map_err(text)?;
         let found = found.map(|secret| secret.expose().to_vec());
         if found != place.known && Some(&found) != place.begun.as_ref() {
             return Err(format!("secret {number} is neither the old nor the new one"));

@@ -61,11 +61,9 @@ fn a_full_disk_refuses_files_and_keys_and_keeps_what_was_there() {
     let mut known = Known::default();
     let disk = SimulatedDisk::new(3);
     let house = House::open(&disk, &mut known).unwrap();
-    let (media, keyring) = (&house.media, &house.keyring);
+    let (media, keyring, keys) = (&house.media, &house.keyring, &house.keys);
     let first = house.runtime.block_on(upload(media, 4)).unwrap();
-    keyring
-        .seal_secret("secret-0", &SecretBytes::new(vec![1; 2_000]))
-        .unwrap();
+    keys.seal_secret("secret-0", &SecretBytes::new(vec![1; 2_000])).unwrap();
     disk.limit_capacity(Some(disk.used()));
     for number in FILES {
         let refused = house.runtime.block_on(upload(media, number)).unwrap_err();
@@ -84,24 +82,23 @@ fn a_full_disk_refuses_files_and_keys_and_keeps_what_was_there() {
         matches!(&rotated, Err(KeyringError::Io(error)) if full(error)),
         "{rotated:?}"
     );
-    let sealed = keyring.seal_secret("secret-0", &SecretBytes::new(vec![2; 3_000]));
+    let sealed = keys.seal_secret("secret-0", &SecretBytes::new(vec![2; 3_000]));
     assert!(
         matches!(&sealed, Err(SecretError::Io(error)) if full(error)),
         "{sealed:?}"
     );
     // Nothing of it happened, and reading goes on.
     assert_eq!(keyring.slots().len(), 1);
-    assert_eq!(keyring.data_key(Purpose::Content).unwrap().number, 1);
-    assert_eq!(keyring.unseal_secret("secret-0").unwrap().unwrap().expose(), [1; 2_000]);
+    assert_eq!(keys.data_key(Purpose::Content).unwrap().number, 1);
+    assert_eq!(keys.unseal_secret("secret-0").unwrap().unwrap().expose(), [1; 2_000]);
     assert_eq!(house.runtime.block_on(read_back(media, &first)).unwrap(), content(4));
     assert!(open_keyring(&disk, "new").is_err());
     // There is room again.
     disk.limit_capacity(None);
     keyring.add_slot(&passphrase("new"), PassphraseCost::MINIMUM).unwrap();
-    keyring.rotate(Purpose::Content).unwrap();
-    keyring
-        .seal_secret("secret-0", &SecretBytes::new(vec![2; 3_000]))
-        .unwrap();
+    keys.add(keyring.rotate(Purpose::Content).unwrap());
+    assert_eq!(keys.data_key(Purpose::Content).unwrap().number, 2);
+    keys.seal_secret("secret-0", &SecretBytes::new(vec![2; 3_000])).unwrap();
     known.files.push((first, 4));
     for number in FILES {
         known
@@ -111,7 +108,7 @@ fn a_full_disk_refuses_files_and_keys_and_keeps_what_was_there() {
     known.passphrases.known.push("new".to_owned());
     known.secrets[0].known = Some(vec![2; 3_000]);
     let house = again(house, &mut known);
-    assert_eq!(house.keyring.data_key(Purpose::Content).unwrap().number, 2);
+    assert_eq!(house.keys.data_key(Purpose::Content).unwrap().number, 2);
 }
 
 #[test]
@@ -134,7 +131,8 @@ fn a_change_of_keys_whose_sync_fails_says_so_and_can_be_repeated() {
             .keyring
             .add_slot(&passphrase("new"), PassphraseCost::MINIMUM)
             .unwrap();
-        let key = house.keyring.rotate(Purpose::Media).unwrap();
+        house.keys.add(house.keyring.rotate(Purpose::Media).unwrap());
+        let key = house.keys.data_key(Purpose::Media).unwrap();
         known.passphrases.known.push("new".to_owned());
         known.keys.push((Purpose::Media, key.number, *key.key.expose()));
         again(house, &mut known);

@@ -3,7 +3,7 @@
 use lamchat_base::{Entropy, ManualClock, SecretBytes};
 use lamchat_disk::simulation::{Dice, SimulatedDisk};
 use lamchat_media::Media;
-use lamchat_seal::{Keyring, OpenError, PassphraseCost, Purpose, Unlock};
+use lamchat_seal::{DataKeys, Keyring, OpenError, PassphraseCost, Purpose, Unlock};
 use lamchat_store::{Options, Store, Table};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +77,7 @@ pub struct House {
     pub disk: SimulatedDisk,
     pub store: Store,
     pub keyring: Arc<Keyring>,
+    pub keys: Arc<DataKeys>,
     pub media: Media,
     pub runtime: tokio::runtime::Runtime,
 }
@@ -102,20 +103,24 @@ impl House {
             opened => opened.map_err(|error| format!("the keyring does not open: {error}"))?,
         };
         known.founded = true;
-        let keyring = Arc::new(keyring);
+        let keys = keyring
+            .data_keys(Path::new("/data"))
+            .map_err(|error| error.to_string())?;
+        let (keyring, keys) = (Arc::new(keyring), Arc::new(keys));
         let options = Options {
             dir: "/data/store".into(),
-            key: keyring.database_key().map_err(|error| error.to_string())?,
+            key: keys.database_key().map_err(|error| error.to_string())?,
             tables: [lamchat_media::TABLES, &[ROWS, HEADS, LOG]].concat(),
         };
         let store = Store::open_eager(shared.clone(), options).map_err(|error| error.to_string())?;
         let clock = Arc::new(ManualClock::new(1_000_000));
         let options = lamchat_media::Options::new("/data/media");
-        let media = Media::open_on(shared, options, store.clone(), keyring.clone(), clock, entropy);
+        let media = Media::open_on(shared, options, store.clone(), keys.clone(), clock, entropy);
         Ok(Self {
             disk: disk.clone(),
             store,
             keyring,
+            keys,
             media: media.map_err(|error| error.to_string())?,
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

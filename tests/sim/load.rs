@@ -5,7 +5,7 @@ use crate::house::{Changing, HEADS, House, Known, LOG, ROWS, UPLOADERS, Writer, 
 use lamchat_base::{SecretBytes, UserNum};
 use lamchat_disk::simulation::Dice;
 use lamchat_media::{Media, UploadError};
-use lamchat_seal::{Keyring, PassphraseCost, Purpose, SlotKind};
+use lamchat_seal::{DataKeys, PassphraseCost, Purpose, ReleasedKey, SlotKind};
 use lamchat_store::{Key, ReadError, Store, WriteTxn};
 
 /// Passphrase slots beside the owner's.
@@ -44,17 +44,21 @@ pub async fn upload(media: &Media, number: u64) -> Result<String, UploadError> {
 }
 
 /// Adds and removes slots, and makes new data keys in between.
-fn change_keys(keyring: &Keyring, known: &mut Changing<Vec<String>>, dice: &mut Dice) -> (Vec<Made>, String) {
+fn change_keys(house: &House, known: &mut Changing<Vec<String>>, dice: &mut Dice) -> (Vec<Made>, String) {
+    let keyring = &house.keyring;
     let mut made = Vec::new();
     loop {
         let mut next = known.known.clone();
         let outcome = match dice.below(3) {
             0 => {
                 let purpose = [Purpose::Media, Purpose::Secrets, Purpose::Content][dice.below(3) as usize];
-                keyring
-                    .rotate(purpose)
-                    .map(|key| made.push((purpose, key.number, *key.key.expose())))
-                    .map_err(|error| error.to_string())
+                let rotated = keyring.rotate(purpose).map(|key| {
+                    if let ReleasedKey::Data { number, key, .. } = &key {
+                        made.push((purpose, *number, *key.expose()));
+                    }
+                    house.keys.add(key);
+                });
+                rotated.map_err(|error| error.to_string())
             }
             1 if next.len() < SLOTS_MAX => {
                 let text = format!("passphrase {}", dice.roll());
@@ -91,15 +95,15 @@ fn change_keys(keyring: &Keyring, known: &mut Changing<Vec<String>>, dice: &mut 
 
 type Made = (Purpose, u32, [u8; 32]);
 
-fn change_secrets(keyring: &Keyring, known: &mut [Changing<Option<Vec<u8>>>], dice: &mut Dice) -> String {
+fn change_secrets(keys: &DataKeys, known: &mut [Changing<Option<Vec<u8>>>], dice: &mut Dice) -> String {
     loop {
         let at = dice.below(known.len() as u64) as usize;
         let (name, place) = (format!("secret-{at}"), &mut known[at]);
         let next = (dice.below(4) > 0).then(|| vec![dice.roll() as u8; 20 + dice.below(2_000) as usize]);
         place.begun = Some(next.clone());
         let outcome = match &next {
-            Some(value) => keyring.seal_secret(&name, &SecretBytes::new(value.clone())),
-            None => keyring.remove_secret(&name),
+            Some(value) => keys.seal_secret(&name, &SecretBytes::new(value.clone())),
+            None => keys.remove_secret(&name),
         };
         if let Err(error) = outcome {
             return error.to_string();
@@ -116,7 +120,7 @@ pub fn until_the_power_goes(house: &House, known: &mut Known, seed: u64, total: 
     let (mut dice, mut more_dice) = (Dice::new(seed), Dice::new(!seed));
     let events = |known: &Known| known.writers.iter().map(|writer| writer.acknowledged).sum::<u64>();
     let (events_before, files_before) = (events(known), known.files.len());
-    let (store, keyring) = (&house.store, &*house.keyring);
+    let store = &house.store;
     let errors: Vec<String> = std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for (id, writer) in (0u32..).zip(&mut known.writers) {
@@ -136,11 +140,11 @@ pub fn until_the_power_goes(house: &House, known: &mut Known, seed: u64, total: 
         }
         let (passphrases, secrets) = (&mut known.passphrases, &mut known.secrets);
         threads.push(scope.spawn(move || {
-            let (made, error) = change_keys(keyring, passphrases, &mut dice);
+            let (made, error) = change_keys(house, passphrases, &mut dice);
             (Vec::new(), made, error)
         }));
         threads.push(scope.spawn(move || {
-            let error = change_secrets(keyring, secrets, &mut more_dice);
+            let error = change_secrets(&house.keys, secrets, &mut more_dice);
             (Vec::new(), Vec::new(), error)
         }));
         let mut errors = Vec::new();

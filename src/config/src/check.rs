@@ -38,12 +38,6 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
     }
     check_pcrs("seal.pcrs", &config.seal.pcrs, PCRS, reader);
     check_pcrs("attestation.pcrs", &config.attestation.pcrs, QUOTED_PCRS, reader);
-    if config.seal.pin {
-        reader.wrong_key(
-            "seal.pin",
-            "this version cannot ask for a PIN at start yet; leave it false, or keep a recovery key or a passphrase as the only slot, which is asked for",
-        );
-    }
     check_positive(config, reader);
 }
 

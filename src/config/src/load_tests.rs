@@ -213,18 +213,17 @@ fn what_belongs_together() {
 #[test]
 fn the_seal_section() {
     let config = parse(
-        "[seal]\ntpm = \"tcp:127.0.0.1:2321\"\npcrs = [0, 7, 23]\npin = false",
+        "[seal]\ntpm = \"tcp:127.0.0.1:2321\"\npcrs = [0, 7, 23]\npin = true\nholder = \"/run/holder\"",
         Path::new(""),
     )
     .unwrap();
     assert_eq!(config.seal.tpm.to_string(), "tcp:127.0.0.1:2321");
-    assert_eq!((config.seal.pcrs, config.seal.pin), (vec![0, 7, 23], false));
+    assert_eq!((config.seal.pcrs, config.seal.pin), (vec![0, 7, 23], true));
     assert!(
         only("[seal]\ntpm = \"/dev/tpmrm0\"")
             .message
             .contains("device:/dev/tpmrm0")
     );
-    assert!(only("[seal]\npin = true").message.contains("leave it false"));
     for (pcrs, part) in [
         ("[]", "at least one"),
         ("[24]", "no PCR 24"),

@@ -150,8 +150,10 @@ section! {
         fixed tpm: TpmAddress = TpmAddress::Auto;
         /// The PCRs (0 to 23) whose values `lamchat seal init` and `lamchat seal rebind` seal to; 7 is the state of Secure Boot and who may sign what boots.
         fixed pcrs: Vec<u32> = vec![7];
-        /// Whether a PIN is asked for at every start beside the TPM, against theft of the whole server. This version cannot do it yet: only false is accepted.
+        /// Whether what is sealed from now on asks for a PIN at every start beside the TPM, against theft of the whole server: `lamchat seal init` and `seal rebind` ask for a new one, `lamchat seal unlock` takes it.
         fixed pin: bool = false;
+        /// The Unix socket of a key holder that a service manager starts; without it the server starts one itself.
+        fixed holder: Option<PathBuf> = None => "\"/run/lamchat/key-holder.sock\"";
     }
 }
 

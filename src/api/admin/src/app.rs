@@ -1,17 +1,16 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
 use crate::attestation::Attestation;
-use crate::guesses::Guesses;
 use crate::nonce::Nonces;
-use crate::seal::Tpm;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, SecretBytes, UserNum};
+use lamchat_holder::Client;
 use lamchat_http::{BoxFuture, Metrics};
 use lamchat_identity::Passwords;
 use lamchat_media::Media;
-use lamchat_seal::Keyring;
+use lamchat_seal::DataKeys;
 use lamchat_store::{ReadError, Store, WriteTxn};
 use ruma::{OwnedServerName, OwnedUserId};
 use std::sync::{Arc, OnceLock};
@@ -42,12 +41,10 @@ pub struct Admin {
     pub version: String,
     /// Hashes passwords.
     pub passwords: Passwords,
-    /// The keyring.
-    pub keyring: Arc<Keyring>,
-    /// The TPM.
-    pub tpm: Tpm,
-    /// Wrong recovery keys.
-    pub guesses: Arc<Guesses>,
+    /// The data keys.
+    pub keys: Arc<DataKeys>,
+    /// Whoever has the keyring and the TPM.
+    pub holder: Arc<Client>,
     /// Files of users, for backups.
     pub media: Media,
     /// Evidence for auditors.

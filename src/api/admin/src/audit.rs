@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use lamchat_audit::{Actor, AuditError, AuditLog, Entry, Note};
+use lamchat_holder::{Act, Notice, State};
 use lamchat_http::{Body, Request, Response, query_value};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -53,6 +54,32 @@ where
         result.map(drop)
     });
     task.await.map_err(AdminError::internal)?
+}
+
+/// The entry of an act that somebody typed past the exchange, as the key holder tells it.
+pub fn entry_of(notice: &Notice) -> Entry {
+    let act = match notice.act {
+        Act::Unlock => "keyring.unlock",
+        Act::AddSlot => "keyring.add-slot",
+        Act::VerifyRecovery => "keyring.verify-recovery",
+        Act::Rebind => "keyring.rebind",
+    };
+    let state = match notice.state {
+        State::Begun => "begun",
+        State::Done => "done",
+        State::Failed => "failed",
+    };
+    let mut entry = Entry::new(notice.time_ms, Actor::Socket { uid: notice.uid }, act).fact("state", state);
+    if let Some(slot) = notice.slot {
+        entry = entry.fact("slot", slot);
+    }
+    if let Some(kind) = notice.kind {
+        entry = entry.fact("kind", kind);
+    }
+    if notice.force {
+        entry = entry.fact("force", true);
+    }
+    entry
 }
 
 /// Appends an entry by itself. Blocks.

@@ -18,7 +18,8 @@ pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Response, Adm
     let source = Source {
         store: admin.store.clone(),
         media: admin.media.clone(),
-        keyring: Arc::clone(&admin.keyring),
+        keys: Arc::clone(&admin.keys),
+        keyring: Arc::clone(&admin.holder) as Arc<dyn lamchat_appliance::KeyringSource>,
         entropy: Arc::clone(&admin.entropy),
         server_name: admin.server_name.to_string(),
         now_ms: admin.now_ms(),
@@ -84,6 +85,7 @@ impl From<PrepareError> for AdminError {
     fn from(error: PrepareError) -> Self {
         match error {
             PrepareError::Export(error) => Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", error.to_string()),
+            PrepareError::Holder(error) => error.into(),
             PrepareError::Secret(error) => Self::internal(error),
             PrepareError::Read(error) => error.into(),
         }

@@ -1,14 +1,13 @@
 //! From the errors of the floors below to a status, an errcode and a sentence.
 
-use crate::guesses::WaitError;
 use http::StatusCode;
 use lamchat_accounts::account::{ChangeAccountError, CreateAccountError};
 use lamchat_accounts::session::OpenSessionError;
+use lamchat_holder::{AskError, Reason};
 use lamchat_http::Response;
 use lamchat_identity::localpart::LocalpartError;
 use lamchat_identity::password::PasswordError;
 use lamchat_identity::registration_token::CreateTokenError;
-use lamchat_seal::{RecoveryKeyError, SlotError};
 use lamchat_store::{CommitError, ReadError, WriteError};
 
 /// An answer that is a refusal.
@@ -146,26 +145,20 @@ impl From<CreateTokenError> for AdminError {
     }
 }
 
-impl From<SlotError> for AdminError {
-    fn from(error: SlotError) -> Self {
-        match error {
-            SlotError::Io(error) => Self::internal(error),
-            SlotError::Unknown(_) => Self::not_found(capital(&error.to_string())),
-            error => Self::invalid(capital(&error.to_string())),
+impl From<AskError> for AdminError {
+    fn from(error: AskError) -> Self {
+        let AskError::Refused(reason, sentence) = error else {
+            return Self::internal(error);
+        };
+        let sentence = capital(&sentence);
+        match reason {
+            Reason::UnknownSlot => Self::not_found(sentence),
+            Reason::NotAllowed | Reason::Tpm => Self::invalid(sentence),
+            Reason::WrongKey | Reason::NoPortableSlot => Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", sentence),
+            Reason::Slowed => Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", sentence),
+            Reason::NotNow | Reason::Fork => Self::new(StatusCode::CONFLICT, "M_UNKNOWN", sentence),
+            Reason::Disk | Reason::Keyring | Reason::NotNoted => Self::internal(sentence),
         }
-    }
-}
-
-impl From<RecoveryKeyError> for AdminError {
-    fn from(error: RecoveryKeyError) -> Self {
-        Self::invalid(capital(&error.to_string()))
-    }
-}
-
-impl From<WaitError> for AdminError {
-    fn from(error: WaitError) -> Self {
-        let sentence = capital(&error.to_string());
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "M_LIMIT_EXCEEDED", sentence)
     }
 }
 

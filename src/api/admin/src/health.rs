@@ -1,22 +1,24 @@
 //! Whether the server is well, for `lamchat health`.
 
-use crate::{Admin, AdminError};
+use crate::{Admin, AdminError, keyring, seal};
 use lamchat_accounts::account;
 use lamchat_http::Request;
+use lamchat_seal::Status;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Reads the store once and tells who answers.
 pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
+    let told = keyring::ask(&admin, |holder| holder.status()).await?;
+    let status = Status::of(told.slots.clone());
     let read = admin.store.read();
-    let status = admin.keyring.status();
     Ok(json!({
         "state": "running",
         "server_name": admin.server_name,
         "version": admin.version,
         "keys": status.sentence,
         "hardware_sealed": status.hardware_sealed,
-        "tpm": admin.tpm.describe(),
+        "tpm": seal::describe_tpm(&told.tpm),
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

@@ -5,7 +5,7 @@
 //! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
 //! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics` and, if the operator
 //!   says so, the evidence of [`attestation`].
-//! - Passwords, recovery keys and tokens are never logged.
+//! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
 pub mod app;
@@ -13,7 +13,6 @@ pub mod attestation;
 pub mod audit;
 pub mod backup;
 pub mod error;
-pub mod guesses;
 pub mod health;
 pub mod keyring;
 pub mod locked;
@@ -31,8 +30,6 @@ mod tests;
 pub use app::{Admin, Exchange};
 pub use attestation::{Attest, AttestFailure, Attestation, Endpoint};
 pub use error::AdminError;
-pub use guesses::Guesses;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;
 pub use routes::{listener_routes, listener_table, socket_routes};
-pub use seal::Tpm;

@@ -3,8 +3,9 @@
 use crate::{Admin, AdminError};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use lamchat_holder::Client;
 use lamchat_http::{METRICS_CONTENT_TYPE, Metrics, Request, Response};
-use lamchat_seal::{Keyring, SlotInfo, SlotKind};
+use lamchat_seal::{SlotInfo, SlotKind, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -13,28 +14,30 @@ use std::sync::Arc;
 /// Adds what the metrics say about keys. Once.
 pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
     let keys = Keys {
-        keyring: Arc::clone(&admin.keyring),
-        tpm: admin.tpm.sealer.is_some(),
+        holder: Arc::clone(&admin.holder),
     };
     metrics.register(|registry| registry.register_collector(Box::new(keys)));
 }
 
-/// Reads the keyring's status whenever somebody asks for metrics.
+/// Tells what is known of the keyring whenever somebody asks for metrics.
 #[derive(Debug)]
 struct Keys {
-    keyring: Arc<Keyring>,
-    tpm: bool,
+    holder: Arc<Client>,
 }
 
 impl Collector for Keys {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let status = self.keyring.status();
+        // Without the key holder the server ends; a scrape in between says nothing about keys.
+        let Ok(told) = self.holder.status() else {
+            return Ok(());
+        };
+        let status = Status::of(told.slots.clone());
         let unverified = |slot: &&SlotInfo| slot.kind == SlotKind::Recovery && slot.verified_ms.is_none();
         let gauges = [
             (
                 "seal_tpm_present",
                 "Whether a TPM is used (1) or there is none (0)",
-                i64::from(self.tpm),
+                i64::from(told.tpm.present),
             ),
             (
                 "seal_hardware_sealed",

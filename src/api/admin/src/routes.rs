@@ -45,32 +45,18 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &get, "/_lamchat/admin/v1/keyring", keyring::list),
         on(
             admin,
-            &post,
-            "/_lamchat/admin/v1/keyring/passphrase",
-            keyring::add_passphrase,
-        ),
-        on(
-            admin,
             &delete,
             "/_lamchat/admin/v1/keyring/slots/{slot}",
             keyring::remove,
         ),
         on(admin, &get, "/_lamchat/admin/v1/seal", seal::status),
         on(admin, &post, "/_lamchat/admin/v1/seal/init", seal::init),
-        on(admin, &post, "/_lamchat/admin/v1/seal/recovery", seal::add_recovery),
-        on(
-            admin,
-            &post,
-            "/_lamchat/admin/v1/seal/recovery/verify",
-            seal::verify_recovery,
-        ),
         on(
             admin,
             &post,
             "/_lamchat/admin/v1/seal/slots/{slot}/rebind",
             seal::rebind,
         ),
-        on(admin, &post, "/_lamchat/admin/v1/seal/unlock", seal::unlock),
         on(admin, &get, "/_lamchat/admin/v1/attestation", attestation::evidence),
         on(
             admin,

@@ -2,24 +2,25 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use crate::{
-    Admin, Attest, AttestFailure, Attestation, Endpoint, Exchange, Guesses, Nonces, Tpm, listener_routes,
-    listener_table, socket_routes,
+    Admin, Attest, AttestFailure, Attestation, Endpoint, Exchange, Nonces, listener_routes, listener_table,
+    socket_routes,
 };
 use aws_lc_rs::hmac;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_attester::{Made, Nonce};
 use lamchat_audit::AuditLog;
-use lamchat_audit::notary::Notary;
-use lamchat_audit::software::{SealedHeads, SoftwareSigner};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes, UserNum};
+use lamchat_holder::{Client, Holder, Notices, Opened, Reply, Setup, Tpm, Typed};
 use lamchat_http::{BoxFuture, Limits, Rate, Route, Router};
 use lamchat_identity::Passwords;
 use lamchat_identity::password::Cost;
 use lamchat_media::Media;
-use lamchat_seal::{Keyring, PassphraseCost, Unlock};
+use lamchat_seal::{DataKeys, PassphraseCost};
 use lamchat_store::{ReadError, Store, WriteTxn};
 use ruma::OwnedUserId;
 use serde_json::{Value, json};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -87,7 +88,49 @@ fn endpoint(enabled: bool) -> Endpoint {
 struct Site {
     admin: Arc<Admin>,
     clock: Arc<ManualClock>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+/// A key holder on threads of this process, with a new keyring in `dir`, and the exchange's way to it.
+fn holder(
+    dir: &Path,
+    clock: Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+    store: &Store,
+) -> (Arc<Client>, Arc<DataKeys>) {
+    let ((ours, theirs), (notices, told)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let setup = Setup {
+        dir: dir.to_owned(),
+        passphrase: None,
+        tpm: Tpm::none("this is a test", &[7], None),
+        attester: Err("this is a test".to_owned()),
+        exchange_dir: dir.to_owned(),
+        cost: PassphraseCost::MINIMUM,
+        clock,
+        entropy: Arc::clone(entropy),
+    };
+    let (notices, acks) = Notices::new(notices).unwrap();
+    let holder = Arc::new(Holder::new(setup, notices, "on threads of a test".to_owned()));
+    let typed = UnixListener::bind(dir.join(lamchat_holder::SOCKET)).unwrap();
+    let shared = Arc::clone(&holder);
+    std::thread::spawn(move || lamchat_holder::serve(theirs, &shared));
+    std::thread::spawn(move || lamchat_holder::serve_typed(&typed, &holder, lamchat_holder::Network::Open));
+    std::thread::spawn(move || acks.run());
+    let store = store.clone();
+    std::thread::spawn(move || {
+        lamchat_holder::listen(told, |notice| {
+            let entry = crate::audit::entry_of(notice);
+            let appended = store.write_blocking(move |txn| lamchat_audit::append(txn, &entry));
+            appended.map(drop).map_err(|error| format!("{error:?}"))
+        })
+    });
+    let client = Arc::new(Client::new(ours).unwrap());
+    let Opened::Keys { keys, .. } = client.open(true).unwrap() else {
+        unreachable!("a new keyring is open")
+    };
+    client.ready().unwrap();
+    let keys = DataKeys::new(lamchat_disk::RealDisk::shared(), dir, Arc::clone(entropy), keys);
+    (client, Arc::new(keys))
 }
 
 fn site() -> Site {
@@ -103,27 +146,17 @@ fn site() -> Site {
     let store = Store::in_memory(&tables).unwrap();
     let clock = Arc::new(ManualClock::new(1_767_225_600_000));
     let entropy: Arc<dyn Entropy> = Arc::new(Counting::default());
-    let keyring = Arc::new(
-        Keyring::create(
-            folder.path(),
-            &Unlock::File,
-            PassphraseCost::MINIMUM,
-            Arc::clone(&entropy),
-        )
-        .unwrap(),
-    );
+    let (holder, keys) = holder(folder.path(), Arc::clone(&clock) as Arc<dyn Clock>, &entropy, &store);
     let media = Media::open(
         lamchat_media::Options::new(folder.path().join("media")),
         store.clone(),
-        Arc::clone(&keyring),
+        Arc::clone(&keys),
         Arc::clone(&clock) as Arc<dyn Clock>,
         Arc::clone(&entropy),
     );
-    let signer = SoftwareSigner::open(&keyring).unwrap();
-    let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(Arc::clone(&keyring)))).unwrap();
     let audit = AuditLog::open(
         store.clone(),
-        notary,
+        Arc::clone(&holder) as Arc<dyn lamchat_audit::notary::HeadSigner>,
         "example.org",
         Arc::clone(&clock) as Arc<dyn Clock>,
         &*entropy,
@@ -137,14 +170,8 @@ fn site() -> Site {
         server_name: "example.org".try_into().unwrap(),
         version: "test".to_owned(),
         passwords: Passwords::new(Cost::Minimum, 2),
-        keyring,
-        tpm: Tpm {
-            sealer: None,
-            sentence: "no TPM is used: this is a test".to_owned(),
-            secure_boot: None,
-            pcrs: vec![7],
-        },
-        guesses: Arc::new(Guesses::default()),
+        keys,
+        holder,
         media: media.unwrap(),
         attestation: Attestation::new(Arc::new(Mute), endpoint(false)),
         exchange: Arc::new(Alone),
@@ -154,7 +181,7 @@ fn site() -> Site {
     Site {
         admin: Arc::new(admin),
         clock,
-        _folder: folder,
+        folder,
     }
 }
 
@@ -186,6 +213,11 @@ impl Site {
             body,
         )
         .await
+    }
+
+    /// Asks the key holder itself, as the command line does.
+    fn typed(&self, request: &Typed) -> Result<Reply, lamchat_holder::AskError> {
+        lamchat_holder::ask_typed(&self.folder.path().join(lamchat_holder::SOCKET), request)
     }
 
     async fn register(&self, method: &str, body: Value) -> (u16, Value) {
@@ -404,15 +436,10 @@ async fn tokens_and_slots() {
         400,
         "the last slot"
     );
-    assert_eq!(
-        site.socket("POST", "keyring/passphrase", json!({"passphrase": "short"}))
-            .await
-            .0,
-        400
-    );
-    let (status, slots) = site
-        .socket("POST", "keyring/passphrase", json!({"passphrase": "long enough now"}))
-        .await;
+    let passphrase = |text: &str| Typed::AddPassphrase(SecretBytes::new(text.as_bytes().to_vec()));
+    assert!(site.typed(&passphrase("short")).is_err());
+    site.typed(&passphrase("long enough now")).unwrap();
+    let (status, slots) = site.socket("GET", "keyring", Value::Null).await;
     assert_eq!((status, slots["slots"][1]["kind"].as_str()), (200, Some("passphrase")));
     assert_eq!(site.socket("DELETE", "keyring/slots/9", Value::Null).await.0, 404);
     let (_, slots) = site.socket("DELETE", "keyring/slots/1", Value::Null).await;
@@ -424,6 +451,8 @@ async fn tokens_and_slots() {
 async fn every_route_that_changes_something_is_in_the_audit_log() {
     let site = site();
     let checkpoint = site.admin.audit.sign().unwrap().to_string();
+    let added = site.typed(&Typed::AddRecovery).unwrap();
+    assert!(matches!(added, Reply::Recovery(..)));
     let cases = [
         ("POST /users", "users", json!({"user": "alice"}), 200, "user.add"),
         (
@@ -464,35 +493,13 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
         ),
         ("POST /backup", "backup", Value::Null, 403, "backup.create"),
         (
-            "POST /keyring/passphrase",
-            "keyring/passphrase",
-            json!({"passphrase": "long enough now"}),
-            200,
-            "keyring.add-slot",
-        ),
-        (
             "DELETE /keyring/slots/{slot}",
             "keyring/slots/1",
             Value::Null,
             200,
             "keyring.remove-slot",
         ),
-        (
-            "POST /seal/recovery",
-            "seal/recovery",
-            Value::Null,
-            200,
-            "keyring.add-slot",
-        ),
-        // There is no slot for this key: tried, and noted as failed.
-        (
-            "POST /seal/recovery/verify",
-            "seal/recovery/verify",
-            json!({"key": "000012 005157 010293 015432 020572 025710 030853 035993"}),
-            400,
-            "keyring.verify-recovery",
-        ),
-        // Without a TPM, and with open keys, nothing is done.
+        // Without a TPM nothing is done.
         ("POST /seal/init", "seal/init", json!({}), 400, ""),
         (
             "POST /seal/slots/{slot}/rebind",
@@ -501,7 +508,6 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             400,
             "",
         ),
-        ("POST /seal/unlock", "seal/unlock", json!({"key": "x"}), 409, ""),
         // Nobody has signed this checkpoint: refused, and nothing is done.
         (
             "POST /audit/witness",

@@ -61,8 +61,9 @@ fn media(store: &Store, clock: Arc<ManualClock>, entropy: Arc<Counted>) -> lamch
     let (dir, cost) = (std::path::Path::new("/data"), lamchat_seal::PassphraseCost::MINIMUM);
     let keyring =
         lamchat_seal::Keyring::create_on(disk.clone(), dir, &lamchat_seal::Unlock::File, cost, entropy.clone());
-    let (options, keyring) = (lamchat_media::Options::new("/data/media"), Arc::new(keyring.unwrap()));
-    lamchat_media::Media::open_on(disk, options, store.clone(), keyring, clock, entropy).unwrap()
+    let keys = Arc::new(keyring.unwrap().data_keys(dir).unwrap());
+    let options = lamchat_media::Options::new("/data/media");
+    lamchat_media::Media::open_on(disk, options, store.clone(), keys, clock, entropy).unwrap()
 }
 
 /// An exchange for `example.org` in memory at 2026-01-01, registration open, without rate limits.

@@ -2,7 +2,7 @@
 
 use crate::row::{Blob, Place};
 use lamchat_base::{Entropy, Secret};
-use lamchat_seal::{Aead, Keyring, KeyringError, Purpose, TamperedError};
+use lamchat_seal::{Aead, DataKeys, KeyringError, Purpose, TamperedError};
 
 /// Bytes in the clear of every chunk but the last.
 pub(crate) const CHUNK: usize = 65_536;
@@ -24,7 +24,7 @@ pub(crate) struct NewKey {
 }
 
 impl NewKey {
-    pub fn new(keyring: &Keyring, entropy: &dyn Entropy) -> Result<Self, KeyringError> {
+    pub fn new(keys: &DataKeys, entropy: &dyn Entropy) -> Result<Self, KeyringError> {
         let mut id = [0u8; 16];
         entropy.fill(&mut id);
         let mut key = [0u8; 32];
@@ -32,7 +32,7 @@ impl NewKey {
         let key = Secret::new(key);
         let mut nonce = [0u8; 12];
         entropy.fill(&mut nonce);
-        let data_key = keyring.data_key(Purpose::Media)?;
+        let data_key = keys.data_key(Purpose::Media)?;
         let mut wrapped_key = [0u8; 48];
         let (clear, tag) = wrapped_key.split_at_mut(32);
         clear.copy_from_slice(key.expose());
@@ -96,8 +96,8 @@ impl Cipher {
     }
 
     /// The cipher of a stored blob.
-    pub fn of(keyring: &Keyring, blob: &Blob) -> Result<Self, KeyError> {
-        let data_key = keyring.data_key_numbered(Purpose::Media, blob.key_number)?;
+    pub fn of(keys: &DataKeys, blob: &Blob) -> Result<Self, KeyError> {
+        let data_key = keys.data_key_numbered(Purpose::Media, blob.key_number)?;
         let mut wrapped = blob.wrapped_key;
         Aead::new(&data_key).open(blob.nonce, &wrap_aad(&blob.id), &mut wrapped)?;
         let (key, _) = wrapped.split_first_chunk::<32>().ok_or(TamperedError)?;

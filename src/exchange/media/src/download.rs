@@ -209,7 +209,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub fn open(inner: &Inner, blob: &Blob) -> Result<Self, DownloadError> {
-        let cipher = Cipher::of(&inner.keyring, blob)?;
+        let cipher = Cipher::of(&inner.keys, blob)?;
         let (path, base) = match blob.place {
             Place::File => (files_folder(&inner.options.dir).join(file_name(&blob.id)), 0),
             Place::Pack { number, offset } => (packs_folder(&inner.options.dir).join(pack_name(number)), offset),

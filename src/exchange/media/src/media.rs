@@ -4,7 +4,7 @@ use crate::group_sync::GroupSync;
 use crate::pack::Packs;
 use lamchat_base::{Clock, Entropy, UserNum};
 use lamchat_disk::{Disk, RealDisk};
-use lamchat_seal::Keyring;
+use lamchat_seal::DataKeys;
 use lamchat_store::{Store, Topic};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -90,7 +90,7 @@ pub(crate) struct Inner {
     pub options: Options,
     pub disk: Arc<dyn Disk>,
     pub store: Store,
-    pub keyring: Arc<Keyring>,
+    pub keys: Arc<DataKeys>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub packs: Packs,
@@ -107,11 +107,11 @@ impl Media {
     pub fn open(
         options: Options,
         store: Store,
-        keyring: Arc<Keyring>,
+        keys: Arc<DataKeys>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
-        Self::open_on(RealDisk::shared(), options, store, keyring, clock, entropy)
+        Self::open_on(RealDisk::shared(), options, store, keys, clock, entropy)
     }
 
     /// [`Media::open`] on a given disk.
@@ -119,7 +119,7 @@ impl Media {
         disk: Arc<dyn Disk>,
         options: Options,
         store: Store,
-        keyring: Arc<Keyring>,
+        keys: Arc<DataKeys>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, OpenError> {
@@ -134,7 +134,7 @@ impl Media {
             options,
             disk,
             store,
-            keyring,
+            keys,
             clock,
             entropy,
             packs,

@@ -5,7 +5,7 @@
 use crate::{Media, Options, TABLES};
 use lamchat_base::{Entropy, ManualClock, UserNum};
 use lamchat_disk::simulation::SimulatedDisk;
-use lamchat_seal::{Keyring, PassphraseCost, Unlock};
+use lamchat_seal::{DataKeys, Keyring, PassphraseCost, Unlock};
 use lamchat_store::Store;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Bench {
     pub store: Store,
     pub clock: Arc<ManualClock>,
     entropy: Arc<Counted>,
-    keyring: Arc<Keyring>,
+    keys: Arc<DataKeys>,
 }
 
 impl Bench {
@@ -57,7 +57,7 @@ impl Bench {
             store: Store::in_memory(TABLES).unwrap(),
             clock,
             entropy,
-            keyring: Arc::new(keyring),
+            keys: Arc::new(keyring.data_keys(dir).unwrap()),
         }
     }
 
@@ -67,8 +67,8 @@ impl Bench {
 
     pub fn open(&self, options: Options) -> Media {
         let disk = Arc::new(self.disk.clone());
-        let (keyring, entropy) = (Arc::clone(&self.keyring), self.entropy.clone());
-        Media::open_on(disk, options, self.store.clone(), keyring, self.clock.clone(), entropy).unwrap()
+        let (keys, entropy) = (Arc::clone(&self.keys), self.entropy.clone());
+        Media::open_on(disk, options, self.store.clone(), keys, self.clock.clone(), entropy).unwrap()
     }
 
     /// The same rows over another disk.
@@ -79,7 +79,7 @@ impl Bench {
             store,
             clock,
             entropy: self.entropy.clone(),
-            keyring: Arc::clone(&self.keyring),
+            keys: Arc::clone(&self.keys),
         }
     }
 }

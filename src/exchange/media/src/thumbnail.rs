@@ -166,7 +166,7 @@ impl Inner {
         if bytes.len() > KEPT_BYTES_MAX {
             return Ok(Some((bytes.into(), None)));
         }
-        let key = NewKey::new(&self.keyring, &*self.entropy).map_err(DownloadError::from)?;
+        let key = NewKey::new(&self.keys, &*self.entropy).map_err(DownloadError::from)?;
         let mut batch = Batch::with_room(bytes.len());
         batch.push(&bytes);
         let mut stored = batch.finish();

@@ -132,7 +132,7 @@ impl Media {
             announced,
         )?;
         let slot = self.slot(uploader)?;
-        let key = Arc::new(NewKey::new(&self.0.keyring, &*self.0.entropy)?);
+        let key = Arc::new(NewKey::new(&self.0.keys, &*self.0.entropy)?);
         // A stranger's announcement reserves at most a packed blob's memory.
         let batch = Batch::with_room(usize::try_from(announced).unwrap_or(0).min(PACKED_BYTES_MAX));
         let (media, writer) = (self.clone(), Writer::None);

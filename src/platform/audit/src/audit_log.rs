@@ -5,7 +5,7 @@ use crate::entry::{Actor, Entry};
 use crate::export::{WITNESSED_MAX, end_lines, entry_line, head_lines, witnessed_line};
 use crate::key::{NotAKey, VerifierKey, hex};
 use crate::log::{self, META, WITNESSED};
-use crate::notary::{NotarizeError, Notary};
+use crate::notary::{HeadSigner, NotarizeError};
 use crate::note::{Note, NoteError};
 use crate::verify::{VerifyError, signed_by};
 use lamchat_base::{Clock, Entropy};
@@ -71,7 +71,7 @@ pub struct Status {
     /// The key of whoever verifies.
     pub key: VerifierKey,
     /// What sort of key signs.
-    pub key_kind: &'static str,
+    pub key_kind: String,
     /// How many entries there are.
     pub size: u64,
     /// How many of them the newest signed head covers.
@@ -85,7 +85,9 @@ pub struct AuditLog {
     store: Store,
     clock: Arc<dyn Clock>,
     origin: String,
-    notary: Mutex<Notary>,
+    signer: Arc<dyn HeadSigner>,
+    /// Held while a head is signed and kept, so that heads are kept in the order in which they were signed.
+    signing: Mutex<()>,
 }
 
 impl std::fmt::Debug for AuditLog {
@@ -101,7 +103,7 @@ impl AuditLog {
     /// entry of its own says so: what was appended after the backup is missing, and so it does not continue the old one.
     pub fn open(
         store: Store,
-        notary: Notary,
+        signer: Arc<dyn HeadSigner>,
         server_name: &str,
         clock: Arc<dyn Clock>,
         entropy: &dyn Entropy,
@@ -131,22 +133,26 @@ impl AuditLog {
             Ok(fresh)
         })?;
         let origin = format!("{server_name}/audit/{}", identity.id);
-        notary.key(&origin)?;
+        signer.identity(&origin)?;
         Ok(Self {
             store,
             clock,
             origin,
-            notary: Mutex::new(notary),
+            signer,
+            signing: Mutex::new(()),
         })
+    }
+
+    /// The name under which its heads are signed.
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// What a command shows.
     pub fn status(&self) -> Result<Status, AuditError> {
         let read = self.store.read();
-        let (key, key_kind) = {
-            let notary = self.notary.lock();
-            (notary.key(&self.origin)?, notary.kind())
-        };
+        let signer = self.signer.identity(&self.origin)?;
+        let key = signer.key;
         let mut witnesses = Vec::new();
         for (name, note) in witnessed(&read)? {
             witnesses.push((name, signed_by(&key, &note)?.size));
@@ -157,7 +163,7 @@ impl AuditLog {
         };
         Ok(Status {
             key,
-            key_kind,
+            key_kind: signer.kind,
             size: log::size(&read)?,
             signed,
             witnesses,
@@ -166,8 +172,7 @@ impl AuditLog {
 
     /// Signs the head if it is not signed yet, and keeps it. Many appends between two calls cost one signature.
     pub fn sign(&self) -> Result<Note, AuditError> {
-        // Held to the end, so that heads are kept in the order in which they were signed.
-        let mut notary = self.notary.lock();
+        let signing = self.signing.lock();
         let read = self.store.read();
         let size = log::size(&read)?;
         let checkpoint = Checkpoint {
@@ -175,7 +180,7 @@ impl AuditLog {
             size,
             root: log::frontier(&read, size)?.root(),
         };
-        let signed = notary.signed_size(&self.origin);
+        let signed = self.signer.identity(&self.origin)?.signed;
         // A kept head is good as long as the signer knows of no later one: then the database was put back.
         let kept = head(&read)?.filter(|head| head.text == checkpoint.to_string() && signed == size);
         if let Some(head) = kept {
@@ -186,19 +191,20 @@ impl AuditLog {
         } else {
             Vec::new()
         };
-        let note = notary.sign(&checkpoint, &proof)?;
+        let note = self.signer.sign(&checkpoint, &proof)?;
         let row = note.to_string();
         self.store.write_blocking(move |txn| {
             txn.put(META, HEAD_ROW, row.into_bytes());
             Ok::<_, AuditError>(())
         })?;
+        drop(signing);
         Ok(note)
     }
 
     /// Writes an export of the entries from `since` on, up to a head that is signed now, piece by piece.
     pub fn export(&self, since: u64, sink: &mut dyn FnMut(String) -> Result<(), AuditError>) -> Result<(), AuditError> {
         let note = self.sign()?;
-        let key = self.notary.lock().key(&self.origin)?;
+        let key = self.signer.identity(&self.origin)?.key;
         let size = signed_by(&key, &note)?.size;
         let read = self.store.read();
         let since = since.min(size);
@@ -226,7 +232,7 @@ impl AuditLog {
     /// Keeps a checkpoint that a witness signed, for later exports, and notes that in the log. It must be one of this
     /// log; the witness's own signature is for those who know its key. Answers the names of its witnesses.
     pub fn add_witness(&self, note: Note, actor: Actor) -> Result<Vec<String>, AuditError> {
-        let key = self.notary.lock().key(&self.origin)?;
+        let key = self.signer.identity(&self.origin)?.key;
         let checkpoint = signed_by(&key, &note)?;
         let names = note.signatures.iter().filter(|signature| signature.name != key.name());
         let names: Vec<String> = names.map(|signature| signature.name.clone()).collect();

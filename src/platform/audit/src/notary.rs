@@ -7,6 +7,7 @@ use crate::key::{NotAKey, Point, VerifierKey};
 use crate::note::{Note, NoteSignature};
 use crate::tree::{Hash, is_consistent};
 use aws_lc_rs::digest::{SHA256, digest};
+use parking_lot::Mutex;
 
 /// Most logs whose heads are remembered. A log begins anew with each restored backup.
 pub const LOGS_MAX: usize = 256;
@@ -61,6 +62,42 @@ pub enum NotarizeError {
     Signer(#[from] SignerError),
 }
 
+/// Whoever signs a log's heads, as the log sees it: a [`Notary`] here, or the way to one in another process. Calls block.
+pub trait HeadSigner: Send + Sync + 'static {
+    /// Who it is for the log `origin`.
+    fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError>;
+
+    /// Signs a checkpoint whose `proof` shows that it continues the last one, as [`Notary::sign`] does.
+    fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError>;
+}
+
+/// A signer, to one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignerIdentity {
+    /// The key for whoever verifies the log.
+    pub key: VerifierKey,
+    /// What sort of key it is, for people: "software key".
+    pub kind: String,
+    /// The size of the last head that was signed; 0 if there was none. The proof that signing wants goes from here to
+    /// the new head.
+    pub signed: u64,
+}
+
+impl HeadSigner for Mutex<Notary> {
+    fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError> {
+        let notary = self.lock();
+        Ok(SignerIdentity {
+            key: notary.key(origin)?,
+            kind: notary.kind().to_owned(),
+            signed: notary.signed_size(origin),
+        })
+    }
+
+    fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
+        self.lock().sign(checkpoint, proof)
+    }
+}
+
 /// A signer with its memory.
 pub struct Notary {
     signer: Box<dyn CheckpointSigner>,
@@ -99,7 +136,8 @@ impl Notary {
         self.head(origin).map_or(0, |head| head.size)
     }
 
-    fn head(&self, origin: &str) -> Option<&Checkpoint> {
+    /// The last head of the log `origin` that was signed.
+    pub fn head(&self, origin: &str) -> Option<&Checkpoint> {
         self.heads.iter().find(|head| head.origin == origin)
     }
 

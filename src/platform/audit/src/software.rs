@@ -1,4 +1,4 @@
-//! A signer without hardware: its key and its memory are sealed secrets of the keyring. Whoever opens the keyring has
+//! A signer without hardware: its key and its memory are secrets of the key holder's own. Whoever opens the keyring has
 //! them, so against the server's own operator it proves nothing that a witness has not signed; what is shown calls it a
 //! software key.
 
@@ -11,9 +11,9 @@ use lamchat_base::SecretBytes;
 use lamchat_seal::Keyring;
 use std::sync::Arc;
 
-/// The sealed secret with the key: PKCS #8.
+/// The secret with the key: PKCS #8.
 const KEY: &str = "audit-key";
-/// The sealed secret with the heads: the texts of their checkpoints, one after the other.
+/// The secret with the heads: the texts of their checkpoints, one after the other.
 const HEADS: &str = "audit-heads";
 /// Lines of the text of a checkpoint.
 const CHECKPOINT_LINES: usize = 3;
@@ -28,13 +28,13 @@ pub struct SoftwareSigner {
 impl SoftwareSigner {
     /// The kept key, or a new one.
     pub fn open(keyring: &Keyring) -> Result<Self, SignerError> {
-        let kept = keyring.unseal_secret(KEY).map_err(failed)?;
+        let kept = keyring.own(KEY).map_err(failed)?;
         let pkcs8 = match kept {
             Some(pkcs8) => pkcs8,
             None => {
                 let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
                 let pkcs8 = SecretBytes::new(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec());
-                keyring.seal_secret(KEY, &pkcs8).map_err(failed)?;
+                keyring.keep_own(KEY, &pkcs8).map_err(failed)?;
                 pkcs8
             }
         };
@@ -65,7 +65,7 @@ pub struct SealedHeads(pub Arc<Keyring>);
 
 impl HeadMemory for SealedHeads {
     fn load(&self) -> Result<Vec<Checkpoint>, SignerError> {
-        let Some(kept) = self.0.unseal_secret(HEADS).map_err(failed)? else {
+        let Some(kept) = self.0.own(HEADS).map_err(failed)? else {
             return Ok(Vec::new());
         };
         let text = std::str::from_utf8(kept.expose()).map_err(failed)?;
@@ -79,7 +79,7 @@ impl HeadMemory for SealedHeads {
     fn store(&self, heads: &[Checkpoint]) -> Result<(), SignerError> {
         let text: String = heads.iter().map(Checkpoint::to_string).collect();
         self.0
-            .seal_secret(HEADS, &SecretBytes::new(text.into_bytes()))
+            .keep_own(HEADS, &SecretBytes::new(text.into_bytes()))
             .map_err(failed)
     }
 }

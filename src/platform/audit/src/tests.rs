@@ -15,6 +15,7 @@ use crate::witness::WitnessKey;
 use lamchat_base::{Clock, Entropy, ManualClock};
 use lamchat_seal::{Keyring, PassphraseCost, Unlock};
 use lamchat_store::Store;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,7 +62,8 @@ impl Site {
 
     fn log(&self, store: &Store) -> AuditLog {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        AuditLog::open(store.clone(), self.notary(), "example.org", clock, &*self.entropy).unwrap()
+        let signer = Arc::new(Mutex::new(self.notary()));
+        AuditLog::open(store.clone(), signer, "example.org", clock, &*self.entropy).unwrap()
     }
 }
 
@@ -262,7 +264,12 @@ fn rows_survive_a_restart_and_a_refused_write_leaves_no_entry() {
     let open = |tables: &[lamchat_store::Table]| {
         let options = lamchat_store::Options {
             dir: site.folder.path().join("store"),
-            key: site.keyring.database_key().unwrap(),
+            key: site
+                .keyring
+                .data_keys(site.folder.path())
+                .unwrap()
+                .database_key()
+                .unwrap(),
             tables: tables.to_vec(),
         };
         Store::open(options).unwrap()

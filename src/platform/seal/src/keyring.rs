@@ -1,4 +1,4 @@
-//! The keyring itself: create, open, hand out data keys, change slots.
+//! The keyring itself: create, open, release data keys, change slots. Who holds one holds the master key.
 
 mod error;
 mod slots;
@@ -8,9 +8,10 @@ pub use error::{CreateError, KeyringError, OpenError, VerifyRecoveryError};
 pub(crate) use unlock::unlock_ring;
 
 use crate::cipher::{self, NONCE_BYTES};
+use crate::data_keys::{DataKeys, ReleasedKey};
 use crate::format::{self, Parsed, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
-use crate::recovery::RecoveryKey;
+use crate::recovery::{RecoveryKey, RecoveryKeyError};
 use crate::sealer::{Sealer, SealerError};
 use crate::slot::{Slot, SlotError, SlotInfo, SlotKind, SlotLock};
 use lamchat_base::{Entropy, Secret, SecretBytes};
@@ -28,8 +29,12 @@ pub(crate) const RING_FILE: &str = "keyring";
 const RING_BYTES_MAX: u64 = 16 << 20;
 /// The purpose number of the database key, whose 64 bytes set it apart from [`Purpose`].
 pub(crate) const DATABASE: u8 = 1;
+/// The purpose number of [`Purpose::Secrets`].
+pub(crate) const SECRETS: u8 = 3;
+/// The purpose number of the keys that are never released.
+pub(crate) const AUDIT: u8 = 5;
 
-/// What a data key encrypts. (The database has [`Keyring::database_key`].)
+/// What a data key encrypts. (The database has a longer one, [`ReleasedKey::Database`].)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Wraps the key of each media blob.
@@ -43,22 +48,19 @@ pub enum Purpose {
 impl Purpose {
     const ALL: [Self; 3] = [Self::Media, Self::Secrets, Self::Content];
 
-    fn code(self) -> u8 {
+    /// The number in the keyring's format.
+    pub fn code(self) -> u8 {
         match self {
             Self::Media => 2,
-            Self::Secrets => 3,
+            Self::Secrets => SECRETS,
             Self::Content => 4,
         }
     }
-}
 
-/// A data key and the number under which it is found again; what it encrypts stores the number.
-#[derive(Debug, Clone)]
-pub struct DataKey {
-    /// From 1, per purpose.
-    pub number: u32,
-    /// The key.
-    pub key: Secret<32>,
+    /// The purpose with this number.
+    pub fn of(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.code() == code)
+    }
 }
 
 /// How to unlock a keyring, or what its first slot is.
@@ -74,6 +76,16 @@ pub enum Unlock {
     Tpm(Arc<dyn Sealer>),
 }
 
+impl Unlock {
+    /// What somebody typed to unlock: a recovery key if it looks like one, a passphrase otherwise.
+    pub fn typed(text: &str) -> Result<Self, RecoveryKeyError> {
+        if RecoveryKey::is_meant(text) {
+            return RecoveryKey::parse(text).map(Self::Recovery);
+        }
+        Ok(Self::Passphrase(SecretBytes::new(text.as_bytes().to_vec())))
+    }
+}
+
 /// What to tell the owner at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -85,6 +97,25 @@ pub struct Status {
     pub sentence: &'static str,
 }
 
+impl Status {
+    /// What these slots are worth.
+    pub fn of(slots: Vec<SlotInfo>) -> Self {
+        let has = |kind| slots.iter().any(|slot: &SlotInfo| slot.kind == kind);
+        let sentence = if has(SlotKind::File) {
+            "keys are not hardware-sealed: the file slot keeps their wrapping key beside them, so whoever copies the disk can read everything"
+        } else if has(SlotKind::Tpm) {
+            "keys are sealed: they open by this machine's TPM, by recovery key or by passphrase only"
+        } else {
+            "keys are not hardware-sealed: they open by recovery key or passphrase only"
+        };
+        Self {
+            hardware_sealed: has(SlotKind::Tpm) && !has(SlotKind::File),
+            slots,
+            sentence,
+        }
+    }
+}
+
 /// An unlocked keyring. Share it in an [`Arc`].
 pub struct Keyring {
     pub(crate) disk: Arc<dyn Disk>,
@@ -93,7 +124,7 @@ pub struct Keyring {
     pub(crate) master: Secret<32>,
     pub(crate) ring: RwLock<Ring>,
     /// Held while the file changes, so that readers of `ring` never wait for the disk.
-    changing: Mutex<()>,
+    pub(crate) changing: Mutex<()>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -186,33 +217,37 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// The key of the database and its log.
-    pub fn database_key(&self) -> Result<Secret<64>, KeyringError> {
+    /// All keys that the exchange may have.
+    pub fn release(&self) -> Result<Vec<ReleasedKey>, KeyringError> {
         let ring = self.ring.read();
-        let wrapped = newest(&ring, DATABASE).ok_or(KeyringError::Unknown { number: 0 })?;
-        self.unwrap_key(&ring, wrapped)
+        let released = ring.keys.iter().filter_map(|wrapped| {
+            let number = wrapped.number;
+            match Purpose::of(wrapped.purpose) {
+                Some(purpose) => {
+                    let key = self.unwrap_key(&ring, wrapped);
+                    Some(key.map(|key| ReleasedKey::Data { purpose, number, key }))
+                }
+                None if wrapped.purpose == DATABASE => {
+                    let key = self.unwrap_key(&ring, wrapped);
+                    Some(key.map(|key| ReleasedKey::Database { number, key }))
+                }
+                // The holder's own, and those of programs to come.
+                None => None,
+            }
+        });
+        released.collect()
     }
 
-    /// The newest data key for `purpose`: for everything that is encrypted from now on.
-    pub fn data_key(&self, purpose: Purpose) -> Result<DataKey, KeyringError> {
-        let ring = self.ring.read();
-        let wrapped = newest(&ring, purpose.code()).ok_or(KeyringError::Unknown { number: 0 })?;
-        Ok(DataKey {
-            number: wrapped.number,
-            key: self.unwrap_key(&ring, wrapped)?,
-        })
+    /// [`Keyring::release`] for a process that is holder and exchange at once: a restore, a test. Small secrets are kept
+    /// below the folder `dir`.
+    pub fn data_keys(&self, dir: &Path) -> Result<DataKeys, KeyringError> {
+        let (disk, entropy) = (Arc::clone(&self.disk), Arc::clone(&self.entropy));
+        Ok(DataKeys::new(disk, dir, entropy, self.release()?))
     }
 
-    /// The data key that encrypted something earlier.
-    pub fn data_key_numbered(&self, purpose: Purpose, number: u32) -> Result<Secret<32>, KeyringError> {
-        let ring = self.ring.read();
-        let mut keys = ring.keys.iter();
-        let wrapped = keys.find(|key| key.purpose == purpose.code() && key.number == number);
-        self.unwrap_key(&ring, wrapped.ok_or(KeyringError::Unknown { number })?)
-    }
-
-    /// Makes a new data key that [`Keyring::data_key`] hands out from now on; older ones stay readable. Durable on return.
-    pub fn rotate(&self, purpose: Purpose) -> Result<DataKey, KeyringError> {
+    /// Makes a new data key, which encrypts everything of its purpose from now on; older ones stay readable. Durable on
+    /// return. The answer is for [`DataKeys::add`].
+    pub fn rotate(&self, purpose: Purpose) -> Result<ReleasedKey, KeyringError> {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
         let key = random_key(&*self.entropy);
@@ -221,7 +256,15 @@ impl Keyring {
         ring.keys.push(wrapped);
         self.store(ring)?;
         drop(changing);
-        Ok(DataKey { number, key })
+        Ok(ReleasedKey::Data { purpose, number, key })
+    }
+
+    /// The data key of this purpose with this number.
+    pub(crate) fn key(&self, purpose: u8, number: u32) -> Result<Secret<32>, KeyringError> {
+        let ring = self.ring.read();
+        let mut keys = ring.keys.iter();
+        let wrapped = keys.find(|key| key.purpose == purpose && key.number == number);
+        self.unwrap_key(&ring, wrapped.ok_or(KeyringError::Unknown { number })?)
     }
 
     /// All slots, in the order in which they were added.
@@ -231,20 +274,7 @@ impl Keyring {
 
     /// How well the keys are protected.
     pub fn status(&self) -> Status {
-        let slots = self.slots();
-        let has = |kind| slots.iter().any(|slot: &SlotInfo| slot.kind == kind);
-        let sentence = if has(SlotKind::File) {
-            "keys are not hardware-sealed: the file slot keeps their wrapping key beside them, so whoever copies the disk can read everything"
-        } else if has(SlotKind::Tpm) {
-            "keys are sealed: they open by this machine's TPM, by recovery key or by passphrase only"
-        } else {
-            "keys are not hardware-sealed: they open by recovery key or passphrase only"
-        };
-        Status {
-            hardware_sealed: has(SlotKind::Tpm) && !has(SlotKind::File),
-            slots,
-            sentence,
-        }
+        Status::of(self.slots())
     }
 
     /// Adds a way to unlock. Durable on return. Blocks while the passphrase is stretched.
@@ -324,7 +354,7 @@ impl Keyring {
         self.new_key(ring, DATABASE, key.as_slice())
     }
 
-    fn new_key(&self, ring: &Ring, purpose: u8, key: &[u8]) -> WrappedKey {
+    pub(crate) fn new_key(&self, ring: &Ring, purpose: u8, key: &[u8]) -> WrappedKey {
         let number = newest(ring, purpose).map_or(0, |newest| newest.number) + 1;
         let mut nonce = [0u8; NONCE_BYTES];
         self.entropy.fill(&mut nonce);
@@ -342,7 +372,11 @@ impl Keyring {
         }
     }
 
-    fn unwrap_key<const N: usize>(&self, ring: &Ring, wrapped: &WrappedKey) -> Result<Secret<N>, KeyringError> {
+    pub(crate) fn unwrap_key<const N: usize>(
+        &self,
+        ring: &Ring,
+        wrapped: &WrappedKey,
+    ) -> Result<Secret<N>, KeyringError> {
         let aad = key_aad(&ring.id, wrapped.purpose, wrapped.number);
         cipher::unwrap(&wrapping_key(&self.master), wrapped.nonce, &aad, &wrapped.sealed)
             .map_err(|_| KeyringError::Damaged)
@@ -359,14 +393,14 @@ fn read_ring(disk: &dyn Disk, dir: &Path) -> Result<Parsed, OpenError> {
     format::parse_file(&bytes).map_err(|source| OpenError::Format { path, source })
 }
 
-fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {
+pub(crate) fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {
     ring.keys
         .iter()
         .filter(|key| key.purpose == purpose)
         .max_by_key(|key| key.number)
 }
 
-fn random_key(entropy: &dyn Entropy) -> Secret<32> {
+pub(crate) fn random_key(entropy: &dyn Entropy) -> Secret<32> {
     let mut key = Zeroizing::new([0u8; 32]);
     entropy.fill(key.as_mut_slice());
     Secret::new(*key)

@@ -4,13 +4,18 @@
 //! The master key only wraps data keys. Data keys encrypt the database, media, small secrets and content, and live
 //! outside the database, because copy-on-write pages keep deleted rows, and so would keep deleted keys.
 //!
+//! A [`Keyring`] is what a key holder has: master key and slots. [`DataKeys`] is what the exchange has: the keys that the
+//! holder released, all but those of the holder's own.
+//!
 //! What must never happen here: a secret in `Debug` output or in an error, a secret written without its wrapping, an
 //! old keyring lost before the new one is durable.
 
 mod cipher;
+mod data_keys;
 mod export;
 mod format;
 mod keyring;
+mod own;
 mod passphrase;
 mod recovery;
 mod sealed;
@@ -20,11 +25,10 @@ mod slot;
 mod tests;
 
 pub use cipher::{Aead, TamperedError};
+pub use data_keys::{DataKey, DataKeys, ReleasedKey};
 pub use export::{BackupKeyring, ExportError, ImportError};
 pub use format::FormatError;
-pub use keyring::{
-    CreateError, DataKey, Keyring, KeyringError, OpenError, Purpose, Status, Unlock, VerifyRecoveryError,
-};
+pub use keyring::{CreateError, Keyring, KeyringError, OpenError, Purpose, Status, Unlock, VerifyRecoveryError};
 pub use passphrase::PassphraseCost;
 pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use sealed::SecretError;

@@ -1,17 +1,22 @@
 //! Small secrets of the server: each in a file `secrets/NAME.sealed`, encrypted, with the name bound in.
 
 use crate::cipher::Aead;
+use crate::data_keys::DataKey;
 use crate::format::Reader;
-use crate::keyring::{Keyring, KeyringError, Purpose};
-use lamchat_base::SecretBytes;
-use lamchat_disk::{read_file, replace_file};
+use crate::keyring::KeyringError;
+use lamchat_base::{Entropy, Secret, SecretBytes};
+use lamchat_disk::{Disk, read_file, replace_file};
 use std::io;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The folder below the keyring's.
 const FOLDER: &str = "secrets";
 const SUFFIX: &str = ".sealed";
-const MAGIC: &[u8; 8] = b"LAMSEAL1";
+/// Of a secret under a key of purpose `secrets`, which the exchange has.
+const OF_EXCHANGE: &[u8; 8] = b"LAMSEAL1";
+/// Of a secret under a key of purpose `audit`, which only the holder of the keyring has.
+const OF_HOLDER: &[u8; 8] = b"LAMSEAL2";
 /// Longest sealed file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Longest name of a secret.
@@ -34,15 +39,45 @@ pub enum SecretError {
     Io(#[from] io::Error),
 }
 
-impl Keyring {
+/// A folder of sealed secrets.
+pub(crate) struct Folder<'a> {
+    disk: &'a dyn Disk,
+    path: PathBuf,
+    magic: &'static [u8; 8],
+}
+
+impl<'a> Folder<'a> {
+    /// The exchange's, below its data folder.
+    pub fn of_exchange(disk: &'a dyn Disk, dir: &Path) -> Self {
+        Self {
+            disk,
+            path: dir.join(FOLDER),
+            magic: OF_EXCHANGE,
+        }
+    }
+
+    /// The holder's, below the keyring's folder.
+    pub fn of_holder(disk: &'a dyn Disk, dir: &Path) -> Self {
+        Self {
+            magic: OF_HOLDER,
+            ..Self::of_exchange(disk, dir)
+        }
+    }
+
     /// Keeps `secret` under `name`, in place of an earlier one. Durable on return.
-    pub fn seal_secret(&self, name: &str, secret: &SecretBytes) -> Result<(), SecretError> {
+    pub fn seal(
+        &self,
+        name: &str,
+        secret: &SecretBytes,
+        key: impl FnOnce() -> Result<DataKey, KeyringError>,
+        entropy: &dyn Entropy,
+    ) -> Result<(), SecretError> {
         check_name(name)?;
-        let data_key = self.data_key(Purpose::Secrets)?;
+        let data_key = key()?;
         let mut nonce = [0u8; 12];
-        self.entropy.fill(&mut nonce);
+        entropy.fill(&mut nonce);
         let mut file = Vec::with_capacity(24 + secret.expose().len() + 16);
-        file.extend_from_slice(MAGIC);
+        file.extend_from_slice(self.magic);
         file.extend_from_slice(&data_key.number.to_be_bytes());
         let aad = aad(&file, name);
         let mut buffer = Vec::with_capacity(secret.expose().len() + 16);
@@ -50,68 +85,42 @@ impl Keyring {
         Aead::new(&data_key.key).seal(nonce, &aad, &mut buffer);
         file.extend_from_slice(&nonce);
         file.extend_from_slice(&buffer);
-        self.write_sealed(name, &file)
+        self.write(name, &file)
     }
 
-    /// The secret under `name`, if there is one.
-    pub fn unseal_secret(&self, name: &str) -> Result<Option<SecretBytes>, SecretError> {
+    /// The file under `name`, if there is one.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, SecretError> {
         check_name(name)?;
-        match read_file(
-            &*self.disk,
-            &self.dir.join(FOLDER).join(file_name(name)),
-            FILE_BYTES_MAX,
-        ) {
-            Ok(file) => self.open_sealed(name, &file).map(Some),
+        match read_file(self.disk, &self.path.join(file_name(name)), FILE_BYTES_MAX) {
+            Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Removes the secret under `name`; nothing happens if there is none. Durable on return.
-    pub fn remove_secret(&self, name: &str) -> Result<(), SecretError> {
+    /// Whether the file is of this folder's kind.
+    pub fn is_own(&self, file: &[u8]) -> bool {
+        file.starts_with(self.magic)
+    }
+
+    /// What is sealed in a file; `key` gives the data key of a number.
+    pub fn open(
+        &self,
+        name: &str,
+        file: &[u8],
+        key: impl FnOnce(u32) -> Result<Secret<32>, KeyringError>,
+    ) -> Result<SecretBytes, SecretError> {
         check_name(name)?;
-        let folder = self.dir.join(FOLDER);
-        match self.disk.remove(&folder.join(file_name(name))) {
-            Ok(()) => Ok(self.disk.sync_dir(&folder)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// All sealed secrets as they are on disk (name, file), for a backup.
-    pub fn sealed_secrets(&self) -> Result<Vec<(String, Vec<u8>)>, SecretError> {
-        let folder = self.dir.join(FOLDER);
-        let mut secrets = Vec::new();
-        for file in self.disk.list(&folder)? {
-            if let Some(name) = file.strip_suffix(SUFFIX).filter(|name| check_name(name).is_ok()) {
-                secrets.push((
-                    name.to_owned(),
-                    read_file(&*self.disk, &folder.join(&file), FILE_BYTES_MAX)?,
-                ));
-            }
-        }
-        secrets.sort();
-        Ok(secrets)
-    }
-
-    /// Puts back what [`Keyring::sealed_secrets`] gave, after checking that it opens. Durable on return.
-    pub fn restore_sealed_secret(&self, name: &str, file: &[u8]) -> Result<(), SecretError> {
-        check_name(name)?;
-        self.open_sealed(name, file)?;
-        self.write_sealed(name, file)
-    }
-
-    fn open_sealed(&self, name: &str, file: &[u8]) -> Result<SecretBytes, SecretError> {
         let damaged = || SecretError::Damaged(name.to_owned());
         let (head, rest) = file.split_first_chunk::<12>().ok_or_else(damaged)?;
         let mut reader = Reader(head);
         let magic = reader.take::<8>().map_err(|_| damaged())?;
         let number = reader.u32().map_err(|_| damaged())?;
         let (nonce, sealed) = rest.split_first_chunk::<12>().ok_or_else(damaged)?;
-        if magic != *MAGIC {
+        if magic != *self.magic {
             return Err(damaged());
         }
-        let key = self.data_key_numbered(Purpose::Secrets, number)?;
+        let key = key(number)?;
         let mut buffer = Zeroizing::new(sealed.to_vec());
         let length = Aead::new(&key)
             .open(*nonce, &aad(head, name), &mut buffer)
@@ -119,10 +128,34 @@ impl Keyring {
         Ok(SecretBytes::new(buffer.get(..length).ok_or_else(damaged)?.to_vec()))
     }
 
-    fn write_sealed(&self, name: &str, file: &[u8]) -> Result<(), SecretError> {
-        let folder = self.dir.join(FOLDER);
-        self.disk.create_dir(&folder)?;
-        Ok(replace_file(&*self.disk, &folder.join(file_name(name)), file)?)
+    /// Writes a file. Durable on return.
+    pub fn write(&self, name: &str, file: &[u8]) -> Result<(), SecretError> {
+        check_name(name)?;
+        self.disk.create_dir(&self.path)?;
+        Ok(replace_file(self.disk, &self.path.join(file_name(name)), file)?)
+    }
+
+    /// Removes the secret under `name`; nothing happens if there is none. Durable on return.
+    pub fn remove(&self, name: &str) -> Result<(), SecretError> {
+        check_name(name)?;
+        match self.disk.remove(&self.path.join(file_name(name))) {
+            Ok(()) => Ok(self.disk.sync_dir(&self.path)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All files with their names.
+    pub fn files(&self) -> Result<Vec<(String, Vec<u8>)>, SecretError> {
+        let mut secrets = Vec::new();
+        for file in self.disk.list(&self.path)? {
+            if let Some(name) = file.strip_suffix(SUFFIX).filter(|name| check_name(name).is_ok()) {
+                let bytes = read_file(self.disk, &self.path.join(&file), FILE_BYTES_MAX)?;
+                secrets.push((name.to_owned(), bytes));
+            }
+        }
+        secrets.sort();
+        Ok(secrets)
     }
 }
 

@@ -45,6 +45,10 @@ pub enum SealerReason {
     Unavailable,
     /// The blob or an answer is malformed.
     Malformed,
+    /// It asks for a PIN, and none was given.
+    PinNeeded,
+    /// The PIN is wrong.
+    WrongPin,
 }
 
 impl SealerReason {
@@ -55,6 +59,8 @@ impl SealerReason {
             Self::Foreign => "foreign",
             Self::Unavailable => "unavailable",
             Self::Malformed => "malformed",
+            Self::PinNeeded => "pin-needed",
+            Self::WrongPin => "wrong-pin",
         }
     }
 }

@@ -3,12 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::{
-    BackupKeyring, CreateError, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost, Purpose,
-    RecoveryKey, Sealer, SealerError, SealerReason, SecretError, SlotError, SlotKind, Unlock, VerifyRecoveryError,
+    BackupKeyring, CreateError, DataKeys, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost,
+    Purpose, RecoveryKey, Sealer, SealerError, SealerReason, SecretError, SlotError, SlotKind, Unlock,
+    VerifyRecoveryError,
 };
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_disk::simulation::SimulatedDisk;
-use lamchat_disk::{read_file, replace_file};
+use lamchat_disk::{Disk, read_file, replace_file};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -54,8 +55,11 @@ fn contents(disk: &SimulatedDisk, path: impl AsRef<Path>) -> std::io::Result<Vec
 }
 
 fn same_keys(one: &Keyring, other: &Keyring) -> bool {
-    let media = |keyring: &Keyring| keyring.data_key(Purpose::Media).unwrap().key;
-    one.database_key().unwrap() == other.database_key().unwrap() && media(one) == media(other)
+    one.release().unwrap() == other.release().unwrap()
+}
+
+fn keys(keyring: &Keyring) -> DataKeys {
+    keyring.data_keys(Path::new(DIR)).unwrap()
 }
 
 #[test]
@@ -243,10 +247,14 @@ fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
 fn data_keys_are_numbered_and_stay_readable() {
     let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
-    let first = keyring.data_key(Purpose::Content).unwrap();
-    let second = keyring.rotate(Purpose::Content).unwrap();
+    let released = keys(&keyring);
+    let first = released.data_key(Purpose::Content).unwrap();
+    let rotated = keyring.rotate(Purpose::Content).unwrap();
+    assert_eq!(released.data_key(Purpose::Content).unwrap().number, 1);
+    released.add(rotated);
+    let second = released.data_key(Purpose::Content).unwrap();
     assert_eq!((first.number, second.number), (1, 2));
-    let again = open(&disk, &Unlock::File).unwrap();
+    let again = keys(&open(&disk, &Unlock::File).unwrap());
     assert_eq!(again.data_key(Purpose::Content).unwrap().key, second.key);
     assert_eq!(again.data_key_numbered(Purpose::Content, 1).unwrap(), first.key);
     assert!(matches!(
@@ -256,15 +264,58 @@ fn data_keys_are_numbered_and_stay_readable() {
 }
 
 #[test]
+fn secrets_of_the_holder_are_under_a_key_that_is_never_released() {
+    let disk = SimulatedDisk::new(0);
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    let released = keyring.release().unwrap();
+    assert!(keyring.own("audit-key").unwrap().is_none());
+    // What an earlier version sealed for the exchange.
+    let secret = SecretBytes::new(b"key of the log".to_vec());
+    keys(&keyring).seal_secret("audit-key", &secret).unwrap();
+    assert_eq!(keyring.own("audit-key").unwrap().unwrap(), secret);
+    let again = open(&disk, &Unlock::File).unwrap();
+    assert!(matches!(
+        keys(&again).unseal_secret("audit-key"),
+        Err(SecretError::Damaged(_))
+    ));
+    assert_eq!(again.own("audit-key").unwrap().unwrap(), secret);
+    let other = SecretBytes::new(b"heads".to_vec());
+    again.keep_own("audit-heads", &other).unwrap();
+    assert_eq!(again.own("audit-heads").unwrap().unwrap(), other);
+    // There is a key more in the file, and the exchange has none.
+    assert_eq!(again.ring.read().keys.len(), 5);
+    assert_eq!(again.release().unwrap(), released);
+    assert_eq!(version(&disk), 1, "a keyring that older programs open stays one");
+}
+
+/// A keyring as the first version wrote it, byte by byte: that of the test vectors.
+#[test]
+fn a_keyring_of_before_opens_and_gets_a_key_of_the_holders_own() {
+    let disk = SimulatedDisk::new(0);
+    disk.create_dir(Path::new(DIR)).unwrap();
+    let stored = include_bytes!("keyring-1.file");
+    replace_file(&disk, Path::new("/data/keyring"), stored).unwrap();
+    let keyring = open(&disk, &passphrase("lamchat")).unwrap();
+    let released = keyring.release().unwrap();
+    assert_eq!(released.len(), 4);
+    let secret = SecretBytes::new(b"heads".to_vec());
+    keyring.keep_own("audit-heads", &secret).unwrap();
+    let again = open(&disk, &passphrase("lamchat")).unwrap();
+    assert_eq!(again.release().unwrap(), released);
+    assert_eq!(again.own("audit-heads").unwrap().unwrap(), secret);
+}
+
+#[test]
 fn small_secrets_are_bound_to_their_name_and_keyring() {
     let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &Unlock::File).unwrap();
     let secret = SecretBytes::new(b"seed of the signing key".to_vec());
-    assert!(keyring.unseal_secret("signing-key").unwrap().is_none());
-    keyring.seal_secret("signing-key", &secret).unwrap();
-    keyring.rotate(Purpose::Secrets).unwrap();
-    keyring.seal_secret("tls", &SecretBytes::new(Vec::new())).unwrap();
-    let again = open(&disk, &Unlock::File).unwrap();
+    let released = keys(&keyring);
+    assert!(released.unseal_secret("signing-key").unwrap().is_none());
+    released.seal_secret("signing-key", &secret).unwrap();
+    released.add(keyring.rotate(Purpose::Secrets).unwrap());
+    released.seal_secret("tls", &SecretBytes::new(Vec::new())).unwrap();
+    let again = keys(&open(&disk, &Unlock::File).unwrap());
     assert_eq!(again.unseal_secret("signing-key").unwrap().unwrap(), secret);
     assert!(
         disk.files()
@@ -459,11 +510,10 @@ fn a_backup_carries_passphrase_slots_only() {
     let installed = opened
         .install_on(Arc::new(other.clone()), Path::new(DIR), true, entropy())
         .unwrap();
-    assert_ne!(installed.database_key().unwrap(), keyring.database_key().unwrap());
-    assert_eq!(
-        installed.data_key(Purpose::Media).unwrap().key,
-        keyring.data_key(Purpose::Media).unwrap().key
-    );
+    let (new, old) = (keys(&installed), keys(&keyring));
+    assert_ne!(new.database_key().unwrap(), old.database_key().unwrap());
+    let media = |keys: &DataKeys| keys.data_key(Purpose::Media).unwrap().key;
+    assert_eq!(media(&new), media(&old));
     for unlock in [Unlock::File, passphrase("p")] {
         assert!(same_keys(&installed, &open(&other, &unlock).unwrap()));
     }
@@ -477,7 +527,8 @@ fn a_backup_carries_passphrase_slots_only() {
 fn the_bytes_are_those_of_the_documentation() {
     let disk = SimulatedDisk::new(0);
     let keyring = create(&disk, &passphrase("lamchat")).unwrap();
-    keyring
+    let released = keys(&keyring);
+    released
         .seal_secret("vector", &SecretBytes::new(b"secret".to_vec()))
         .unwrap();
     let file = contents(&disk, "/data/keyring").unwrap();
@@ -487,8 +538,11 @@ fn the_bytes_are_those_of_the_documentation() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let vectors = [
         ("master key", hex(keyring.master.expose())),
-        ("database key", hex(keyring.database_key().unwrap().expose())),
-        ("media key", hex(keyring.data_key(Purpose::Media).unwrap().key.expose())),
+        ("database key", hex(released.database_key().unwrap().expose())),
+        (
+            "media key",
+            hex(released.data_key(Purpose::Media).unwrap().key.expose()),
+        ),
         ("backup key", hex(keyring.backup_key(&[0; 32]).expose())),
         ("sealed secret", hex(&sealed)),
         ("SHA-256 of the file", hex(digest.as_ref())),

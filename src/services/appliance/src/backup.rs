@@ -3,9 +3,10 @@
 use crate::frame::{FRAME_BYTES, FrameCipher, Header};
 use crate::record::{Counts, Record};
 use bytes::Bytes;
-use lamchat_base::Entropy;
+use lamchat_base::{Entropy, Secret};
+use lamchat_holder::{AskError, Client, Reason};
 use lamchat_media::{Extent, Media, StoredError};
-use lamchat_seal::{ExportError, Keyring, SecretError};
+use lamchat_seal::{DataKeys, ExportError, Keyring, SecretError};
 use lamchat_store::{ReadError, Snapshot, Store};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ pub struct Source {
     pub store: Store,
     /// Media.
     pub media: Media,
-    /// The keys.
-    pub keyring: Arc<Keyring>,
+    /// The data keys, under which small secrets are.
+    pub keys: Arc<DataKeys>,
+    /// Whoever has the keyring.
+    pub keyring: Arc<dyn KeyringSource>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
     /// The server's name; a restore shows it.
@@ -30,12 +33,47 @@ pub struct Source {
     pub now_ms: u64,
 }
 
+/// What a backup needs of the keyring. Calls block.
+pub trait KeyringSource: Send + Sync + 'static {
+    /// The keyring with those slots alone that a person can open.
+    fn export(&self) -> Result<Vec<u8>, PrepareError>;
+
+    /// The key of one backup, which has its own random `salt`.
+    fn key(&self, salt: &[u8; 32]) -> Result<Secret<32>, PrepareError>;
+}
+
+impl KeyringSource for Client {
+    fn export(&self) -> Result<Vec<u8>, PrepareError> {
+        self.export_for_backup().map_err(|error| match error {
+            AskError::Refused(Reason::NoPortableSlot, _) => ExportError::NoPortableSlot.into(),
+            error => error.into(),
+        })
+    }
+
+    fn key(&self, salt: &[u8; 32]) -> Result<Secret<32>, PrepareError> {
+        Ok(self.backup_key(salt)?)
+    }
+}
+
+impl KeyringSource for Keyring {
+    fn export(&self) -> Result<Vec<u8>, PrepareError> {
+        Ok(self.export_for_backup()?)
+    }
+
+    fn key(&self, salt: &[u8; 32]) -> Result<Secret<32>, PrepareError> {
+        Ok(self.backup_key(salt))
+    }
+}
+
 /// Why no backup can begin. Says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     /// The keyring has no slot that a backup may hold.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The key holder does not give the keyring.
+    #[error(transparent)]
+    Holder(#[from] AskError),
     /// A sealed secret cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -70,30 +108,33 @@ pub struct Backup {
     secrets: Vec<(String, Vec<u8>)>,
     extents: Vec<Extent>,
     header: Header,
+    key: Secret<32>,
 }
 
 impl Backup {
     /// Takes the snapshot. Blocks while the rows of media are listed. Refused without a recovery or passphrase slot.
     pub fn prepare(source: Source) -> Result<Self, PrepareError> {
         // First of all what is most likely to refuse; the export that counts comes last.
-        source.keyring.export_for_backup()?;
+        source.keyring.export()?;
         let snapshot = source.store.snapshot();
         let mut extents = Media::extents(snapshot.reader())?;
         extents.sort();
-        let secrets = source.keyring.sealed_secrets()?;
+        let secrets = source.keys.sealed_secrets()?;
         let mut salt = [0u8; 32];
         source.entropy.fill(&mut salt);
         // After everything that is encrypted under its keys: keys are only ever added.
         let header = Header {
             salt,
-            keyring: source.keyring.export_for_backup()?,
+            keyring: source.keyring.export()?,
         };
+        let key = source.keyring.key(&header.salt)?;
         Ok(Self {
             source,
             snapshot,
             secrets,
             extents,
             header,
+            key,
         })
     }
 
@@ -105,9 +146,10 @@ impl Backup {
             secrets,
             extents,
             header,
+            key,
         } = self;
         let header_frame = header.encode();
-        let cipher = FrameCipher::new(&source.keyring.backup_key(&header.salt), &header_frame);
+        let cipher = FrameCipher::new(&key, &header_frame);
         let mut out = Frames {
             emit,
             cipher,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 /// The folders of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folders {
-    /// For the keyring and sealed secrets.
+    /// The data folder itself, in which small secrets are.
+    pub data: PathBuf,
+    /// For the keyring, which the key holder has to itself.
     pub keyring: PathBuf,
     /// For the database and its log.
     pub store: PathBuf,
@@ -17,7 +19,8 @@ impl Folders {
     /// The folders below `data_dir`.
     pub fn below(data_dir: &Path) -> Self {
         Self {
-            keyring: data_dir.to_owned(),
+            data: data_dir.to_owned(),
+            keyring: data_dir.join(lamchat_holder::FOLDER),
             store: data_dir.join("store"),
             media: data_dir.join("media"),
         }

@@ -16,7 +16,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{Backup, BackupError, PrepareError, Source, Stopped};
+pub use backup::{Backup, BackupError, KeyringSource, PrepareError, Source, Stopped};
 pub use folders::Folders;
 pub use manifest::{MANIFEST_FILE, Manifest, Part};
 pub use parts::{PART_BYTES_MAX, PartError, PartWriter};

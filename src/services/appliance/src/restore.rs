@@ -9,7 +9,7 @@ use lamchat_disk::RealDisk;
 use lamchat_keys::one_time;
 use lamchat_media::{StoredError, restore_extent, restore_sync};
 use lamchat_seal::{
-    BackupKeyring, CreateError, ImportError as KeyringImportError, Keyring, KeyringError, SecretError, Unlock,
+    BackupKeyring, CreateError, DataKeys, ImportError as KeyringImportError, KeyringError, SecretError, Unlock,
 };
 use lamchat_store::{Epoch, Import, ImportError, OpenError, Options, ReadError, Store, Table, WriteError};
 use std::io;
@@ -130,7 +130,8 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
     let folders = Folders::below(&options.data_dir);
     let (mut frames, keyring) = Frames::open(&options.backup_dir, &options.unlock)?;
     let keyring = keyring.install(&folders.keyring, options.file_slot, Arc::clone(&options.entropy))?;
-    let key = keyring.database_key()?;
+    let keys = keyring.data_keys(&folders.data)?;
+    let key = keys.database_key()?;
     let store = Store::open(Options {
         dir: folders.store.clone(),
         key,
@@ -138,7 +139,7 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
     })?;
     let mut target = Target {
         import: store.import()?,
-        keyring,
+        keys,
         folders,
         table: String::new(),
         at: None,
@@ -176,10 +177,13 @@ fn check_empty(dir: &Path) -> Result<(), RestoreError> {
     }
 }
 
+/// Small secrets in backups of before: a restored audit log begins anew, with a key of its own.
+const OF_OLD_LOG: [&str; 2] = ["audit-key", "audit-heads"];
+
 /// Where records go.
 struct Target {
     import: Import,
-    keyring: Keyring,
+    keys: DataKeys,
     folders: Folders,
     table: String,
     at: Option<(Position, Epoch)>,
@@ -189,7 +193,8 @@ impl Target {
     fn take(&mut self, record: Record<'_>) -> Result<(), RestoreError> {
         match record {
             Record::About { position, epoch, .. } => self.at = Some((Position(position), Epoch(epoch))),
-            Record::Secret { name, file } => self.keyring.restore_sealed_secret(name, file)?,
+            Record::Secret { name, .. } if OF_OLD_LOG.contains(&name) => {}
+            Record::Secret { name, file } => self.keys.restore_sealed_secret(name, file)?,
             Record::Table { name } => name.clone_into(&mut self.table),
             Record::Row { key, value } => self.import.row(&self.table, key, value)?,
             Record::Media { file, offset, bytes } => {

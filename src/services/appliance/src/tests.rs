@@ -51,6 +51,7 @@ struct House {
     _home: tempfile::TempDir,
     root: PathBuf,
     entropy: Arc<Counted>,
+    keyring: Arc<Keyring>,
     source: Source,
 }
 
@@ -67,11 +68,13 @@ impl House {
             entropy.clone(),
         )
         .unwrap();
-        let source = open(keyring, &folders, &entropy);
+        let keyring = Arc::new(keyring);
+        let source = open(&keyring, &folders, &entropy);
         Self {
             _home: home,
             root,
             entropy,
+            keyring,
             source,
         }
     }
@@ -102,9 +105,9 @@ impl House {
     }
 }
 
-fn open(keyring: Keyring, folders: &Folders, entropy: &Arc<Counted>) -> Source {
-    let keyring = Arc::new(keyring);
-    let key = keyring.database_key().unwrap();
+fn open(keyring: &Arc<Keyring>, folders: &Folders, entropy: &Arc<Counted>) -> Source {
+    let keys = Arc::new(keyring.data_keys(&folders.data).unwrap());
+    let key = keys.database_key().unwrap();
     let store = Store::open(Options {
         dir: folders.store.clone(),
         key,
@@ -113,11 +116,12 @@ fn open(keyring: Keyring, folders: &Folders, entropy: &Arc<Counted>) -> Source {
     .unwrap();
     let options = lamchat_media::Options::new(&folders.media);
     let clock = Arc::new(ManualClock::new(5));
-    let media = Media::open(options, store.clone(), keyring.clone(), clock, entropy.clone()).unwrap();
+    let media = Media::open(options, store.clone(), keys.clone(), clock, entropy.clone()).unwrap();
     Source {
         store,
         media,
-        keyring,
+        keys,
+        keyring: keyring.clone(),
         entropy: entropy.clone(),
         server_name: "example.org".to_owned(),
         now_ms: 77,
@@ -152,14 +156,12 @@ fn note(store: &Store, number: u64) -> Position {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_comes_back_whole() {
     let house = House::build();
-    let Source {
-        store, media, keyring, ..
-    } = house.source.clone();
-    keyring
+    let Source { store, media, keys, .. } = house.source.clone();
+    house
+        .keyring
         .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
         .unwrap();
-    keyring
-        .seal_secret("signing-key", &SecretBytes::new(b"seed".to_vec()))
+    keys.seal_secret("signing-key", &SecretBytes::new(b"seed".to_vec()))
         .unwrap();
     let mut files = Vec::new();
     for size in [0usize, 10, 100_000, 3_000_000] {
@@ -183,7 +185,7 @@ async fn a_backup_under_load_comes_back_whole() {
     let manifest: Manifest = serde_json::from_slice(&std::fs::read(dir.join(MANIFEST_FILE)).unwrap()).unwrap();
     assert!(manifest.parts.len() > 5, "{}", manifest.parts.len());
     // Neither rows nor files nor the file slot's key are readable in it.
-    let wrapping = std::fs::read(house.root.join("data/keyring.key")).unwrap();
+    let wrapping = std::fs::read(house.root.join("data/keys/keyring.key")).unwrap();
     for part in &manifest.parts {
         let bytes = std::fs::read(dir.join(&part.file)).unwrap();
         assert!(!bytes.windows(20).any(|window| window == [7; 20]));
@@ -203,12 +205,12 @@ async fn a_backup_under_load_comes_back_whole() {
         Err(lamchat_seal::OpenError::NoSlot(_))
     ));
     let keyring = Keyring::open(&folders.keyring, &options.unlock, house.entropy.clone()).unwrap();
-    assert_ne!(
-        keyring.database_key().unwrap(),
-        house.source.keyring.database_key().unwrap()
+    let new = open(&Arc::new(keyring), &folders, &house.entropy);
+    assert_ne!(new.keys.database_key().unwrap(), keys.database_key().unwrap());
+    assert_eq!(
+        new.keys.unseal_secret("signing-key").unwrap().unwrap().expose(),
+        b"seed"
     );
-    assert_eq!(keyring.unseal_secret("signing-key").unwrap().unwrap().expose(), b"seed");
-    let new = open(keyring, &folders, &house.entropy);
     for (id, bytes) in &files {
         assert_eq!(read_back(&new.media, id).await, *bytes);
     }
@@ -246,7 +248,6 @@ fn a_backup_needs_a_passphrase_slot_and_the_right_passphrase() {
     assert!(matches!(error, PrepareError::Export(_)));
     assert!(error.to_string().contains("add-passphrase"));
     house
-        .source
         .keyring
         .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
         .unwrap();
@@ -262,7 +263,14 @@ fn a_backup_needs_a_passphrase_slot_and_the_right_passphrase() {
     options.unlock = passphrase("correct horse");
     options.file_slot = true;
     restore(&options).unwrap();
-    assert!(Keyring::open(&options.data_dir, &Unlock::File, house.entropy.clone()).is_ok());
+    assert!(
+        Keyring::open(
+            &Folders::below(&options.data_dir).keyring,
+            &Unlock::File,
+            house.entropy.clone()
+        )
+        .is_ok()
+    );
     assert!(matches!(PartWriter::create(&dir, 1), Err(PartError::NotEmpty(_))));
 }
 
@@ -270,7 +278,6 @@ fn a_backup_needs_a_passphrase_slot_and_the_right_passphrase() {
 fn a_changed_or_truncated_backup_is_refused_before_anything_is_written() {
     let house = House::build();
     house
-        .source
         .keyring
         .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
         .unwrap();
@@ -338,7 +345,6 @@ fn forge(path: &Path, dir: &Path, count: usize) {
 fn a_stream_that_ends_early_makes_no_backup() {
     let house = House::build();
     house
-        .source
         .keyring
         .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
         .unwrap();

@@ -1,8 +1,8 @@
 //! What the keyring's `tpm` slots are sealed by: the values of PCRs, and an NV counter of each blob's own.
 
-use super::deadline::Deadline;
+use crate::deadline::Deadline;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use lamchat_base::{Entropy, Secret};
+use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_seal::{Sealer, SealerError, SealerReason};
 use lamchat_tpm::{
     Address, Binding, Counter, CounterError, PcrSelection, Reason, SealError, SealedBlob, Tpm, TpmError, UnsealError,
@@ -23,13 +23,16 @@ const REBIND: &str = "once the keys are unlocked, `lamchat seal rebind` binds th
 const RETRY: &str = "the sealed key is unchanged: start again when the TPM answers";
 
 /// A TPM, opened anew for each operation: it may come and go, and others use it too.
+#[derive(Clone)]
 pub struct TpmSealer {
     address: Address,
     pcrs: PcrSelection,
     entropy: Arc<dyn Entropy>,
     timeout: Duration,
+    /// What a blob is sealed with and opened by beside its policy.
+    pin: Option<SecretBytes>,
     /// A software TPM talks to one client at a time.
-    busy: Mutex<()>,
+    busy: Arc<Mutex<()>>,
 }
 
 impl std::fmt::Debug for TpmSealer {
@@ -48,14 +51,36 @@ impl TpmSealer {
             pcrs,
             entropy,
             timeout: OPERATION_TIMEOUT,
-            busy: Mutex::new(()),
+            pin: None,
+            busy: Arc::default(),
+        }
+    }
+
+    /// The same with a PIN that somebody typed.
+    pub fn with_pin(&self, pin: SecretBytes) -> Self {
+        Self {
+            pin: Some(pin),
+            ..self.clone()
         }
     }
 
     fn with_tpm<T>(&self, operation: impl FnOnce(&mut Tpm) -> Result<T, SealerError>) -> Result<T, SealerError> {
+        self.with_tpm_for(self.timeout, |tpm| operation(tpm).map_err(Failed::Sealer))
+            .map_err(|failed| match failed {
+                Failed::Sealer(error) => error,
+                Failed::Tpm(error) => unavailable(&error),
+            })
+    }
+
+    /// Opens the TPM for an operation whose commands may take so long in all.
+    pub(crate) fn with_tpm_for<T, E: From<TpmError>>(
+        &self,
+        limit: Duration,
+        operation: impl FnOnce(&mut Tpm) -> Result<T, E>,
+    ) -> Result<T, E> {
         let busy = self.busy.lock();
-        let transport = self.address.open().map_err(|error| unavailable(&error.into()))?;
-        let transport = Box::new(Deadline::new(transport, self.timeout));
+        let transport = self.address.open().map_err(TpmError::from)?;
+        let transport = Box::new(Deadline::new(transport, limit));
         let result = operation(&mut Tpm::new(transport, Arc::clone(&self.entropy)));
         drop(busy);
         result
@@ -64,12 +89,13 @@ impl TpmSealer {
     /// Seals under `counter`, and opens the blob once: nobody should rely on one that never opened.
     fn seal_under(&self, tpm: &mut Tpm, secret: &Secret<32>, counter: &Counter) -> Result<SealedBlob, SealerError> {
         let fixed = self.pcrs;
-        let blob = tpm.seal_at(secret, &Binding::Pcrs { fixed }, counter, None);
+        let blob = tpm.seal_at(secret, &Binding::Pcrs { fixed }, counter, self.pin.as_ref());
         let blob = blob.map_err(|error| match error {
             SealError::Tpm(error) => unavailable(&error),
             error => failure(SealerReason::Unavailable, error.to_string()),
         })?;
-        let opened = tpm.unseal(&blob, &[], None).map_err(refusal)?;
+        let opened = tpm.unseal(&blob, &[], self.pin.as_ref());
+        let opened = opened.map_err(|error| refusal(tpm, error))?;
         verify_slices_are_equal(opened.expose(), secret.expose()).map_err(|_| {
             let explanation = "the TPM gave back something else than what was sealed";
             failure(SealerReason::Malformed, explanation.to_owned())
@@ -99,7 +125,8 @@ impl Sealer for TpmSealer {
         let blob = parse(blob)?;
         let began = Instant::now();
         self.with_tpm(|tpm| {
-            let opened = tpm.unseal(&blob, &[], None).map_err(refusal);
+            let opened = tpm.unseal(&blob, &[], self.pin.as_ref());
+            let opened = opened.map_err(|error| refusal(tpm, error));
             let (milliseconds, opens) = (began.elapsed().as_millis(), opened.is_ok());
             tracing::info!(milliseconds, opens, "the TPM was asked to open the keys");
             opened
@@ -127,12 +154,24 @@ impl Sealer for TpmSealer {
     }
 }
 
+/// Why an operation of the sealer failed: it was not begun, or as it says itself.
+enum Failed {
+    Sealer(SealerError),
+    Tpm(TpmError),
+}
+
+impl From<TpmError> for Failed {
+    fn from(error: TpmError) -> Self {
+        Self::Tpm(error)
+    }
+}
+
 fn parse(blob: &[u8]) -> Result<SealedBlob, SealerError> {
     SealedBlob::parse(blob).map_err(|_| failure(SealerReason::Malformed, "the sealed key is damaged".to_owned()))
 }
 
 /// Why a blob did not open, for the operator.
-fn refusal(error: UnsealError) -> SealerError {
+fn refusal(tpm: &mut Tpm, error: UnsealError) -> SealerError {
     let sentence = error.to_string();
     match error {
         UnsealError::Refused(reasons) => {
@@ -143,7 +182,9 @@ fn refusal(error: UnsealError) -> SealerError {
             };
             failure(reason, format!("{sentence}; {REBIND}"))
         }
-        UnsealError::PinNeeded | UnsealError::WrongPin => failure(SealerReason::Refused, sentence),
+        UnsealError::PinNeeded => failure(SealerReason::PinNeeded, "the TPM asks for its PIN".to_owned()),
+        UnsealError::WrongPin => failure(SealerReason::WrongPin, format!("{sentence}; {}", tries_left(tpm))),
+        UnsealError::Tpm(TpmError::Lockout) => failure(SealerReason::Unavailable, lockout(tpm)),
         UnsealError::Damaged => failure(SealerReason::Malformed, format!("{sentence}; {REBIND}")),
         UnsealError::Tpm(TpmError::Integrity) => failure(
             SealerReason::Malformed,
@@ -151,6 +192,29 @@ fn refusal(error: UnsealError) -> SealerError {
         ),
         UnsealError::Tpm(error) => unavailable(&error),
     }
+}
+
+/// How many wrong PINs the TPM takes before it refuses all of them for a while.
+fn tries_left(tpm: &mut Tpm) -> String {
+    match tpm.lockout() {
+        Ok(state) => {
+            let left = state.failures_max.saturating_sub(state.failures);
+            let forgets = state.forgets_after_s;
+            format!(
+                "the TPM takes {left} more wrong ones before it refuses every PIN for a while, and forgets one in {forgets} s"
+            )
+        }
+        Err(error) => format!("how many tries are left, the TPM does not say: {error}"),
+    }
+}
+
+/// What a locked-out TPM says about its end.
+fn lockout(tpm: &mut Tpm) -> String {
+    let forgets = match tpm.lockout() {
+        Ok(state) => format!("it takes the next PIN in at most {} s", state.forgets_after_s),
+        Err(_) => "it opens again by itself after a while".to_owned(),
+    };
+    format!("after too many wrong PINs the TPM refuses all of them: {forgets}; the recovery key opens the keys now")
 }
 
 fn unavailable(error: &TpmError) -> SealerError {

@@ -1,0 +1,139 @@
+//! Acts with something secret in them, asked for on the holder's own socket: told to the exchange before and after.
+
+use crate::notice::{Act, Notice, State};
+use crate::open::recovery_key;
+use crate::reply::{Reason, Reply};
+use crate::state::{Holder, Refusal, refused_slot};
+use crate::typed::Typed;
+use lamchat_base::SecretBytes;
+use lamchat_seal::{OpenError, RecoveryKey, SlotInfo, SlotKind, Unlock, VerifyRecoveryError};
+
+/// Shortest passphrase, in characters: it alone stands between a stolen backup and everything in it.
+const PASSPHRASE_CHARS_MIN: usize = 12;
+/// Shortest PIN, in characters: the TPM refuses guesses after a few.
+const PIN_CHARS_MIN: usize = 4;
+
+impl Holder {
+    /// Does what the process of `uid` asks.
+    pub(crate) fn act(&self, request: Typed, uid: u32) -> Result<Reply, Refusal> {
+        match request {
+            Typed::Unlock(key) => self.unlock(&key, uid),
+            Typed::AddRecovery => self.add_recovery(uid),
+            Typed::VerifyRecovery(key) => self.verify_recovery(&key, uid),
+            Typed::AddPassphrase(passphrase) => self.add_passphrase(passphrase, uid),
+            Typed::AddTpm { force, pin } => {
+                check_pin(&pin)?;
+                self.may_seal(force, true)?;
+                let mut notice = self.notice(Act::AddSlot, uid, Some(SlotKind::Tpm));
+                notice.force = force;
+                self.noted(notice, || self.add_tpm(force, Some(pin))).map(Reply::Slot)
+            }
+            Typed::Rebind { slot, pin } => {
+                check_pin(&pin)?;
+                self.may_seal(true, true)?;
+                let mut notice = self.notice(Act::Rebind, uid, Some(SlotKind::Tpm));
+                notice.slot = Some(slot);
+                self.noted(notice, || self.rebind(slot, Some(pin))).map(Reply::Slot)
+            }
+        }
+    }
+
+    fn add_recovery(&self, uid: u32) -> Result<Reply, Refusal> {
+        let keyring = self.keyring()?;
+        let key = RecoveryKey::generate(&*self.setup.entropy);
+        let text = SecretBytes::new(key.text().as_bytes().to_vec());
+        let notice = self.notice(Act::AddSlot, uid, Some(SlotKind::Recovery));
+        let add = || {
+            let unlock = Unlock::Recovery(key);
+            keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
+        };
+        Ok(Reply::Recovery(self.noted(notice, add)?, text))
+    }
+
+    fn add_passphrase(&self, passphrase: SecretBytes, uid: u32) -> Result<Reply, Refusal> {
+        let keyring = self.keyring()?;
+        let text = std::str::from_utf8(passphrase.expose());
+        let text = text.map_err(|error| Refusal(Reason::NotAllowed, error.to_string()))?;
+        if text.chars().count() < PASSPHRASE_CHARS_MIN {
+            return Err(Refusal(
+                Reason::NotAllowed,
+                format!(
+                    "the passphrase has fewer than {PASSPHRASE_CHARS_MIN} characters: it alone protects a stolen backup, take a longer one"
+                ),
+            ));
+        }
+        if RecoveryKey::is_meant(text) {
+            let sentence = "this looks like a recovery key and would be taken for one when the keys are unlocked: take words as well";
+            return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+        }
+        let notice = self.notice(Act::AddSlot, uid, Some(SlotKind::Passphrase));
+        let add = || {
+            let unlock = Unlock::Passphrase(passphrase);
+            keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
+        };
+        self.noted(notice, add).map(Reply::Slot)
+    }
+
+    fn verify_recovery(&self, typed: &SecretBytes, uid: u32) -> Result<Reply, Refusal> {
+        let keyring = self.keyring()?;
+        let Some(key) = recovery_key(typed)? else {
+            let sentence = "this is no recovery key, which has 48 digits";
+            return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+        };
+        let guess = self.guess()?;
+        let notice = self.notice(Act::VerifyRecovery, uid, Some(SlotKind::Recovery));
+        let now_ms = self.setup.clock.now_ms();
+        let verify = || match keyring.verify_recovery(&key, now_ms) {
+            Ok(slot) => {
+                guess.right();
+                Ok(slot)
+            }
+            Err(VerifyRecoveryError::Open(error @ OpenError::WrongRecoveryKey)) => {
+                guess.wrong(now_ms);
+                tracing::warn!(uid, "a wrong recovery key was shown");
+                Err(Refusal(Reason::WrongKey, error.to_string()))
+            }
+            Err(VerifyRecoveryError::Open(error)) => Err(Refusal(Reason::NotAllowed, error.to_string())),
+            Err(error @ VerifyRecoveryError::Io(_)) => Err(Refusal(Reason::Disk, error.to_string())),
+        };
+        self.noted(notice, verify).map(Reply::Slot)
+    }
+
+    fn notice(&self, act: Act, uid: u32, kind: Option<SlotKind>) -> Notice {
+        Notice {
+            act,
+            state: State::Begun,
+            time_ms: self.setup.clock.now_ms(),
+            uid,
+            slot: None,
+            kind,
+            force: false,
+        }
+    }
+
+    /// Does something between two notices. If the power goes in between, the audit log tells of an act that may not have
+    /// happened, never the reverse.
+    fn noted(&self, mut notice: Notice, act: impl FnOnce() -> Result<SlotInfo, Refusal>) -> Result<SlotInfo, Refusal> {
+        self.notices.tell(&notice)?;
+        let result = act();
+        notice.time_ms = self.setup.clock.now_ms();
+        notice.state = if result.is_ok() { State::Done } else { State::Failed };
+        if let Ok(slot) = &result {
+            notice.slot = Some(slot.id);
+        }
+        // What is done stays done: the audit log says that it began.
+        if let Err(Refusal(_, sentence)) = self.notices.tell(&notice) {
+            tracing::error!(sentence, "the end of an act is not in the audit log");
+        }
+        result
+    }
+}
+
+fn check_pin(pin: &SecretBytes) -> Result<(), Refusal> {
+    let chars = std::str::from_utf8(pin.expose()).map_or(0, |text| text.chars().count());
+    if chars < PIN_CHARS_MIN {
+        let sentence = format!("the PIN has fewer than {PIN_CHARS_MIN} characters: take a longer one");
+        return Err(Refusal(Reason::NotAllowed, sentence));
+    }
+    Ok(())
+}

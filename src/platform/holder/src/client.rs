@@ -1,0 +1,297 @@
+//! The exchange's side: asks, and waits for the answer.
+
+use crate::frame::{self, FrameError};
+use crate::notice::{Ack, Notice};
+use crate::reply::{HolderStatus, Reason, Reply};
+use crate::request::Request;
+use crate::typed::Typed;
+use crate::wire::MalformedError;
+use lamchat_attester::{Made, Nonce, Statement};
+use lamchat_audit::checkpoint::Checkpoint;
+use lamchat_audit::notary::{HeadSigner, NotarizeError, SignerError, SignerIdentity};
+use lamchat_audit::note::Note;
+use lamchat_audit::tree::Hash;
+use lamchat_base::Secret;
+use lamchat_seal::{Purpose, ReleasedKey, SlotInfo, SlotKind};
+use parking_lot::Mutex;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the holder may take: as long as a slow TPM and a passphrase take together, twice.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The holder, to the exchange. Calls block, one at a time; share it in an [`Arc`].
+#[derive(Debug)]
+pub struct Client {
+    stream: Mutex<UnixStream>,
+    /// The same stream, for who must not wait for the lock.
+    closer: UnixStream,
+    /// As it was after the last change.
+    status: Mutex<Option<Arc<HolderStatus>>>,
+}
+
+/// Why there is no answer, or not the wished one.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The holder refused; nothing was changed.
+    #[error("{1}")]
+    Refused(Reason, String),
+    /// The stream failed. Whether the holder did what was asked is not known.
+    #[error("the key holder does not answer: {0}")]
+    Frame(#[from] FrameError),
+    /// An answer is not as documented, or answers something else.
+    #[error("the key holder: {0}")]
+    Malformed(#[from] MalformedError),
+}
+
+impl From<std::io::Error> for AskError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Frame(error.into())
+    }
+}
+
+/// The keys, or what is known while they are locked.
+#[derive(Debug)]
+pub enum Opened {
+    /// Open.
+    Keys {
+        /// The slot that opened them.
+        by: SlotKind,
+        /// The data keys.
+        keys: Vec<ReleasedKey>,
+    },
+    /// Locked.
+    Locked {
+        /// Why: a sentence without its full stop.
+        reason: String,
+        /// The slots, from the file, which nothing has authenticated.
+        slots: Vec<SlotInfo>,
+    },
+}
+
+impl Client {
+    /// Over the stream whose other end the holder has.
+    pub fn new(stream: UnixStream) -> std::io::Result<Self> {
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Self {
+            closer: stream.try_clone()?,
+            stream: Mutex::new(stream),
+            status: Mutex::new(None),
+        })
+    }
+
+    /// To open the keyring by itself, which is made if there is none and `create` says so.
+    pub fn open(&self, create: bool) -> Result<Opened, AskError> {
+        opened(self.ask(&Request::Open { create })?)
+    }
+
+    /// Waits until somebody has unlocked the keys; [`Client::close`] ends the waiting.
+    pub fn await_unlock(&self) -> Result<Opened, AskError> {
+        self.closer.set_read_timeout(None)?;
+        let reply = self.ask(&Request::AwaitUnlock);
+        self.closer.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        opened(reply?)
+    }
+
+    /// Lets go of the holder, which ends then.
+    pub fn close(&self) {
+        // It may be gone already.
+        let _closed = self.closer.shutdown(Shutdown::Both);
+    }
+
+    /// Notices are taken from now on.
+    pub fn ready(&self) -> Result<(), AskError> {
+        self.done(&Request::Ready)
+    }
+
+    /// How everything is: as it was after the last change.
+    pub fn status(&self) -> Result<Arc<HolderStatus>, AskError> {
+        if let Some(known) = &*self.status.lock() {
+            return Ok(Arc::clone(known));
+        }
+        let Reply::Status(status) = self.ask(&Request::Status)? else {
+            return Err(MalformedError.into());
+        };
+        let status = Arc::new(*status);
+        *self.status.lock() = Some(Arc::clone(&status));
+        Ok(status)
+    }
+
+    /// Something has changed, or may have: the next [`Client::status`] asks.
+    pub fn forget_status(&self) {
+        *self.status.lock() = None;
+    }
+
+    /// Adds a `tpm` slot. Durable on return, as everything below.
+    pub fn add_tpm(&self, force: bool) -> Result<SlotInfo, AskError> {
+        self.slot(&Request::AddTpm { force })
+    }
+
+    /// Binds a `tpm` slot anew.
+    pub fn rebind(&self, slot: u32) -> Result<SlotInfo, AskError> {
+        self.slot(&Request::Rebind(slot))
+    }
+
+    /// Removes a slot.
+    pub fn remove(&self, slot: u32) -> Result<(), AskError> {
+        let removed = self.done(&Request::Remove(slot));
+        self.forget_status();
+        removed
+    }
+
+    /// Makes a new data key, for `DataKeys::add`.
+    pub fn rotate(&self, purpose: Purpose) -> Result<ReleasedKey, AskError> {
+        match self.ask(&Request::Rotate(purpose))? {
+            Reply::Key(key) => Ok(key),
+            _ => Err(MalformedError.into()),
+        }
+    }
+
+    /// The keyring for a backup.
+    pub fn export_for_backup(&self) -> Result<Vec<u8>, AskError> {
+        match self.ask(&Request::Export)? {
+            Reply::Bytes(bytes) => Ok(bytes),
+            _ => Err(MalformedError.into()),
+        }
+    }
+
+    /// The key of the backup with this `salt`.
+    pub fn backup_key(&self, salt: &[u8; 32]) -> Result<Secret<32>, AskError> {
+        match self.ask(&Request::BackupKey(*salt))? {
+            Reply::Secret(key) => Ok(key),
+            _ => Err(MalformedError.into()),
+        }
+    }
+
+    /// Evidence for a verifier's nonce, with the newest signed head of the audit log `origin`.
+    pub fn evidence(&self, nonce: Nonce, origin: &str, statement: Statement) -> Result<Made, AskError> {
+        self.file(&Request::Evidence {
+            nonce,
+            origin: origin.to_owned(),
+            statement,
+        })
+    }
+
+    /// The first file of an auditor's enrolment.
+    pub fn enrolment_request(&self) -> Result<Made, AskError> {
+        self.file(&Request::EnrolmentRequest)
+    }
+
+    /// The third file of an auditor's enrolment, for a challenge.
+    pub fn activate(&self, challenge: &[u8]) -> Result<Made, AskError> {
+        self.file(&Request::Activate(challenge.to_vec()))
+    }
+
+    fn file(&self, request: &Request) -> Result<Made, AskError> {
+        match self.ask(request)? {
+            Reply::File(made) => Ok(made),
+            _ => Err(MalformedError.into()),
+        }
+    }
+
+    /// The stream itself.
+    #[cfg(test)]
+    pub(crate) fn raw(&self) -> &UnixStream {
+        &self.closer
+    }
+
+    fn slot(&self, request: &Request) -> Result<SlotInfo, AskError> {
+        let reply = self.ask(request);
+        self.forget_status();
+        match reply? {
+            Reply::Slot(slot) => Ok(slot),
+            _ => Err(MalformedError.into()),
+        }
+    }
+
+    fn done(&self, request: &Request) -> Result<(), AskError> {
+        match self.ask(request)? {
+            Reply::Done => Ok(()),
+            _ => Err(MalformedError.into()),
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Result<Reply, AskError> {
+        let mut stream = self.stream.lock();
+        let reply = exchange(&mut stream, &request.encode());
+        if matches!(reply, Err(AskError::Frame(_) | AskError::Malformed(_))) {
+            // A late answer must not be taken for one to a later request; the holder ends.
+            self.close();
+        }
+        drop(stream);
+        reply
+    }
+}
+
+/// Sends a frame and reads the answer.
+fn exchange(stream: &mut UnixStream, request: &[u8]) -> Result<Reply, AskError> {
+    frame::write(stream, request)?;
+    match Reply::parse(&frame::read(stream)?)? {
+        Reply::Refused(reason, sentence) => Err(AskError::Refused(reason, sentence)),
+        reply => Ok(reply),
+    }
+}
+
+fn opened(reply: Reply) -> Result<Opened, AskError> {
+    match reply {
+        Reply::Keys { by, keys } => Ok(Opened::Keys { by, keys }),
+        Reply::Locked { reason, slots } => Ok(Opened::Locked { reason, slots }),
+        _ => Err(MalformedError.into()),
+    }
+}
+
+impl HeadSigner for Client {
+    fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError> {
+        match self.ask(&Request::LogIdentity(origin.to_owned())) {
+            Ok(Reply::LogIdentity { key, kind, signed }) => Ok(SignerIdentity { key, kind, signed }),
+            Ok(_) => Err(failed(&MalformedError.into())),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
+        let request = Request::SignHead {
+            checkpoint: checkpoint.clone(),
+            proof: proof.to_vec(),
+        };
+        match self.ask(&request) {
+            Ok(Reply::Note(note)) => Ok(note),
+            Ok(_) => Err(failed(&MalformedError.into())),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+/// The holder's sentence says what is the matter.
+fn failed(error: &AskError) -> NotarizeError {
+    NotarizeError::Signer(SignerError(error.to_string()))
+}
+
+/// Reads notices from the holder and answers each by what `note` makes of it, until the holder is gone. Blocks.
+pub fn listen(mut stream: UnixStream, mut note: impl FnMut(&Notice) -> Result<(), String>) -> Result<(), AskError> {
+    loop {
+        let frame = match frame::read(&mut stream) {
+            Err(FrameError::Ended) => return Ok(()),
+            other => other?,
+        };
+        let ack = match note(&Notice::parse(&frame)?) {
+            Ok(()) => Ack::Noted,
+            Err(error) => {
+                tracing::error!(error, "an act of the key holder could not be noted");
+                Ack::NotNoted
+            }
+        };
+        frame::write(&mut stream, &ack.encode())?;
+    }
+}
+
+/// Asks at the holder's own socket, where people's secrets go past the exchange.
+pub fn ask_typed(socket: &Path, request: &Typed) -> Result<Reply, AskError> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    exchange(&mut stream, &request.encode())
+}

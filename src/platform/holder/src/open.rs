@@ -1,0 +1,202 @@
+//! Opening the keyring: by itself, by TPM, passphrase file or file slot; or by hand.
+
+use crate::notice::{Act, Notice, State};
+use crate::reply::{Reason, Reply};
+use crate::state::{Holder, Keys, Refusal, refused_key, refused_to_open};
+use lamchat_base::SecretBytes;
+use lamchat_seal::{CreateError, Keyring, OpenError, RecoveryKey, SealerReason, SlotKind, Unlock};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Holder {
+    /// Opens the keyring, which is made if there is none and `create` says so.
+    pub(crate) fn open(&self, create: bool) -> Result<Reply, Refusal> {
+        if let Keys::Open(keyring, by) = &*self.keys.lock() {
+            return keys(keyring, *by);
+        }
+        let passphrase = match &self.setup.passphrase {
+            Some(Ok(passphrase)) => Some(Unlock::Passphrase(passphrase.clone())),
+            Some(Err(why)) => return Err(Refusal(Reason::Disk, why.clone())),
+            None => None,
+        };
+        if !Keyring::exists(&self.setup.dir) {
+            return self.create(create, passphrase);
+        }
+        let slots = Keyring::peek(&self.setup.dir).map_err(refused_to_open)?;
+        let has = |kind| slots.iter().any(|slot| slot.kind == kind);
+        let tpm = self.setup.tpm.sealer(None);
+        let by_tpm = tpm.clone().filter(|_| has(SlotKind::Tpm)).map(Unlock::Tpm);
+        // In this order; who set a passphrase file relies on it, so that a wrong one ends the start as a mistake.
+        let by_itself = passphrase.or_else(|| has(SlotKind::File).then_some(Unlock::File));
+        let (mut reasons, mut pin) = (Vec::new(), false);
+        for unlock in by_tpm.into_iter().chain(by_itself) {
+            let began = Instant::now();
+            let error = match self.open_by(&unlock) {
+                Ok(keyring) => {
+                    for reason in &reasons {
+                        tracing::warn!(%reason, "the keys opened, but not by the TPM");
+                    }
+                    let by = kind(&unlock);
+                    tracing::info!(%by, milliseconds = began.elapsed().as_millis(), "the keys are open");
+                    return self.opened_by(keyring, by);
+                }
+                Err(error) => error,
+            };
+            match error {
+                OpenError::Sealer(error) => {
+                    pin |= error.reason == SealerReason::PinNeeded;
+                    reasons.push(OpenError::Sealer(error).to_string());
+                }
+                // What a TPM gave did not open the keyring, or not all of it: the recovery key tells which.
+                OpenError::Forged if matches!(unlock, Unlock::Tpm(_)) => reasons.push(OpenError::Forged.to_string()),
+                OpenError::WrappingKey(_) => reasons.push(error.to_string()),
+                error => return Err(refused_to_open(error)),
+            }
+        }
+        if has(SlotKind::Tpm) && tpm.is_none() {
+            reasons.push(self.setup.tpm.status.sentence.clone());
+        }
+        if reasons.is_empty() {
+            reasons.push("the keyring has no slot that opens by itself".to_owned());
+        }
+        let reason = reasons.join("; ");
+        if !pin && !slots.iter().any(|slot| slot.kind.is_portable()) {
+            let advice = "and the keyring has neither a recovery key nor a passphrase: restore a backup";
+            return Err(Refusal(Reason::Keyring, format!("{reason}, {advice}")));
+        }
+        *self.keys.lock() = Keys::Locked {
+            reason: reason.clone(),
+            pin,
+        };
+        Ok(Reply::Locked { reason, slots })
+    }
+
+    fn create(&self, create: bool, passphrase: Option<Unlock>) -> Result<Reply, Refusal> {
+        if !create {
+            return Err(Refusal(
+                Reason::Keyring,
+                format!(
+                    "there is a database but no keyring in {} to open it: restore the file `keyring` from where it went, or restore a backup",
+                    self.setup.dir.display()
+                ),
+            ));
+        }
+        let first = passphrase.unwrap_or(Unlock::File);
+        let (cost, entropy) = (self.setup.cost, Arc::clone(&self.setup.entropy));
+        let keyring = Keyring::create(&self.setup.dir, &first, cost, entropy);
+        let keyring = keyring.map_err(|error: CreateError| Refusal(Reason::Disk, error.to_string()))?;
+        self.opened_by(keyring, kind(&first))
+    }
+
+    fn open_by(&self, unlock: &Unlock) -> Result<Keyring, OpenError> {
+        Keyring::open(&self.setup.dir, unlock, Arc::clone(&self.setup.entropy))
+    }
+
+    fn opened_by(&self, keyring: Keyring, by: SlotKind) -> Result<Reply, Refusal> {
+        let keyring = Arc::new(keyring);
+        let reply = keys(&keyring, by)?;
+        *self.keys.lock() = Keys::Open(keyring, by);
+        self.opened.notify_all();
+        Ok(reply)
+    }
+
+    /// Waits until somebody has unlocked the keys.
+    pub(crate) fn await_unlock(&self) -> Result<Reply, Refusal> {
+        let mut state = self.keys.lock();
+        loop {
+            match &*state {
+                Keys::Open(keyring, by) => return keys(keyring, *by),
+                Keys::Locked { .. } => self.opened.wait(&mut state),
+                Keys::Closed => return Err(Refusal(Reason::NotNow, "nobody has asked to open the keys".to_owned())),
+            }
+        }
+    }
+
+    /// Opens the keys by what somebody typed; the attempt is told to the exchange, once it listens.
+    pub(crate) fn unlock(&self, typed: &SecretBytes, uid: u32) -> Result<Reply, Refusal> {
+        let pin = match &*self.keys.lock() {
+            Keys::Locked { pin, .. } => *pin,
+            Keys::Open(..) => {
+                let sentence = "the keys are open already: there is nothing to unlock";
+                return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+            }
+            Keys::Closed => return Err(Refusal(Reason::NotNow, "the server is still starting".to_owned())),
+        };
+        let tries = self.tries(typed, pin)?;
+        let guess = self.guess()?;
+        let mut notice = Notice {
+            act: Act::Unlock,
+            state: State::Failed,
+            time_ms: self.setup.clock.now_ms(),
+            uid,
+            slot: None,
+            kind: tries.last().map(kind),
+            force: false,
+        };
+        let mut refusal = Refusal(Reason::WrongKey, "nothing here opens by what was typed".to_owned());
+        for unlock in &tries {
+            match self.open_by(unlock) {
+                Ok(keyring) => {
+                    guess.right();
+                    let by = kind(unlock);
+                    (notice.state, notice.kind) = (State::Done, Some(by));
+                    self.notices.keep(notice);
+                    self.opened_by(keyring, by)?;
+                    tracing::warn!(%by, uid, "the keys were unlocked by hand; the start goes on");
+                    return Ok(Reply::Unlocked(by));
+                }
+                Err(error) => refusal = refused_to_open(error),
+            }
+        }
+        // The TPM counts wrong PINs itself.
+        if refusal.0 == Reason::WrongKey {
+            guess.wrong(self.setup.clock.now_ms());
+            tracing::warn!(uid, "a wrong key was tried");
+        }
+        self.notices.keep(notice);
+        Err(refusal)
+    }
+
+    /// What the typed text may be: a recovery key if it looks like one; otherwise a passphrase, and at last a PIN, so
+    /// that a passphrase never costs one of the TPM's tries.
+    fn tries(&self, typed: &SecretBytes, pin: bool) -> Result<Vec<Unlock>, Refusal> {
+        let slots = Keyring::peek(&self.setup.dir).map_err(refused_to_open)?;
+        let has = |kind| slots.iter().any(|slot| slot.kind == kind);
+        if let Some(key) = recovery_key(typed)? {
+            return Ok(vec![Unlock::Recovery(key)]);
+        }
+        let mut tries = Vec::new();
+        if has(SlotKind::Passphrase) || !pin {
+            tries.push(Unlock::Passphrase(typed.clone()));
+        }
+        if pin && let Some(sealer) = self.setup.tpm.sealer(Some(typed.clone())) {
+            tries.push(Unlock::Tpm(sealer));
+        }
+        Ok(tries)
+    }
+}
+
+/// The recovery key that was typed, if it looks like one.
+pub(crate) fn recovery_key(typed: &SecretBytes) -> Result<Option<RecoveryKey>, Refusal> {
+    match std::str::from_utf8(typed.expose()) {
+        Ok(text) if RecoveryKey::is_meant(text) => match RecoveryKey::parse(text) {
+            Ok(key) => Ok(Some(key)),
+            Err(error) => Err(Refusal(Reason::NotAllowed, error.to_string())),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn keys(keyring: &Keyring, by: SlotKind) -> Result<Reply, Refusal> {
+    let keys = keyring.release().map_err(refused_key)?;
+    Ok(Reply::Keys { by, keys })
+}
+
+fn kind(unlock: &Unlock) -> SlotKind {
+    match unlock {
+        Unlock::File => SlotKind::File,
+        Unlock::Passphrase(_) => SlotKind::Passphrase,
+        Unlock::Recovery(_) => SlotKind::Recovery,
+        Unlock::Tpm(_) => SlotKind::Tpm,
+    }
+}

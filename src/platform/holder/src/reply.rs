@@ -1,0 +1,317 @@
+//! What the holder answers. Never in an answer: the master key, a key that seals, a typed secret.
+
+use crate::wire::{
+    Body, MalformedError, assemble, cut, head, kind_code, kind_of, slot as slot_bytes, slots as slots_bytes, text,
+};
+use lamchat_attester::Made;
+use lamchat_audit::VerifierKey;
+use lamchat_audit::note::Note;
+use lamchat_base::{Secret, SecretBytes};
+use lamchat_seal::{Purpose, ReleasedKey, SLOTS_MAX, SlotInfo, SlotKind};
+use zeroize::Zeroizing;
+
+/// Most data keys of an answer.
+const KEYS_MAX: usize = 1_024;
+/// Most sentences about what is missing in a file.
+const MISSING_MAX: usize = 16;
+/// Most PCRs of an answer.
+const PCRS_MAX: usize = 24;
+/// The purpose number of the database key in the keyring's format.
+const DATABASE: u8 = 1;
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The keys are open.
+    Keys {
+        /// The slot that opened them.
+        by: SlotKind,
+        /// The data keys.
+        keys: Vec<ReleasedKey>,
+    },
+    /// The keys did not open by themselves.
+    Locked {
+        /// Why: a sentence without its full stop.
+        reason: String,
+        /// The slots, from the file, which nothing has authenticated.
+        slots: Vec<SlotInfo>,
+    },
+    /// How everything is.
+    Status(Box<HolderStatus>),
+    /// It is done, durably.
+    Done,
+    /// A slot, which is durable.
+    Slot(SlotInfo),
+    /// A new data key, which is durable.
+    Key(ReleasedKey),
+    /// Bytes that are no secret.
+    Bytes(Vec<u8>),
+    /// The key of a backup.
+    Secret(Secret<32>),
+    /// Who signs the log.
+    LogIdentity {
+        /// For whoever verifies.
+        key: VerifierKey,
+        /// What sort of key it is.
+        kind: String,
+        /// The size of the last head that was signed.
+        signed: u64,
+    },
+    /// A signed head.
+    Note(Note),
+    /// A new recovery slot and its key: 48 digits. On the holder's own socket only.
+    Recovery(SlotInfo, SecretBytes),
+    /// The keys were opened by hand. On the holder's own socket only.
+    Unlocked(SlotKind),
+    /// A file for an auditor, and what could not be put into it.
+    File(Made),
+    /// It was not done.
+    Refused(Reason, String),
+}
+
+/// How the holder, the keyring and the TPM are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolderStatus {
+    /// All slots.
+    pub slots: Vec<SlotInfo>,
+    /// The TPM.
+    pub tpm: TpmStatus,
+    /// What the holder has given up: sentences without their last full stop.
+    pub confinement: String,
+    /// Where the holder takes what people type.
+    pub socket: String,
+}
+
+/// The TPM that the configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmStatus {
+    /// Whether there is one.
+    pub present: bool,
+    /// One sentence without its full stop: which TPM it is, or why there is none.
+    pub sentence: String,
+    /// Whether the firmware enforces Secure Boot; `None`: it does not say.
+    pub secure_boot: Option<bool>,
+    /// The PCRs whose values are sealed to.
+    pub pcrs: Vec<u8>,
+    /// Whether what is sealed from now on asks for a PIN.
+    pub pin: bool,
+}
+
+impl TpmStatus {
+    /// Why nothing is sealed, if it is so. `force`: even without Secure Boot; `pin`: somebody typed one.
+    pub fn refusal(&self, force: bool, pin: bool) -> Option<(Reason, String)> {
+        if !self.present {
+            return Some((Reason::Tpm, format!("nothing can be sealed: {}", self.sentence)));
+        }
+        if self.pin != pin {
+            let sentence = if self.pin {
+                "seal.pin = true: `lamchat seal init` and `lamchat seal rebind` ask for the PIN"
+            } else {
+                "seal.pin = false: no PIN is asked for"
+            };
+            return Some((Reason::NotAllowed, sentence.to_owned()));
+        }
+        let state = match self.secure_boot {
+            Some(true) => return None,
+            _ if force => return None,
+            Some(false) => "Secure Boot is off",
+            None => "nothing says that Secure Boot is on",
+        };
+        let sentence = format!(
+            "{state}, so anything could boot here with the same PCRs and open the keys: switch it on, or say --force"
+        );
+        Some((Reason::NotAllowed, sentence))
+    }
+}
+
+/// Why something was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no such slot.
+    UnknownSlot,
+    /// It is not allowed, or not possible.
+    NotAllowed,
+    /// The wrong key.
+    WrongKey,
+    /// Wrong keys came before: wait.
+    Slowed,
+    /// The TPM.
+    Tpm,
+    /// The disk.
+    Disk,
+    /// The keyring cannot be used.
+    Keyring,
+    /// The keys are not open, or the exchange is not ready for it.
+    NotNow,
+    /// A head of the audit log that contradicts what was signed: its size and the other's.
+    Fork,
+    /// The exchange could not note it in the audit log.
+    NotNoted,
+    /// No backup can be made: there is no slot for it.
+    NoPortableSlot,
+}
+
+impl Reason {
+    const ALL: [(Self, u8); 11] = [
+        (Self::UnknownSlot, 1),
+        (Self::NotAllowed, 2),
+        (Self::WrongKey, 3),
+        (Self::Slowed, 4),
+        (Self::Tpm, 5),
+        (Self::Disk, 6),
+        (Self::Keyring, 7),
+        (Self::NotNow, 8),
+        (Self::Fork, 9),
+        (Self::NotNoted, 10),
+        (Self::NoPortableSlot, 11),
+    ];
+
+    fn code(self) -> u8 {
+        let found = Self::ALL.iter().find(|(reason, _)| *reason == self);
+        found.map_or(0, |(_, code)| *code)
+    }
+
+    fn of(code: u8) -> Result<Self, MalformedError> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == code);
+        found.map(|(reason, _)| *reason).ok_or(MalformedError)
+    }
+}
+
+impl Reply {
+    /// Version, kind and body.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        match self {
+            Self::Keys { by, keys } => {
+                let mut body = Zeroizing::new(Vec::with_capacity(keys.len() * KEY_BYTES_MAX));
+                keys.iter().for_each(|key| put_key(&mut body, key));
+                assemble(1, &[&[kind_code(*by)], &(keys.len() as u16).to_be_bytes(), &body])
+            }
+            Self::Locked { reason, slots } => assemble(2, &[&text(reason), &slots_bytes(slots)]),
+            Self::Status(status) => assemble(3, &[&status.encode()]),
+            Self::Done => assemble(4, &[]),
+            Self::Slot(slot) => assemble(5, &[&slot_bytes(slot)]),
+            Self::Key(key) => {
+                let mut body = Zeroizing::new(Vec::with_capacity(KEY_BYTES_MAX));
+                put_key(&mut body, key);
+                assemble(6, &[&body])
+            }
+            Self::Bytes(bytes) => assemble(7, &[bytes]),
+            Self::Secret(secret) => assemble(8, &[secret.expose()]),
+            Self::LogIdentity { key, kind, signed } => {
+                assemble(9, &[&signed.to_be_bytes(), &text(kind), key.to_string().as_bytes()])
+            }
+            Self::Note(note) => assemble(10, &[note.to_string().as_bytes()]),
+            Self::Recovery(slot, key) => assemble(11, &[&slot_bytes(slot), key.expose()]),
+            Self::Unlocked(by) => assemble(12, &[&[kind_code(*by)]]),
+            Self::File(Made { file, missing }) => {
+                let missing = missing.get(..MISSING_MAX).unwrap_or(missing);
+                let texts: Vec<u8> = missing.iter().flat_map(|sentence| text(sentence)).collect();
+                assemble(24, &[&(missing.len() as u16).to_be_bytes(), &texts, file])
+            }
+            Self::Refused(reason, sentence) => assemble(255, &[&[reason.code()], cut(sentence).as_bytes()]),
+        }
+    }
+
+    /// Reads what [`Reply::encode`] made.
+    pub fn parse(frame: &[u8]) -> Result<Self, MalformedError> {
+        let (kind, mut body) = head(frame)?;
+        let reply = match kind {
+            1 => Self::Keys {
+                by: kind_of(body.u8()?)?,
+                keys: body.list(KEYS_MAX, key)?,
+            },
+            2 => Self::Locked {
+                reason: body.text()?,
+                slots: body.list(SLOTS_MAX, Body::slot)?,
+            },
+            3 => Self::Status(Box::new(HolderStatus::parse(&mut body)?)),
+            4 => Self::Done,
+            5 => Self::Slot(body.slot()?),
+            6 => Self::Key(key(&mut body)?),
+            7 => Self::Bytes(body.rest().to_vec()),
+            8 => Self::Secret(Secret::new(body.take()?)),
+            9 => {
+                let (signed, kind) = (body.u64()?, body.text()?);
+                let key = VerifierKey::parse(&body.rest_text()?).map_err(|_| MalformedError)?;
+                Self::LogIdentity { key, kind, signed }
+            }
+            10 => Self::Note(Note::parse(&body.rest_text()?).map_err(|_| MalformedError)?),
+            11 => Self::Recovery(body.slot()?, body.typed()?),
+            12 => Self::Unlocked(kind_of(body.u8()?)?),
+            24 => Self::File(Made {
+                missing: body.list(MISSING_MAX, Body::text)?,
+                file: body.rest().to_vec(),
+            }),
+            255 => Self::Refused(Reason::of(body.u8()?)?, body.rest_text()?),
+            _ => return Err(MalformedError),
+        };
+        body.end(reply)
+    }
+}
+
+/// Purpose, number, and the longest key.
+const KEY_BYTES_MAX: usize = 5 + 64;
+
+fn put_key(body: &mut Vec<u8>, key: &ReleasedKey) {
+    let (purpose, number, bytes): (u8, u32, &[u8]) = match key {
+        ReleasedKey::Database { number, key } => (DATABASE, *number, key.expose()),
+        ReleasedKey::Data { purpose, number, key } => (purpose.code(), *number, key.expose()),
+    };
+    body.push(purpose);
+    body.extend_from_slice(&number.to_be_bytes());
+    body.extend_from_slice(bytes);
+}
+
+fn key(body: &mut Body<'_>) -> Result<ReleasedKey, MalformedError> {
+    let (purpose, number) = (body.u8()?, body.u32()?);
+    if purpose == DATABASE {
+        let key = Secret::new(body.take()?);
+        return Ok(ReleasedKey::Database { number, key });
+    }
+    let purpose = Purpose::of(purpose).ok_or(MalformedError)?;
+    let key = Secret::new(body.take()?);
+    Ok(ReleasedKey::Data { purpose, number, key })
+}
+
+impl HolderStatus {
+    fn encode(&self) -> Vec<u8> {
+        let secure_boot = match self.tpm.secure_boot {
+            None => 0,
+            Some(false) => 1,
+            Some(true) => 2,
+        };
+        let mut body = slots_bytes(&self.slots);
+        body.extend([u8::from(self.tpm.present), secure_boot, u8::from(self.tpm.pin)]);
+        body.extend((self.tpm.pcrs.len() as u16).to_be_bytes());
+        body.extend(&self.tpm.pcrs);
+        for sentence in [&self.tpm.sentence, &self.confinement, &self.socket] {
+            body.extend(text(sentence));
+        }
+        body
+    }
+
+    fn parse(body: &mut Body<'_>) -> Result<Self, MalformedError> {
+        let slots = body.list(SLOTS_MAX, Body::slot)?;
+        let present = body.flag()?;
+        let secure_boot = match body.u8()? {
+            0 => None,
+            1 => Some(false),
+            2 => Some(true),
+            _ => return Err(MalformedError),
+        };
+        let pin = body.flag()?;
+        let pcrs = body.list(PCRS_MAX, Body::u8)?;
+        Ok(Self {
+            slots,
+            tpm: TpmStatus {
+                present,
+                sentence: body.text()?,
+                secure_boot,
+                pcrs,
+                pin,
+            },
+            confinement: body.text()?,
+            socket: body.text()?,
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! What the exchange asks of the holder.
+
+use crate::wire::{Body, MalformedError, assemble, head, text};
+use lamchat_attestation::Sha256;
+use lamchat_attestation::limits::KEYS_MAX;
+use lamchat_attester::{Nonce, Statement};
+use lamchat_audit::checkpoint::Checkpoint;
+use lamchat_audit::tree::Hash;
+use lamchat_seal::Purpose;
+use zeroize::Zeroizing;
+
+/// Most hashes of a consistency proof: two for each level of a tree of 2^64 entries.
+const PROOF_HASHES_MAX: usize = 128;
+
+/// A request. Requests 16 to 23 are for anchors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// To open the keyring by itself, and to release the data keys.
+    Open {
+        /// Whether to make a keyring where there is none.
+        create: bool,
+    },
+    /// The same once somebody has unlocked the keys, however long that takes.
+    AwaitUnlock,
+    /// From now on the exchange takes notices.
+    Ready,
+    /// The slots, the TPM, the holder itself.
+    Status,
+    /// A new `tpm` slot.
+    AddTpm {
+        /// Even without Secure Boot.
+        force: bool,
+    },
+    /// To bind a `tpm` slot anew.
+    Rebind(u32),
+    /// To remove a slot.
+    Remove(u32),
+    /// A new data key.
+    Rotate(Purpose),
+    /// The keyring for a backup.
+    Export,
+    /// The key of the backup with this salt.
+    BackupKey([u8; 32]),
+    /// Who signs the audit log with this origin.
+    LogIdentity(String),
+    /// To sign a head of the audit log.
+    SignHead {
+        /// The head.
+        checkpoint: Checkpoint,
+        /// That it continues the one that was signed last.
+        proof: Vec<Hash>,
+    },
+    /// Evidence of this box for a verifier's nonce.
+    Evidence {
+        /// The nonce: the one thing that comes from outside.
+        nonce: Nonce,
+        /// The audit log whose newest signed head is in it.
+        origin: String,
+        /// What the exchange says of itself.
+        statement: Statement,
+    },
+    /// The first file of an auditor's enrolment.
+    EnrolmentRequest,
+    /// The third file of an auditor's enrolment, for the second: a challenge.
+    Activate(Vec<u8>),
+}
+
+impl Request {
+    /// Version, kind and body.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        match self {
+            Self::Open { create } => assemble(1, &[&[u8::from(*create)]]),
+            Self::AwaitUnlock => assemble(2, &[]),
+            Self::Ready => assemble(3, &[]),
+            Self::Status => assemble(4, &[]),
+            Self::AddTpm { force } => assemble(5, &[&[u8::from(*force)]]),
+            Self::Rebind(slot) => assemble(6, &[&slot.to_be_bytes()]),
+            Self::Remove(slot) => assemble(7, &[&slot.to_be_bytes()]),
+            Self::Rotate(purpose) => assemble(8, &[&[purpose.code()]]),
+            Self::Export => assemble(9, &[]),
+            Self::BackupKey(salt) => assemble(10, &[salt]),
+            Self::LogIdentity(origin) => assemble(11, &[origin.as_bytes()]),
+            Self::SignHead { checkpoint, proof } => assemble(
+                12,
+                &[
+                    &text(&checkpoint.to_string()),
+                    &(proof.len() as u16).to_be_bytes(),
+                    &proof.concat(),
+                ],
+            ),
+            Self::Evidence {
+                nonce,
+                origin,
+                statement,
+            } => {
+                let files: Vec<[u8; 32]> = statement.tls_files.iter().map(|sha256| sha256.0).collect();
+                assemble(
+                    24,
+                    &[
+                        &[nonce.bytes().len() as u8],
+                        nonce.bytes(),
+                        &statement.configuration.0,
+                        &(files.len() as u16).to_be_bytes(),
+                        &files.concat(),
+                        &text(origin),
+                        &text(&statement.server_name),
+                    ],
+                )
+            }
+            Self::EnrolmentRequest => assemble(25, &[]),
+            Self::Activate(challenge) => assemble(26, &[challenge]),
+        }
+    }
+
+    /// Reads what [`Request::encode`] made.
+    pub fn parse(frame: &[u8]) -> Result<Self, MalformedError> {
+        let (kind, mut body) = head(frame)?;
+        let request = match kind {
+            1 => Self::Open { create: body.flag()? },
+            2 => Self::AwaitUnlock,
+            3 => Self::Ready,
+            4 => Self::Status,
+            5 => Self::AddTpm { force: body.flag()? },
+            6 => Self::Rebind(body.u32()?),
+            7 => Self::Remove(body.u32()?),
+            8 => Self::Rotate(Purpose::of(body.u8()?).ok_or(MalformedError)?),
+            9 => Self::Export,
+            10 => Self::BackupKey(body.take()?),
+            11 => Self::LogIdentity(body.rest_text()?),
+            12 => Self::SignHead {
+                checkpoint: checkpoint(&mut body)?,
+                proof: body.list(PROOF_HASHES_MAX, |body| body.take())?,
+            },
+            24 => evidence(&mut body)?,
+            25 => Self::EnrolmentRequest,
+            26 => Self::Activate(body.rest().to_vec()),
+            _ => return Err(MalformedError),
+        };
+        body.end(request)
+    }
+}
+
+fn checkpoint(body: &mut Body<'_>) -> Result<Checkpoint, MalformedError> {
+    Checkpoint::parse(&body.text()?).map_err(|_| MalformedError)
+}
+
+fn evidence(body: &mut Body<'_>) -> Result<Request, MalformedError> {
+    let length = usize::from(body.u8()?);
+    let nonce = Nonce::new(body.bytes(length)?).map_err(|_| MalformedError)?;
+    let configuration = Sha256(body.take()?);
+    let tls_files = body.list(KEYS_MAX, |body| Ok(Sha256(body.take()?)))?;
+    Ok(Request::Evidence {
+        nonce,
+        origin: body.text()?,
+        statement: Statement {
+            server_name: body.text()?,
+            configuration,
+            tls_files,
+        },
+    })
+}

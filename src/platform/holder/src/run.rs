@@ -1,0 +1,88 @@
+//! The life of a holder: takes its folder, gives everything else up, and answers until the exchange is gone.
+
+use crate::files::{self, FolderError};
+use crate::frame::{self, FrameError};
+use crate::notices::Notices;
+use crate::peer;
+use crate::reply::{Reason, Reply};
+use crate::sandbox::{self, ConfineError, Network, TpmPlace};
+use crate::serve::{ServeError, serve, serve_typed};
+use crate::state::{Holder, Setup};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process;
+use std::sync::Arc;
+use std::thread;
+
+/// Why a holder did not come up, or ended otherwise than with its exchange.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The sandbox.
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    /// The system.
+    #[error("the key holder could not be started: {0}")]
+    Io(#[from] std::io::Error),
+    /// The exchange.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Runs until the exchange closes its ends: `requests` for what it asks, `notices` for what it is told. `setup` makes the
+/// rest once the folder is known and nobody else uses it. Whatever fails before is the answer to the first request.
+pub fn run(
+    requests: UnixStream,
+    notices: UnixStream,
+    data_dir: &Path,
+    setup: impl FnOnce(&Path) -> Setup,
+) -> Result<(), RunError> {
+    let answers = requests.try_clone()?;
+    match start(notices, data_dir, setup) {
+        Ok(holder) => Ok(serve(requests, &holder)?),
+        // The exchange tells it; if that is gone, this process does.
+        Err(error) => refuse(answers, &error).or(Err(error)),
+    }
+}
+
+/// Answers one request by why nothing can be answered.
+fn refuse(mut stream: UnixStream, error: &RunError) -> Result<(), FrameError> {
+    frame::read(&mut stream)?;
+    frame::write(&mut stream, &Reply::Refused(Reason::NotNow, error.to_string()).encode())
+}
+
+fn start(notices: UnixStream, data_dir: &Path, setup: impl FnOnce(&Path) -> Setup) -> Result<Arc<Holder>, RunError> {
+    peer::own(&notices).map_err(ServeError::from)?;
+    let dir = files::prepare(data_dir)?;
+    let lock = files::lock(&dir)?;
+    let listener = files::socket(&dir)?;
+    let setup = setup(&dir);
+    let network = match setup.tpm.place() {
+        TpmPlace::Network => Network::Open,
+        TpmPlace::Nowhere | TpmPlace::Device(_) => sandbox::leave_network(),
+    };
+    if let Err(error) = lamchat_host::disable_core_dumps() {
+        tracing::warn!(%error, "core dumps could not be switched off");
+    }
+    let secrets = files::secrets(&setup.exchange_dir)?;
+    let files = sandbox::confine(&dir, &secrets, setup.tpm.place())?;
+    let (notices, acks) = Notices::new(notices)?;
+    let holder = Arc::new(Holder::new(setup, notices, sandbox::sentence(network, files)));
+    // Whatever the holder is busy with, it goes with the exchange: files are replaced as a whole.
+    thread::Builder::new().name("exchange".to_owned()).spawn(move || {
+        if let Err(error) = acks.run() {
+            tracing::error!(%error, "the key holder ends");
+        }
+        drop(lock);
+        process::exit(0)
+    })?;
+    let shared = Arc::clone(&holder);
+    thread::Builder::new().name("typed".to_owned()).spawn(move || {
+        if let Err(error) = serve_typed(&listener, &shared, network) {
+            tracing::error!(%error, "the key holder takes nothing any more that somebody types");
+        }
+    })?;
+    Ok(holder)
+}

@@ -1,0 +1,101 @@
+//! The holder's side: answers the exchange until it goes, and whoever types something.
+
+use crate::frame::{self, FrameError};
+use crate::peer::{self, PeerError};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::sandbox::Network;
+use crate::state::{Holder, Refusal, refused_key};
+use crate::typed::Typed;
+use crate::wire::MalformedError;
+use crate::{audit, wire};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+/// How long somebody at the holder's own socket may take to say what they want, or to take the answer.
+const TYPED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why the holder stopped answering.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The other end is not who it should be.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The stream failed.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A frame is not as documented.
+    #[error(transparent)]
+    Malformed(#[from] MalformedError),
+    /// The socket failed.
+    #[error("the socket failed: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Answers the exchange at the other end of `stream` until it closes it. Blocks.
+pub fn serve(mut stream: UnixStream, holder: &Holder) -> Result<(), ServeError> {
+    peer::own(&stream)?;
+    loop {
+        let request = match frame::read(&mut stream) {
+            Err(FrameError::Ended) => return Ok(()),
+            other => Request::parse(&other?)?,
+        };
+        let reply = answer(request, holder).unwrap_or_else(|Refusal(reason, text)| Reply::Refused(reason, text));
+        frame::write(&mut stream, &reply.encode())?;
+    }
+}
+
+fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
+    match request {
+        Request::Open { create } => holder.open(create),
+        Request::AwaitUnlock => holder.await_unlock(),
+        Request::Ready => {
+            holder.notices.ready();
+            Ok(Reply::Done)
+        }
+        Request::Status => holder.status(),
+        Request::AddTpm { force } => holder.add_tpm(force, None).map(Reply::Slot),
+        Request::Rebind(slot) => holder.rebind(slot, None).map(Reply::Slot),
+        Request::Remove(slot) => holder.remove(slot),
+        Request::Rotate(purpose) => {
+            let made = holder.keyring()?.rotate(purpose);
+            made.map(Reply::Key).map_err(refused_key)
+        }
+        Request::Export => holder.export(),
+        Request::BackupKey(salt) => Ok(Reply::Secret(holder.keyring()?.backup_key(&salt))),
+        Request::LogIdentity(origin) => holder.with_notary(|notary| audit::identity(notary, &origin)),
+        Request::SignHead { checkpoint, proof } => {
+            holder.with_notary(|notary| audit::sign(notary, &checkpoint, &proof))
+        }
+        Request::Evidence {
+            nonce,
+            origin,
+            statement,
+        } => holder.evidence(&nonce, &origin, &statement),
+        Request::EnrolmentRequest => holder.enrolment_request(),
+        Request::Activate(challenge) => holder.activate(&challenge),
+    }
+}
+
+/// Answers people at the holder's own socket, one after the other, for as long as the process lives. Blocks.
+pub fn serve_typed(listener: &UnixListener, holder: &Holder, network: Network) -> Result<(), ServeError> {
+    loop {
+        let (stream, _) = listener.accept()?;
+        match answer_typed(stream, holder, network) {
+            // Whoever asks and goes away is no problem of the holder's.
+            Ok(()) | Err(ServeError::Frame(FrameError::Ended)) => {}
+            Err(error) => tracing::warn!(%error, "a connection to the key holder was closed"),
+        }
+    }
+}
+
+fn answer_typed(mut stream: UnixStream, holder: &Holder, network: Network) -> Result<(), ServeError> {
+    let uid = peer::administrator(&stream, network)?;
+    stream.set_read_timeout(Some(TYPED_TIMEOUT))?;
+    stream.set_write_timeout(Some(TYPED_TIMEOUT))?;
+    let request = Typed::parse(&frame::read(&mut stream)?)?;
+    let reply = holder.act(request, uid);
+    let reply = reply.unwrap_or_else(|Refusal(reason, sentence)| Reply::Refused(reason, wire::capital(&sentence)));
+    frame::write(&mut stream, &reply.encode())?;
+    Ok(())
+}

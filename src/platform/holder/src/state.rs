@@ -1,0 +1,212 @@
+//! What the holder has: the keyring, as far as it is open, and everything that it takes to open and change it.
+
+use crate::audit;
+use crate::guesses::{Guess, Guesses};
+use crate::notices::Notices;
+use crate::reply::{HolderStatus, Reason, Reply};
+use crate::tpm::Tpm;
+use lamchat_attester::Attester;
+use lamchat_audit::notary::Notary;
+use lamchat_base::{Clock, Entropy, SecretBytes};
+use lamchat_seal::{
+    ExportError, Keyring, KeyringError, OpenError, PassphraseCost, SealerError, SlotError, SlotInfo, SlotKind,
+};
+use parking_lot::{Condvar, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Everything that a holder is made of.
+pub struct Setup {
+    /// The folder of the keyring.
+    pub dir: PathBuf,
+    /// The passphrase that opens the keyring at the start; or why the file with it could not be read.
+    pub passphrase: Option<Result<SecretBytes, String>>,
+    /// The TPM.
+    pub tpm: Tpm,
+    /// What makes evidence; or why it cannot.
+    pub attester: Result<Attester, String>,
+    /// The folder below which the exchange keeps its sealed secrets.
+    pub exchange_dir: PathBuf,
+    /// What a new passphrase costs whoever guesses it.
+    pub cost: PassphraseCost,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// Why something is not done, and a sentence about it.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub Reason, pub String);
+
+/// A holder. Share it in an [`Arc`].
+pub struct Holder {
+    pub(crate) setup: Setup,
+    pub(crate) keys: Mutex<Keys>,
+    /// Tells that the keys are open.
+    pub(crate) opened: Condvar,
+    pub(crate) notices: Notices,
+    guesses: Arc<Guesses>,
+    notary: Mutex<Option<Notary>>,
+    confinement: String,
+}
+
+/// How far the keys are.
+#[derive(Debug)]
+pub(crate) enum Keys {
+    /// Nobody has asked for them yet.
+    Closed,
+    /// They did not open by themselves. `pin`: a slot waits for the TPM's PIN.
+    Locked { reason: String, pin: bool },
+    /// By this slot.
+    Open(Arc<Keyring>, SlotKind),
+}
+
+impl std::fmt::Debug for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Holder")
+            .field("dir", &self.setup.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Holder {
+    /// A holder that has given up what `confinement` says.
+    pub fn new(setup: Setup, notices: Notices, confinement: String) -> Self {
+        Self {
+            setup,
+            keys: Mutex::new(Keys::Closed),
+            opened: Condvar::new(),
+            notices,
+            guesses: Arc::default(),
+            notary: Mutex::new(None),
+            confinement,
+        }
+    }
+
+    /// The open keyring.
+    pub(crate) fn keyring(&self) -> Result<Arc<Keyring>, Refusal> {
+        match &*self.keys.lock() {
+            Keys::Open(keyring, _) => Ok(Arc::clone(keyring)),
+            Keys::Closed => Err(Refusal(Reason::NotNow, "the server is still starting".to_owned())),
+            Keys::Locked { reason, .. } => Err(Refusal(Reason::NotNow, format!("the keys are locked: {reason}"))),
+        }
+    }
+
+    /// Everything that may be told.
+    pub(crate) fn status(&self) -> Result<Reply, Refusal> {
+        let keyring = self.keyring().map(|keyring| keyring.slots());
+        let slots = keyring
+            .or_else(|_| Keyring::peek(&self.setup.dir))
+            .map_err(refused_to_open)?;
+        Ok(Reply::Status(Box::new(HolderStatus {
+            slots,
+            tpm: self.setup.tpm.status.clone(),
+            confinement: self.confinement.clone(),
+            socket: self.setup.dir.join(crate::SOCKET).display().to_string(),
+        })))
+    }
+
+    /// Begins a try at a secret that somebody typed.
+    pub(crate) fn guess(&self) -> Result<Guess, Refusal> {
+        let begun = self.guesses.begin(self.setup.clock.now_ms());
+        begun.map_err(|error| Refusal(Reason::Slowed, error.to_string()))
+    }
+
+    /// Does something with the audit log's notary.
+    pub(crate) fn with_notary(
+        &self,
+        act: impl FnOnce(&mut Notary) -> Result<Reply, Refusal>,
+    ) -> Result<Reply, Refusal> {
+        let keyring = self.keyring()?;
+        let mut notary = self.notary.lock();
+        let open = match notary.take() {
+            Some(open) => open,
+            None => audit::notary(&keyring)?,
+        };
+        act(notary.insert(open))
+    }
+
+    /// Removes a slot, and what the TPM keeps for it.
+    pub(crate) fn remove(&self, slot: u32) -> Result<Reply, Refusal> {
+        let sealer = self.setup.tpm.sealer(None);
+        let removed = self.keyring()?.remove_slot(slot, sealer.as_deref());
+        left_behind(slot, removed.map_err(refused_slot)?);
+        Ok(Reply::Done)
+    }
+
+    /// Binds a `tpm` slot anew.
+    pub(crate) fn rebind(&self, slot: u32, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
+        let (keyring, sealer) = (self.keyring()?, self.sealer(true, pin)?);
+        left_behind(slot, keyring.rebind(slot, &*sealer).map_err(refused_slot)?);
+        let slots = keyring.slots();
+        let found = slots.into_iter().find(|known| known.id == slot);
+        found.ok_or_else(|| refused_slot(SlotError::Unknown(slot)))
+    }
+
+    /// Makes a `tpm` slot.
+    pub(crate) fn add_tpm(&self, force: bool, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
+        let (keyring, sealer) = (self.keyring()?, self.sealer(force, pin)?);
+        let unlock = lamchat_seal::Unlock::Tpm(sealer);
+        keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
+    }
+
+    /// What seals; a PIN must be there exactly if the configuration says so.
+    fn sealer(&self, force: bool, pin: Option<SecretBytes>) -> Result<Arc<dyn lamchat_seal::Sealer>, Refusal> {
+        self.may_seal(force, pin.is_some())?;
+        let none = || Refusal(Reason::Tpm, self.setup.tpm.status.sentence.clone());
+        self.setup.tpm.sealer(pin).ok_or_else(none)
+    }
+
+    /// Whether something may be sealed at all.
+    pub(crate) fn may_seal(&self, force: bool, pin: bool) -> Result<(), Refusal> {
+        let refusal = self.setup.tpm.status.refusal(force, pin);
+        refusal.map_or(Ok(()), |(reason, sentence)| Err(Refusal(reason, sentence)))
+    }
+
+    /// The keyring for a backup.
+    pub(crate) fn export(&self) -> Result<Reply, Refusal> {
+        let exported = self.keyring()?.export_for_backup();
+        exported
+            .map(Reply::Bytes)
+            .map_err(|error: ExportError| Refusal(Reason::NoPortableSlot, error.to_string()))
+    }
+}
+
+/// Something useless that stays in the TPM keeps nobody from going on.
+fn left_behind(slot: u32, error: Option<SealerError>) {
+    if let Some(error) = error {
+        tracing::warn!(slot, %error, "what the TPM kept for the slot could not be removed");
+    }
+}
+
+/// A refusal to change a slot.
+pub(crate) fn refused_slot(error: SlotError) -> Refusal {
+    let reason = match error {
+        SlotError::Unknown(_) => Reason::UnknownSlot,
+        SlotError::Sealer(_) => Reason::Tpm,
+        SlotError::Io(_) => Reason::Disk,
+        _ => Reason::NotAllowed,
+    };
+    Refusal(reason, error.to_string())
+}
+
+/// A refusal to open.
+pub(crate) fn refused_to_open(error: OpenError) -> Refusal {
+    let reason = match error {
+        OpenError::WrongPassphrase | OpenError::WrongRecoveryKey => Reason::WrongKey,
+        OpenError::Sealer(_) => Reason::Tpm,
+        OpenError::Io(_) => Reason::Disk,
+        _ => Reason::Keyring,
+    };
+    Refusal(reason, error.to_string())
+}
+
+/// A refusal to give or make a data key.
+pub(crate) fn refused_key(error: KeyringError) -> Refusal {
+    let reason = match error {
+        KeyringError::Io(_) => Reason::Disk,
+        _ => Reason::Keyring,
+    };
+    Refusal(reason, error.to_string())
+}

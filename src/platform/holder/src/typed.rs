@@ -1,0 +1,67 @@
+//! What the command line asks of the holder, past the exchange: whatever has something secret in it that somebody types.
+
+use crate::wire::{MalformedError, assemble, head};
+use lamchat_base::SecretBytes;
+use zeroize::Zeroizing;
+
+/// A request on the holder's own socket, which takes one on each connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Typed {
+    /// To open the keys by a recovery key, a passphrase or the TPM's PIN.
+    Unlock(SecretBytes),
+    /// A new recovery slot; the answer shows its key.
+    AddRecovery,
+    /// To note that somebody typed this recovery key back.
+    VerifyRecovery(SecretBytes),
+    /// A new passphrase slot.
+    AddPassphrase(SecretBytes),
+    /// A new `tpm` slot that asks for this PIN.
+    AddTpm {
+        /// Even without Secure Boot.
+        force: bool,
+        /// The PIN.
+        pin: SecretBytes,
+    },
+    /// To bind a `tpm` slot anew, with this PIN.
+    Rebind {
+        /// The slot.
+        slot: u32,
+        /// The PIN.
+        pin: SecretBytes,
+    },
+}
+
+impl Typed {
+    /// Version, kind and body.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        match self {
+            Self::Unlock(key) => assemble(64, &[key.expose()]),
+            Self::AddRecovery => assemble(65, &[]),
+            Self::VerifyRecovery(key) => assemble(66, &[key.expose()]),
+            Self::AddPassphrase(passphrase) => assemble(67, &[passphrase.expose()]),
+            Self::AddTpm { force, pin } => assemble(68, &[&[u8::from(*force)], pin.expose()]),
+            Self::Rebind { slot, pin } => assemble(69, &[&slot.to_be_bytes(), pin.expose()]),
+        }
+    }
+
+    /// Reads what [`Typed::encode`] made.
+    pub fn parse(frame: &[u8]) -> Result<Self, MalformedError> {
+        let (kind, mut body) = head(frame)?;
+        let request = match kind {
+            64 => Self::Unlock(body.typed()?),
+            65 => Self::AddRecovery,
+            66 => Self::VerifyRecovery(body.typed()?),
+            67 => Self::AddPassphrase(body.typed()?),
+            68 => Self::AddTpm {
+                force: body.flag()?,
+                pin: body.typed()?,
+            },
+            69 => Self::Rebind {
+                slot: body.u32()?,
+                pin: body.typed()?,
+            },
+            _ => return Err(MalformedError),
+        };
+        body.end(request)
+    }
+}

@@ -1,0 +1,52 @@
+//! Secrets of the holder's own, under a key that is never released: the audit log's software key, the heads that it
+//! signed.
+
+use crate::data_keys::DataKey;
+use crate::keyring::{AUDIT, Keyring, KeyringError, SECRETS, newest, random_key};
+use crate::sealed::{Folder, SecretError};
+use lamchat_base::SecretBytes;
+
+impl Keyring {
+    /// Keeps `secret` under `name` in `secrets/` beside the keyring, in place of an earlier one. Durable on return.
+    pub fn keep_own(&self, name: &str, secret: &SecretBytes) -> Result<(), SecretError> {
+        self.own_folder().seal(name, secret, || self.own_key(), &*self.entropy)
+    }
+
+    /// What is kept under `name`. A file that an earlier version sealed for the exchange, which held these secrets then,
+    /// is sealed anew.
+    pub fn own(&self, name: &str) -> Result<Option<SecretBytes>, SecretError> {
+        let folder = self.own_folder();
+        let Some(file) = folder.read(name)? else {
+            return Ok(None);
+        };
+        if folder.is_own(&file) {
+            return folder.open(name, &file, |number| self.key(AUDIT, number)).map(Some);
+        }
+        let earlier = Folder::of_exchange(&*self.disk, &self.dir);
+        let secret = earlier.open(name, &file, |number| self.key(SECRETS, number))?;
+        self.keep_own(name, &secret)?;
+        Ok(Some(secret))
+    }
+
+    fn own_folder(&self) -> Folder<'_> {
+        Folder::of_holder(&*self.disk, &self.dir)
+    }
+
+    /// The newest key of the holder's own; keyrings of before get one with the first secret.
+    fn own_key(&self) -> Result<DataKey, KeyringError> {
+        // Held throughout, so that two first secrets make one key.
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        if let Some(wrapped) = newest(&ring, AUDIT) {
+            let (number, key) = (wrapped.number, self.unwrap_key(&ring, wrapped)?);
+            return Ok(DataKey { number, key });
+        }
+        let key = random_key(&*self.entropy);
+        let wrapped = self.new_key(&ring, AUDIT, key.expose());
+        let number = wrapped.number;
+        ring.keys.push(wrapped);
+        self.store(ring)?;
+        drop(changing);
+        Ok(DataKey { number, key })
+    }
+}
