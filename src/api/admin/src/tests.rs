@@ -76,6 +76,20 @@ impl Attest for Mute {
     }
 }
 
+/// An auditor's challenge for some box.
+fn challenge() -> String {
+    use lamchat_attestation::simulation::{Fixed, SoftwareBox, TIME};
+    use lamchat_attestation::{Challenge, Request};
+    let made = SoftwareBox::honest();
+    let request = Request {
+        ek_certificates: made.tpm.ek_certificates.clone(),
+        ek_public: made.tpm.ek_public.clone(),
+        ak_public: made.tpm.ak_public.clone(),
+    };
+    let challenge = Challenge::new(&request, "box 1", &made.trust, TIME, &Fixed(1), &made.auditor).unwrap();
+    String::from_utf8(challenge.to_bytes()).unwrap()
+}
+
 fn endpoint(enabled: bool) -> Endpoint {
     let rate = |burst| Rate { per_second: 0.1, burst };
     Endpoint {
@@ -508,6 +522,14 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             400,
             "",
         ),
+        // The TPM of this test opens no challenge.
+        (
+            "POST /attestation/enrolment",
+            "attestation/enrolment",
+            json!({"challenge": challenge()}),
+            400,
+            "attestation.activate",
+        ),
         // Nobody has signed this checkpoint: refused, and nothing is done.
         (
             "POST /audit/witness",
@@ -573,7 +595,7 @@ async fn evidence_is_for_everybody_only_if_the_operator_says_so() {
     for (query, errcode) in [
         ("", "M_MISSING_PARAM"),
         ("?nonce=00", "M_INVALID_PARAM"),
-        ("?nonce=%FF", "M_INVALID_PARAM"),
+        ("?nonce=%FF", "M_MISSING_PARAM"),
     ] {
         let refused = ask(query).await;
         assert_eq!((refused.0, &refused.1["errcode"]), (400, &json!(errcode)), "{query}");

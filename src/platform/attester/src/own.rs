@@ -28,8 +28,7 @@ pub fn fingerprints<E: std::fmt::Display>(
     unseal: impl Fn(&str) -> Result<Option<SecretBytes>, E>,
 ) -> Result<Vec<BoundKey>, OwnError> {
     let mut keys = Vec::new();
-    let uses: [(_, _, fn(&SecretBytes) -> Option<Sha256>); 2] =
-        [(SIGNING, KeyUse::Signing, signing), (TLS, KeyUse::Tls, tls)];
+    let uses: [(_, _, Fingerprint); 2] = [(SIGNING, KeyUse::Signing, signing), (TLS, KeyUse::Tls, tls)];
     for (name, usage, fingerprint) in uses {
         let failed = |why: String| OwnError { name, why };
         let Some(secret) = unseal(name).map_err(|error| failed(error.to_string()))? else {
@@ -40,6 +39,9 @@ pub fn fingerprints<E: std::fmt::Display>(
     }
     Ok(keys)
 }
+
+/// From a sealed secret to the fingerprint of its public key; `None` if it is malformed.
+type Fingerprint = fn(&SecretBytes) -> Option<Sha256>;
 
 fn signing(secret: &SecretBytes) -> Option<Sha256> {
     let seed = secret.expose().get(..SEED_BYTES)?;
