@@ -1,9 +1,12 @@
 //! The key holder is a process of its own: nobody's child, without a network, and the only one with the keyring.
 
-use crate::harness::{PATIENCE, Server, Site, text};
+use crate::harness::{CONFIG, PATIENCE, Server, Site, program, text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The process that has the lock of this site's keys open.
@@ -237,6 +240,34 @@ fn unlocking_by_hand_is_in_the_audit_log() {
     assert_eq!(by, ["file", "recovery"]);
     assert!(!log.to_string().contains(&key[..20]));
     server.stop();
+}
+
+#[test]
+fn a_service_manager_may_start_it() {
+    let site = Site::with(&format!("{CONFIG}\n[seal]\nholder = \"manager.sock\"\n"));
+    let listener = UnixListener::bind(site.path("manager.sock")).unwrap();
+    for _ in 0..2 {
+        let socket = OwnedFd::from(listener.try_clone().unwrap());
+        let mut child = Command::new(program())
+            .args(["--config", "lamchat.toml", "key-holder"])
+            .current_dir(site.path(""))
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = site.start();
+        assert_eq!(holder(&site), child.id());
+        server.stop();
+        assert!(child.wait().unwrap().success());
+    }
+    // By hand it has nobody to answer.
+    let alone = site.command(&["key-holder"], "");
+    assert_eq!(alone.status.code(), Some(1));
+    assert!(
+        text(&alone.stderr).contains("not started by hand"),
+        "{}",
+        text(&alone.stderr)
+    );
 }
 
 /// The socket for what people type is for the server's own user.

@@ -39,6 +39,13 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             user::reactivate,
         ),
         on(admin, &post, "/_lamchat/admin/v1/users/{user}/admin", user::set_admin),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/users/{user}/suspended",
+            user::set_suspended,
+        ),
+        on(admin, &post, "/_lamchat/admin/v1/users/{user}/locked", user::set_locked),
         on(admin, &get, "/_lamchat/admin/v1/tokens", token::list),
         on(admin, &post, "/_lamchat/admin/v1/tokens", token::create),
         on(admin, &delete, "/_lamchat/admin/v1/tokens/{token}", token::revoke),

@@ -367,6 +367,26 @@ async fn accounts_live_and_end() {
     );
     let (_, list) = site.socket("GET", "users", Value::Null).await;
     assert_eq!(list["users"][0]["admin"], true);
+    for on in [true, false] {
+        for (what, name) in [("suspended", "suspended"), ("locked", "locked")] {
+            let (status, answer) = site
+                .socket("POST", &format!("users/alice/{what}"), json!({name: on}))
+                .await;
+            assert_eq!((status, &answer[name]), (200, &json!(on)));
+            let (_, list) = site.socket("GET", "users", Value::Null).await;
+            assert_eq!(list["users"][0][name], on);
+            assert_eq!(
+                site.socket("POST", &format!("users/alice/{what}"), json!({})).await.0,
+                400
+            );
+            assert_eq!(
+                site.socket("POST", &format!("users/nobody/{what}"), json!({name: on}))
+                    .await
+                    .0,
+                404
+            );
+        }
+    }
     assert_eq!(site.socket("POST", "users/alice/deactivate", json!({})).await.0, 200);
     assert_eq!(
         site.socket("POST", "users/alice/deactivate", json!({})).await.0,
@@ -465,8 +485,6 @@ async fn tokens_and_slots() {
 async fn every_route_that_changes_something_is_in_the_audit_log() {
     let site = site();
     let checkpoint = site.admin.audit.sign().unwrap().to_string();
-    let added = site.typed(&Typed::AddRecovery).unwrap();
-    assert!(matches!(added, Reply::Recovery(..)));
     let cases = [
         ("POST /users", "users", json!({"user": "alice"}), 200, "user.add"),
         (
@@ -482,6 +500,20 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             json!({"admin": true}),
             200,
             "user.admin",
+        ),
+        (
+            "POST /users/{user}/suspended",
+            "users/alice/suspended",
+            json!({"suspended": true}),
+            200,
+            "user.suspend",
+        ),
+        (
+            "POST /users/{user}/locked",
+            "users/alice/locked",
+            json!({"locked": true}),
+            200,
+            "user.lock",
         ),
         (
             "POST /users/{user}/deactivate",
@@ -551,6 +583,11 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
     assert_eq!(known, real);
 
     for (route, target, body, status, act) in cases {
+        if act == "keyring.remove-slot" {
+            // So that it is not the last one.
+            let added = site.typed(&Typed::AddRecovery).unwrap();
+            assert!(matches!(added, Reply::Recovery(..)));
+        }
         let (_, before) = site.socket("GET", "audit?limit=0", Value::Null).await;
         let method = route.split(' ').next().unwrap();
         let (got, answer) = site.socket(method, target, body).await;

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod account_data;
+pub mod admin;
 pub mod alias;
 pub mod app;
 pub mod at_time;

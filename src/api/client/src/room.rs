@@ -3,7 +3,6 @@
 use crate::limit::Limited;
 use crate::membership::check_exists;
 use crate::{ApiError, App, Routes, Session};
-use http::StatusCode;
 use lamchat_rooms::alias;
 use lamchat_rooms::create::{CreateError, InitialState, NewRoom, Preset};
 use lamchat_rooms::visibility::{History, LookError, Standing};
@@ -26,11 +25,7 @@ pub fn routes(r: &mut Routes) {
 /// Who acts, for everything that a suspended account may not do.
 pub(crate) fn caller(session: Session) -> Result<Caller, ApiError> {
     if session.is_suspended {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "M_USER_SUSPENDED",
-            "This account is suspended",
-        ));
+        return Err(ApiError::suspended());
     }
     Ok(caller_even_suspended(session))
 }
