@@ -49,7 +49,7 @@ fn end(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
-/// All that a process can write to and has in memory.
+/// All that a process can write to and has in memory, but for pages of zeros.
 fn memory(pid: u32) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -66,7 +66,7 @@ fn memory(pid: u32) -> Vec<u8> {
         // In pieces: a part of a mapping may be out of reach.
         for at in (from..to).step_by(4096) {
             let mut page = [0; 4096];
-            if file.read_exact_at(&mut page, at).is_ok() {
+            if file.read_exact_at(&mut page, at).is_ok() && page != [0; 4096] {
                 all.extend(page);
             }
         }

@@ -1,7 +1,6 @@
 //! Who sends a request: from the access token to a session. No handler sees the token itself.
 
 use crate::{ApiError, App};
-use http::StatusCode;
 use http::header::AUTHORIZATION;
 use lamchat_accounts::session::{self, AuthenticateError};
 use lamchat_http::{Request, RequestBody};

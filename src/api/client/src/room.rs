@@ -3,6 +3,7 @@
 use crate::limit::Limited;
 use crate::membership::check_exists;
 use crate::{ApiError, App, Routes, Session};
+use http::StatusCode;
 use lamchat_rooms::alias;
 use lamchat_rooms::create::{CreateError, InitialState, NewRoom, Preset};
 use lamchat_rooms::visibility::{History, LookError, Standing};

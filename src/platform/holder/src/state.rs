@@ -19,7 +19,8 @@ use std::sync::Arc;
 pub struct Setup {
     /// The folder of the keyring.
     pub dir: PathBuf,
-    /// The passphrase that opens the keyring at the start; or why the file with it could not be read.
+    /// The passphrase that opens the keyring at the start; or why the file with it could not be read. Forgotten after it
+    /// was tried.
     pub passphrase: Option<Result<SecretBytes, String>>,
     /// The TPM.
     pub tpm: Tpm,
@@ -48,6 +49,8 @@ pub struct Holder {
     pub(crate) notices: Notices,
     guesses: Arc<Guesses>,
     notary: Mutex<Option<Notary>>,
+    /// Until it is tried.
+    pub(crate) passphrase: Mutex<Option<Result<SecretBytes, String>>>,
     confinement: String,
 }
 
@@ -72,8 +75,9 @@ impl std::fmt::Debug for Holder {
 
 impl Holder {
     /// A holder that has given up what `confinement` says.
-    pub fn new(setup: Setup, notices: Notices, confinement: String) -> Self {
+    pub fn new(mut setup: Setup, notices: Notices, confinement: String) -> Self {
         Self {
+            passphrase: Mutex::new(setup.passphrase.take()),
             setup,
             keys: Mutex::new(Keys::Closed),
             opened: Condvar::new(),
