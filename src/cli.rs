@@ -109,7 +109,7 @@ enum Command {
     /// The log of administrative acts: show, export, verify, witness.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Check what runs on a box, without trusting it.
+    /// Evidence of what runs on a box: give it, and check it without trusting anybody.
     #[command(subcommand)]
     Attest(attest::Attest),
     /// Check a configuration file, or print an example.
@@ -156,7 +156,7 @@ pub fn run() -> ExitCode {
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
         Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
-        Some(Command::Attest(command)) => return attest::run(&command),
+        Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true }) => key_holder::launch(&cli.place),

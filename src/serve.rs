@@ -1,5 +1,6 @@
 //! Runs the server. The only place that wires, starts and stops things.
 
+mod attestation;
 mod audit;
 mod certificates;
 mod data_dir;

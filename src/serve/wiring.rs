@@ -1,9 +1,10 @@
 //! Opens every part of the exchange and hands each what it needs.
 
+use super::attestation::Evidence;
 use super::certificates::Certificates;
-use super::{StartError, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
+use super::{StartError, attestation, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
 use lamchat_accounts::presence::Presences;
-use lamchat_api_admin::Admin;
+use lamchat_api_admin::{Admin, Attest, Attestation};
 use lamchat_api_client::App;
 use lamchat_appliance::Folders;
 use lamchat_audit::AuditLog;
@@ -32,7 +33,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub store: Store,
-    pub certificates: Certificates,
+    pub certificates: Arc<Certificates>,
+    pub evidence: Arc<Evidence>,
     pub app: Arc<App>,
     pub admin: Arc<Admin>,
     pub audit: Arc<AuditLog>,
@@ -92,7 +94,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
     let store = Store::open(store).map_err(refused)?;
     server_name::check(&keys, &config.server_name)?;
     let audit = audit::open(config, &store, &holder.client, &clock, &*entropy)?;
-    let certificates = Certificates::open(config, &keys, &store, &*clock)?;
+    let certificates = Arc::new(Certificates::open(config, &keys, &store, &*clock)?);
+    let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates)?);
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),
@@ -158,6 +161,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         keys,
         holder: Arc::clone(&holder.client),
         media,
+        attestation: Attestation::new(Arc::clone(&evidence) as Arc<dyn Attest>, attestation::endpoint(config)),
         audit: Arc::clone(&audit),
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
@@ -169,6 +173,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         entropy,
         store,
         certificates,
+        evidence,
         app,
         admin,
         audit,

@@ -1,5 +1,6 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
+use crate::attestation::Attestation;
 use crate::nonce::Nonces;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
@@ -46,6 +47,8 @@ pub struct Admin {
     pub holder: Arc<Client>,
     /// Files of users, for backups.
     pub media: Media,
+    /// Evidence for auditors.
+    pub attestation: Attestation,
     /// The log of administrative acts.
     pub audit: Arc<AuditLog>,
     /// The rest of the exchange.

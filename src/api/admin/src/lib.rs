@@ -3,11 +3,13 @@
 //!
 //! Promises:
 //! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
-//! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics`.
+//! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics` and, if the operator
+//!   says so, the evidence of [`attestation`].
 //! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
 pub mod app;
+pub mod attestation;
 pub mod audit;
 pub mod backup;
 pub mod error;
@@ -28,6 +30,7 @@ pub mod user;
 mod tests;
 
 pub use app::{Admin, Exchange};
+pub use attestation::{Attest, AttestFailure, Attestation, Endpoint};
 pub use error::AdminError;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;

@@ -1,14 +1,18 @@
 //! Administration against an exchange in a temporary folder, through the real router without a network.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use crate::{Admin, Exchange, Nonces, listener_routes, listener_table, socket_routes};
+use crate::{
+    Admin, Attest, AttestFailure, Attestation, Endpoint, Exchange, Nonces, listener_routes, listener_table,
+    socket_routes,
+};
 use aws_lc_rs::hmac;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_accounts::report::{self, Report, Target};
+use lamchat_attester::{Made, Nonce};
 use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes, UserNum};
 use lamchat_holder::{Client, Holder, Notices, Opened, Reply, Setup, Tpm, Typed};
-use lamchat_http::{BoxFuture, Limits, Route, Router};
+use lamchat_http::{BoxFuture, Limits, Rate, Route, Router};
 use lamchat_identity::Passwords;
 use lamchat_identity::password::Cost;
 use lamchat_media::Media;
@@ -52,6 +56,50 @@ impl Exchange for Alone {
     }
 }
 
+/// A TPM that quotes a nonce, unless it is all zeros.
+struct Mute;
+impl Attest for Mute {
+    fn evidence(&self, nonce: &Nonce) -> Result<Made, AttestFailure> {
+        if nonce.bytes().iter().all(|byte| *byte == 0) {
+            return Err(AttestFailure::Unavailable(
+                "there is no TPM at tcp:127.0.0.1:1".to_owned(),
+            ));
+        }
+        let file = json!({"eat_nonce": nonce.bytes()}).to_string().into_bytes();
+        let missing = vec!["the evidence has no event log".to_owned()];
+        Ok(Made { file, missing })
+    }
+    fn request(&self) -> Result<Made, AttestFailure> {
+        Err(AttestFailure::Unavailable("the TPM has no certificate".to_owned()))
+    }
+    fn activate(&self, _challenge: &[u8]) -> Result<Made, AttestFailure> {
+        Err(AttestFailure::Invalid("the challenge is for another TPM".to_owned()))
+    }
+}
+
+/// An auditor's challenge for some box.
+fn challenge() -> String {
+    use lamchat_attestation::simulation::{Fixed, SoftwareBox, TIME};
+    use lamchat_attestation::{Challenge, Request};
+    let made = SoftwareBox::honest();
+    let request = Request {
+        ek_certificates: made.tpm.ek_certificates.clone(),
+        ek_public: made.tpm.ek_public.clone(),
+        ak_public: made.tpm.ak_public.clone(),
+    };
+    let challenge = Challenge::new(&request, "box 1", &made.trust, TIME, &Fixed(1), &made.auditor).unwrap();
+    String::from_utf8(challenge.to_bytes()).unwrap()
+}
+
+fn endpoint(enabled: bool) -> Endpoint {
+    let rate = |burst| Rate { per_second: 0.1, burst };
+    Endpoint {
+        enabled,
+        rate_by_address: rate(2),
+        rate: rate(10),
+    }
+}
+
 struct Site {
     admin: Arc<Admin>,
     clock: Arc<ManualClock>,
@@ -70,6 +118,8 @@ fn holder(
         dir: dir.to_owned(),
         passphrase: None,
         tpm: Tpm::none("this is a test", &[7], None),
+        attester: Err("this is a test".to_owned()),
+        exchange_dir: dir.to_owned(),
         cost: PassphraseCost::MINIMUM,
         clock,
         entropy: Arc::clone(entropy),
@@ -139,6 +189,7 @@ fn site() -> Site {
         keys,
         holder,
         media: media.unwrap(),
+        attestation: Attestation::new(Arc::new(Mute), endpoint(false)),
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),
@@ -637,6 +688,14 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             400,
             "",
         ),
+        // The TPM of this test opens no challenge.
+        (
+            "POST /attestation/enrolment",
+            "attestation/enrolment",
+            json!({"challenge": challenge()}),
+            400,
+            "attestation.activate",
+        ),
         // Nobody has signed this checkpoint: refused, and nothing is done.
         (
             "POST /audit/witness",
@@ -688,5 +747,67 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
     assert_eq!(
         site.socket("GET", "audit?limit=0", Value::Null).await.1["size"],
         before["size"]
+    );
+}
+
+#[tokio::test]
+async fn evidence_is_for_everybody_only_if_the_operator_says_so() {
+    let site = site();
+    let ask = async |query: &str| {
+        let target = format!("/_lamchat/v1/attestation{query}");
+        answer(listener_routes(&site.admin), "GET", &target, Value::Null).await
+    };
+    let nonce = format!("?nonce={}", "a5".repeat(16));
+    let off = ask(&nonce).await;
+    assert_eq!((off.0, &off.1["errcode"]), (404, &json!("M_UNRECOGNIZED")));
+    let endpoint_on = Arc::new(endpoint(true));
+    site.admin.attestation.endpoint.store(endpoint_on);
+    // Mistakes cost nothing.
+    for (query, errcode) in [
+        ("", "M_MISSING_PARAM"),
+        ("?nonce=00", "M_INVALID_PARAM"),
+        ("?nonce=%FF", "M_MISSING_PARAM"),
+    ] {
+        let refused = ask(query).await;
+        assert_eq!((refused.0, &refused.1["errcode"]), (400, &json!(errcode)), "{query}");
+    }
+    let given = ask(&nonce).await;
+    assert_eq!(given, (200, json!({"eat_nonce": vec![0xA5; 16]})));
+    let failed = ask(&format!("?nonce={}", "00".repeat(16))).await;
+    assert_eq!(failed.0, 503);
+    assert!(!failed.1.to_string().contains("127.0.0.1"), "{}", failed.1);
+    let limited = ask(&nonce).await;
+    assert_eq!((limited.0, &limited.1["errcode"]), (429, &json!("M_LIMIT_EXCEEDED")));
+    assert!(limited.1["retry_after_ms"].as_u64().unwrap() > 0);
+    site.clock.advance_ms(60_000);
+    // Others' turn.
+    let turn = site.admin.attestation.turn();
+    assert_eq!(ask(&nonce).await.0, 429);
+    drop(turn);
+    assert_eq!(ask(&nonce).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_socket_gives_evidence_with_what_is_missing_in_it() {
+    let site = site();
+    let (status, given) = site
+        .socket("GET", &format!("attestation?nonce={}", "a5".repeat(32)), Value::Null)
+        .await;
+    assert_eq!(status, 200, "{given}");
+    assert!(given["evidence"].as_str().unwrap().contains("eat_nonce"));
+    assert_eq!(given["missing"][0], "the evidence has no event log");
+    let (status, failed) = site
+        .socket("GET", &format!("attestation?nonce={}", "00".repeat(16)), Value::Null)
+        .await;
+    assert!(
+        status == 503 && failed["error"].as_str().unwrap().contains("no TPM at"),
+        "{failed}"
+    );
+    let (status, refused) = site
+        .socket("POST", "attestation/enrolment", json!({"challenge": "nonsense"}))
+        .await;
+    assert!(
+        status == 400 && refused["error"].as_str().unwrap().contains("challenge"),
+        "{refused}"
     );
 }

@@ -143,6 +143,11 @@ impl AuditLog {
         })
     }
 
+    /// The name under which its heads are signed.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// What a command shows.
     pub fn status(&self) -> Result<Status, AuditError> {
         let read = self.store.read();

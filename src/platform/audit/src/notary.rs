@@ -136,7 +136,8 @@ impl Notary {
         self.head(origin).map_or(0, |head| head.size)
     }
 
-    fn head(&self, origin: &str) -> Option<&Checkpoint> {
+    /// The last head of the log `origin` that was signed.
+    pub fn head(&self, origin: &str) -> Option<&Checkpoint> {
         self.heads.iter().find(|head| head.origin == origin)
     }
 

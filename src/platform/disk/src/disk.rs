@@ -13,6 +13,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Opens a file for reading and writing; `NotFound` if it is not there.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file of which nothing is changed, which a process without the right to write may do; `NotFound` if it is
+    /// not there.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
     /// Opens a file for reading and writing, keeping what is in it; makes an empty one if it is not there.
     fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Makes an empty file; one that is there is emptied.

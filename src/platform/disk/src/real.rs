@@ -56,6 +56,10 @@ impl Disk for RealDisk {
         Ok(Arc::new(RealFile(private().open(path)?)))
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile(std::fs::File::open(path)?)))
+    }
+
     fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(RealFile(private().create(true).truncate(false).open(path)?)))
     }

@@ -8,6 +8,7 @@
 //! an act of somebody's that the audit log does not know of.
 
 mod act;
+mod attest;
 mod audit;
 mod client;
 mod deadline;

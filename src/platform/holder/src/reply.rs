@@ -3,6 +3,7 @@
 use crate::wire::{
     Body, MalformedError, assemble, cut, head, kind_code, kind_of, slot as slot_bytes, slots as slots_bytes, text,
 };
+use lamchat_attester::Made;
 use lamchat_audit::VerifierKey;
 use lamchat_audit::note::Note;
 use lamchat_base::{Secret, SecretBytes};
@@ -11,6 +12,8 @@ use zeroize::Zeroizing;
 
 /// Most data keys of an answer.
 const KEYS_MAX: usize = 1_024;
+/// Most sentences about what is missing in a file.
+const MISSING_MAX: usize = 16;
 /// Most PCRs of an answer.
 const PCRS_MAX: usize = 24;
 /// The purpose number of the database key in the keyring's format.
@@ -60,6 +63,8 @@ pub enum Reply {
     Recovery(SlotInfo, SecretBytes),
     /// The keys were opened by hand. On the holder's own socket only.
     Unlocked(SlotKind),
+    /// A file for an auditor, and what could not be put into it.
+    File(Made),
     /// It was not done.
     Refused(Reason, String),
 }
@@ -198,6 +203,11 @@ impl Reply {
             Self::Note(note) => assemble(10, &[note.to_string().as_bytes()]),
             Self::Recovery(slot, key) => assemble(11, &[&slot_bytes(slot), key.expose()]),
             Self::Unlocked(by) => assemble(12, &[&[kind_code(*by)]]),
+            Self::File(Made { file, missing }) => {
+                let missing = missing.get(..MISSING_MAX).unwrap_or(missing);
+                let texts: Vec<u8> = missing.iter().flat_map(|sentence| text(sentence)).collect();
+                assemble(24, &[&(missing.len() as u16).to_be_bytes(), &texts, file])
+            }
             Self::Refused(reason, sentence) => assemble(255, &[&[reason.code()], cut(sentence).as_bytes()]),
         }
     }
@@ -228,6 +238,10 @@ impl Reply {
             10 => Self::Note(Note::parse(&body.rest_text()?).map_err(|_| MalformedError)?),
             11 => Self::Recovery(body.slot()?, body.typed()?),
             12 => Self::Unlocked(kind_of(body.u8()?)?),
+            24 => Self::File(Made {
+                missing: body.list(MISSING_MAX, Body::text)?,
+                file: body.rest().to_vec(),
+            }),
             255 => Self::Refused(Reason::of(body.u8()?)?, body.rest_text()?),
             _ => return Err(MalformedError),
         };

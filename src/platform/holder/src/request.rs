@@ -1,6 +1,9 @@
 //! What the exchange asks of the holder.
 
 use crate::wire::{Body, MalformedError, assemble, head, text};
+use lamchat_attestation::Sha256;
+use lamchat_attestation::limits::KEYS_MAX;
+use lamchat_attester::{Nonce, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::tree::Hash;
 use lamchat_seal::Purpose;
@@ -9,7 +12,7 @@ use zeroize::Zeroizing;
 /// Most hashes of a consistency proof: two for each level of a tree of 2^64 entries.
 const PROOF_HASHES_MAX: usize = 128;
 
-/// A request. Requests 16 to 31 are for evidence and anchors.
+/// A request. Requests 16 to 23 are for anchors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// To open the keyring by itself, and to release the data keys.
@@ -47,6 +50,19 @@ pub enum Request {
         /// That it continues the one that was signed last.
         proof: Vec<Hash>,
     },
+    /// Evidence of this box for a verifier's nonce.
+    Evidence {
+        /// The nonce: the one thing that comes from outside.
+        nonce: Nonce,
+        /// The audit log whose newest signed head is in it.
+        origin: String,
+        /// What the exchange says of itself.
+        statement: Statement,
+    },
+    /// The first file of an auditor's enrolment.
+    EnrolmentRequest,
+    /// The third file of an auditor's enrolment, for the second: a challenge.
+    Activate(Vec<u8>),
 }
 
 impl Request {
@@ -72,6 +88,27 @@ impl Request {
                     &proof.concat(),
                 ],
             ),
+            Self::Evidence {
+                nonce,
+                origin,
+                statement,
+            } => {
+                let files: Vec<[u8; 32]> = statement.tls_files.iter().map(|sha256| sha256.0).collect();
+                assemble(
+                    24,
+                    &[
+                        &[nonce.bytes().len() as u8],
+                        nonce.bytes(),
+                        &statement.configuration.0,
+                        &(files.len() as u16).to_be_bytes(),
+                        &files.concat(),
+                        &text(origin),
+                        &text(&statement.server_name),
+                    ],
+                )
+            }
+            Self::EnrolmentRequest => assemble(25, &[]),
+            Self::Activate(challenge) => assemble(26, &[challenge]),
         }
     }
 
@@ -94,6 +131,9 @@ impl Request {
                 checkpoint: checkpoint(&mut body)?,
                 proof: body.list(PROOF_HASHES_MAX, |body| body.take())?,
             },
+            24 => evidence(&mut body)?,
+            25 => Self::EnrolmentRequest,
+            26 => Self::Activate(body.rest().to_vec()),
             _ => return Err(MalformedError),
         };
         body.end(request)
@@ -102,4 +142,20 @@ impl Request {
 
 fn checkpoint(body: &mut Body<'_>) -> Result<Checkpoint, MalformedError> {
     Checkpoint::parse(&body.text()?).map_err(|_| MalformedError)
+}
+
+fn evidence(body: &mut Body<'_>) -> Result<Request, MalformedError> {
+    let length = usize::from(body.u8()?);
+    let nonce = Nonce::new(body.bytes(length)?).map_err(|_| MalformedError)?;
+    let configuration = Sha256(body.take()?);
+    let tls_files = body.list(KEYS_MAX, |body| Ok(Sha256(body.take()?)))?;
+    Ok(Request::Evidence {
+        nonce,
+        origin: body.text()?,
+        statement: Statement {
+            server_name: body.text()?,
+            configuration,
+            tls_files,
+        },
+    })
 }

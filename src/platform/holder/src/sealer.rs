@@ -65,9 +65,22 @@ impl TpmSealer {
     }
 
     fn with_tpm<T>(&self, operation: impl FnOnce(&mut Tpm) -> Result<T, SealerError>) -> Result<T, SealerError> {
+        self.with_tpm_for(self.timeout, |tpm| operation(tpm).map_err(Failed::Sealer))
+            .map_err(|failed| match failed {
+                Failed::Sealer(error) => error,
+                Failed::Tpm(error) => unavailable(&error),
+            })
+    }
+
+    /// Opens the TPM for an operation whose commands may take so long in all.
+    pub(crate) fn with_tpm_for<T, E: From<TpmError>>(
+        &self,
+        limit: Duration,
+        operation: impl FnOnce(&mut Tpm) -> Result<T, E>,
+    ) -> Result<T, E> {
         let busy = self.busy.lock();
-        let transport = self.address.open().map_err(|error| unavailable(&error.into()))?;
-        let transport = Box::new(Deadline::new(transport, self.timeout));
+        let transport = self.address.open().map_err(TpmError::from)?;
+        let transport = Box::new(Deadline::new(transport, limit));
         let result = operation(&mut Tpm::new(transport, Arc::clone(&self.entropy)));
         drop(busy);
         result
@@ -138,6 +151,18 @@ impl Sealer for TpmSealer {
             tpm.delete_index(blob.counter_index)
                 .map_err(|error| unavailable(&error))
         })
+    }
+}
+
+/// Why an operation of the sealer failed: it was not begun, or as it says itself.
+enum Failed {
+    Sealer(SealerError),
+    Tpm(TpmError),
+}
+
+impl From<TpmError> for Failed {
+    fn from(error: TpmError) -> Self {
+        Self::Tpm(error)
     }
 }
 

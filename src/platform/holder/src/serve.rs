@@ -67,6 +67,13 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
         Request::SignHead { checkpoint, proof } => {
             holder.with_notary(|notary| audit::sign(notary, &checkpoint, &proof))
         }
+        Request::Evidence {
+            nonce,
+            origin,
+            statement,
+        } => holder.evidence(&nonce, &origin, &statement),
+        Request::EnrolmentRequest => holder.enrolment_request(),
+        Request::Activate(challenge) => holder.activate(&challenge),
     }
 }
 

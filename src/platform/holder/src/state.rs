@@ -5,6 +5,7 @@ use crate::guesses::{Guess, Guesses};
 use crate::notices::Notices;
 use crate::reply::{HolderStatus, Reason, Reply};
 use crate::tpm::Tpm;
+use lamchat_attester::Attester;
 use lamchat_audit::notary::Notary;
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_seal::{
@@ -23,6 +24,10 @@ pub struct Setup {
     pub passphrase: Option<Result<SecretBytes, String>>,
     /// The TPM.
     pub tpm: Tpm,
+    /// What makes evidence; or why it cannot.
+    pub attester: Result<Attester, String>,
+    /// The folder below which the exchange keeps its sealed secrets.
+    pub exchange_dir: PathBuf,
     /// What a new passphrase costs whoever guesses it.
     pub cost: PassphraseCost,
     /// The time.
