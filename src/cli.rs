@@ -5,8 +5,10 @@ mod audit;
 mod backup;
 mod config;
 mod health;
+mod media;
 pub mod output;
 mod password;
+mod report;
 mod restore;
 mod seal;
 mod serve;
@@ -91,6 +93,12 @@ enum Command {
     /// Make and revoke registration tokens of the running server.
     #[command(subcommand)]
     Token(token::Token),
+    /// What users uploaded: list and delete.
+    #[command(subcommand)]
+    Media(media::Media),
+    /// What users reported to the administrators: list, show, close.
+    #[command(subcommand)]
+    Report(report::Report),
     /// Back up the running server, or check a backup.
     #[command(subcommand)]
     Backup(backup::Backup),
@@ -102,7 +110,7 @@ enum Command {
     /// The log of administrative acts: show, export, verify, witness.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Check what runs on a box, without trusting it.
+    /// Evidence of what runs on a box: give it, and check it without trusting anybody.
     #[command(subcommand)]
     Attest(attest::Attest),
     /// The key that signs this server's events: show it, or make a new one.
@@ -146,11 +154,13 @@ pub fn run() -> ExitCode {
         Some(Command::Serve) | None => serve::run(&cli.place),
         Some(Command::User(command)) => user::run(&cli.place, command),
         Some(Command::Token(command)) => token::run(&cli.place, command),
+        Some(Command::Media(command)) => media::run(&cli.place, command),
+        Some(Command::Report(command)) => report::run(&cli.place, command),
         Some(Command::Backup(command)) => backup::run(&cli.place, command),
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
         Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
-        Some(Command::Attest(command)) => return attest::run(&command),
+        Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
         Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Health(command)) => health::run(&cli.place, &command),

@@ -1,6 +1,9 @@
 //! `lamchat key-holder`: the process that has the keys. `lamchat serve` starts it, or a service manager does.
 
+mod attester;
 mod tpm;
+
+pub use attester::ek_certificates;
 
 use crate::cli::{Failure, Place};
 use crate::serve::{keep_files_private, logging};
@@ -50,6 +53,9 @@ pub fn command(place: &Place, launch: bool) -> Command {
     ] {
         command.env_remove(variable);
     }
+    // The allocator would have the kernel back its arena by pages of 2 MiB before there is a chance to switch them off:
+    // 5 MB for a process that needs one.
+    command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
     command
 }
 
@@ -121,6 +127,8 @@ fn setup(config: &Config, dir: &Path) -> Setup {
         dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
         passphrase: config.seal.passphrase_file.as_deref().map(read_passphrase),
         tpm: tpm::find(&config.seal, &entropy),
+        attester: attester::open(config),
+        exchange_dir: std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()),
         cost: PassphraseCost::DEFAULT,
         clock: Arc::new(SystemClock::new()),
         entropy,

@@ -1,6 +1,7 @@
 //! Runs the server. The only place that wires, starts and stops things.
 
 mod anchor;
+mod attestation;
 mod audit;
 mod certificates;
 mod data_dir;

@@ -1,10 +1,12 @@
-//! `lamchat attest verify|enrol`: the auditor's side. Needs no server, no network, no TPM and no data folder.
+//! `lamchat attest`: the auditor's side (`verify`, `enrol public-key|challenge|finish`), which needs no server, no
+//! network, no TPM and no data folder; and the box's (`quote`, `enrol request|activate`), which asks the running server.
 
 mod auditor;
 mod enrol;
+mod quote;
 mod verify;
 
-use super::{Failure, output};
+use super::{Failure, Place, Server, output, socket};
 use lamchat_attestation::limits::FILE_BYTES_MAX;
 use std::io::Read;
 use std::path::Path;
@@ -16,6 +18,8 @@ const UNUSABLE: u8 = 2;
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Attest {
+    /// Ask the running server for its evidence: what runs here and since when, signed by the TPM for an auditor's nonce.
+    Quote(quote::Quote),
     /// Verify a box's evidence: exit code 0 verified, 1 rejected, 2 wrong usage or unusable files.
     Verify(verify::Verify),
     /// Enrol a box: certify that its attestation key lives in its TPM.
@@ -24,20 +28,40 @@ pub enum Attest {
 }
 
 /// Runs it.
-pub fn run(command: &Attest) -> ExitCode {
+pub fn run(place: &Place, command: &Attest) -> ExitCode {
+    let done = |result: Result<(), Failure>| match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(reason)) => {
+            output::error(&reason);
+            ExitCode::FAILURE
+        }
+    };
     match command {
+        Attest::Quote(command) => done(quote::run(place, command)),
         Attest::Verify(command) => verify::run(command).unwrap_or_else(|Failure(reason)| {
             output::error(&reason);
             ExitCode::from(UNUSABLE)
         }),
-        Attest::Enrol(command) => match enrol::run(command) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(Failure(reason)) => {
-                output::error(&reason);
-                ExitCode::FAILURE
-            }
-        },
+        Attest::Enrol(command) => done(enrol::run(place, command)),
     }
+}
+
+/// Takes a file out of the server's answer and keeps it, or prints it where no file is named. What is missing in it
+/// goes to standard error.
+fn keep(answer: &serde_json::Value, name: &str, out: Option<&Path>) -> Result<(), Failure> {
+    use serde_json::Value;
+    let file = answer.get(name).and_then(Value::as_str);
+    let file = file.ok_or("the server answered something else than what was asked for")?;
+    match out {
+        Some(path) => write_new(path, file.as_bytes())?,
+        // Without a line end: the file's spelling has none.
+        None => output::text(file),
+    }
+    let missing = answer.get("missing").and_then(Value::as_array).into_iter().flatten();
+    for sentence in missing.filter_map(Value::as_str) {
+        output::note(format!("note: {sentence}"));
+    }
+    Ok(())
 }
 
 /// Reads a file, and of a large one no more than shows that it is too large.

@@ -1,4 +1,4 @@
-//! `lamchat config check|example`
+//! `lamchat config check|example|canonical`
 
 use super::{Failure, Place, output};
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ pub enum Config {
     },
     /// Print every key with its default and one sentence, as a file to start from.
     Example,
+    /// Print every key in effect with its value, secrets hidden: the text whose SHA-256 is in the evidence of `lamchat attest`.
+    Canonical,
 }
 
 /// Runs it.
@@ -25,6 +27,7 @@ pub fn run(place: &Place, command: Config) -> Result<(), Failure> {
             output::line(format!("{}: fine", file.display()));
         }
         Config::Example => output::text(&lamchat_config::example()),
+        Config::Canonical => output::text(&place.load()?.canonical()),
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `lamchat user add|list|passwd|deactivate|reactivate|admin`
+//! `lamchat user add|list|passwd|suspend|unsuspend|lock|unlock|deactivate|reactivate|admin`
 
 use super::{Failure, Place, Server, output, password, socket};
 use serde_json::{Value, json};
@@ -33,6 +33,34 @@ pub enum User {
         /// Leave the user's devices logged in.
         #[arg(long)]
         keep_devices: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Suspend an account: it can read, redact what it sent, and leave rooms; neither send nor join.
+    Suspend {
+        /// Whose.
+        user: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End a suspension.
+    Unsuspend {
+        /// Whose.
+        user: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Lock an account: all that its devices can do is log out. They stay logged in until it is unlocked.
+    Lock {
+        /// Whose.
+        user: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Unlock a locked account.
+    Unlock {
+        /// Whose.
+        user: String,
         #[command(flatten)]
         server: Server,
     },
@@ -98,6 +126,12 @@ pub fn run(place: &Place, command: User) -> Result<(), Failure> {
                 },
             )
         }
+        User::Suspend { user, server } => moderate(place, &server, &user, "suspended", true, "is suspended"),
+        User::Unsuspend { user, server } => {
+            moderate(place, &server, &user, "suspended", false, "is no longer suspended")
+        }
+        User::Lock { user, server } => moderate(place, &server, &user, "locked", true, "is locked"),
+        User::Unlock { user, server } => moderate(place, &server, &user, "locked", false, "is no longer locked"),
         User::Deactivate { user, erase, server } => {
             let body = json!({"erase": erase});
             let answer = socket::call(place, &server, "POST", &target(&user, "deactivate"), Some(&body))?;
@@ -123,6 +157,13 @@ pub fn run(place: &Place, command: User) -> Result<(), Failure> {
             )
         }
     }
+}
+
+/// Sets a flag of an account that has a route of the same name.
+fn moderate(place: &Place, server: &Server, user: &str, flag: &str, on: bool, done_so: &str) -> Result<(), Failure> {
+    let body = json!({flag: on});
+    let answer = socket::call(place, server, "POST", &target(user, flag), Some(&body))?;
+    done(server, &answer, done_so)
 }
 
 fn target(user: &str, what: &str) -> String {

@@ -104,6 +104,12 @@ impl Certificates {
         }))
     }
 
+    /// SHA-256 of the public keys in files of the operator's, as they are shown now.
+    pub fn file_keys(&self) -> Vec<[u8; 32]> {
+        let keys = self.files.iter().filter_map(|files| files.identity.public_key_sha256());
+        keys.collect()
+    }
+
     /// Reads all files again; connections stay. What cannot be used leaves the old one in place and goes to the log.
     pub fn reload(&self) {
         for files in &self.files {

@@ -50,11 +50,15 @@ pub fn start(start: &Start) -> Result<Link, StartError> {
     };
     let audit: Arc<OnceLock<Store>> = Arc::default();
     let (sender, gone) = oneshot::channel();
-    let noted = Arc::clone(&audit);
+    let client = Arc::new(Client::new(requests).map_err(what())?);
+    let (noted, known) = (Arc::clone(&audit), Arc::clone(&client));
     let reader = thread::Builder::new().name("notices".to_owned());
     reader
         .spawn(move || {
-            if let Err(error) = listen(notices, |notice| note(&noted, notice)) {
+            if let Err(error) = listen(notices, |notice| {
+                known.forget_status();
+                note(&noted, notice)
+            }) {
                 tracing::error!(%error, "the key holder is let go");
             }
             // Nobody waits for it while the server stops.
@@ -62,7 +66,7 @@ pub fn start(start: &Start) -> Result<Link, StartError> {
         })
         .map_err(what())?;
     Ok(Link {
-        client: Arc::new(Client::new(requests).map_err(what())?),
+        client,
         audit,
         gone,
         launcher: parking_lot::Mutex::new(launcher),

@@ -1,7 +1,7 @@
 //! SIGHUP: certificates are read again, and the part of the configuration that may change while the server runs.
 
 use super::wiring::Parts;
-use super::{Start, audit, logging, settings, wiring};
+use super::{Start, attestation, audit, logging, settings, wiring};
 use lamchat_config::Config;
 use std::sync::Arc;
 
@@ -63,6 +63,8 @@ impl Reload {
             .admin
             .shared_secret
             .store(wiring::shared_secret(&newer).map(Arc::new));
+        let endpoint = attestation::endpoint(&newer);
+        self.parts.admin.attestation.endpoint.store(Arc::new(endpoint));
         let names = |changes: Vec<lamchat_config::Change>| {
             changes
                 .into_iter()
@@ -90,5 +92,9 @@ impl Reload {
         current.limits = newer.limits;
         current.rooms = newer.rooms;
         current.log.level = newer.log.level;
+        current.attestation.endpoint = newer.attestation.endpoint;
+        current.attestation.rate = newer.attestation.rate;
+        current.attestation.rate_by_address = newer.attestation.rate_by_address;
+        self.parts.evidence.reconfigure(current);
     }
 }

@@ -1,9 +1,12 @@
 //! Opens every part of the exchange and hands each what it needs.
 
+use super::attestation::Evidence;
 use super::certificates::Certificates;
-use super::{StartError, anchor, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
+use super::{
+    StartError, anchor, attestation, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key,
+};
 use lamchat_accounts::presence::Presences;
-use lamchat_api_admin::Admin;
+use lamchat_api_admin::{Admin, Attest, Attestation};
 use lamchat_api_client::App;
 use lamchat_appliance::Folders;
 use lamchat_audit::AuditLog;
@@ -32,7 +35,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub store: Store,
-    pub certificates: Certificates,
+    pub certificates: Arc<Certificates>,
+    pub evidence: Arc<Evidence>,
     pub app: Arc<App>,
     pub admin: Arc<Admin>,
     pub audit: Arc<AuditLog>,
@@ -102,7 +106,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
     if let Some(finding) = finding {
         audit::note(&store, finding.entry(clock.now_ms())).await?;
     }
-    let certificates = Certificates::open(config, &keys, &store, &*clock)?;
+    let certificates = Arc::new(Certificates::open(config, &keys, &store, &*clock)?);
+    let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates)?);
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),
@@ -134,12 +139,18 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         store.clone(),
         Arc::clone(&clock),
     ));
+    let presence = Arc::new(Presences::new(typing.counter()));
     let unread = Arc::new(UnreadCounts::new());
     let syncer = Arc::new(Syncer::new(
         store.clone(),
         Arc::clone(&clock),
         Arc::clone(&typing),
         unread,
+        Arc::clone(&presence),
+    ));
+    tokio::spawn(lamchat_sync::tell_presence_forever(
+        Arc::clone(&syncer),
+        Arc::clone(&clock),
     ));
 
     let app = Arc::new(App {
@@ -155,7 +166,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         passwords: passwords.clone(),
         uia: UiaSessions::new(),
         key_queries: lamchat_keys::QueryCache::new(),
-        presence: Presences::default(),
+        presence,
+        searches: Arc::new(tokio::sync::Semaphore::new(lamchat_api_client::app::SEARCHES_MAX)),
         media: media.clone(),
     });
     let admin = Arc::new(Admin {
@@ -168,6 +180,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         keys,
         holder: Arc::clone(&holder.client),
         media,
+        attestation: Attestation::new(Arc::clone(&evidence) as Arc<dyn Attest>, attestation::endpoint(config)),
         audit: Arc::clone(&audit),
         anchoring: Arc::default(),
         signing_keys,
@@ -181,6 +194,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         entropy,
         store,
         certificates,
+        evidence,
         app,
         admin,
         audit,

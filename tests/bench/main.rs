@@ -21,8 +21,6 @@ use std::time::Duration;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// How often each kind of start is measured; the slowest counts.
-const STARTS: usize = 5;
 /// Memory is looked at this long after a start or the end of a load.
 const REST: Duration = Duration::from_secs(6);
 
@@ -85,7 +83,7 @@ async fn measure(options: &Options, dir: &Path) -> Outcome<Report> {
     let mut report = Report::default();
     // The first start of an empty folder makes keys and certificates: it is no start like others.
     Server::start(&options.binary, dir).await?.server.stop().await?;
-    for _ in 0..STARTS {
+    for _ in 0..options.starts {
         let started = Server::start(&options.binary, dir).await?;
         report.starts.push(started.took);
         started.server.stop().await?;
@@ -103,7 +101,7 @@ async fn measure(options: &Options, dir: &Path) -> Outcome<Report> {
     tokio::time::sleep(REST).await;
     report.rested_kb = server.memory_kb()?;
     server.stop().await?;
-    for _ in 0..STARTS {
+    for _ in 0..options.starts {
         report.starts_after_kill.push(kill_and_start(options, dir).await?);
     }
     Ok(report)

@@ -11,6 +11,7 @@ cargo bench --bench millions -- [OPTIONS]
   --rooms N        rooms that they are spread over (default: 2000)
   --clients N      most senders at a time (default: 64)
   --secs N         length of a stage of sending (default: 8)
+  --starts N       how often each kind of start is measured (default: 5)
   --only NAME      measure `empty` or `full` only
   --binary FILE    measure this server (default: the one just built)";
 
@@ -21,6 +22,8 @@ pub struct Options {
     pub rooms: usize,
     pub clients: usize,
     pub length: Duration,
+    /// The slowest start of each kind counts.
+    pub starts: usize,
     pub only: Option<String>,
     pub binary: PathBuf,
 }
@@ -34,6 +37,7 @@ impl Options {
             rooms: 2_000,
             clients: 64,
             length: Duration::from_secs(8),
+            starts: 5,
             only: None,
             binary: PathBuf::from(env!("CARGO_BIN_EXE_lamchat")),
         };
@@ -54,6 +58,7 @@ impl Options {
                 "--rooms" => options.rooms = value.parse()?,
                 "--clients" => options.clients = value.parse()?,
                 "--secs" => options.length = Duration::try_from_secs_f64(value.parse()?)?,
+                "--starts" => options.starts = value.parse()?,
                 "--only" => options.only = Some(value),
                 "--binary" => options.binary = PathBuf::from(value),
                 _ => return Err(format!("unknown option {name}\n{HELP}").into()),

@@ -1,9 +1,12 @@
 //! The key holder is a process of its own: nobody's child, without a network, and the only one with the keyring.
 
-use crate::harness::{PATIENCE, Server, Site, text};
+use crate::harness::{CONFIG, PATIENCE, Server, Site, program, text};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The process that has the lock of this site's keys open.
@@ -46,7 +49,7 @@ fn end(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
-/// All that a process can write to and has in memory.
+/// All that a process can write to and has in memory, but for pages of zeros.
 fn memory(pid: u32) -> Vec<u8> {
     use std::os::unix::fs::FileExt;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -63,7 +66,7 @@ fn memory(pid: u32) -> Vec<u8> {
         // In pieces: a part of a mapping may be out of reach.
         for at in (from..to).step_by(4096) {
             let mut page = [0; 4096];
-            if file.read_exact_at(&mut page, at).is_ok() {
+            if file.read_exact_at(&mut page, at).is_ok() && page != [0; 4096] {
                 all.extend(page);
             }
         }
@@ -237,6 +240,34 @@ fn unlocking_by_hand_is_in_the_audit_log() {
     assert_eq!(by, ["file", "recovery"]);
     assert!(!log.to_string().contains(&key[..20]));
     server.stop();
+}
+
+#[test]
+fn a_service_manager_may_start_it() {
+    let site = Site::with(&format!("{CONFIG}\n[seal]\nholder = \"manager.sock\"\n"));
+    let listener = UnixListener::bind(site.path("manager.sock")).unwrap();
+    for _ in 0..2 {
+        let socket = OwnedFd::from(listener.try_clone().unwrap());
+        let mut child = Command::new(program())
+            .args(["--config", "lamchat.toml", "key-holder"])
+            .current_dir(site.path(""))
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = site.start();
+        assert_eq!(holder(&site), child.id());
+        server.stop();
+        assert!(child.wait().unwrap().success());
+    }
+    // By hand it has nobody to answer.
+    let alone = site.command(&["key-holder"], "");
+    assert_eq!(alone.status.code(), Some(1));
+    assert!(
+        text(&alone.stderr).contains("not started by hand"),
+        "{}",
+        text(&alone.stderr)
+    );
 }
 
 /// The socket for what people type is for the server's own user.

@@ -17,6 +17,8 @@ mod harness;
 mod holder;
 mod hostile;
 mod lifecycle;
+mod moderation;
+mod quote;
 mod seal;
 mod start;
 mod static_binary;

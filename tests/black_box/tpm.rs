@@ -17,7 +17,49 @@ pub struct Swtpm {
 impl Swtpm {
     /// Factory-fresh.
     pub fn new() -> Self {
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    /// As its maker delivers it: with a certificate of its endorsement key by an authority of its own, in `ca`.
+    pub fn manufactured() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca");
+        std::fs::create_dir(&ca).unwrap();
+        let (here, ca) = (folder.path().display(), ca.display());
+        for (name, content) in [
+            (
+                "ca.conf",
+                format!(
+                    "statedir = {ca}\nsigningkey = {ca}/signkey.pem\nissuercert = {ca}/issuercert.pem\n\
+                     certserial = {ca}/certserial\n"
+                ),
+            ),
+            (
+                "ca.options",
+                "--platform-manufacturer Test\n--platform-version 1\n--platform-model box\n".to_owned(),
+            ),
+            (
+                "setup.conf",
+                format!(
+                    "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {here}/ca.conf\n\
+                     create_certs_tool_options = {here}/ca.options\n"
+                ),
+            ),
+        ] {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let output = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--pcr-banks", "sha1,sha256", "--config"])
+            .arg(folder.path().join("setup.conf"))
+            .arg("--tpmstate")
+            .arg(folder.path())
+            .output()
+            .expect("swtpm-tools are installed");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        Self::of(folder)
+    }
+
+    fn of(folder: tempfile::TempDir) -> Self {
         // swtpm cannot choose ports itself, so another process may be faster; then again.
         for _ in 0..50 {
             let port = free_ports();

@@ -1,5 +1,5 @@
-//! A data folder that a program of schema version 1 left behind, killed in the middle: the current program opens it and
-//! reads everything in it. `fixtures/README.md` says where it comes from.
+//! Data folders that programs of older schema versions left behind, killed in the middle: the current program opens each
+//! and reads everything in it. `fixtures/README.md` says where they come from.
 //!
 //! `LAMCHAT_WRITE_FIXTURE=FILE` makes a new one, with the same content, by the program under test.
 
@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 const SECTOR: usize = 512;
-const FIXTURE: &[u8] = include_bytes!("fixtures/schema-1.folder");
+const FIXTURES: [&[u8]; 2] = [
+    include_bytes!("fixtures/schema-1.folder"),
+    include_bytes!("fixtures/schema-2.folder"),
+];
 const ROOM: &str = "#fixture:localhost";
 const MESSAGES: usize = 12;
 /// Small enough for a pack, and large enough for a file of its own.
@@ -160,15 +163,18 @@ fn check(client: &mut Client) {
 }
 
 #[test]
-fn a_data_folder_of_schema_1_opens_and_is_read_whole() {
+fn a_data_folder_of_an_older_schema_opens_and_is_read_whole() {
     if let Some(out) = std::env::var_os("LAMCHAT_WRITE_FIXTURE") {
         generate(Path::new(&out));
         return;
     }
-    let mut server = Server::new();
-    unpack(FIXTURE, &server.data_dir());
-    server.start();
-    let mut client = Client::connect(server.address).unwrap();
-    check(&mut client);
-    server.stop();
+    for (fixture, schema) in FIXTURES.into_iter().zip(1..) {
+        println!("schema {schema}");
+        let mut server = Server::new();
+        unpack(fixture, &server.data_dir());
+        server.start();
+        let mut client = Client::connect(server.address).unwrap();
+        check(&mut client);
+        server.stop();
+    }
 }

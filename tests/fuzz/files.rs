@@ -224,6 +224,21 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
             proof: vec![[1; 32], [2; 32]],
         }
         .encode(),
+        Request::Evidence {
+            nonce: lamchat_attester::Nonce::new(&[1; 20]).unwrap(),
+            origin: origin.to_owned(),
+            statement: lamchat_attester::Statement {
+                server_name: "example.org".to_owned(),
+                configuration: lamchat_attestation::Sha256::ZERO,
+                tls_files: vec![lamchat_attestation::Sha256::ZERO],
+            },
+        }
+        .encode(),
+        Reply::File(lamchat_attester::Made {
+            file: b"{}".to_vec(),
+            missing: vec!["nothing".to_owned()],
+        })
+        .encode(),
         Typed::Unlock(typed()).encode(),
         Typed::Rebind { slot: 3, pin: typed() }.encode(),
         Reply::Keys { by, keys: vec![key] }.encode(),

@@ -1,10 +1,15 @@
-//! `lamchat attest enrol public-key|challenge|finish`: the auditor's side of an enrolment.
+//! `lamchat attest enrol`: the auditor's side of an enrolment (`public-key`, `challenge`, `finish`), and the box's
+//! (`request`, `activate`).
 
 use super::auditor::Auditor;
-use super::{Failure, named, now, output, read, write_new};
+use super::{Failure, Place, Server, keep, named, now, output, read, socket, write_new};
 use lamchat_attestation::{Answer, Challenge, Enrolment, Request, Sha256, Trust};
 use lamchat_host::OsEntropy;
-use std::path::PathBuf;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Where the server answers enrolments.
+const ENROLMENT: &str = "/_lamchat/admin/v1/attestation/enrolment";
 
 /// Subcommands.
 #[derive(Debug, clap::Subcommand)]
@@ -14,6 +19,24 @@ pub enum Enrol {
         /// The auditor's private key (PKCS#8 PEM, ECDSA on P-256); made if it is not there.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
+    },
+    /// On the box, before the first round: write what the running server's TPM is, for the auditor.
+    Request {
+        /// Where the request goes; it must not be there yet. Without it, it is printed.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// On the box, between the rounds: let the running server's TPM open the auditor's challenge.
+    Activate {
+        /// The auditor's challenge.
+        challenge: PathBuf,
+        /// Where the answer goes; it must not be there yet. Without it, it is printed.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
     },
     /// First round: verify a box's request and write a challenge that only its TPM can open.
     Challenge {
@@ -48,8 +71,17 @@ pub enum Enrol {
 }
 
 /// Runs it.
-pub fn run(command: &Enrol) -> Result<(), Failure> {
+pub fn run(place: &Place, command: &Enrol) -> Result<(), Failure> {
     match command {
+        Enrol::Request { out, server } => {
+            let answer = socket::call(place, server, "GET", ENROLMENT, None)?;
+            hand_over(server, &answer, "request", out.as_deref())?;
+        }
+        Enrol::Activate { challenge, out, server } => {
+            let text = named(challenge, String::from_utf8(read(challenge)?))?;
+            let answer = socket::call(place, server, "POST", ENROLMENT, Some(&json!({"challenge": text})))?;
+            hand_over(server, &answer, "answer", out.as_deref())?;
+        }
         Enrol::PublicKey { key } => output::text(&Auditor::open(key)?.public_pem()),
         Enrol::Challenge {
             request,
@@ -88,4 +120,13 @@ pub fn run(command: &Enrol) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The server's answer for people or for programs.
+fn hand_over(server: &Server, answer: &Value, name: &str, out: Option<&Path>) -> Result<(), Failure> {
+    if server.json {
+        output::line(answer.to_string());
+        return Ok(());
+    }
+    keep(answer, name, out)
 }

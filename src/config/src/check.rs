@@ -6,6 +6,8 @@ use crate::sections::{Config, Listener};
 
 /// How many PCRs a TPM has.
 const PCRS: u32 = 24;
+/// Those that only a reset clears come first; the others say nothing about how the machine was started.
+const QUOTED_PCRS: u32 = 16;
 
 /// Checks everything that one value alone cannot tell, and settles defaults that depend on other keys.
 pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
@@ -34,24 +36,26 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
             "no listener has the resource \"admin\", so nobody could use it: add it to a listener's `resources`";
         reader.wrong_key("registration.shared_secret", message);
     }
-    check_pcrs(&config.seal.pcrs, reader);
+    check_pcrs("seal.pcrs", &config.seal.pcrs, PCRS, reader);
+    check_pcrs("attestation.pcrs", &config.attestation.pcrs, QUOTED_PCRS, reader);
     check_positive(config, reader);
 }
 
 /// TPM 2.0 PC Client Platform TPM Profile, section 4.6: "24 PCRs"; and each may be named once.
-fn check_pcrs(pcrs: &[u32], reader: &mut Reader<'_>) {
+fn check_pcrs(key: &str, pcrs: &[u32], count: u32, reader: &mut Reader<'_>) {
     if pcrs.is_empty() {
-        reader.wrong_key("seal.pcrs", "name at least one: [7] is the state of Secure Boot");
+        reader.wrong_key(key, "name at least one: [7] is the state of Secure Boot");
     }
-    if let Some(pcr) = pcrs.iter().find(|pcr| **pcr >= PCRS) {
-        reader.wrong_key("seal.pcrs", format!("there is no PCR {pcr}; they go from 0 to 23"));
+    if let Some(pcr) = pcrs.iter().find(|pcr| **pcr >= count) {
+        let last = count - 1;
+        reader.wrong_key(key, format!("there is no PCR {pcr} here; they go from 0 to {last}"));
     }
     let twice = pcrs
         .iter()
         .enumerate()
         .find(|(at, pcr)| pcrs.iter().take(*at).any(|other| other == *pcr));
     if let Some((_, pcr)) = twice {
-        reader.wrong_key("seal.pcrs", format!("PCR {pcr} is named twice"));
+        reader.wrong_key(key, format!("PCR {pcr} is named twice"));
     }
 }
 

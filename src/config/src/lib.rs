@@ -24,6 +24,8 @@ pub use choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
 pub use error::{ConfigError, Problem};
 pub use load::{example, load, parse};
 pub use rate::{Rate, RateUnit};
-pub use sections::{Admin, Config, Http, Limits, Listener, Log, Media, Outbound, Registration, Rooms, Seal};
+pub use sections::{
+    Admin, Attestation, Config, Http, Limits, Listener, Log, Media, Outbound, Registration, Rooms, Seal,
+};
 pub use tpm::TpmAddress;
 pub use value::{BaseUrl, SecretText};

@@ -269,3 +269,35 @@ fn changes_say_what_a_reload_can_do() {
         ]
     );
 }
+
+#[test]
+fn the_attestation_section() {
+    let text = "[attestation]\nendpoint = true\npcrs = [7, 4]\nek_certificates = [\"a.pem\"]";
+    let config = parse(text, Path::new("")).unwrap();
+    assert!(config.attestation.endpoint && config.attestation.pcrs == [7, 4]);
+    for (pcrs, word) in [("[]", "at least one"), ("[16]", "from 0 to 15"), ("[7, 7]", "twice")] {
+        let problem = only(&format!("[attestation]\npcrs = {pcrs}"));
+        assert!(problem.message.contains(word), "{}", problem.message);
+    }
+}
+
+#[test]
+fn the_canonical_form_has_every_value_once_and_no_secret() {
+    let text = "[[listeners]]\nport = 1\nresources = [\"admin\"]\n[registration]\nshared_secret = \"hidden\"";
+    let mut config = parse(text, Path::new("")).unwrap();
+    let canonical = config.canonical();
+    assert!(
+        canonical.contains("listeners[0].port = 1\n") && canonical.contains("registration.shared_secret = \"…\"\n")
+    );
+    assert!(canonical.starts_with("server_name = \"localhost\"\n") && !canonical.contains("hidden"));
+    let mut keys: Vec<&str> = canonical
+        .lines()
+        .map(|line| line.split_once(" = ").unwrap().0)
+        .collect();
+    keys.sort_unstable();
+    let count = keys.len();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+    config.rooms.public_list_without_auth = true;
+    assert_ne!(config.canonical(), canonical);
+}

@@ -13,6 +13,8 @@ pub(crate) trait Section: Default {
     fn read(table: &DeTable<'_>, path: &str, reader: &mut Reader<'_>) -> Self;
     /// Appends each key with its sentence and value, as TOML.
     fn document(&self, out: &mut String);
+    /// Appends each key with `path` in front and its value, secrets hidden; a key without value is left out.
+    fn canonical(&self, path: &str, out: &mut String);
     /// Appends each key whose value differs in `other`.
     fn changes(&self, other: &Self, path: &str, out: &mut Vec<Change>);
 }
@@ -165,6 +167,15 @@ macro_rules! section {
                         $crate::value::Value::show(&self.$key),
                         sample!($($sample)?),
                     );
+                )*
+            }
+
+            fn canonical(&self, path: &str, out: &mut String) {
+                $(
+                    if let Some(value) = $crate::value::Value::show(&self.$key) {
+                        let key = $crate::reader::join(path, stringify!($key));
+                        out.push_str(&format!("{key} = {value}\n"));
+                    }
                 )*
             }
 

@@ -158,6 +158,26 @@ section! {
 }
 
 section! {
+    /// Evidence for auditors, `lamchat attest`: what runs here, and since when, as the TPM signs it.
+    pub struct Attestation {
+        /// Whether GET /_lamchat/v1/attestation?nonce= gives it to everybody on listeners with resource "client"; `lamchat attest quote` on this machine always does.
+        live endpoint: bool = false;
+        /// How often one address may ask that endpoint, whatever limits.enabled says: a TPM serves one after another.
+        live rate_by_address: Rate = Rate { times: 6, unit: RateUnit::Minute, burst: 3 };
+        /// How often all addresses together may ask it.
+        live rate: Rate = Rate { times: 60, unit: RateUnit::Minute, burst: 10 };
+        /// The PCRs (0 to 15) that are quoted; an auditor's reference manifest asks for exactly these.
+        fixed pcrs: Vec<u32> = vec![0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13];
+        /// Files with certificates (PEM): intermediates that the TPM does not keep, and its endorsement key's own if it keeps none.
+        fixed ek_certificates: Vec<PathBuf> = Vec::new();
+        /// The firmware's event log; by default the kernel's for the machine's own TPM, which only root may read, and none for a software TPM.
+        fixed event_log: Option<PathBuf> = None => "\"/sys/kernel/security/tpm0/binary_bios_measurements\"";
+        /// The file of the unified kernel image that was booted, where there is one.
+        fixed uki: Option<PathBuf> = None => "\"/boot/efi/EFI/Linux/lamchat.efi\"";
+    }
+}
+
+section! {
     /// The log, on standard error: no message content, no tokens, no IP addresses.
     pub struct Log {
         /// How lines look: "text", "json", or "auto": text on a terminal, json otherwise.
@@ -200,6 +220,8 @@ pub struct Config {
     pub media: Media,
     /// The keyring.
     pub seal: Seal,
+    /// Evidence for auditors.
+    pub attestation: Attestation,
     /// The log.
     pub log: Log,
     /// Administration from this machine.
@@ -210,7 +232,7 @@ pub struct Config {
 macro_rules! for_sections {
     ($do:ident) => {
         $do! { outbound: Outbound, registration: Registration, limits: Limits, rooms: Rooms, http: Http, media: Media,
-        seal: Seal, log: Log, admin: Admin }
+        seal: Seal, attestation: Attestation, log: Log, admin: Admin }
     };
 }
 
@@ -255,6 +277,17 @@ macro_rules! read_all {
                     out.push_str(concat!("\n[", stringify!($name), "]\n"));
                     self.$name.document(&mut out);
                 )*
+                out
+            }
+
+            /// Every key with its value in one spelling: one a line, in the order of [`Config::document`], secrets as `"…"`.
+            pub fn canonical(&self) -> String {
+                let mut out = String::new();
+                self.top().canonical("", &mut out);
+                for (number, listener) in self.listeners.iter().enumerate() {
+                    listener.canonical(&format!("listeners[{number}]"), &mut out);
+                }
+                $(self.$name.canonical(stringify!($name), &mut out);)*
                 out
             }
 

@@ -1,6 +1,7 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
 use crate::anchoring::Anchoring;
+use crate::attestation::Attestation;
 use crate::nonce::Nonces;
 use crate::signing_key::SigningKeys;
 use arc_swap::ArcSwapOption;
@@ -48,6 +49,8 @@ pub struct Admin {
     pub holder: Arc<Client>,
     /// Files of users, for backups.
     pub media: Media,
+    /// Evidence for auditors.
+    pub attestation: Attestation,
     /// The log of administrative acts.
     pub audit: Arc<AuditLog>,
     /// How its anchor is.

@@ -3,20 +3,24 @@
 //!
 //! Promises:
 //! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
-//! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics`.
+//! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics` and, if the operator
+//!   says so, the evidence of [`attestation`].
 //! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
 pub mod anchoring;
 pub mod app;
+pub mod attestation;
 pub mod audit;
 pub mod backup;
 pub mod error;
 pub mod health;
 pub mod keyring;
 pub mod locked;
+pub mod media;
 pub mod metrics;
 mod nonce;
+pub mod report;
 pub mod routes;
 pub mod seal;
 pub mod shared_secret;
@@ -29,6 +33,7 @@ mod tests;
 
 pub use anchoring::Anchoring;
 pub use app::{Admin, Exchange};
+pub use attestation::{Attest, AttestFailure, Attestation, Endpoint};
 pub use error::AdminError;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;

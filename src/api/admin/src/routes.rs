@@ -1,7 +1,8 @@
 //! Which route answers what, and the way from a request to a handler and back.
 
 use crate::{
-    Admin, AdminError, audit, backup, health, keyring, metrics, seal, shared_secret, signing_key, token, user,
+    Admin, AdminError, attestation, audit, backup, health, keyring, media, metrics, report, seal, shared_secret,
+    signing_key, token, user,
 };
 use http::{Method, StatusCode};
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
@@ -39,6 +40,24 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             user::reactivate,
         ),
         on(admin, &post, "/_lamchat/admin/v1/users/{user}/admin", user::set_admin),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/users/{user}/suspended",
+            user::set_suspended,
+        ),
+        on(admin, &post, "/_lamchat/admin/v1/users/{user}/locked", user::set_locked),
+        on(
+            admin,
+            &delete,
+            "/_lamchat/admin/v1/users/{user}/media",
+            media::delete_of_user,
+        ),
+        on(admin, &get, "/_lamchat/admin/v1/media", media::list),
+        on(admin, &delete, "/_lamchat/admin/v1/media/{media}", media::delete),
+        on(admin, &get, "/_lamchat/admin/v1/reports", report::list),
+        on(admin, &get, "/_lamchat/admin/v1/reports/{report}", report::show),
+        on(admin, &delete, "/_lamchat/admin/v1/reports/{report}", report::close),
         on(admin, &get, "/_lamchat/admin/v1/tokens", token::list),
         on(admin, &post, "/_lamchat/admin/v1/tokens", token::create),
         on(admin, &delete, "/_lamchat/admin/v1/tokens/{token}", token::revoke),
@@ -64,6 +83,19 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             "/_lamchat/admin/v1/signing-key/rotate",
             signing_key::rotate,
         ),
+        on(admin, &get, "/_lamchat/admin/v1/attestation", attestation::evidence),
+        on(
+            admin,
+            &get,
+            "/_lamchat/admin/v1/attestation/enrolment",
+            attestation::request,
+        ),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/attestation/enrolment",
+            attestation::activate,
+        ),
         raw(admin, &post, "/_lamchat/admin/v1/backup", Auth::Admin, backup::create),
         on(admin, &get, "/_lamchat/admin/v1/audit", audit::show),
         raw(
@@ -81,6 +113,8 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
 /// Where accounts are made by shared secret.
 const REGISTER: &str = "/_synapse/admin/v1/register";
 const METRICS: &str = "/metrics";
+/// Where everybody may ask for evidence, on listeners with the resource `client`.
+const ATTESTATION: &str = "/_lamchat/v1/attestation";
 
 /// The method, path and kind of authentication of each of [`listener_routes`]; for tests that prove something about all.
 pub fn listener_table() -> Vec<(Method, Cow<'static, str>, Auth)> {
@@ -88,11 +122,13 @@ pub fn listener_table() -> Vec<(Method, Cow<'static, str>, Auth)> {
         (Method::GET, REGISTER.into(), Auth::SharedSecret),
         (Method::POST, REGISTER.into(), Auth::SharedSecret),
         (Method::GET, METRICS.into(), Auth::Open),
+        (Method::GET, ATTESTATION.into(), Auth::Open),
     ]
 }
 
-/// The routes of TCP listeners with the resource `admin`.
+/// The routes of TCP listeners: with the resource `admin`, and evidence with the resource `client`.
 pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
+    let evidence = raw(admin, &Method::GET, ATTESTATION, Auth::Open, attestation::public);
     vec![
         raw(admin, &Method::GET, REGISTER, Auth::SharedSecret, |admin, request| {
             json_answer(shared_secret::nonce(admin, request))
@@ -102,6 +138,12 @@ pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
         }),
         // Numbers only, no names; which listener offers the resource `admin` is the operator's decision.
         raw(admin, &Method::GET, METRICS, Auth::Open, metrics::metrics),
+        Route {
+            resource: Resource::Client,
+            // It has the TPM's own time limit.
+            patience: Patience::Own,
+            ..evidence
+        },
     ]
 }
 

@@ -1,13 +1,18 @@
 //! Administration against an exchange in a temporary folder, through the real router without a network.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use crate::{Admin, Exchange, Nonces, listener_routes, listener_table, socket_routes};
+use crate::{
+    Admin, Attest, AttestFailure, Attestation, Endpoint, Exchange, Nonces, listener_routes, listener_table,
+    socket_routes,
+};
 use aws_lc_rs::hmac;
 use lamchat_accounts::device::RemovedDevice;
+use lamchat_accounts::report::{self, Report, Target};
+use lamchat_attester::{Made, Nonce};
 use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes, UserNum};
 use lamchat_holder::{Client, Holder, Notices, Opened, Reply, Setup, Tpm, Typed};
-use lamchat_http::{BoxFuture, Limits, Route, Router};
+use lamchat_http::{BoxFuture, Limits, Rate, Route, Router};
 use lamchat_identity::Passwords;
 use lamchat_identity::password::Cost;
 use lamchat_media::Media;
@@ -65,6 +70,50 @@ impl Exchange for Alone {
     }
 }
 
+/// A TPM that quotes a nonce, unless it is all zeros.
+struct Mute;
+impl Attest for Mute {
+    fn evidence(&self, nonce: &Nonce) -> Result<Made, AttestFailure> {
+        if nonce.bytes().iter().all(|byte| *byte == 0) {
+            return Err(AttestFailure::Unavailable(
+                "there is no TPM at tcp:127.0.0.1:1".to_owned(),
+            ));
+        }
+        let file = json!({"eat_nonce": nonce.bytes()}).to_string().into_bytes();
+        let missing = vec!["the evidence has no event log".to_owned()];
+        Ok(Made { file, missing })
+    }
+    fn request(&self) -> Result<Made, AttestFailure> {
+        Err(AttestFailure::Unavailable("the TPM has no certificate".to_owned()))
+    }
+    fn activate(&self, _challenge: &[u8]) -> Result<Made, AttestFailure> {
+        Err(AttestFailure::Invalid("the challenge is for another TPM".to_owned()))
+    }
+}
+
+/// An auditor's challenge for some box.
+fn challenge() -> String {
+    use lamchat_attestation::simulation::{Fixed, SoftwareBox, TIME};
+    use lamchat_attestation::{Challenge, Request};
+    let made = SoftwareBox::honest();
+    let request = Request {
+        ek_certificates: made.tpm.ek_certificates.clone(),
+        ek_public: made.tpm.ek_public.clone(),
+        ak_public: made.tpm.ak_public.clone(),
+    };
+    let challenge = Challenge::new(&request, "box 1", &made.trust, TIME, &Fixed(1), &made.auditor).unwrap();
+    String::from_utf8(challenge.to_bytes()).unwrap()
+}
+
+fn endpoint(enabled: bool) -> Endpoint {
+    let rate = |burst| Rate { per_second: 0.1, burst };
+    Endpoint {
+        enabled,
+        rate_by_address: rate(2),
+        rate: rate(10),
+    }
+}
+
 struct Site {
     admin: Arc<Admin>,
     clock: Arc<ManualClock>,
@@ -83,6 +132,8 @@ fn holder(
         dir: dir.to_owned(),
         passphrase: None,
         tpm: Tpm::none("this is a test", &[7], None),
+        attester: Err("this is a test".to_owned()),
+        exchange_dir: dir.to_owned(),
         cost: PassphraseCost::MINIMUM,
         clock,
         entropy: Arc::clone(entropy),
@@ -117,6 +168,7 @@ fn site() -> Site {
         lamchat_accounts::TABLES,
         lamchat_identity::TABLES,
         lamchat_keys::TABLES,
+        lamchat_rooms::TABLES,
         lamchat_media::TABLES,
         lamchat_audit::TABLES,
     ]
@@ -153,6 +205,7 @@ fn site() -> Site {
         media: media.unwrap(),
         anchoring: Arc::default(),
         signing_keys: Arc::new(Alone),
+        attestation: Attestation::new(Arc::new(Mute), endpoint(false)),
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),
@@ -207,6 +260,20 @@ impl Site {
             body,
         )
         .await
+    }
+
+    /// The number of a user, who need not have an account.
+    async fn user(&self, name: &str) -> UserNum {
+        let id: OwnedUserId = format!("@{name}:example.org").try_into().unwrap();
+        let insert = move |txn: &mut WriteTxn<'_>| lamchat_accounts::user::num_or_insert(txn, &id);
+        self.admin.store.write(insert).await.unwrap()
+    }
+
+    /// Uploads so many bytes and answers their media id.
+    async fn upload(&self, uploader: UserNum, size: usize) -> String {
+        let mut upload = self.admin.media.begin(uploader, None, 1 << 20).unwrap();
+        upload.write(&vec![7; size]).await.unwrap();
+        upload.finish(None, None).await.unwrap()
     }
 
     async fn nonce(&self) -> String {
@@ -332,6 +399,26 @@ async fn accounts_live_and_end() {
     );
     let (_, list) = site.socket("GET", "users", Value::Null).await;
     assert_eq!(list["users"][0]["admin"], true);
+    for on in [true, false] {
+        for (what, name) in [("suspended", "suspended"), ("locked", "locked")] {
+            let (status, answer) = site
+                .socket("POST", &format!("users/alice/{what}"), json!({name: on}))
+                .await;
+            assert_eq!((status, &answer[name]), (200, &json!(on)));
+            let (_, list) = site.socket("GET", "users", Value::Null).await;
+            assert_eq!(list["users"][0][name], on);
+            assert_eq!(
+                site.socket("POST", &format!("users/alice/{what}"), json!({})).await.0,
+                400
+            );
+            assert_eq!(
+                site.socket("POST", &format!("users/nobody/{what}"), json!({name: on}))
+                    .await
+                    .0,
+                404
+            );
+        }
+    }
     assert_eq!(site.socket("POST", "users/alice/deactivate", json!({})).await.0, 200);
     assert_eq!(
         site.socket("POST", "users/alice/deactivate", json!({})).await.0,
@@ -425,13 +512,108 @@ async fn tokens_and_slots() {
     assert_eq!(slots["slots"].as_array().unwrap().len(), 1);
 }
 
+#[tokio::test]
+async fn uploads_are_listed_and_deleted() {
+    let site = site();
+    for name in ["alice", "bob"] {
+        assert_eq!(site.socket("POST", "users", json!({"user": name})).await.0, 200);
+    }
+    let (alice, bob) = (site.user("alice").await, site.user("bob").await);
+    let one = site.upload(alice, 1_000).await;
+    for _ in 0..3 {
+        site.upload(bob, 2_000).await;
+    }
+    let listed = async |query: &str| {
+        let (status, page) = site.socket("GET", &format!("media{query}"), Value::Null).await;
+        assert_eq!((status, &page["next"]), (200, &Value::Null));
+        page["uploads"].as_array().unwrap().clone()
+    };
+    assert_eq!(listed("").await.len(), 4);
+    let of_alice = listed("?user=alice").await;
+    let mxc = format!("mxc://example.org/{one}");
+    let expected = json!({"mxc": mxc, "user_id": "@alice:example.org", "created_ms": 1_767_225_600_000_u64,
+        "size": 1_000, "content_type": null});
+    assert_eq!(of_alice, [expected]);
+    assert_eq!(site.socket("GET", "media?user=nobody", Value::Null).await.0, 404);
+    let escaped = mxc.replace(':', "%3A").replace('/', "%2F");
+    assert_eq!(
+        site.socket("DELETE", &format!("media/{escaped}"), Value::Null).await,
+        (200, json!({"mxc": mxc, "bytes": 1_000}))
+    );
+    assert_eq!(site.socket("DELETE", &format!("media/{one}"), Value::Null).await.0, 404);
+    let foreign = "media/mxc%3A%2F%2Felsewhere.org%2Fx";
+    assert_eq!(site.socket("DELETE", foreign, Value::Null).await.0, 400);
+    assert_eq!(
+        site.socket("DELETE", "users/bob/media", Value::Null).await.1,
+        json!({"user_id": "@bob:example.org", "uploads": 3, "bytes": 6_000})
+    );
+    assert!(listed("").await.is_empty());
+    assert_eq!(
+        site.socket("DELETE", "users/bob/media", Value::Null).await.1["uploads"],
+        0
+    );
+}
+
+/// Keeps a report of a user as report 1.
+fn keep_report(site: &Site) {
+    let user_id = "@mallory:example.org".to_owned();
+    let keep = move |txn: &mut WriteTxn<'_>| {
+        let reporter = lamchat_accounts::user::num_or_insert(txn, ruma::user_id!("@bob:example.org"))?;
+        let report = Report {
+            reporter,
+            received_ms: 1_767_225_600_000,
+            target: Target::User {
+                user_id: user_id.clone(),
+            },
+            reason: "rude".to_owned(),
+        };
+        report::put(txn, &report)
+    };
+    assert_eq!(site.admin.store.write_blocking(keep).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn reports_are_listed_shown_and_closed() {
+    let site = site();
+    keep_report(&site);
+    let shown = json!({"report": 1, "kind": "user", "user_id": "@mallory:example.org", "reporter": "@bob:example.org",
+        "received_ms": 1_767_225_600_000_u64, "reason": "rude"});
+    let (_, list) = site.socket("GET", "reports", Value::Null).await;
+    assert_eq!(list, json!({"reports": [shown], "next": null}));
+    assert_eq!(site.socket("GET", "reports/1", Value::Null).await, (200, shown));
+    for (method, target, status) in [
+        ("GET", "reports/2", 404),
+        ("DELETE", "reports/2", 404),
+        ("GET", "reports/x", 400),
+        ("GET", "reports?from=x", 400),
+        ("DELETE", "reports/1", 200),
+        ("DELETE", "reports/1", 404),
+    ] {
+        assert_eq!(
+            site.socket(method, target, Value::Null).await.0,
+            status,
+            "{method} {target}"
+        );
+    }
+    let entries = lamchat_audit::log::entries(&site.admin.store.read(), 0, 10).unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(
+        (entries[0].1.act.as_str(), entries[0].1.subject.as_str()),
+        ("report.close", "1")
+    );
+    // Who was reported by whom is nobody's business afterwards.
+    assert_eq!(entries[0].1.facts, [("kind".to_owned(), "user".to_owned())]);
+}
+
 /// A new route that changes something fails here until it has a case, and the case until it has an entry.
 #[tokio::test]
 async fn every_route_that_changes_something_is_in_the_audit_log() {
     let site = site();
     let checkpoint = site.admin.audit.sign().unwrap().to_string();
-    let added = site.typed(&Typed::AddRecovery).unwrap();
-    assert!(matches!(added, Reply::Recovery(..)));
+    keep_report(&site);
+    let (alice, bob) = (site.user("alice").await, site.user("bob").await);
+    let (media, _) = (site.upload(bob, 10).await, site.upload(alice, 10).await);
+    let one_upload = format!("media/{media}");
     let cases = [
         ("POST /users", "users", json!({"user": "alice"}), 200, "user.add"),
         (
@@ -449,6 +631,20 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             "user.admin",
         ),
         (
+            "POST /users/{user}/suspended",
+            "users/alice/suspended",
+            json!({"suspended": true}),
+            200,
+            "user.suspend",
+        ),
+        (
+            "POST /users/{user}/locked",
+            "users/alice/locked",
+            json!({"locked": true}),
+            200,
+            "user.lock",
+        ),
+        (
             "POST /users/{user}/deactivate",
             "users/alice/deactivate",
             json!({}),
@@ -461,6 +657,27 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             json!({}),
             200,
             "user.reactivate",
+        ),
+        (
+            "DELETE /media/{media}",
+            one_upload.as_str(),
+            Value::Null,
+            200,
+            "media.delete",
+        ),
+        (
+            "DELETE /users/{user}/media",
+            "users/alice/media",
+            Value::Null,
+            200,
+            "media.delete",
+        ),
+        (
+            "DELETE /reports/{report}",
+            "reports/1",
+            Value::Null,
+            200,
+            "report.close",
         ),
         ("POST /tokens", "tokens", json!({"token": "door"}), 200, "token.create"),
         (
@@ -487,6 +704,14 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             400,
             "",
         ),
+        // The TPM of this test opens no challenge.
+        (
+            "POST /attestation/enrolment",
+            "attestation/enrolment",
+            json!({"challenge": challenge()}),
+            400,
+            "attestation.activate",
+        ),
         // Nobody has signed this checkpoint: refused, and nothing is done.
         (
             "POST /audit/witness",
@@ -508,6 +733,11 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
     assert_eq!(known, real);
 
     for (route, target, body, status, act) in cases {
+        if act == "keyring.remove-slot" {
+            // So that it is not the last one.
+            let added = site.typed(&Typed::AddRecovery).unwrap();
+            assert!(matches!(added, Reply::Recovery(..)));
+        }
         let (_, before) = site.socket("GET", "audit?limit=0", Value::Null).await;
         let method = route.split(' ').next().unwrap();
         let (got, answer) = site.socket(method, target, body).await;
@@ -533,5 +763,67 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
     assert_eq!(
         site.socket("GET", "audit?limit=0", Value::Null).await.1["size"],
         before["size"]
+    );
+}
+
+#[tokio::test]
+async fn evidence_is_for_everybody_only_if_the_operator_says_so() {
+    let site = site();
+    let ask = async |query: &str| {
+        let target = format!("/_lamchat/v1/attestation{query}");
+        answer(listener_routes(&site.admin), "GET", &target, Value::Null).await
+    };
+    let nonce = format!("?nonce={}", "a5".repeat(16));
+    let off = ask(&nonce).await;
+    assert_eq!((off.0, &off.1["errcode"]), (404, &json!("M_UNRECOGNIZED")));
+    let endpoint_on = Arc::new(endpoint(true));
+    site.admin.attestation.endpoint.store(endpoint_on);
+    // Mistakes cost nothing.
+    for (query, errcode) in [
+        ("", "M_MISSING_PARAM"),
+        ("?nonce=00", "M_INVALID_PARAM"),
+        ("?nonce=%FF", "M_MISSING_PARAM"),
+    ] {
+        let refused = ask(query).await;
+        assert_eq!((refused.0, &refused.1["errcode"]), (400, &json!(errcode)), "{query}");
+    }
+    let given = ask(&nonce).await;
+    assert_eq!(given, (200, json!({"eat_nonce": vec![0xA5; 16]})));
+    let failed = ask(&format!("?nonce={}", "00".repeat(16))).await;
+    assert_eq!(failed.0, 503);
+    assert!(!failed.1.to_string().contains("127.0.0.1"), "{}", failed.1);
+    let limited = ask(&nonce).await;
+    assert_eq!((limited.0, &limited.1["errcode"]), (429, &json!("M_LIMIT_EXCEEDED")));
+    assert!(limited.1["retry_after_ms"].as_u64().unwrap() > 0);
+    site.clock.advance_ms(60_000);
+    // Others' turn.
+    let turn = site.admin.attestation.turn();
+    assert_eq!(ask(&nonce).await.0, 429);
+    drop(turn);
+    assert_eq!(ask(&nonce).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_socket_gives_evidence_with_what_is_missing_in_it() {
+    let site = site();
+    let (status, given) = site
+        .socket("GET", &format!("attestation?nonce={}", "a5".repeat(32)), Value::Null)
+        .await;
+    assert_eq!(status, 200, "{given}");
+    assert!(given["evidence"].as_str().unwrap().contains("eat_nonce"));
+    assert_eq!(given["missing"][0], "the evidence has no event log");
+    let (status, failed) = site
+        .socket("GET", &format!("attestation?nonce={}", "00".repeat(16)), Value::Null)
+        .await;
+    assert!(
+        status == 503 && failed["error"].as_str().unwrap().contains("no TPM at"),
+        "{failed}"
+    );
+    let (status, refused) = site
+        .socket("POST", "attestation/enrolment", json!({"challenge": "nonsense"}))
+        .await;
+    assert!(
+        status == 400 && refused["error"].as_str().unwrap().contains("challenge"),
+        "{refused}"
     );
 }

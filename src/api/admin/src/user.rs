@@ -182,14 +182,63 @@ pub async fn set_admin(admin: Arc<Admin>, request: Request) -> Result<Value, Adm
     Ok(json!({"user_id": user_id, "admin": is_admin}))
 }
 
+#[derive(serde::Deserialize)]
+struct SetSuspended {
+    suspended: bool,
+}
+
+/// Suspends an account, or ends that: it can read, redact what it sent, and leave.
+pub async fn set_suspended(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let SetSuspended { suspended } = parse(&request)?;
+    let user_id = moderate(&admin, &request, "user.suspend", suspended, account::set_suspended).await?;
+    Ok(json!({"user_id": user_id, "suspended": suspended}))
+}
+
+#[derive(serde::Deserialize)]
+struct SetLocked {
+    locked: bool,
+}
+
+/// Locks an account, or ends that: it keeps its sessions, and each of their requests is refused.
+pub async fn set_locked(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let SetLocked { locked } = parse(&request)?;
+    let user_id = moderate(&admin, &request, "user.lock", locked, account::set_locked).await?;
+    Ok(json!({"user_id": user_id, "locked": locked}))
+}
+
+/// Unlike administrators among themselves with their clients, whoever has the socket may do this to administrators too:
+/// it is how a stolen account is stopped.
+async fn moderate(
+    admin: &Admin,
+    request: &Request,
+    act: &'static str,
+    on: bool,
+    set: fn(&mut WriteTxn<'_>, UserNum, bool) -> Result<(), ChangeAccountError>,
+) -> Result<OwnedUserId, AdminError> {
+    let (user, user_id) = named(admin, request)?;
+    let entry = entry(admin, request, act, &user_id)?.fact("on", on);
+    let change = move |txn: &mut WriteTxn<'_>| {
+        lamchat_audit::append(txn, &entry)?;
+        set(txn, user, on)
+    };
+    admin.store.write(change).await?;
+    tracing::info!(%user_id, act, on, "an administrator changed an account");
+    Ok(user_id)
+}
+
 /// An entry of the audit log about an account.
 fn entry(admin: &Admin, request: &Request, act: &str, user_id: &UserId) -> Result<Entry, AdminError> {
     Ok(Entry::new(admin.now_ms(), actor(request)?, act).subject(user_id))
 }
 
 /// The account that the path names.
-fn named(admin: &Admin, request: &Request) -> Result<(UserNum, OwnedUserId), AdminError> {
-    let user_id = user_id(admin, request.params.value("user"))?;
+pub(crate) fn named(admin: &Admin, request: &Request) -> Result<(UserNum, OwnedUserId), AdminError> {
+    named_by(admin, request.params.value("user"))
+}
+
+/// The account of a name or user id.
+pub(crate) fn named_by(admin: &Admin, text: &str) -> Result<(UserNum, OwnedUserId), AdminError> {
+    let user_id = user_id(admin, text)?;
     let account = account::by_id(&admin.store.read(), &user_id)?;
     let account = account.ok_or_else(|| {
         AdminError::not_found(format!(

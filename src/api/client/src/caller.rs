@@ -1,7 +1,6 @@
 //! Who sends a request: from the access token to a session. No handler sees the token itself.
 
 use crate::{ApiError, App};
-use http::StatusCode;
 use http::header::AUTHORIZATION;
 use lamchat_accounts::session::{self, AuthenticateError};
 use lamchat_http::{Request, RequestBody};
@@ -16,10 +15,21 @@ const DISCARD_BYTES_MAX: u64 = 256 * 1024;
 /// And no longer than this.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// Whom [`admit`] lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Holders of access tokens.
+    Usual,
+    /// Those, and holders whose account is locked. "servers MUST return a 401 Unauthorized error response with an
+    /// M_USER_LOCKED error code and soft_logout set to true on all but the following Client-Server APIs: POST /logout,
+    /// POST /logout/all" (Matrix 1.12, "Account locking")
+    EvenLocked,
+}
+
 /// The session of a request that must have one.
-pub(crate) async fn admit(app: &Arc<App>, mut request: Request) -> Result<(Session, Request), ApiError> {
+pub(crate) async fn admit(app: &Arc<App>, mut request: Request, door: Door) -> Result<(Session, Request), ApiError> {
     let session = match token(&request) {
-        Some(token) => authenticate(app, &token).await,
+        Some(token) => authenticate(app, &token, door).await,
         None => Err(ApiError::missing_token()),
     };
     match session {
@@ -39,7 +49,7 @@ pub(crate) async fn admit_optional(
     let Some(token) = token(&request) else {
         return Ok((None, request));
     };
-    match authenticate(app, &token).await {
+    match authenticate(app, &token, Door::Usual).await {
         Ok(session) => Ok((Some(session), request)),
         Err(error) => {
             discard(&mut request).await;
@@ -72,9 +82,14 @@ fn token(request: &Request) -> Option<Cow<'static, str>> {
     lamchat_http::query_value(query, "access_token").map(Cow::Owned)
 }
 
-async fn authenticate(app: &Arc<App>, token: &str) -> Result<Session, ApiError> {
+async fn authenticate(app: &Arc<App>, token: &str, door: Door) -> Result<Session, ApiError> {
     let now_ms = app.now_ms();
-    let session = session::authenticate(&app.store.read(), token, now_ms)?;
+    let read = app.store.read();
+    let session = match door {
+        Door::Usual => session::authenticate(&read, token, now_ms)?,
+        Door::EvenLocked => session::authenticate_even_locked(&read, token, now_ms)?,
+    };
+    drop(read);
     if session.must_confirm() {
         // Before anything else happens under it, the first use of a refreshed token ends the old refresh token.
         let used = session.clone();
@@ -98,9 +113,7 @@ impl From<AuthenticateError> for ApiError {
             AuthenticateError::Unknown => Self::unknown_token(false),
             // "the server requires re-authentication, however does not want to invalidate the client's session"
             AuthenticateError::Expired => Self::unknown_token(true),
-            AuthenticateError::Locked => {
-                Self::new(StatusCode::UNAUTHORIZED, "M_USER_LOCKED", "This account is locked").with("soft_logout", true)
-            }
+            AuthenticateError::Locked => Self::locked(),
             AuthenticateError::Read(error) => error.into(),
         }
     }

@@ -27,13 +27,13 @@ pub fn routes(r: &mut Routes) {
 }
 
 /// Written out: ruma leaves out what has its default value, and not all clients know the defaults.
-async fn capabilities(app: Arc<App>, _session: Session, _request: Request) -> Result<Response, ApiError> {
+async fn capabilities(app: Arc<App>, session: Session, _request: Request) -> Result<Response, ApiError> {
     let versions: Map<String, Value> = ROOM_VERSIONS
         .iter()
         .map(|version| ((*version).to_owned(), json!("stable")))
         .collect();
     let default = app.settings.load().default_room_version.to_string();
-    let body = json!({ "capabilities": {
+    let mut body = json!({ "capabilities": {
         "m.change_password": { "enabled": true },
         "m.room_versions": { "default": default, "available": versions },
         "m.set_displayname": { "enabled": true },
@@ -42,6 +42,13 @@ async fn capabilities(app: Arc<App>, _session: Session, _request: Request) -> Re
         "m.3pid_changes": { "enabled": false },
         "m.get_login_token": { "enabled": false },
     }});
+    // "This property should be omitted altogether if `suspend` and `lock` would be `false`." (Matrix 1.18)
+    if session.is_admin
+        && let Some(capabilities) = body.get_mut("capabilities").and_then(Value::as_object_mut)
+    {
+        let may = json!({ "suspend": true, "lock": true });
+        capabilities.insert("m.account_moderation".to_owned(), may);
+    }
     json(StatusCode::OK, &body)
 }
 

@@ -137,6 +137,25 @@ impl ApiError {
         .with("soft_logout", soft_logout)
     }
 
+    /// 401 `M_USER_LOCKED`. The client keeps its keys and asks again from time to time.
+    pub fn locked() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "M_USER_LOCKED",
+            "This account has been locked by an administrator",
+        )
+        .with("soft_logout", true)
+    }
+
+    /// 403 `M_USER_SUSPENDED`.
+    pub fn suspended() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "M_USER_SUSPENDED",
+            "This account has been suspended by an administrator: it can read, redact its own messages and leave",
+        )
+    }
+
     /// 403 `M_GUEST_ACCESS_FORBIDDEN`.
     pub fn guest() -> Self {
         Self::new(

@@ -145,11 +145,7 @@ async fn receive(
 
 fn may_upload(app: &App, session: &Session) -> Result<(), ApiError> {
     if session.is_suspended {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "M_USER_SUSPENDED",
-            "This account is suspended",
-        ));
+        return Err(ApiError::suspended());
     }
     app.limit(Limited::Upload, session.user)
 }

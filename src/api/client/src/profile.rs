@@ -89,11 +89,7 @@ async fn remove(app: Arc<App>, session: Session, request: Request) -> Result<Res
 fn own_field(session: &Session, request: &Request) -> Result<(UserNum, String), ApiError> {
     must_be_own(session, &user_of(request)?)?;
     if session.is_suspended {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "M_USER_SUSPENDED",
-            "This account is suspended",
-        ));
+        return Err(ApiError::suspended());
     }
     Ok((session.user, request.params.value("field").to_owned()))
 }

@@ -1,6 +1,6 @@
 //! Every endpoint with the authentication that it needs.
 
-use crate::caller;
+use crate::caller::{self, Door};
 use crate::handler::{AllowsOpen, OpenHandler, OptionalHandler, SessionHandler, StrangerHandler};
 use crate::wire::parse;
 use crate::{ApiError, App, Session};
@@ -58,6 +58,13 @@ fn collect() -> Routes {
     crate::backup::routes(&mut r);
     crate::to_device::routes(&mut r);
     crate::push::routes(&mut r);
+    crate::admin::routes(&mut r);
+    crate::mutual_rooms::routes(&mut r);
+    crate::notifications::routes(&mut r);
+    crate::openid::routes(&mut r);
+    crate::peeking::routes(&mut r);
+    crate::search::routes(&mut r);
+    crate::reporting::routes(&mut r);
     r
 }
 
@@ -102,13 +109,30 @@ impl Routes {
         R: IncomingRequest + Send + 'static,
         R::OutgoingResponse: Send,
     {
+        self.through(Door::Usual, handler)
+    }
+
+    /// An endpoint for the holder of an access token, whose account may be locked: logging out.
+    pub fn session_even_locked<R>(&mut self, handler: impl SessionHandler<R>) -> Endpoint<'_>
+    where
+        R: IncomingRequest + Send + 'static,
+        R::OutgoingResponse: Send,
+    {
+        self.through(Door::EvenLocked, handler)
+    }
+
+    fn through<R>(&mut self, door: Door, handler: impl SessionHandler<R>) -> Endpoint<'_>
+    where
+        R: IncomingRequest + Send + 'static,
+        R::OutgoingResponse: Send,
+    {
         let handler = Arc::new(handler);
         self.typed::<R>(
             Auth::Session,
             Arc::new(move |app, request| {
                 let handler = Arc::clone(&handler);
                 finish(async move {
-                    let (session, request) = caller::admit(&app, request).await?;
+                    let (session, request) = caller::admit(&app, request, door).await?;
                     into_response(handler.call(app, session, parse::<R>(request).await?).await?)
                 })
             }),
@@ -128,7 +152,7 @@ impl Routes {
             Arc::new(move |app, request| {
                 let handler = Arc::clone(&handler);
                 finish(async move {
-                    let (session, request) = caller::admit(&app, request).await?;
+                    let (session, request) = caller::admit(&app, request, Door::Usual).await?;
                     handler(app, session, parse::<R>(request).await?).await
                 })
             }),
@@ -207,7 +231,7 @@ impl Routes {
             Arc::new(move |app, request| {
                 let handler = Arc::clone(&handler);
                 finish(async move {
-                    let (session, request) = caller::admit(&app, request).await?;
+                    let (session, request) = caller::admit(&app, request, Door::Usual).await?;
                     handler(app, session, request).await
                 })
             }),

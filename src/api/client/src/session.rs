@@ -23,8 +23,8 @@ pub fn routes(r: &mut Routes) {
     r.open::<get_login_types::v3::Request>(login_types);
     r.raw_open(Method::POST, "/_matrix/client/v3/login", log_in);
     r.open::<refresh_token::v3::Request>(refresh);
-    r.session::<logout::v3::Request>(log_out);
-    r.session::<logout_all::v3::Request>(log_out_everywhere);
+    r.session_even_locked::<logout::v3::Request>(log_out);
+    r.session_even_locked::<logout_all::v3::Request>(log_out_everywhere);
 }
 
 async fn login_types(
@@ -215,7 +215,7 @@ impl From<OpenSessionError> for ApiError {
         match error {
             OpenSessionError::NoAccount => wrong_credentials(),
             OpenSessionError::Deactivated => Self::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", error.to_string()),
-            OpenSessionError::Locked => Self::new(StatusCode::FORBIDDEN, "M_USER_LOCKED", error.to_string()),
+            OpenSessionError::Locked => Self::locked(),
             OpenSessionError::DeviceId => Self::invalid_param(error.to_string()),
             OpenSessionError::TooManyDevices => {
                 Self::new(StatusCode::FORBIDDEN, "M_RESOURCE_LIMIT_EXCEEDED", error.to_string())
@@ -229,9 +229,7 @@ impl From<RefreshError> for ApiError {
     fn from(error: RefreshError) -> Self {
         match error {
             RefreshError::Unknown => Self::unknown_token(false),
-            RefreshError::Locked => {
-                Self::new(StatusCode::UNAUTHORIZED, "M_USER_LOCKED", error.to_string()).with("soft_logout", true)
-            }
+            RefreshError::Locked => Self::locked(),
             RefreshError::Read(error) => error.into(),
         }
     }

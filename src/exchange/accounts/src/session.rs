@@ -91,6 +91,20 @@ pub enum AuthenticateError {
 
 /// Who `token` stands for. Costs one hash and two reads by key; it is done for each request.
 pub fn authenticate(read: &dyn Read, token: &str, now_ms: u64) -> Result<Session, AuthenticateError> {
+    let (session, standing) = find(read, token, now_ms)?;
+    if standing.is_locked() {
+        return Err(AuthenticateError::Locked);
+    }
+    session.ok_or(AuthenticateError::Expired)
+}
+
+/// Like [`authenticate`], and a locked account may too: for logging out only.
+pub fn authenticate_even_locked(read: &dyn Read, token: &str, now_ms: u64) -> Result<Session, AuthenticateError> {
+    find(read, token, now_ms)?.0.ok_or(AuthenticateError::Expired)
+}
+
+/// The session of a token and the standing of its account; no session if the token has expired.
+fn find(read: &dyn Read, token: &str, now_ms: u64) -> Result<(Option<Session>, account::Standing), AuthenticateError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(AuthenticateError::Unknown);
     }
@@ -103,13 +117,10 @@ pub fn authenticate(read: &dyn Read, token: &str, now_ms: u64) -> Result<Session
     if standing.is_deactivated() {
         return Err(AuthenticateError::Unknown);
     }
-    if standing.is_locked() {
-        return Err(AuthenticateError::Locked);
-    }
     if row.expires_at_ms != 0 && now_ms >= row.expires_at_ms {
-        return Err(AuthenticateError::Expired);
+        return Ok((None, standing));
     }
-    Ok(Session {
+    let session = Session {
         user: row.user,
         user_id: row.user_id,
         device: row.device,
@@ -119,7 +130,8 @@ pub fn authenticate(read: &dyn Read, token: &str, now_ms: u64) -> Result<Session
         token,
         is_unconfirmed: row.is_unconfirmed,
         last_seen_ms: row.last_seen_ms,
-    })
+    };
+    Ok((Some(session), standing))
 }
 
 /// Records that a session was used: when, and that a token made by a refresh has reached its client.

@@ -79,7 +79,7 @@ impl From<WriteError<ApplyError>> for AppendError {
 /// Why a built chain was not applied.
 #[derive(Debug)]
 pub(crate) enum ApplyError {
-    /// The room has another head than the chain was built on, or the transaction is done: build again.
+    /// The room has another head than the chain was built on: build again.
     Moved,
     /// `connections` does not let an invitation through.
     NotReachable(OwnedUserId),
@@ -138,6 +138,8 @@ impl Pending {
             (None, Some(id)) => room::num(txn, id)?.is_some(),
             _ => false,
         };
+        // An event with the same transaction id would have moved the head: such an id belongs to one room, and who builds a chain
+        // looks for it in the snapshot that has this head.
         if is_taken || head.extremities != self.expected {
             return Err(ApplyError::Moved);
         }
@@ -175,11 +177,6 @@ impl Pending {
         head: &mut Head,
         event: &Built,
     ) -> Result<Position, ApplyError> {
-        if let Some(transaction) = &event.transaction
-            && transaction.is_done(txn)?
-        {
-            return Err(ApplyError::Moved);
-        }
         let position = txn.next_position();
         let replaces = match &event.state_key {
             Some(state_key) => state::current(txn, room, &event.event_type, state_key)?,

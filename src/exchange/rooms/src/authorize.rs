@@ -13,8 +13,14 @@ use std::sync::Arc;
 
 /// Most events of one room's state that are kept parsed.
 const EVENTS_MAX: usize = 128;
+/// Most bytes that the parsed events of one room's state take, about.
+const EVENTS_BYTES_MAX: usize = 1024 * 1024;
 /// Most senders, and types of one sender, whose permission is remembered for one room's state.
 const SENDS_MAX: usize = 256;
+/// What a parsed event takes beside its content: identifiers, the key and the place under which it is kept.
+const EVENT_OVERHEAD: usize = 600;
+/// What a remembered permission takes: the type and the list of ids, which others share.
+const SEND_OVERHEAD: usize = 200;
 
 /// (type, state key) -> the event; `None`: known not to be there.
 type Events = HashMap<(String, String), Option<Arc<Event>>>;
@@ -48,6 +54,17 @@ impl AuthState {
         }
     }
 
+    /// About how many bytes this takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let sends: usize = self
+            .sends
+            .lock()
+            .values()
+            .map(|types| types.len() * SEND_OVERHEAD)
+            .sum();
+        sends + events_bytes(&self.events.lock())
+    }
+
     /// The event under a type and state key. `read` is a snapshot in which this is the current state of `room`.
     pub(crate) fn event(
         &self,
@@ -68,7 +85,7 @@ impl AuthState {
             None => None,
         };
         let mut events = self.events.lock();
-        if events.len() >= EVENTS_MAX {
+        if is_full(&events) {
             events.clear();
         }
         events.insert(key, event.clone());
@@ -78,7 +95,7 @@ impl AuthState {
     /// The state after `event`, which has this type and state key.
     pub(crate) fn with(&self, event_type: &str, state_key: &str, event: Arc<Event>) -> Self {
         let mut events = self.events.lock().clone();
-        if !self.is_whole && events.len() >= EVENTS_MAX {
+        if !self.is_whole && is_full(&events) {
             events.clear();
         }
         events.insert((event_type.to_owned(), state_key.to_owned()), Some(event));
@@ -132,6 +149,18 @@ impl AuthState {
             .or_default()
             .push((event_type.to_owned(), auth_events));
     }
+}
+
+fn events_bytes(events: &Events) -> usize {
+    let content = |event: &Arc<Event>| event.content().len() + EVENT_OVERHEAD;
+    events
+        .values()
+        .map(|event| event.as_ref().map_or(EVENT_OVERHEAD / 2, content))
+        .sum()
+}
+
+fn is_full(events: &Events) -> bool {
+    events.len() >= EVENTS_MAX || events_bytes(events) >= EVENTS_BYTES_MAX
 }
 
 /// Parses a stored event for the authorization rules. Its own prev and auth events are left out: no rule about a state asks

@@ -183,6 +183,7 @@ impl Rooms {
             .map_err(WriteError::flatten)?;
         if let Some(slot) = self.slot(&self.store().read(), &room_id)? {
             pending.remember(&slot, &applied);
+            self.weigh(&slot);
         }
         Ok(room_id)
     }

@@ -8,13 +8,16 @@ use lamchat_base::{Clock, DeviceNum, Entropy, RoomNum, UserNum};
 use lamchat_rules::SigningKey;
 use lamchat_store::{Read, ReadError, Store, WriteError};
 use parking_lot::{Mutex, RwLock};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// How many rooms are remembered with their authorization state.
-const REMEMBERED_ROOMS: usize = 4096;
+/// About how many bytes of rooms are remembered, with their authorization state: some thousand small rooms.
+const REMEMBERED_BYTES: u64 = 16 * 1024 * 1024;
+/// What a room takes without its authorization state.
+const ROOM_BYTES: usize = 1024;
 /// How often an event is built again because the room moved on between snapshot and commit. The lock makes that rare: only a
 /// request whose client went away can leave a commit behind.
 const ATTEMPTS: usize = 8;
@@ -42,8 +45,24 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     server_name: OwnedServerName,
     key: RwLock<Arc<SigningKey>>,
-    by_id: Cache<OwnedRoomId, Arc<Slot>>,
+    by_id: Cache<OwnedRoomId, Remembered, Size>,
     last_created_ms: AtomicU64,
+}
+
+/// A room in the cache, with what it took when it was put there last.
+#[derive(Clone)]
+struct Remembered {
+    slot: Arc<Slot>,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+struct Size;
+
+impl Weighter<OwnedRoomId, Remembered> for Size {
+    fn weight(&self, _: &OwnedRoomId, remembered: &Remembered) -> u64 {
+        remembered.bytes as u64
+    }
 }
 
 /// A remembered room.
@@ -53,9 +72,17 @@ pub(crate) struct Slot {
     lock: tokio::sync::Mutex<()>,
     /// The newest state group that was used, and what was parsed of it.
     auth: Mutex<Option<(u64, Arc<AuthState>)>>,
+    /// What it took when it was put into the cache last.
+    weighed: AtomicUsize,
 }
 
 impl Slot {
+    /// About how many bytes this takes.
+    fn bytes(&self) -> usize {
+        let auth = self.auth.lock().as_ref().map(|(_, state)| Arc::clone(state));
+        ROOM_BYTES + auth.map_or(0, |state| state.bytes())
+    }
+
     /// What was parsed of the state `group`.
     pub(crate) fn auth(&self, group: u64) -> Arc<AuthState> {
         let mut kept = self.auth.lock();
@@ -94,7 +121,8 @@ impl Rooms {
         server_name: OwnedServerName,
         key: SigningKey,
     ) -> Self {
-        let by_id = Cache::new(REMEMBERED_ROOMS);
+        let likely = usize::try_from(REMEMBERED_BYTES).unwrap_or(0) / (4 * ROOM_BYTES);
+        let by_id = Cache::with_weighter(likely, REMEMBERED_BYTES, Size);
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -124,8 +152,8 @@ impl Rooms {
     }
 
     pub(crate) fn slot(&self, read: &dyn Read, id: &RoomId) -> Result<Option<Arc<Slot>>, ReadError> {
-        if let Some(slot) = self.shared.by_id.get(id) {
-            return Ok(Some(slot));
+        if let Some(remembered) = self.shared.by_id.get(id) {
+            return Ok(Some(remembered.slot));
         }
         let Some(room) = room::by_id(read, id)? else {
             return Ok(None);
@@ -134,16 +162,28 @@ impl Rooms {
             room,
             lock: tokio::sync::Mutex::new(()),
             auth: Mutex::new(None),
+            weighed: AtomicUsize::new(ROOM_BYTES),
         });
+        let bytes = ROOM_BYTES;
+        let remembered = || Ok::<_, ReadError>(Remembered { slot, bytes });
         // Two requests may race for the first use; both must end up with the same lock.
-        Ok(Some(
-            self.shared.by_id.get_or_insert_with(id, || Ok::<_, ReadError>(slot))?,
-        ))
+        Ok(Some(self.shared.by_id.get_or_insert_with(id, remembered)?.slot))
+    }
+
+    /// Weighs a room again, which may have come to know more of its state.
+    pub(crate) fn weigh(&self, slot: &Arc<Slot>) {
+        let bytes = slot.bytes();
+        if slot.weighed.swap(bytes, Ordering::Relaxed) != bytes {
+            let slot = Arc::clone(slot);
+            self.shared
+                .by_id
+                .insert(slot.room.id.clone(), Remembered { slot, bytes });
+        }
     }
 
     pub(crate) fn known_slot(&self, id: &RoomId) -> Result<Arc<Slot>, AppendError> {
         match self.shared.by_id.get(id) {
-            Some(slot) => Ok(slot),
+            Some(remembered) => Ok(remembered.slot),
             None => self.slot(&self.shared.store.read(), id)?.ok_or(AppendError::NoSuchRoom),
         }
     }
@@ -194,6 +234,19 @@ impl Rooms {
         E: From<AppendError>,
     {
         let _held = slot.lock.lock().await;
+        let changed = self.change_held(slot, build).await;
+        self.weigh(slot);
+        changed
+    }
+
+    async fn change_held<T, E>(
+        &self,
+        slot: &Slot,
+        build: impl Fn(&mut Chain<'_>) -> Result<T, E> + Send + Sync,
+    ) -> Result<T, E>
+    where
+        E: From<AppendError>,
+    {
         for _ in 0..ATTEMPTS {
             let (value, pending) = {
                 let mut chain = Chain::on(self, slot)?;
@@ -220,5 +273,35 @@ impl Rooms {
     /// Holds a room still while its events are committed together with something else.
     pub(crate) async fn hold<'s>(&self, slot: &'s Slot) -> tokio::sync::MutexGuard<'s, ()> {
         slot.lock.lock().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::{REMEMBERED_BYTES, ROOM_BYTES};
+    use crate::create::Preset;
+    use crate::tests::{exchange, object};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn remembered_rooms_are_bounded_by_what_they_take() {
+        let x = exchange();
+        let remembered = &x.rooms.shared.by_id;
+        let alice = x.user("alice").await;
+        // A little less than an event may have.
+        let note = "n".repeat(60_000);
+        let levels = json!({"note": note});
+        let one = ROOM_BYTES as u64 + 60_000;
+        for count in 1..=REMEMBERED_BYTES / one + 10 {
+            let room = x.room(&alice, "12", Preset::PrivateChat).await;
+            x.rooms
+                .put_state(&alice, &room, "m.room.power_levels", "", object(levels.clone()))
+                .await
+                .unwrap();
+            assert!(remembered.weight() >= (count * one).min(REMEMBERED_BYTES / 4));
+            assert!(remembered.weight() <= REMEMBERED_BYTES);
+            x.say(&alice, &room, "t").await.unwrap();
+        }
     }
 }

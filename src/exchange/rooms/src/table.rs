@@ -8,8 +8,9 @@ use lamchat_store::{Key, ReadError, Table};
 pub const EVENT: Table = Table::new(80, "rooms.event");
 /// First 16 bytes of the SHA-256 hash that the event id is (room versions 6–12) -> Position (8 bytes). See `event_id.rs`.
 pub const EVENT_BY_ID: Table = Table::gathered(81, "rooms.event_by_id");
-/// (RoomNum, order u64) -> Position (8 bytes). Order of live events: [`LIVE`] + position.
-pub const TIMELINE: Table = Table::new(83, "rooms.timeline");
+/// (RoomNum, order u64) -> Position (8 bytes). Order of live events: [`LIVE`] + position. Gathered: each room has an end
+/// of its own, where its next row goes.
+pub const TIMELINE: Table = Table::gathered(83, "rooms.timeline");
 /// (RoomNum, parent Position, child Position) -> kind of relation (1 byte, [`crate::relation::Kind`]), sender's UserNum (4),
 /// length of the event type (2), event type, relation type if it is none of the known ones.
 pub const RELATION: Table = Table::new(84, "rooms.relation");

@@ -129,6 +129,9 @@ pub fn page(
         let want = (limit - page.entries.len() + 1).max(if request.filter.is_all() { 1 } else { 64 });
         let places = log::places(read, room, after, upto, request.direction, want)?;
         let is_last = places.len() < want;
+        let missing = places.iter().take(limit - page.entries.len());
+        let positions: Vec<Position> = missing.map(|(_, position)| *position).collect();
+        let mut rows = log::known_events(read, &positions)?.into_iter();
         for (order, position) in places {
             if page.entries.len() == limit || looked_at == LOOKED_AT_MAX {
                 page.end = Some(if descending { Point(order) } else { Point::before(order) });
@@ -140,7 +143,10 @@ pub fn page(
             } else {
                 after = order;
             }
-            let bytes = log::known_event(read, position)?;
+            let bytes = match rows.next() {
+                Some(bytes) => bytes,
+                None => log::known_event(read, position)?,
+            };
             let row = EventRow::decode(&bytes)?;
             if (request.filter.is_all() || request.filter.allows(&row)) && view.is_visible(position, &row)? {
                 page.entries.push(Entry { order, position, bytes });

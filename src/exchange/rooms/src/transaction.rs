@@ -135,7 +135,8 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// `endpoint`: the parts of the path before the transaction id, such as `["send", room id, event type]`.
+    /// `endpoint`: the parts of the path before the transaction id, such as `["send", room id, event type]`; the room must be
+    /// among them, see `append.rs`.
     pub(crate) fn new(device: DeviceNum, endpoint: &[&str], id: &str) -> Self {
         let mut scope = Vec::with_capacity(128);
         for part in endpoint.iter().copied().chain([id]) {
@@ -164,11 +165,6 @@ impl Transaction {
             return Ok(None);
         };
         Ok(Some(EventRow::decode(&row)?.event_id.to_owned()))
-    }
-
-    /// Whether there is a row.
-    pub(crate) fn is_done(&self, read: &dyn Read) -> Result<bool, ReadError> {
-        Ok(read.get(TRANSACTION, &self.key)?.is_some())
     }
 
     pub(crate) fn put(&self, txn: &mut WriteTxn<'_>, position: Position) {

@@ -78,8 +78,10 @@ impl Rooms {
             match written {
                 Ok((old_applied, new_applied)) => {
                     old.remember(&slot, &old_applied);
+                    self.weigh(&slot);
                     if let Some(slot) = self.slot(&self.store().read(), &id)? {
                         new.remember(&slot, &new_applied);
+                        self.weigh(&slot);
                     }
                     return Ok(id);
                 }

@@ -187,6 +187,11 @@ impl AuditLog {
         })
     }
 
+    /// The name under which its heads are signed.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// What a command shows. Never waits for whoever signs.
     pub fn status(&self) -> Result<Status, AuditError> {
         let read = self.store.read();

@@ -92,6 +92,14 @@ impl VerifierKey {
         &self.name
     }
 
+    /// The public key of a log; `None` for a witness.
+    pub fn point(&self) -> Option<&Point> {
+        match &self.public {
+            Public::Ecdsa(point) => Some(point),
+            Public::Cosignature(_) => None,
+        }
+    }
+
     /// Whether it is a log's own key, not a witness's.
     pub fn is_of_log(&self) -> bool {
         matches!(self.public, Public::Ecdsa(_))

@@ -13,6 +13,11 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Opens a file for reading and writing; `NotFound` if it is not there.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file of which nothing is changed, which a process without the right to write may do; `NotFound` if it is
+    /// not there.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.open(path)
+    }
     /// Opens a file for reading and writing, keeping what is in it; makes an empty one if it is not there.
     fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Makes an empty file; one that is there is emptied.
@@ -40,6 +45,9 @@ pub trait File: Debug + Send + Sync + 'static {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all of `data` at `offset`; the file grows if need be, a gap before it reads as zeros.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes `length` bytes from `offset` read as zeros, and gives their space back where the file system can. They must
+    /// lie within the file. Durable after [`File::sync_data`].
+    fn erase(&self, offset: u64, length: u64) -> io::Result<()>;
     /// Cuts the file off or lets it grow by zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Makes contents and length durable. If this fails, what was written since the last success may be lost

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Reads a small file whole; `FileTooLarge` above `size_max` bytes.
 pub fn read_file(disk: &dyn Disk, path: &Path, size_max: u64) -> io::Result<Vec<u8>> {
-    let file = disk.open(path)?;
+    let file = disk.open_to_read(path)?;
     let size = file.size()?;
     if size > size_max {
         return Err(io::Error::new(

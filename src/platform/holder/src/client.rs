@@ -7,6 +7,7 @@ use crate::reply::{HolderStatus, Reason, Reply};
 use crate::request::Request;
 use crate::typed::Typed;
 use crate::wire::MalformedError;
+use lamchat_attester::{Made, Nonce, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::notary::{HeadSigner, NotarizeError, SignerError, SignerIdentity};
 use lamchat_audit::note::Note;
@@ -187,6 +188,32 @@ impl Client {
         let reply = self.done(&Request::AwaitHand);
         self.closer.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         reply
+    }
+
+    /// Evidence for a verifier's nonce, with the newest signed head of the audit log `origin`.
+    pub fn evidence(&self, nonce: Nonce, origin: &str, statement: Statement) -> Result<Made, AskError> {
+        self.file(&Request::Evidence {
+            nonce,
+            origin: origin.to_owned(),
+            statement,
+        })
+    }
+
+    /// The first file of an auditor's enrolment.
+    pub fn enrolment_request(&self) -> Result<Made, AskError> {
+        self.file(&Request::EnrolmentRequest)
+    }
+
+    /// The third file of an auditor's enrolment, for a challenge.
+    pub fn activate(&self, challenge: &[u8]) -> Result<Made, AskError> {
+        self.file(&Request::Activate(challenge.to_vec()))
+    }
+
+    fn file(&self, request: &Request) -> Result<Made, AskError> {
+        match self.ask(request)? {
+            Reply::File(made) => Ok(made),
+            _ => Err(MalformedError.into()),
+        }
     }
 
     /// The stream itself.

@@ -1,4 +1,4 @@
-//! The holder's folder: `keys/` below the data folder, which is all that it may touch.
+//! The holder's folder: `keys/` below the data folder, which is all that it may change.
 
 use crate::{LOCK, SOCKET};
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
@@ -55,6 +55,14 @@ pub fn prepare(data_dir: &Path) -> Result<PathBuf, FolderError> {
     if data_dir.join("keyring").exists() {
         adopt(data_dir, &dir)?;
     }
+    Ok(dir)
+}
+
+/// The folder of the exchange's sealed secrets, which is made if need be: what is not there cannot be left open.
+pub fn secrets(exchange_dir: &Path) -> Result<PathBuf, FolderError> {
+    let dir = exchange_dir.join("secrets");
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    made.map_err(failed(&dir))?;
     Ok(dir)
 }
 

@@ -1,10 +1,11 @@
 //! Frames on the stream: a length, then so many bytes.
 
+use lamchat_attestation::limits::FILE_BYTES_MAX;
 use std::io::{self, Read, Write};
 use zeroize::Zeroizing;
 
-/// Most bytes of a frame behind its length: all data keys, a keyring for a backup fit.
-pub const FRAME_BYTES_MAX: usize = 131_072;
+/// Most bytes of a frame behind its length: evidence with the largest event log of a firmware fits, and sentences.
+pub const FRAME_BYTES_MAX: usize = FILE_BYTES_MAX + 131_072;
 /// Version and kind.
 const FRAME_BYTES_MIN: usize = 2;
 

@@ -9,6 +9,7 @@
 
 mod act;
 mod anchor;
+mod attest;
 mod audit;
 mod client;
 mod deadline;

@@ -3,7 +3,9 @@
 use crate::frame::{self, FrameError};
 use crate::notice::{Ack, Notice};
 use crate::reply::Reason;
+use crate::serve::ServeError;
 use crate::state::Refusal;
+use crate::wire::MalformedError;
 use parking_lot::Mutex;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -115,19 +117,16 @@ impl State {
 
 impl AckReader {
     /// Reads until the exchange closes its end. Blocks.
-    pub fn run(mut self) -> Result<(), FrameError> {
+    pub fn run(mut self) -> Result<(), ServeError> {
         loop {
             let frame = match frame::read(&mut self.stream) {
                 Err(FrameError::Ended) => return Ok(()),
                 other => other?,
             };
-            let Ok(ack) = Ack::parse(&frame) else {
-                return Err(FrameError::Length(frame.len()));
-            };
-            match self.sender.try_send(ack) {
+            match self.sender.try_send(Ack::parse(&frame)?) {
                 Ok(()) => {}
                 // An answer that nobody waits for.
-                Err(TrySendError::Full(_)) => return Err(FrameError::Length(frame.len())),
+                Err(TrySendError::Full(_)) => return Err(MalformedError.into()),
                 Err(TrySendError::Disconnected(_)) => return Ok(()),
             }
         }

@@ -14,9 +14,9 @@ impl Holder {
         if let Keys::Open { keyring, by, .. } = &*self.keys.lock() {
             return keys(keyring, *by);
         }
-        let passphrase = match &self.setup.passphrase {
-            Some(Ok(passphrase)) => Some(Unlock::Passphrase(passphrase.clone())),
-            Some(Err(why)) => return Err(Refusal(Reason::Disk, why.clone())),
+        let passphrase = match self.passphrase.lock().take() {
+            Some(Ok(passphrase)) => Some(Unlock::Passphrase(passphrase)),
+            Some(Err(why)) => return Err(Refusal(Reason::Disk, why)),
             None => None,
         };
         if !Keyring::exists(&self.setup.dir) {

@@ -4,6 +4,7 @@ use crate::anchor::Anchored;
 use crate::wire::{
     Body, MalformedError, assemble, cut, head, kind_code, kind_of, slot as slot_bytes, slots as slots_bytes, text,
 };
+use lamchat_attester::Made;
 use lamchat_audit::VerifierKey;
 use lamchat_audit::note::Note;
 use lamchat_base::{Secret, SecretBytes};
@@ -13,6 +14,8 @@ use zeroize::Zeroizing;
 
 /// Most data keys of an answer.
 const KEYS_MAX: usize = 1_024;
+/// Most sentences about what is missing in a file.
+const MISSING_MAX: usize = 16;
 /// Most PCRs of an answer.
 const PCRS_MAX: usize = 24;
 /// The purpose number of the database key in the keyring's format.
@@ -64,6 +67,8 @@ pub enum Reply {
     Unlocked(SlotKind),
     /// The anchor in the TPM.
     Anchored(Anchored),
+    /// A file for an auditor, and what could not be put into it.
+    File(Made),
     /// It was not done.
     Refused(Reason, String),
 }
@@ -209,7 +214,12 @@ impl Reply {
                     Anchored::Gone(why) => (2, cut(why).as_bytes().to_vec()),
                     Anchored::Unknown(why) => (3, cut(why).as_bytes().to_vec()),
                 };
-                assemble(24, &[&[code], &body])
+                assemble(16, &[&[code], &body])
+            }
+            Self::File(Made { file, missing }) => {
+                let missing = missing.get(..MISSING_MAX).unwrap_or(missing);
+                let texts: Vec<u8> = missing.iter().flat_map(|sentence| text(sentence)).collect();
+                assemble(24, &[&(missing.len() as u16).to_be_bytes(), &texts, file])
             }
             Self::Refused(reason, sentence) => assemble(255, &[&[reason.code()], cut(sentence).as_bytes()]),
         }
@@ -241,7 +251,7 @@ impl Reply {
             10 => Self::Note(Note::parse(&body.rest_text()?).map_err(|_| MalformedError)?),
             11 => Self::Recovery(body.slot()?, body.typed()?),
             12 => Self::Unlocked(kind_of(body.u8()?)?),
-            24 => Self::Anchored(match body.u8()? {
+            16 => Self::Anchored(match body.u8()? {
                 0 => Anchored::Never,
                 1 => Anchored::At {
                     put_back: body.flag()?,
@@ -250,6 +260,10 @@ impl Reply {
                 2 => Anchored::Gone(body.rest_text()?),
                 3 => Anchored::Unknown(body.rest_text()?),
                 _ => return Err(MalformedError),
+            }),
+            24 => Self::File(Made {
+                missing: body.list(MISSING_MAX, Body::text)?,
+                file: body.rest().to_vec(),
             }),
             255 => Self::Refused(Reason::of(body.u8()?)?, body.rest_text()?),
             _ => return Err(MalformedError),

@@ -1,6 +1,9 @@
 //! What the exchange asks of the holder.
 
 use crate::wire::{Body, MalformedError, assemble, head, text};
+use lamchat_attestation::Sha256;
+use lamchat_attestation::limits::KEYS_MAX;
+use lamchat_attester::{Nonce, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::tree::Hash;
 use lamchat_seal::Purpose;
@@ -15,7 +18,7 @@ const ENTRY_BYTES_MAX: usize = 4_096;
 /// Most peaks of a tree: one for each bit of its size.
 const PEAKS_MAX: usize = 64;
 
-/// A request. Requests 16 to 23 are for evidence.
+/// A request. Requests 16 to 23 are for anchors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// To open the keyring by itself, and to release the data keys.
@@ -74,6 +77,19 @@ pub enum Request {
     WriteAnchor(Anchor),
     /// To answer once somebody has opened the keys by hand in this start.
     AwaitHand,
+    /// Evidence of this box for a verifier's nonce.
+    Evidence {
+        /// The nonce: the one thing that comes from outside.
+        nonce: Nonce,
+        /// The audit log whose newest signed head is in it.
+        origin: String,
+        /// What the exchange says of itself.
+        statement: Statement,
+    },
+    /// The first file of an auditor's enrolment.
+    EnrolmentRequest,
+    /// The third file of an auditor's enrolment, for the second: a challenge.
+    Activate(Vec<u8>),
 }
 
 impl Request {
@@ -103,9 +119,30 @@ impl Request {
                 &[&text(&checkpoint.to_string()), &hashes(proof), &hashes(peaks), entry],
             ),
             Self::LastKeyChange(origin) => assemble(15, &[origin.as_bytes()]),
-            Self::ReadAnchor => assemble(24, &[]),
-            Self::WriteAnchor(anchor) => assemble(25, &[&anchor.encode()]),
-            Self::AwaitHand => assemble(26, &[]),
+            Self::ReadAnchor => assemble(16, &[]),
+            Self::WriteAnchor(anchor) => assemble(17, &[&anchor.encode()]),
+            Self::AwaitHand => assemble(18, &[]),
+            Self::Evidence {
+                nonce,
+                origin,
+                statement,
+            } => {
+                let files: Vec<[u8; 32]> = statement.tls_files.iter().map(|sha256| sha256.0).collect();
+                assemble(
+                    24,
+                    &[
+                        &[nonce.bytes().len() as u8],
+                        nonce.bytes(),
+                        &statement.configuration.0,
+                        &(files.len() as u16).to_be_bytes(),
+                        &files.concat(),
+                        &text(origin),
+                        &text(&statement.server_name),
+                    ],
+                )
+            }
+            Self::EnrolmentRequest => assemble(25, &[]),
+            Self::Activate(challenge) => assemble(26, &[challenge]),
         }
     }
 
@@ -139,9 +176,12 @@ impl Request {
                 },
             },
             15 => Self::LastKeyChange(body.rest_text()?),
-            24 => Self::ReadAnchor,
-            25 => Self::WriteAnchor(Anchor::parse(body.rest()).map_err(|_| MalformedError)?),
-            26 => Self::AwaitHand,
+            16 => Self::ReadAnchor,
+            17 => Self::WriteAnchor(Anchor::parse(body.rest()).map_err(|_| MalformedError)?),
+            18 => Self::AwaitHand,
+            24 => evidence(&mut body)?,
+            25 => Self::EnrolmentRequest,
+            26 => Self::Activate(body.rest().to_vec()),
             _ => return Err(MalformedError),
         };
         body.end(request)
@@ -155,4 +195,20 @@ fn hashes(hashes: &[Hash]) -> Vec<u8> {
 
 fn checkpoint(body: &mut Body<'_>) -> Result<Checkpoint, MalformedError> {
     Checkpoint::parse(&body.text()?).map_err(|_| MalformedError)
+}
+
+fn evidence(body: &mut Body<'_>) -> Result<Request, MalformedError> {
+    let length = usize::from(body.u8()?);
+    let nonce = Nonce::new(body.bytes(length)?).map_err(|_| MalformedError)?;
+    let configuration = Sha256(body.take()?);
+    let tls_files = body.list(KEYS_MAX, |body| Ok(Sha256(body.take()?)))?;
+    Ok(Request::Evidence {
+        nonce,
+        origin: body.text()?,
+        statement: Statement {
+            server_name: body.text()?,
+            configuration,
+            tls_files,
+        },
+    })
 }

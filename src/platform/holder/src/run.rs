@@ -66,16 +66,18 @@ fn start(notices: UnixStream, data_dir: &Path, setup: impl FnOnce(&Path) -> Setu
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
-    let files = sandbox::confine(&dir, setup.tpm.place())?;
+    let secrets = files::secrets(&setup.exchange_dir)?;
+    let files = sandbox::confine(&dir, &secrets, setup.tpm.place())?;
     let (notices, acks) = Notices::new(notices)?;
     let holder = Arc::new(Holder::new(setup, notices, sandbox::sentence(network, files)));
     // Whatever the holder is busy with, it goes with the exchange: files are replaced as a whole.
     thread::Builder::new().name("exchange".to_owned()).spawn(move || {
-        if let Err(error) = acks.run() {
+        let ended = acks.run();
+        if let Err(error) = &ended {
             tracing::error!(%error, "the key holder ends");
         }
         drop(lock);
-        process::exit(0)
+        process::exit(i32::from(ended.is_err()))
     })?;
     let shared = Arc::clone(&holder);
     thread::Builder::new().name("typed".to_owned()).spawn(move || {

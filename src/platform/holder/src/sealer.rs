@@ -65,10 +65,11 @@ impl TpmSealer {
     }
 
     fn with_tpm<T>(&self, operation: impl FnOnce(&mut Tpm) -> Result<T, SealerError>) -> Result<T, SealerError> {
-        match self.in_tpm(|tpm| Ok::<_, TpmError>(operation(tpm))) {
-            Ok(result) => result,
-            Err(error) => Err(unavailable(&error)),
-        }
+        self.with_tpm_for(self.timeout, |tpm| operation(tpm).map_err(Failed::Sealer))
+            .map_err(|failed| match failed {
+                Failed::Sealer(error) => error,
+                Failed::Tpm(error) => unavailable(&error),
+            })
     }
 
     /// Does something with the TPM, within the time that one operation may take.
@@ -76,9 +77,18 @@ impl TpmSealer {
         &self,
         operation: impl FnOnce(&mut Tpm) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.with_tpm_for(self.timeout, operation)
+    }
+
+    /// Opens the TPM for an operation whose commands may take so long in all.
+    pub(crate) fn with_tpm_for<T, E: From<TpmError>>(
+        &self,
+        limit: Duration,
+        operation: impl FnOnce(&mut Tpm) -> Result<T, E>,
+    ) -> Result<T, E> {
         let busy = self.busy.lock();
         let transport = self.address.open().map_err(TpmError::from)?;
-        let transport = Box::new(Deadline::new(transport, self.timeout));
+        let transport = Box::new(Deadline::new(transport, limit));
         let result = operation(&mut Tpm::new(transport, Arc::clone(&self.entropy)));
         drop(busy);
         result
@@ -149,6 +159,18 @@ impl Sealer for TpmSealer {
             tpm.delete_index(blob.counter_index)
                 .map_err(|error| unavailable(&error))
         })
+    }
+}
+
+/// Why an operation of the sealer failed: it was not begun, or as it says itself.
+enum Failed {
+    Sealer(SealerError),
+    Tpm(TpmError),
+}
+
+impl From<TpmError> for Failed {
+    fn from(error: TpmError) -> Self {
+        Self::Tpm(error)
     }
 }
 

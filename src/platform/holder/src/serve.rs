@@ -78,6 +78,13 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
         Request::ReadAnchor => holder.anchored(),
         Request::WriteAnchor(anchor) => holder.anchor(anchor),
         Request::AwaitHand => holder.await_hand(),
+        Request::Evidence {
+            nonce,
+            origin,
+            statement,
+        } => holder.evidence(&nonce, &origin, &statement),
+        Request::EnrolmentRequest => holder.enrolment_request(),
+        Request::Activate(challenge) => holder.activate(&challenge),
     }
 }
 

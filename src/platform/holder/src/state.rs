@@ -5,6 +5,7 @@ use crate::guesses::{Guess, Guesses};
 use crate::notices::Notices;
 use crate::reply::{HolderStatus, Reason, Reply};
 use crate::tpm::Tpm;
+use lamchat_attester::Attester;
 use lamchat_audit::notary::Notary;
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_seal::{
@@ -18,10 +19,15 @@ use std::sync::Arc;
 pub struct Setup {
     /// The folder of the keyring.
     pub dir: PathBuf,
-    /// The passphrase that opens the keyring at the start; or why the file with it could not be read.
+    /// The passphrase that opens the keyring at the start; or why the file with it could not be read. Forgotten after it
+    /// was tried.
     pub passphrase: Option<Result<SecretBytes, String>>,
     /// The TPM.
     pub tpm: Tpm,
+    /// What makes evidence; or why it cannot.
+    pub attester: Result<Attester, String>,
+    /// The folder below which the exchange keeps its sealed secrets.
+    pub exchange_dir: PathBuf,
     /// What a new passphrase costs whoever guesses it.
     pub cost: PassphraseCost,
     /// The time.
@@ -43,6 +49,8 @@ pub struct Holder {
     pub(crate) notices: Notices,
     guesses: Arc<Guesses>,
     notary: Mutex<Option<Notary>>,
+    /// Until it is tried.
+    pub(crate) passphrase: Mutex<Option<Result<SecretBytes, String>>>,
     confinement: String,
 }
 
@@ -76,8 +84,9 @@ impl std::fmt::Debug for Holder {
 
 impl Holder {
     /// A holder that has given up what `confinement` says.
-    pub fn new(setup: Setup, notices: Notices, confinement: String) -> Self {
+    pub fn new(mut setup: Setup, notices: Notices, confinement: String) -> Self {
         Self {
+            passphrase: Mutex::new(setup.passphrase.take()),
             setup,
             keys: Mutex::new(Keys::Closed),
             opened: Condvar::new(),

@@ -7,6 +7,8 @@ use crate::{
     ServeError, Setup, State, Tpm, TpmPlace, Typed, ask_typed, confine, files, leave_network, listen, serve,
     serve_typed,
 };
+use lamchat_attestation::Sha256;
+use lamchat_attester::{Attester, Machine, Nonce, Places, Settings, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::notary::{HeadSigner, NotarizeError};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes};
@@ -52,6 +54,26 @@ struct House {
     notes: Arc<Mutex<bool>>,
 }
 
+fn attester() -> Attester {
+    let settings = Settings {
+        pcrs: vec![7],
+        ek_certificates: Vec::new(),
+    };
+    Attester::new(Machine::open(&Places::of_software_tpm()), settings, "1")
+}
+
+fn evidence() -> Request {
+    Request::Evidence {
+        nonce: Nonce::new(&[1; 20]).unwrap(),
+        origin: "example.org/audit/1".to_owned(),
+        statement: Statement {
+            server_name: "example.org".to_owned(),
+            configuration: Sha256::of(b"configuration"),
+            tls_files: vec![Sha256::of(b"file")],
+        },
+    }
+}
+
 impl House {
     fn new() -> Self {
         Self::with(tempfile::tempdir().unwrap(), None)
@@ -64,6 +86,8 @@ impl House {
             dir: folder.path().to_owned(),
             passphrase: passphrase.map(|text| Ok(typed(text))),
             tpm: Tpm::none("this is a test", &[7], None),
+            attester: Ok(attester()),
+            exchange_dir: folder.path().join("exchange"),
             cost: PassphraseCost::MINIMUM,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: entropy(1),
@@ -342,6 +366,8 @@ fn every_cut_or_longer_message_is_malformed() {
         Request::Rebind(3),
         Request::Rotate(Purpose::Content),
         Request::BackupKey([1; 32]),
+        Request::EnrolmentRequest,
+        evidence(),
     ];
     for request in requests {
         let frame = request.encode();
@@ -419,10 +445,20 @@ fn a_confined_thread_does_its_work_and_reaches_nothing_else() {
     let address = listener.local_addr().unwrap();
     assert!(TcpStream::connect(address).is_ok());
     let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().to_owned();
+    let (dir, secrets) = (folder.path().join("keys"), folder.path().join("secrets"));
+    for dir in [&dir, &secrets] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    std::fs::write(secrets.join("key.sealed"), b"sealed").unwrap();
     let thread = std::thread::spawn(move || {
         let network = leave_network();
-        let files = confine(&dir, TpmPlace::Nowhere).unwrap();
+        let files = confine(&dir, &secrets, TpmPlace::Nowhere).unwrap();
+        // What the exchange sealed may be read and not changed.
+        assert_eq!(std::fs::read(secrets.join("key.sealed")).unwrap(), b"sealed");
+        assert_eq!(
+            std::fs::write(secrets.join("key.sealed"), b"x").is_ok(),
+            files == Files::Open
+        );
         let foreign = std::fs::read("/etc/passwd").is_ok();
         let reached = TcpStream::connect(address).is_ok();
         let shell = std::process::Command::new("/bin/true").status().is_ok();
@@ -443,4 +479,29 @@ fn work(dir: &Path) -> Result<(), OpenError> {
     keyring.keep_own("heads", &typed("x")).unwrap();
     keyring.remove_slot(1, None).unwrap();
     Keyring::open(dir, &passphrase, entropy(2)).map(drop)
+}
+
+#[test]
+fn without_a_tpm_there_is_no_evidence_and_a_reason() {
+    let house = House::new();
+    house.keys();
+    let Request::Evidence {
+        nonce,
+        origin,
+        statement,
+    } = evidence()
+    else {
+        panic!()
+    };
+    for refused in [
+        house.client.evidence(nonce, &origin, statement),
+        house.client.enrolment_request(),
+        house.client.activate(b"challenge"),
+    ] {
+        let AskError::Refused(Reason::Tpm, sentence) = refused.unwrap_err() else {
+            panic!()
+        };
+        assert!(sentence.contains("this is a test"), "{sentence}");
+    }
+    house.leave();
 }

@@ -5,9 +5,10 @@ use crate::sandbox::TpmPlace;
 use crate::sealer::TpmSealer;
 use lamchat_base::{Entropy, SecretBytes};
 use lamchat_seal::Sealer;
-use lamchat_tpm::{Address, PcrSelection, meaning};
+use lamchat_tpm::{Address, PcrSelection, TpmError, meaning};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The TPM that the configuration names, or why there is none.
 #[derive(Debug)]
@@ -80,6 +81,15 @@ impl Tpm {
     /// The TPM for everything that takes no PIN.
     pub(crate) fn plain(&self) -> Option<&TpmSealer> {
         self.sealer.as_ref()
+    }
+
+    /// Does something with the TPM, which may take so long in all; `None`: there is none.
+    pub(crate) fn with<T, E: From<TpmError>>(
+        &self,
+        limit: Duration,
+        operation: impl FnOnce(&mut lamchat_tpm::Tpm) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
+        Some(self.sealer.as_ref()?.with_tpm_for(limit, operation))
     }
 
     /// What seals, with a PIN where one was typed.

@@ -32,5 +32,6 @@ pub use request::{Params, Request, RequestBody, RequestId};
 pub use response::{JSON, Response};
 pub use route::{Auth, BodyPolicy, BoxFuture, Handler, Patience, Resource, Route};
 pub use router::{RouteConflict, Router};
+pub use seats::network;
 pub use server::Server;
 pub use tls::{Identity, IdentityError};

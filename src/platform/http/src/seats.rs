@@ -77,8 +77,8 @@ impl Drop for Seat {
     }
 }
 
-/// One person usually has a whole /64 network of IPv6 addresses.
-fn network(peer: IpAddr) -> IpAddr {
+/// What limits by address count: one person usually has a whole /64 network of IPv6 addresses.
+pub fn network(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),

@@ -1,5 +1,6 @@
 //! TLS: one configuration a listener, with a certificate that can be replaced while connections stay.
 
+use ::aws_lc_rs::digest::{SHA256, digest};
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -9,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use x509_parser::parse_x509_certificate;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,15 @@ impl Identity {
     /// [`Identity::replace`] from two PEM files.
     pub fn replace_from_files(&self, certificates: &Path, key: &Path) -> Result<(), IdentityError> {
         self.replace(&read(certificates)?, &read(key)?)
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo of the certificate that is shown now; `None` if it cannot be read, which a
+    /// certificate that rustls took does not happen to.
+    pub fn public_key_sha256(&self) -> Option<[u8; 32]> {
+        let current = self.current.0.load();
+        let (_, certificate) = parse_x509_certificate(current.cert.first()?).ok()?;
+        let digest = digest(&SHA256, certificate.tbs_certificate.subject_pki.raw);
+        digest.as_ref().try_into().ok()
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {

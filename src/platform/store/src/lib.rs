@@ -16,7 +16,7 @@
 //! # The way of a write
 //! `queue` → `writer` runs the closures of a group over `view` (redb + memtables) with `changes` in between →
 //! `log` appends one frame (`segment`, `logfiles`) and syncs → `shared` publishes into the `memtable` → `topic` wakes.
-//! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`), those of tables with hashed keys by way of
+//! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`), those of gathered tables by way of
 //! `runs`; `pressure` keeps both in step.
 //! `opening` and `recovery` are the way back. All of it stands on `lamchat_disk::Disk`, for which a
 //! simulated disk can stand in.
@@ -39,6 +39,7 @@ mod memtable;
 mod merge;
 mod migrate;
 mod opening;
+mod packed;
 mod pressure;
 mod queue;
 mod read;

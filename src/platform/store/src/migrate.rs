@@ -6,7 +6,7 @@ use crate::runs::AllGathered;
 use crate::{OpenError, Table, codec};
 
 /// The version that this program writes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Changes the rows of one version into those of the next, inside the transaction that also notes the new version.
 pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
@@ -41,10 +41,15 @@ impl Schema {
 
 /// The step from version `n` to `n + 1` stands at place `n - 1`. A change of the form of rows that older programs
 /// could misread raises [`SCHEMA_VERSION`] and adds its step here; new tables and new optional fields need neither.
-const STEPS: &[Step] = &[runs];
+const STEPS: &[Step] = &[runs, timelines];
 
 /// To version 2: there may be runs, which a program of version 1 would not look into. There are none yet.
 fn runs(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    Ok(())
+}
+
+/// To version 3: there may be runs of `rooms.timeline`, where a program of version 2 would not look for them.
+fn timelines(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 

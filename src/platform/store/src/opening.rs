@@ -96,7 +96,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
     let shared = Arc::new(Shared::new(tables, view, epoch));
     let pressure = Arc::new(Pressure::new(limits));
     let files = Arc::new(files);
-    // Rows from the log are to be moved soon, and the first segment is to be ready when the first write comes.
+    // Rows from the log are to be moved soon, runs put together, and the first segment is to be ready when the first write
+    // comes.
     pressure.published(&shared);
     pressure.segment_begun();
     let log = Log::new(shared.clone(), files.clone(), pressure.clone(), key);

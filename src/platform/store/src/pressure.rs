@@ -26,10 +26,11 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            bytes: 8 * 1024 * 1024,
-            rows: 16_000,
+            // redb changes about twice as many bytes of pages, which half of its cache should hold (`CACHE_BYTES`).
+            bytes: 6 * 1024 * 1024,
+            rows: 12_000,
             after: Duration::from_secs(1),
-            bytes_max: 20 * 1024 * 1024,
+            bytes_max: 16 * 1024 * 1024,
             retry_after: Duration::from_millis(250),
             gathered_rows: GATHERED_ROWS,
         }

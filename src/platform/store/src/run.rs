@@ -3,75 +3,56 @@
 //! Its text is what redb keeps of it (FORMAT.md, "Runs").
 
 use crate::Bytes;
-use crate::codec::Cut;
+pub(crate) use crate::packed::RunRow;
+use crate::packed::{Packed, first_row, write_row};
 use std::ops::Bound;
 
-/// Stands for the length of the value of a deleted row.
-const DELETED: u32 = u32::MAX;
 /// Bits of the filter for each row: four probes of ten bits pass one foreign key in 85.
 const FILTER_BITS: usize = 10;
 
 /// Rows of one table.
 #[derive(Default)]
 pub(crate) struct Run {
-    text: Vec<u8>,
-    /// Where in the text each row begins.
-    starts: Vec<u32>,
+    rows: Packed,
     filter: Filter,
 }
-
-/// A row: key, value; `None` is a deletion.
-pub(crate) type RunRow<'r> = (&'r [u8], Option<&'r [u8]>);
 
 impl Run {
     /// Of rows in the order of their keys.
     pub(crate) fn new<'r>(rows: impl Iterator<Item = RunRow<'r>>) -> Self {
-        let (mut text, mut starts) = (Vec::new(), Vec::new());
-        for (key, value) in rows {
-            let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(DELETED);
-            starts.push(length(&text));
-            text.extend_from_slice(&length(key).to_le_bytes());
-            text.extend_from_slice(&value.map_or(DELETED, length).to_le_bytes());
-            text.extend_from_slice(key);
-            text.extend_from_slice(value.unwrap_or_default());
-        }
-        text.shrink_to_fit();
-        starts.shrink_to_fit();
-        Self::whole(text, starts)
+        let mut packed = Packed::default();
+        rows.for_each(|row| packed.push(row));
+        Self::of(packed)
     }
 
     /// From its text; `None` if that is malformed.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
-        let (mut starts, mut rest, mut last) = (Vec::new(), text, None);
+        let (mut packed, mut rest, mut last) = (Packed::default(), text, None);
         while !rest.is_empty() {
-            starts.push(u32::try_from(text.len() - rest.len()).ok()?);
-            let ((key, _), tail) = first_row(rest)?;
-            if last.is_some_and(|last| last >= key) {
+            let (row, tail) = first_row(rest)?;
+            if last.is_some_and(|last| last >= row.0) {
                 return None;
             }
-            (rest, last) = (tail, Some(key));
+            packed.push(row);
+            (rest, last) = (tail, Some(row.0));
         }
-        Some(Self::whole(text.to_vec(), starts))
+        Some(Self::of(packed))
     }
 
-    fn whole(text: Vec<u8>, starts: Vec<u32>) -> Self {
-        let mut run = Self {
-            filter: Filter::of_size(starts.len()),
-            text,
-            starts,
-        };
-        let mut filter = std::mem::take(&mut run.filter);
-        for (key, _) in run.rows() {
+    fn of(mut rows: Packed) -> Self {
+        rows.shrink();
+        let mut filter = Filter::of_size(rows.len());
+        for (key, _) in (0..rows.len()).map_while(|index| rows.row(index)) {
             filter.add(key_hash(key));
         }
-        run.filter = filter;
-        run
+        Self { rows, filter }
     }
 
     /// The rows of `newer` and `older` as one run.
     pub(crate) fn merged(newer: &Self, older: &Self) -> Self {
+        let mut packed = Packed::of_size(newer.rows.size() + older.rows.size());
         let (mut newer, mut older) = (newer.rows().peekable(), older.rows().peekable());
-        Self::new(std::iter::from_fn(move || match (newer.peek(), older.peek()) {
+        let both = std::iter::from_fn(move || match (newer.peek(), older.peek()) {
             (Some((new, _)), Some((old, _))) => {
                 let order = new.cmp(old);
                 if order.is_eq() {
@@ -81,23 +62,26 @@ impl Run {
             }
             (None, _) => older.next(),
             (_, None) => newer.next(),
-        }))
+        });
+        both.for_each(|row| packed.push(row));
+        Self::of(packed)
     }
 
     /// What it is in redb.
-    pub(crate) fn text(&self) -> &[u8] {
-        &self.text
+    pub(crate) fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.rows().for_each(|row| write_row(&mut text, row));
+        text
     }
 
     /// How many rows it has.
     pub(crate) fn len(&self) -> usize {
-        self.starts.len()
+        self.rows.len()
     }
 
     /// The row at a place.
     pub(crate) fn row(&self, index: usize) -> Option<RunRow<'_>> {
-        let start = usize::try_from(*self.starts.get(index)?).ok()?;
-        first_row(self.text.get(start..)?).map(|(row, _)| row)
+        self.rows.row(index)
     }
 
     /// All rows in the order of their keys.
@@ -145,18 +129,6 @@ impl Run {
         }
         low
     }
-}
-
-/// The first row of a text, and what follows.
-fn first_row(text: &[u8]) -> Option<(RunRow<'_>, &[u8])> {
-    let mut cut = Cut(text);
-    let (key_length, value_length) = (cut.length()?, cut.u32()?);
-    let key = cut.bytes(key_length)?;
-    let value = match value_length {
-        DELETED => None,
-        length => Some(cut.bytes(usize::try_from(length).ok()?)?),
-    };
-    Some(((key, value), cut.0))
 }
 
 /// The hash of a key for [`Run::find`]. It need not withstand anybody: a filter that passes too much costs a search.
@@ -222,7 +194,7 @@ mod tests {
         let merged = Run::merged(&newer, &older);
         let expected: [RunRow<'_>; 4] = [(b"a", Some(b"1")), (b"b", None), (b"c", Some(b"2")), (b"d", Some(b"2"))];
         assert!(merged.rows().eq(expected));
-        let again = Run::read(merged.text()).unwrap();
+        let again = Run::read(&merged.text()).unwrap();
         assert!(again.rows().eq(expected));
         assert_eq!(again.find(b"b", key_hash(b"b")), Some(None));
         assert_eq!(again.find(b"c", key_hash(b"c")), Some(Some("2".into())));
@@ -232,13 +204,39 @@ mod tests {
     }
 
     #[test]
+    fn rows_come_back_whatever_their_lengths_are() {
+        let even: [RunRow<'_>; 3] = [(b"a", Some(b"12")), (b"b", Some(b"34")), (b"c", Some(b"56"))];
+        let empty: [RunRow<'_>; 2] = [(b"", Some(b"")), (b"a", Some(b""))];
+        let other_key: [RunRow<'_>; 2] = [(b"a", Some(b"12")), (b"ab", Some(b"34"))];
+        let deleted: [RunRow<'_>; 3] = [(b"a", None), (b"b", Some(b"12")), (b"c", None)];
+        let nothing: [RunRow<'_>; 1] = [(b"", Some(b""))];
+        let all: [&[RunRow<'_>]; 6] = [&even, &empty, &other_key, &deleted, &nothing, &[]];
+        for rows in all {
+            for upto in 0..=rows.len() {
+                let rows = rows.get(..upto).unwrap();
+                let run = run(rows);
+                assert_eq!(run.len(), rows.len());
+                assert!(run.rows().eq(rows.iter().copied()));
+                assert_eq!(run.row(rows.len()), None);
+                assert!(Run::read(&run.text()).unwrap().rows().eq(rows.iter().copied()));
+                for (key, value) in rows {
+                    assert_eq!(
+                        run.find(key, key_hash(key)),
+                        Some(value.map(bytes::Bytes::copy_from_slice))
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn malformed_texts_are_refused() {
         let whole = run(&[(b"a", Some(b"1")), (b"b", None)]);
         for cut in 1..whole.text().len() {
             let cut_off = Run::read(whole.text().get(..cut).unwrap());
             assert!(cut_off.is_none_or(|run| run.len() == 1));
         }
-        let text = [whole.text(), whole.text()].concat();
+        let text = whole.text().repeat(2);
         assert!(Run::read(&text).is_none(), "keys must rise");
     }
 

@@ -1,11 +1,12 @@
-//! Tables whose keys come in no order, such as hashes: their rows are gathered in runs before they enter redb's table.
+//! Tables whose keys come in no order, such as hashes, or in many orders at once, such as the timelines of all rooms: their
+//! rows are gathered in runs before they enter redb's table.
 //!
 //! With millions of rows each new one of such a table would rewrite a leaf of redb of its own. So a checkpoint writes
 //! its rows of the table as one sorted run, in one row of redb ([`RUNS`]). Once [`GATHERED_ROWS`] have come together,
 //! they are one large run that drains into the table in the order of keys, as many rows with each checkpoint as come
 //! anew: neighbours share leaves then, and no checkpoint is larger than others. A mark tells how far that has come.
 //!
-//! Newer runs hide older ones, and runs hide the table. Whatever of a run is in the table already reads the same from both.
+//! Small runs are put together, so that there are never many. Newer runs hide older ones, and runs hide the table. Whatever of a run is in the table already reads the same from both.
 
 use crate::memtable::Rows;
 use crate::run::{Run, key_hash};
@@ -19,8 +20,13 @@ use std::sync::Arc;
 const RUNS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new("store.runs");
 
 /// So many rows of a table are gathered before they drain; at most about twice as many are in memory.
-/// More would save more writes and take more memory, about 40 bytes beside key and value.
-pub(crate) const GATHERED_ROWS: usize = 64_000;
+/// More would save more writes and take more memory and longer starts. A row takes two bytes beside key and value, or
+/// fourteen if their lengths differ from those of other rows.
+pub(crate) const GATHERED_ROWS: usize = 128_000;
+
+/// Runs that are one in memory become one in redb, too, up to this share of [`GATHERED_ROWS`]. A quiet server would have a run
+/// for every other message else, and a start reads them all.
+const SMALL_SHARE: usize = 32;
 
 /// The runs of one table, the newest first, as a reader sees them.
 #[derive(Clone, Default)]
@@ -61,7 +67,7 @@ struct Drain {
 #[derive(Clone, Default)]
 pub(crate) struct Gathered {
     /// The newest first. Each is at least half as large again as the one before, so there are few, but for those that
-    /// were loaded: they are put together by the first checkpoint, as a start must be fast.
+    /// were loaded: they are put together a little later, as a start must be fast.
     parts: Vec<Part>,
     drain: Option<Drain>,
     /// A drain that was under way when the store was closed: its last number, and the last key that is in the table.
@@ -112,6 +118,14 @@ impl Gathered {
         });
     }
 
+    /// Puts what was loaded together.
+    pub(crate) fn settle(&mut self) {
+        self.resume();
+        for part in std::mem::take(&mut self.parts).into_iter().rev() {
+            self.gather(part);
+        }
+    }
+
     /// What readers see.
     pub(crate) fn runs(&self) -> TableRuns {
         let parts = self.parts.iter().chain(self.drain.as_ref().map(|drain| &drain.part));
@@ -132,13 +146,25 @@ impl Gathered {
             .iter()
             .map(|row| (row.key().clone(), row.value().newest()))
             .collect();
-        let run = Run::new(rows.iter().map(|(key, value)| (key.as_ref(), value.as_deref())));
+        let run = Arc::new(Run::new(
+            rows.iter().map(|(key, value)| (key.as_ref(), value.as_deref())),
+        ));
         let mut runs = txn.open_table(RUNS)?;
-        runs.insert(run_key(table, number).as_slice(), run.text())?;
         self.gather(Part {
-            run: Arc::new(run),
+            run: Arc::clone(&run),
             numbers: vec![number],
         });
+        let mut written = run;
+        if let Some(newest) = self.parts.first_mut()
+            && newest.run.len() <= gathered_rows / SMALL_SHARE
+        {
+            for older in newest.numbers.iter().filter(|older| **older != number) {
+                runs.remove(run_key(table, *older).as_slice())?;
+            }
+            newest.numbers = vec![number];
+            written = Arc::clone(&newest.run);
+        }
+        runs.insert(run_key(table, number).as_slice(), written.text().as_slice())?;
         self.begin_drain(gathered_rows);
         let Some(drain) = &mut self.drain else { return Ok(()) };
         // A drain that began large (after a start) goes faster, so that the next one does not.
@@ -249,10 +275,19 @@ fn run_key(table: Table, number: u64) -> Vec<u8> {
 /// The gathered tables, by id.
 pub(crate) type AllGathered = BTreeMap<u16, Gathered>;
 
-/// What redb holds of all gathered tables among `tables`.
+/// What redb holds of all gathered tables among `tables`. Each is read by a thread of its own: a start waits for it.
 pub(crate) fn load_all(txn: &redb::ReadTransaction, tables: &[Table]) -> Result<AllGathered, redb::Error> {
-    let gathered = tables.iter().filter(|table| table.gathered);
-    gathered
-        .map(|table| Ok((table.id, Gathered::load(txn, *table)?)))
-        .collect()
+    std::thread::scope(|scope| {
+        let gathered = tables.iter().filter(|table| table.gathered);
+        let loading: Vec<_> = gathered
+            .map(|table| (table.id, scope.spawn(move || Gathered::load(txn, *table))))
+            .collect();
+        loading
+            .into_iter()
+            .map(|(id, loading)| match loading.join() {
+                Ok(loaded) => Ok((id, loaded?)),
+                Err(_) => Err(redb::Error::Corrupted("redb panicked while it read runs".to_owned())),
+            })
+            .collect()
+    })
 }

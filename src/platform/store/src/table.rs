@@ -33,8 +33,9 @@ impl Table {
         }
     }
 
-    /// Declares a table of small rows that are added often and whose keys come in no order, such as hashes. A write
-    /// costs less in a large table then, a scan more; some ten thousand of its newest rows are in memory.
+    /// Declares a table of small rows that are added often and whose keys come in no order, such as hashes, or in many
+    /// orders at once. A write costs less in a large table then, a scan more; some hundred thousand of its newest rows
+    /// are in memory.
     pub const fn gathered(id: u16, name: &'static str) -> Self {
         Self {
             id,

@@ -7,6 +7,7 @@ mod faults;
 mod migration;
 mod model;
 mod power_cut;
+mod runs;
 
 use crate::pressure::Limits;
 use crate::{OpenError, Options, Store, Table};
@@ -16,7 +17,8 @@ use std::sync::Arc;
 
 const ROWS: Table = Table::gathered(100, "test.rows");
 const HEADS: Table = Table::new(101, "test.heads");
-const LOG: Table = Table::new(300, "test.log");
+// Gathered as well: its keys have one length, and its values.
+const LOG: Table = Table::gathered(300, "test.log");
 
 fn options() -> Options {
     Options {

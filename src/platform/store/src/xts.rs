@@ -11,11 +11,11 @@ pub(crate) const SECTOR: usize = 4096;
 
 type Block = Array<u8, U16>;
 
-/// Blocks of a sector.
-const BLOCKS: usize = SECTOR / 16;
+/// So many blocks go through the cipher at once, as many as the widest processors take.
+const BLOCKS_AT_ONCE: usize = 64;
 
-/// Encrypts and decrypts sectors. Whole sectors go through the cipher at once: block after block, as the
-/// `xts-mode` crate does it, takes several times as long.
+/// Encrypts and decrypts sectors, many blocks at once: block after block, as the `xts-mode` crate does it, takes several
+/// times as long.
 pub(crate) struct SectorCipher {
     data: Aes256,
     tweak: Aes256,
@@ -55,28 +55,26 @@ impl SectorCipher {
     }
 
     /// Exclusive-or with the tweak of each block, the cipher, and the same exclusive-or again (IEEE Std 1619-2018, 5.3).
-    fn through(&self, sector: &mut [u8], number: u64, cipher: impl FnOnce(&mut [Block])) {
-        let tweaks = self.tweaks(number);
-        let (blocks, _) = Block::slice_as_chunks_mut(sector);
-        mix(blocks, &tweaks);
-        cipher(blocks);
-        mix(blocks, &tweaks);
-    }
-
-    /// The tweaks of a sector's blocks: its number, encrypted, then doubled in GF(2^128) from block to block.
-    fn tweaks(&self, number: u64) -> [u128; BLOCKS] {
+    fn through(&self, sector: &mut [u8], number: u64, cipher: impl Fn(&mut [Block])) {
+        // The tweak of the first block is the sector's number, encrypted; each next one is doubled in GF(2^128).
         let mut first = Block::from(u128::from(number).to_le_bytes());
         self.tweak.encrypt_block(&mut first);
-        let mut tweak = u128::from_le_bytes(first.into());
-        [(); BLOCKS].map(|()| {
-            let current = tweak;
-            tweak = (tweak << 1) ^ ((tweak >> 127) * 0x87);
-            current
-        })
+        let mut next = u128::from_le_bytes(first.into());
+        let (blocks, _) = Block::slice_as_chunks_mut(sector);
+        for blocks in blocks.chunks_mut(BLOCKS_AT_ONCE) {
+            let mut tweaks = [0; BLOCKS_AT_ONCE];
+            for tweak in &mut tweaks {
+                *tweak = next;
+                next = (next << 1) ^ ((next >> 127) * 0x87);
+            }
+            mix(blocks, &tweaks);
+            cipher(blocks);
+            mix(blocks, &tweaks);
+        }
     }
 }
 
-fn mix(blocks: &mut [Block], tweaks: &[u128; BLOCKS]) {
+fn mix(blocks: &mut [Block], tweaks: &[u128]) {
     for (block, tweak) in blocks.iter_mut().zip(tweaks) {
         let mixed = u128::from_le_bytes((*block).into()) ^ tweak;
         *block = mixed.to_le_bytes().into();

@@ -43,7 +43,7 @@ pub use explain::{PcrMeaning, Reason, meaning};
 pub use nv::{Counter, CounterError, NV_READ_BYTES_MAX};
 pub use pcr::{NoSuchPcr, PCRS, PcrSelection, PcrValues};
 pub use policy::{Binding, OR_BRANCHES_MAX, Policy, SignedPolicy, Step, policy_ref};
-pub use quote::{Endorsement, EndorsementKind, QUALIFYING_BYTES_MAX, Quote, QuoteError};
+pub use quote::{Endorsement, EndorsementCertificates, EndorsementKind, QUALIFYING_BYTES_MAX, Quote, QuoteError};
 pub use seal::{SealError, UnsealError};
 pub use signer::SigningKey;
 pub use tpm::{Patience, STORAGE_ROOT, Tpm};

@@ -59,6 +59,17 @@ pub struct Quote {
     pub ecdsa: [u8; 64],
     /// The values that were quoted.
     pub pcrs: PcrValues,
+    /// The attestation key that signed.
+    pub key: PublicArea,
+}
+
+/// The certificates that a TPM keeps for one of its endorsement keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndorsementCertificates {
+    /// See [`Endorsement::certificate`].
+    pub certificate: Option<Vec<u8>>,
+    /// See [`Endorsement::intermediates`].
+    pub intermediates: Vec<Vec<u8>>,
 }
 
 /// The qualifying data is longer than 64 bytes, or no PCR is selected.
@@ -79,6 +90,20 @@ impl Tpm {
     /// The endorsement key of `kind` with its certificates.
     pub fn endorsement(&mut self, kind: EndorsementKind) -> Result<Endorsement, TpmError> {
         let public = self.scope(|tpm| tpm.endorsement_key(kind))?.1;
+        let EndorsementCertificates {
+            certificate,
+            intermediates,
+        } = self.endorsement_certificates(kind)?;
+        Ok(Endorsement {
+            kind,
+            public,
+            certificate,
+            intermediates,
+        })
+    }
+
+    /// The certificates alone, without making the key, which takes some TPMs many seconds.
+    pub fn endorsement_certificates(&mut self, kind: EndorsementKind) -> Result<EndorsementCertificates, TpmError> {
         let certificate = self.read_index(match kind {
             EndorsementKind::Rsa => RSA_CERTIFICATE,
             EndorsementKind::Ecc => ECC_CERTIFICATE,
@@ -87,9 +112,7 @@ impl Tpm {
         for index in self.indices(CHAIN_FIRST, CHAIN_LAST)?.into_iter().take(CHAIN_PARTS_MAX) {
             intermediates.extend(self.read_index(index)?);
         }
-        Ok(Endorsement {
-            kind,
-            public,
+        Ok(EndorsementCertificates {
             certificate,
             intermediates,
         })
@@ -125,7 +148,7 @@ impl Tpm {
             return Err(QuoteError::NoPcrs);
         }
         self.scope(|tpm| {
-            let (key, _) = tpm.primary(wire::ENDORSEMENT, Template::Attestation)?;
+            let (key, signer) = tpm.primary(wire::ENDORSEMENT, Template::Attestation)?;
             let (root, public) = tpm.storage_root()?;
             let mut session = tpm.session(Kind::Hmac, &root, &public)?;
             let request = wire::quote(&key, qualifying_data, selection)?;
@@ -143,6 +166,7 @@ impl Tpm {
                         signature: signature.to_vec(),
                         ecdsa: wire::parse_signature(signature)?,
                         pcrs,
+                        key: signer,
                     });
                 }
             }

@@ -6,6 +6,7 @@
 //! PCRs that are appraised.
 
 use crate::event_log::{Event, EventLog};
+use crate::evidence::PcrValue;
 use crate::manifest::Manifest;
 use crate::sha256::Sha256;
 use crate::wire::Bytes;
@@ -29,6 +30,9 @@ const ACTIONS: [&[u8]; 2] = [
     b"Calling EFI Application from Boot Option",
     b"Returning from EFI Application from Boot Option",
 ];
+/// Where the stub of a unified kernel image measures what it takes from beside the image: command line, credentials and
+/// configuration (12), system extensions (13).
+pub(crate) const BESIDE_IMAGE: [u8; 2] = [12, 13];
 /// EFI_GLOBAL_VARIABLE as it is in memory.
 const GLOBAL_VARIABLE: [u8; 16] = [
     0x61, 0xDF, 0xE4, 0x8B, 0xCA, 0x93, 0xD2, 0x11, 0xAA, 0x0D, 0x00, 0xE0, 0x98, 0x03, 0x2B, 0x8C,
@@ -100,6 +104,12 @@ pub enum AppraisalError {
     /// No image of the manifest was started.
     #[error("the log shows no image of the reference manifest")]
     NoImage,
+    /// There is no log, and the manifest asks for what only a log can show.
+    #[error("there is no event log, and the reference manifest asks for more than whole values of PCR {pcr}")]
+    NoLog {
+        /// The first such PCR.
+        pcr: u8,
+    },
     /// A PCR with a value that the manifest does not have.
     #[error("PCR {pcr} has value {value}, which is not in the reference manifest")]
     Value {
@@ -121,6 +131,7 @@ impl AppraisalError {
             Self::Separators { .. } => "log-separators",
             Self::FirmwareError { .. } => "log-firmware-error",
             Self::SecureBoot { .. } => "secure-boot-off",
+            Self::NoLog { .. } => "log-absent",
             Self::NoImage => "image-not-measured",
             Self::Value { .. } => "pcr-value-unknown",
         }
@@ -136,6 +147,10 @@ pub(crate) struct Shown {
 
 /// Appraises the PCRs that the manifest speaks of.
 pub(crate) fn appraise(log: &EventLog<'_>, manifest: &Manifest) -> Result<Shown, AppraisalError> {
+    if log.absent {
+        return Ok(Shown { started: Vec::new() });
+    }
+    check_values(log, manifest)?;
     for pcr in manifest.pcrs.iter().filter(|pcr| SEPARATED.contains(pcr)) {
         check_separators(log, *pcr)?;
     }
@@ -300,8 +315,33 @@ fn secure_boot_variable(data: &[u8]) -> Option<&[u8]> {
     rest.is_empty().then_some(value)
 }
 
-/// Compares whole values.
-pub(crate) fn check_values(log: &EventLog<'_>, manifest: &Manifest) -> Result<(), AppraisalError> {
+/// Without a log nothing counts but whole values, for every PCR that is quoted.
+pub(crate) fn check_unlogged(quoted: &[PcrValue], manifest: &Manifest) -> Result<(), AppraisalError> {
+    let needs_log = [
+        (!manifest.images.is_empty() || !manifest.pcr4_events.is_empty(), 4),
+        (manifest.secure_boot || !manifest.pcr7_events.is_empty(), 7),
+    ];
+    if let Some((_, pcr)) = needs_log.into_iter().find(|(needed, _)| *needed) {
+        return Err(AppraisalError::NoLog { pcr });
+    }
+    for PcrValue { pcr, sha256 } in quoted.iter().copied() {
+        let mut references = manifest
+            .values
+            .iter()
+            .filter(|reference| reference.pcr == pcr)
+            .peekable();
+        if references.peek().is_none() {
+            return Err(AppraisalError::NoLog { pcr });
+        }
+        if references.any(|reference| !reference.sha256.contains(&sha256)) {
+            return Err(AppraisalError::Value { pcr, value: sha256 });
+        }
+    }
+    Ok(())
+}
+
+/// Compares whole values. Beside an image nothing may have come along, unless the manifest says what.
+fn check_values(log: &EventLog<'_>, manifest: &Manifest) -> Result<(), AppraisalError> {
     for reference in &manifest.values {
         let value = log.replay(reference.pcr);
         if !reference.sha256.contains(&value) {
@@ -309,6 +349,13 @@ pub(crate) fn check_values(log: &EventLog<'_>, manifest: &Manifest) -> Result<()
                 pcr: reference.pcr,
                 value,
             });
+        }
+    }
+    let listed = |pcr| manifest.values.iter().any(|reference| reference.pcr == pcr);
+    for pcr in BESIDE_IMAGE {
+        let value = log.replay(pcr);
+        if !manifest.images.is_empty() && !listed(pcr) && value != Sha256::ZERO {
+            return Err(AppraisalError::Value { pcr, value });
         }
     }
     Ok(())

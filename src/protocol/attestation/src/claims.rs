@@ -17,11 +17,14 @@ pub enum KeyUse {
     Tls,
     /// Signs heads of the audit log: SHA-256 of the SubjectPublicKeyInfo.
     Audit,
+    /// Opens TLS connections and is in a file of the operator's: the key holder only hears of it. SHA-256 of the
+    /// SubjectPublicKeyInfo.
+    TlsFile,
 }
 
 impl KeyUse {
     /// Every use, in the order of the format.
-    pub const ALL: [Self; 3] = [Self::Signing, Self::Tls, Self::Audit];
+    pub const ALL: [Self; 4] = [Self::Signing, Self::Tls, Self::Audit, Self::TlsFile];
 
     /// The word of the format.
     pub fn word(self) -> &'static str {
@@ -29,6 +32,7 @@ impl KeyUse {
             Self::Signing => "signing",
             Self::Tls => "tls",
             Self::Audit => "audit",
+            Self::TlsFile => "tls-file",
         }
     }
 
@@ -37,11 +41,12 @@ impl KeyUse {
             Self::Signing => 1,
             Self::Tls => 2,
             Self::Audit => 3,
+            Self::TlsFile => 4,
         }
     }
 }
 
-/// A key that the key holder released when it made the quote.
+/// A key that the key holder released, or heard of, when it made the quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BoundKey {
     /// What it is for.

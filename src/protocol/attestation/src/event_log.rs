@@ -115,9 +115,20 @@ pub struct EventLog<'a> {
     /// How many events were not measured (EV_NO_ACTION), without the header.
     pub unmeasured: usize,
     locality: u8,
+    pub(crate) absent: bool,
 }
 
 impl<'a> EventLog<'a> {
+    /// Where a bundle has none.
+    pub(crate) fn absent() -> Self {
+        Self {
+            events: Vec::new(),
+            unmeasured: 0,
+            locality: 0,
+            absent: true,
+        }
+    }
+
     /// Reads a log.
     ///
     /// # Errors
@@ -135,6 +146,7 @@ impl<'a> EventLog<'a> {
             events: Vec::new(),
             unmeasured: 0,
             locality: 0,
+            absent: false,
         };
         let mut locality_seen = false;
         let mut number = 1;

@@ -2,6 +2,7 @@
 //!
 //! It is the auditor's own file: white space and any order of members are fine, unknown and doubled members are not.
 
+use crate::appraisal::BESIDE_IMAGE;
 use crate::limits::{FILE_BYTES_MAX, NAME_BYTES_MAX, PCRS_MAX, REFERENCES_MAX};
 use crate::sha256::Sha256;
 use serde::{Deserialize, Serialize};
@@ -118,8 +119,8 @@ impl Manifest {
             ),
             (!self.secure_boot || quoted(7), "`secure_boot` needs PCR 7 in `pcrs`"),
             (
-                self.images.is_empty() || (quoted(4) && quoted(11)),
-                "`images` need PCR 4 and 11 in `pcrs`",
+                self.images.is_empty() || [4, 11].into_iter().chain(BESIDE_IMAGE).all(quoted),
+                "`images` need PCR 4, 11, 12 and 13 in `pcrs`",
             ),
             (
                 !self.images.is_empty() || !self.binaries.is_empty(),

@@ -10,6 +10,8 @@ use crate::trust::CertifiedKey;
 use crate::verify::Policy;
 use serde::Serialize;
 
+/// The use of keys that the key holder did not release.
+const FILE: &str = "tls-file";
 /// What no quote can tell.
 const NOT_PROVABLE: &[&str] = &[
     "that the firmware measured truthfully: firmware that lies, or was broken into, can measure what it likes",
@@ -33,7 +35,7 @@ pub struct Continuity {
 /// A key that the quote is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NamedKey {
-    /// `signing`, `tls` or `audit`.
+    /// `signing`, `tls`, `audit` or `tls-file`.
     #[serde(rename = "use")]
     pub usage: &'static str,
     /// Its fingerprint.
@@ -121,17 +123,20 @@ impl Verdict {
     }
 
     fn proofs(&self, policy: &Policy<'_>, log: &EventLog<'_>) -> Vec<String> {
+        let pcrs: Vec<String> = self.pcrs.iter().map(u8::to_string).collect();
+        let pcrs = pcrs.join(", ");
         let mut proved = vec![
             format!(
                 "the quote was made for this nonce by the TPM of `{}`, whose endorsement key a trusted root certifies and \
                  whose attestation key was enrolled",
                 self.label
             ),
-            format!(
-                "the event log of {} measured events leads to the quoted values of PCR {}",
-                log.events.len(),
-                self.pcrs.iter().map(u8::to_string).collect::<Vec<_>>().join(", ")
-            ),
+            if log.absent {
+                format!("PCR {pcrs} have values of the reference manifest; there is no event log to explain them")
+            } else {
+                let events = log.events.len();
+                format!("the event log of {events} measured events leads to the quoted values of PCR {pcrs}")
+            },
         ];
         if policy.manifest.secure_boot {
             proved.push("Secure Boot was on when the firmware handed over".into());
@@ -163,6 +168,12 @@ impl Verdict {
             ));
             claimed.extend(self.said());
         }
+        if self.keys.iter().any(|key| key.usage == FILE) {
+            claimed.push(format!(
+                "it shows TLS keys from files of its operator's, which are not under the master key: {}",
+                self.named(|usage| usage == FILE)
+            ));
+        }
         claimed.push(format!("the version calls itself {}", claims.version));
         claimed.push(format!(
             "the box's own clock said {} seconds since 1970",
@@ -174,12 +185,18 @@ impl Verdict {
         claimed
     }
 
+    /// Keys in words.
+    fn named(&self, of: impl Fn(&str) -> bool) -> String {
+        let keys = self.keys.iter().filter(|key| of(key.usage));
+        let words: Vec<String> = keys.map(|key| format!("{} {}", key.usage, key.sha256)).collect();
+        words.join(", ")
+    }
+
     /// What the key holder says and the quote is bound to: proved as far as the program is.
     fn said(&self) -> Vec<String> {
-        let keys = self.keys.iter().map(|key| format!("{} {}", key.usage, key.sha256));
         let mut said = vec![
             format!("the exchange is {}", self.server_name),
-            format!("it holds these keys: {}", keys.collect::<Vec<_>>().join(", ")),
+            format!("it holds these keys: {}", self.named(|usage| usage != FILE)),
             format!("its configuration without secrets is {}", self.configuration),
         ];
         if let Some(audit) = &self.audit {

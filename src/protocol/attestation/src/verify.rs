@@ -47,10 +47,8 @@ pub fn verify(bundle: &[u8], policy: &Policy<'_>) -> Result<Verdict, Rejection> 
     check_signature(&evidence)?;
     let certified = check_keys(&evidence, policy)?;
     check_values(&evidence, &quote, policy)?;
-    let log = EventLog::parse(&evidence.tpm.event_log)?;
-    log.check_replay(&evidence.tpm.pcrs)?;
+    let log = check_log(&evidence, policy.manifest)?;
     let shown = appraisal::appraise(&log, policy.manifest)?;
-    appraisal::check_values(&log, policy.manifest)?;
     let audit = read_checkpoint(&evidence)?;
     let continuity = policy
         .previous
@@ -119,6 +117,17 @@ fn check_values(evidence: &Evidence, quote: &Quote<'_>, policy: &Policy<'_>) -> 
         return Err(Rejection::PcrValues);
     }
     Ok(())
+}
+
+/// The log that leads to the quoted values; without one, the quoted values must be the manifest's.
+fn check_log<'a>(evidence: &'a Evidence, manifest: &Manifest) -> Result<EventLog<'a>, Rejection> {
+    if evidence.tpm.event_log.is_empty() {
+        appraisal::check_unlogged(&evidence.tpm.pcrs, manifest)?;
+        return Ok(EventLog::absent());
+    }
+    let log = EventLog::parse(&evidence.tpm.event_log)?;
+    log.check_replay(&evidence.tpm.pcrs)?;
+    Ok(log)
 }
 
 fn read_checkpoint(evidence: &Evidence) -> Result<Option<Checkpoint>, Rejection> {

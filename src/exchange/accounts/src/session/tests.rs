@@ -3,7 +3,8 @@
 
 use super::{
     ACCESS_TOKEN_LIFETIME_MS, AuthenticateError, LAST_SEEN_INTERVAL_MS, NewSession, OpenSessionError, OpenedSession,
-    RefreshError, Refreshed, Session, authenticate, close, close_all, note_use, open, refresh,
+    RefreshError, Refreshed, Session, authenticate, authenticate_even_locked, close, close_all, note_use, open,
+    refresh,
 };
 use crate::account::{self, NewAccount};
 use crate::token::NewTokens;
@@ -277,6 +278,9 @@ async fn locked_and_deactivated_accounts_are_shut_out() {
         .await
         .unwrap();
     assert!(matches!(who(&store, "lct_a", NOW), Err(AuthenticateError::Locked)));
+    assert!(authenticate_even_locked(&store.read(), "lct_a", NOW).is_ok());
+    let late = authenticate_even_locked(&store.read(), "lct_a", NOW + ACCESS_TOKEN_LIFETIME_MS);
+    assert!(matches!(late, Err(AuthenticateError::Expired)));
     assert!(matches!(
         renew(&store, "lcr_a", "b", NOW).await,
         Err(WriteError::Refused(RefreshError::Locked))

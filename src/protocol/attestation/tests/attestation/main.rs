@@ -11,4 +11,5 @@ mod enrolment;
 mod forged;
 mod forgeries;
 mod manifest;
+mod ovmf;
 mod swtpm;

@@ -8,7 +8,7 @@ fn manifests_come_back_and_contradictions_are_refused() {
     let good = simulation::manifest();
     let text = serde_json::to_string_pretty(&good).unwrap();
     assert_eq!(Manifest::from_bytes(text.as_bytes()).unwrap(), good);
-    let changes: [fn(&mut Manifest); 11] = [
+    let changes: [fn(&mut Manifest); 13] = [
         |m| m.format.push('x'),
         |m| m.product = "other".into(),
         |m| m.release = "\n".into(),
@@ -17,6 +17,8 @@ fn manifests_come_back_and_contradictions_are_refused() {
         |m| m.pcrs.push(16),
         |m| m.pcrs.retain(|pcr| *pcr != 7),
         |m| m.pcrs.retain(|pcr| *pcr != 11),
+        |m| m.pcrs.retain(|pcr| *pcr != 12),
+        |m| m.pcrs.retain(|pcr| *pcr != 13),
         |m| m.images.clear(),
         |m| m.values[0].pcr = 10,
         |m| m.binaries = vec![Sha256::ZERO; 2000],

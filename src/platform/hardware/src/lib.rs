@@ -1,0 +1,11 @@
+//! What is known of servers and TPMs (`hardware/*.toml` at the top of the project), and how this machine's hardware is.
+//!
+//! The files are data with sources; nothing here invents a limit or a fault. Nothing here writes to hardware either.
+
+mod catalogue;
+mod tpm;
+mod version;
+
+pub use catalogue::{Catalogue, CatalogueError, CertificateIndex, CertificatePlace, Check, Pcr, catalogue};
+pub use tpm::{Bearing, Family, Kind, KnownTpm, Quirk, QuirkKind, TpmMake};
+pub use version::{Version, VersionError};

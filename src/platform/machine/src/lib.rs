@@ -1,0 +1,15 @@
+//! What process 1 of the box asks of the kernel: mounts, modules, devices that appear, signals, the watchdog, consoles,
+//! the power button, switching off.
+//!
+//! Mechanisms only: what the box mounts, loads and shows is decided by `lamchat init`. Nothing here is used on an ordinary
+//! distribution, where a service manager does all of this.
+
+pub mod button;
+pub mod console;
+pub mod kernel_log;
+pub mod modules;
+pub mod mounts;
+pub mod power;
+pub mod signals;
+pub mod uevent;
+pub mod watchdog;

@@ -1,0 +1,9 @@
+//! Kernel modules: which belong to a device, and loading them in the order of their dependencies.
+
+mod alias;
+mod dependencies;
+mod load;
+
+pub use alias::{Aliases, matches};
+pub use dependencies::{Dependencies, normal_name};
+pub use load::{Loader, OpenError};

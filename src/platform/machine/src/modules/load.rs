@@ -1,0 +1,187 @@
+//! Loading: finit_module(2), with the kernel checking each module's signature.
+
+use super::{Aliases, Dependencies, normal_name};
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Largest of the lists, in bytes.
+const LIST_BYTES_MAX: u64 = 16 << 20;
+/// How deep folders below /sys/devices are looked through, and how many.
+const SYSFS_DEPTH_MAX: usize = 32;
+const SYSFS_FOLDERS_MAX: usize = 50_000;
+
+/// Parameters of watchdog drivers: how long they wait, in seconds. Kernel documentation, watchdog/watchdog-parameters.
+const PARAMETERS: [(&str, &CStr); 6] = [
+    ("i6300esb", c"heartbeat=60"),
+    ("iTCO_wdt", c"heartbeat=60"),
+    ("sp5100_tco", c"heartbeat=60"),
+    ("wdat_wdt", c"timeout=60"),
+    ("ipmi_watchdog", c"timeout=60"),
+    ("softdog", c"soft_margin=60"),
+];
+
+/// Why no module can be loaded at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A list of the image's cannot be read.
+    #[error("{}: {source}", .path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The image's modules.
+#[derive(Debug)]
+pub struct Loader {
+    folder: PathBuf,
+    aliases: Aliases,
+    dependencies: Dependencies,
+    wanted: Vec<String>,
+    /// Loaded, or tried in vain: neither is tried again.
+    done: HashSet<String>,
+    /// Sentences about modules that could not be loaded.
+    failures: Vec<String>,
+}
+
+impl Loader {
+    /// Reads the lists of a folder: `modules.dep`, `modules.alias`, `modules.load`.
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            read_list(&path).map_err(|source| OpenError::List { path, source })
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            aliases: Aliases::parse(&read("modules.alias")?),
+            dependencies: Dependencies::parse(&read("modules.dep")?),
+            wanted: read("modules.load")?.split_whitespace().map(normal_name).collect(),
+            done: HashSet::new(),
+            failures: Vec::new(),
+        })
+    }
+
+    /// Loads what the image wants in any case.
+    pub fn load_wanted(&mut self) {
+        for name in std::mem::take(&mut self.wanted) {
+            self.load(&name);
+        }
+    }
+
+    /// Loads what drives a device; answers whether anything was new.
+    pub fn load_for(&mut self, device: &str) -> bool {
+        let modules: Vec<String> = self.aliases.modules(device).into_iter().map(str::to_owned).collect();
+        // Every one, whatever became of those before.
+        modules.iter().filter(|module| self.load(module)).count() > 0
+    }
+
+    /// Loads what drives the devices that are there.
+    pub fn load_for_all(&mut self) {
+        let mut devices = Vec::new();
+        collect(Path::new("/sys/devices"), &mut devices);
+        for device in devices {
+            self.load_for(&device);
+        }
+    }
+
+    /// Loads a module and what it needs; answers whether it is newly there.
+    pub fn load(&mut self, name: &str) -> bool {
+        if self.done.contains(name) || !self.dependencies.has(name) {
+            return false;
+        }
+        let before = self.dependencies.before(name).to_vec();
+        before
+            .iter()
+            .chain([&name.to_owned()])
+            .fold(false, |_, name| self.insert(name))
+    }
+
+    /// What went wrong since the last call.
+    pub fn take_failures(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.failures)
+    }
+
+    fn insert(&mut self, name: &str) -> bool {
+        if !self.done.insert(name.to_owned()) {
+            return false;
+        }
+        let path = self.folder.join(format!("{name}.ko"));
+        let parameters = PARAMETERS.iter().find(|(module, _)| *module == name);
+        let parameters = parameters.map_or(CString::default(), |(_, text)| CString::from(*text));
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                self.failures.push(format!("module {name}: {error}"));
+                return false;
+            }
+        };
+        match finit_module(&file, &parameters, ModuleInitFlags::empty()) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) => false,
+            // A driver that finds nothing to drive.
+            Err(Errno::ENODEV) => false,
+            Err(error) => {
+                self.failures.push(format!("module {name}: {}", error.desc()));
+                false
+            }
+        }
+    }
+}
+
+fn read_list(path: &Path) -> std::io::Result<String> {
+    if std::fs::metadata(path)?.len() > LIST_BYTES_MAX {
+        return Err(std::io::Error::other("the file is too large"));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// The names of all devices below a folder of sysfs.
+fn collect(top: &Path, devices: &mut Vec<String>) {
+    let mut folders = vec![(top.to_owned(), 0)];
+    let mut seen = 0;
+    while let Some((folder, depth)) = folders.pop() {
+        seen += 1;
+        if seen > SYSFS_FOLDERS_MAX {
+            return;
+        }
+        if let Ok(name) = std::fs::read_to_string(folder.join("modalias")) {
+            devices.push(name.trim().to_owned());
+        }
+        // Folders come and go meanwhile; one that is gone has nothing to drive.
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        for entry in entries {
+            if depth < SYSFS_DEPTH_MAX && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push((entry.path(), depth + 1));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    #[test]
+    fn sysfs_is_walked() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(top.path().join("a/b")).unwrap();
+        std::fs::write(top.path().join("a/b/modalias"), "pci:v1\n").unwrap();
+        std::os::unix::fs::symlink("..", top.path().join("a/b/loop")).unwrap();
+        let mut devices = Vec::new();
+        super::collect(top.path(), &mut devices);
+        assert_eq!(devices, ["pci:v1"]);
+    }
+
+    #[test]
+    fn a_folder_without_lists_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = super::Loader::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("modules.alias"), "{error}");
+    }
+}
