@@ -253,11 +253,11 @@ fn a_new_signing_key_signs_at_once_and_the_old_one_is_kept() {
     let server = site.start();
     assert_eq!(site.command_json(&["signing-key", "show"], ""), second);
     let log = site.command_json(&["audit", "show"], "");
-    let starts = log["entries"]
+    let mut starts = log["entries"]
         .as_array()
         .unwrap()
         .iter()
         .filter(|entry| entry["act"] == "server.start");
-    assert_eq!(starts.last().unwrap()["facts"]["signing_key"], public);
+    assert_eq!(starts.next_back().unwrap()["facts"]["signing_key"], public);
     server.stop();
 }

@@ -107,11 +107,12 @@ fn every_fault_is_named_and_the_recovery_key_opens_meanwhile() {
     let tpm = Swtpm::new();
     let proxy = Proxy::before(&tpm);
     let (site, key) = sealed(&proxy);
+    let (object, session) = ("no room for another object", "no room for another session");
     for (command, code, word) in [
-        (LOAD, LOCKOUT, "lockout"),
+        (LOAD, LOCKOUT, "the TPM refuses all of them"),
         (ANY, RETRY, "busy"),
-        (LOAD, OBJECT_MEMORY, "no room for another object"),
-        (START_SESSION, SESSION_MEMORY, "no room for another session"),
+        (LOAD, OBJECT_MEMORY, object),
+        (START_SESSION, SESSION_MEMORY, session),
     ] {
         proxy.answer(command, code);
         let (server, reason) = recovers(&site, &key);

@@ -695,6 +695,13 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             200,
             "keyring.remove-slot",
         ),
+        (
+            "POST /signing-key/rotate",
+            "signing-key/rotate",
+            Value::Null,
+            500,
+            "key.rotate",
+        ),
         // Without a TPM nothing is done.
         ("POST /seal/init", "seal/init", json!({}), 400, ""),
         (
