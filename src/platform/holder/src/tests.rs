@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use crate::{
-    Act, AskError, Client, Files, FolderError, Holder, Network, Notice, Notices, Opened, Reason, Reply, Request,
-    ServeError, Setup, State, Tpm, TpmPlace, Typed, ask_typed, confine, files, leave_network, listen, serve,
-    serve_typed,
+    Act, Anchor, Anchored, AskError, Client, Files, FolderError, Holder, Network, Notice, Notices, Opened, Reason,
+    Reply, Request, ServeError, Setup, State, Tpm, TpmPlace, Typed, ask_typed, confine, files, leave_network, listen,
+    serve, serve_typed,
 };
 use lamchat_attestation::Sha256;
 use lamchat_attester::{Attester, Machine, Nonce, Places, Settings, Statement};
@@ -358,6 +358,12 @@ fn what_is_not_the_protocol_ends_the_connection() {
     }
 }
 
+const ANCHOR: Anchor = Anchor {
+    audit_head: [7; 32],
+    audit_entries: 8,
+    commit: 9,
+};
+
 #[test]
 fn every_cut_or_longer_message_is_malformed() {
     let requests = [
@@ -368,6 +374,10 @@ fn every_cut_or_longer_message_is_malformed() {
         Request::BackupKey([1; 32]),
         Request::EnrolmentRequest,
         evidence(),
+        Request::PlanKey,
+        Request::ReadAnchor,
+        Request::WriteAnchor(ANCHOR),
+        Request::AwaitHand,
     ];
     for request in requests {
         let frame = request.encode();
@@ -388,6 +398,11 @@ fn every_cut_or_longer_message_is_malformed() {
         Reply::Done,
         Reply::Key(house.client.rotate(Purpose::Secrets).unwrap()),
         Reply::Unlocked(SlotKind::Tpm),
+        Reply::Anchored(Anchored::Never),
+        Reply::Anchored(Anchored::At {
+            anchor: ANCHOR,
+            put_back: true,
+        }),
     ];
     for reply in replies {
         let frame = reply.encode();
