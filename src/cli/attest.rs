@@ -2,6 +2,7 @@
 
 mod auditor;
 mod enrol;
+mod hardware;
 mod verify;
 
 use super::{Failure, output};
