@@ -11,6 +11,7 @@ pub mod app;
 pub mod audit;
 pub mod backup;
 pub mod error;
+pub mod hardware;
 pub mod health;
 pub mod keyring;
 pub mod locked;
