@@ -2,7 +2,6 @@
 
 mod auditor;
 mod enrol;
-mod hardware;
 mod verify;
 
 use super::{Failure, output};

@@ -2,7 +2,7 @@
 
 use super::{Failure, named, now, output, read};
 use lamchat_attestation::{Enrolment, Evidence, Manifest, Policy, Rejection, Trust, Verdict, from_hex, verify};
-use lamchat_hardware::{TpmMake, Version};
+use lamchat_hardware::{TpmMake, TpmReport, Version};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -87,7 +87,7 @@ fn make(verdict: &Verdict) -> Option<TpmMake> {
 }
 
 fn known(verdict: &Verdict) -> Value {
-    make(verdict).map_or(Value::Null, |make| super::hardware::describe(&make))
+    make(verdict).map_or(Value::Null, |make| json!(TpmReport::of(&make)))
 }
 
 fn print(outcome: &Result<Verdict, Rejection>) {
@@ -106,7 +106,7 @@ fn print(outcome: &Result<Verdict, Rejection>) {
                 &mut verdict.claimed.iter().map(String::as_str),
             );
             section("What this cannot prove", &mut verdict.not_provable.iter().copied());
-            let sentences = make(verdict).map_or_else(Vec::new, |make| super::hardware::sentences(&make));
+            let sentences = make(verdict).map_or_else(Vec::new, |make| TpmReport::of(&make).sentences);
             section("What is known of this TPM", &mut sentences.iter().map(String::as_str));
         }
         Err(rejection) => {

@@ -4,10 +4,12 @@
 
 mod catalogue;
 mod health;
+mod report;
 mod tpm;
 mod version;
 
 pub use catalogue::{Catalogue, CatalogueError, CertificateIndex, CertificatePlace, Check, Pcr, catalogue};
 pub use health::{Health, Part, Reading, Root, State, Surveyor, Unit};
+pub use report::{QuirkReport, TpmReport};
 pub use tpm::{Bearing, Family, Kind, KnownTpm, Quirk, QuirkKind, TpmMake};
 pub use version::{Version, VersionError};

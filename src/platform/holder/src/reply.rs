@@ -6,6 +6,7 @@ use crate::wire::{
 use lamchat_audit::VerifierKey;
 use lamchat_audit::note::Note;
 use lamchat_base::{Secret, SecretBytes};
+use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::{Purpose, ReleasedKey, SLOTS_MAX, SlotInfo, SlotKind};
 use zeroize::Zeroizing;
 
@@ -56,6 +57,8 @@ pub enum Reply {
     },
     /// A signed head.
     Note(Note),
+    /// Which make of TPM there is.
+    TpmMake(TpmMake),
     /// A new recovery slot and its key: 48 digits. On the holder's own socket only.
     Recovery(SlotInfo, SecretBytes),
     /// The keys were opened by hand. On the holder's own socket only.
@@ -196,6 +199,14 @@ impl Reply {
                 assemble(9, &[&signed.to_be_bytes(), &text(kind), key.to_string().as_bytes()])
             }
             Self::Note(note) => assemble(10, &[note.to_string().as_bytes()]),
+            Self::TpmMake(make) => assemble(
+                13,
+                &[
+                    &make.firmware.0.to_be_bytes(),
+                    &text(&make.manufacturer),
+                    &text(&make.model),
+                ],
+            ),
             Self::Recovery(slot, key) => assemble(11, &[&slot_bytes(slot), key.expose()]),
             Self::Unlocked(by) => assemble(12, &[&[kind_code(*by)]]),
             Self::Refused(reason, sentence) => assemble(255, &[&[reason.code()], cut(sentence).as_bytes()]),
@@ -228,6 +239,11 @@ impl Reply {
             10 => Self::Note(Note::parse(&body.rest_text()?).map_err(|_| MalformedError)?),
             11 => Self::Recovery(body.slot()?, body.typed()?),
             12 => Self::Unlocked(kind_of(body.u8()?)?),
+            13 => Self::TpmMake(TpmMake {
+                firmware: Version(body.u64()?),
+                manufacturer: body.text()?,
+                model: body.text()?,
+            }),
             255 => Self::Refused(Reason::of(body.u8()?)?, body.rest_text()?),
             _ => return Err(MalformedError),
         };

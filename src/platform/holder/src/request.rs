@@ -40,6 +40,8 @@ pub enum Request {
     BackupKey([u8; 32]),
     /// Who signs the audit log with this origin.
     LogIdentity(String),
+    /// Which make of TPM there is.
+    TpmMake,
     /// To sign a head of the audit log.
     SignHead {
         /// The head.
@@ -64,6 +66,7 @@ impl Request {
             Self::Export => assemble(9, &[]),
             Self::BackupKey(salt) => assemble(10, &[salt]),
             Self::LogIdentity(origin) => assemble(11, &[origin.as_bytes()]),
+            Self::TpmMake => assemble(13, &[]),
             Self::SignHead { checkpoint, proof } => assemble(
                 12,
                 &[
@@ -94,6 +97,7 @@ impl Request {
                 checkpoint: checkpoint(&mut body)?,
                 proof: body.list(PROOF_HASHES_MAX, |body| body.take())?,
             },
+            13 => Self::TpmMake,
             _ => return Err(MalformedError),
         };
         body.end(request)

@@ -10,6 +10,7 @@ use crate::{
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::notary::{HeadSigner, NotarizeError};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes};
+use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::{Keyring, OpenError, PassphraseCost, Purpose, RecoveryKey, ReleasedKey, SlotKind, Unlock};
 use parking_lot::Mutex;
 use std::io::Write;
@@ -342,6 +343,7 @@ fn every_cut_or_longer_message_is_malformed() {
         Request::Rebind(3),
         Request::Rotate(Purpose::Content),
         Request::BackupKey([1; 32]),
+        Request::TpmMake,
     ];
     for request in requests {
         let frame = request.encode();
@@ -362,6 +364,11 @@ fn every_cut_or_longer_message_is_malformed() {
         Reply::Done,
         Reply::Key(house.client.rotate(Purpose::Secrets).unwrap()),
         Reply::Unlocked(SlotKind::Tpm),
+        Reply::TpmMake(TpmMake {
+            manufacturer: "NTC".to_owned(),
+            model: "NPCT75x".to_owned(),
+            firmware: Version(0x0007_0002_0001_0000),
+        }),
     ];
     for reply in replies {
         let frame = reply.encode();
