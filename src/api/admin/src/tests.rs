@@ -181,6 +181,7 @@ fn site() -> Site {
         store,
         audit: Arc::new(audit.unwrap()),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        hardware: Arc::default(),
         nonces: Nonces::new(&*entropy),
         entropy,
         server_name: "example.org".try_into().unwrap(),
