@@ -1,18 +1,21 @@
 //! Puts a release together: a function of the inputs, the program and the signatures.
 
-use crate::deb::{self, DebError};
+use crate::deb::DebError;
 use crate::disk::{self, Content};
-use crate::ext4::{self, Ext4Error};
+use crate::ext4::Ext4Error;
 use crate::file::{self, FileError};
-use crate::inputs::{self, InputError};
-use crate::modules::{self, ModuleError, ModuleSet};
+use crate::inputs::InputError;
+use crate::modules::ModuleError;
 use crate::pe::PeError;
 use crate::release::Release;
+use crate::sbom::SbomError;
 use crate::signer::{Signer, SignerError};
+use crate::statements::{self, Written};
 use crate::uki::{self, InitrdParts, Kind, Parts, UkiError};
+use crate::unpack::{Unpacked, unpack};
 use crate::{esp, pcr11};
 use lamchat_attestation::Sha256;
-use std::collections::BTreeMap;
+use lamchat_release::{BundleError, VersionError};
 use std::path::Path;
 
 /// Bytes of the EFI system partition: two slots of more than 100 MB.
@@ -21,11 +24,6 @@ const ESP_BYTES: u64 = 256 << 20;
 const KEYRING_BYTES: u64 = 4 << 20;
 /// Bytes of the data partition in the image; set-up grows it to the disk's end.
 const DATA_BYTES: u64 = 64 << 20;
-/// Where the packages have what we take.
-const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
-const KERNEL: &str = "boot/vmlinuz-";
-
 /// A release could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum AssembleError {
@@ -62,6 +60,15 @@ pub enum AssembleError {
     /// JSON could not be written.
     #[error("JSON cannot be written: {0}")]
     Json(#[from] serde_json::Error),
+    /// The software bill of materials.
+    #[error(transparent)]
+    Sbom(#[from] SbomError),
+    /// The update bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The release's version is not three numbers.
+    #[error(transparent)]
+    Version(#[from] VersionError),
 }
 
 /// What a release is made of.
@@ -72,22 +79,15 @@ pub struct Sources<'a> {
     pub program: &'a [u8],
     /// The folder of the pinned packages.
     pub inputs: &'a Path,
-}
-
-/// What the packages give.
-struct Unpacked {
-    kernel: Vec<u8>,
-    kernel_version: String,
-    modules: ModuleSet,
-    stub: Vec<u8>,
-    loader: Vec<u8>,
-    template: Vec<u8>,
+    /// `Cargo.lock`.
+    pub lock: &'a str,
+    /// What changed, for whoever accepts an update.
+    pub changelog: &'a str,
 }
 
 /// Writes a release into a folder, which is there and empty.
 pub fn assemble(sources: &Sources<'_>, signer: &mut Signer, out: &Path) -> Result<(), AssembleError> {
     let unpacked = unpack(sources.inputs, &out.join("work"))?;
-    std::fs::remove_dir_all(out.join("work")).map_err(FileError::at(out))?;
     let version = &sources.release.version;
     let seed = format!("lamchat {version} {}", sources.release.commit);
     let loader = signer.program("systemd-boot", &unpacked.loader)?;
@@ -127,6 +127,12 @@ pub fn assemble(sources: &Sources<'_>, signer: &mut Signer, out: &Path) -> Resul
             content("lamchat-payload", disk::PAYLOAD, payload.len() as u64, &payload),
         ],
     )?;
+
+    let written = Written {
+        loader: &loader,
+        uki: &uki,
+    };
+    statements::write(sources, &unpacked, &written, signer, out)?;
 
     let folder = out.join(crate::signer::FOLDER);
     file::make_folder(&folder)?;
@@ -181,35 +187,4 @@ fn make_uki(
         image = uki::approved(&image, &approval)?;
     }
     Ok(signer.program(kind.word(), &image)?)
-}
-
-fn unpack(folder: &Path, work: &Path) -> Result<Unpacked, AssembleError> {
-    let mut files = BTreeMap::new();
-    let mut kernel_version = String::new();
-    for package in inputs::pinned()? {
-        let bytes = inputs::read(folder, &package)?;
-        if let Some(version) = package.name.strip_prefix("linux-image-") {
-            kernel_version = version.to_owned();
-        }
-        let wanted = |path: &str| {
-            path == STUB
-                || path == LOADER
-                || path.starts_with(KERNEL)
-                || modules::is_candidate(path)
-                || ext4::is_wanted(path)
-        };
-        let unpacked = deb::files(&bytes, wanted).map_err(|error| AssembleError::Package(package.file(), error))?;
-        files.extend(unpacked);
-    }
-    let modules = modules::pick(&files)?;
-    let template = ext4::template(files.iter(), work)?;
-    let mut take = |path: &str, name| files.remove(path).ok_or(AssembleError::Missing(name));
-    Ok(Unpacked {
-        kernel: take(&format!("{KERNEL}{kernel_version}"), "kernel")?,
-        stub: take(STUB, "stub")?,
-        loader: take(LOADER, "boot loader")?,
-        kernel_version,
-        modules,
-        template,
-    })
 }

@@ -7,7 +7,7 @@ use crate::pe::{self, PeError};
 use lamchat_attestation::Sha256;
 
 /// The sections in the order of measuring.
-const MEASURED: [&str; 7] = [".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"];
+pub const MEASURED: [&str; 7] = [".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"];
 
 /// The value of PCR 11 when the kernel of `image` starts.
 pub fn predict(image: &[u8]) -> Result<Sha256, PeError> {

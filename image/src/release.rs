@@ -5,6 +5,9 @@ use serde::Serialize;
 /// The name of the product in every signed statement.
 pub const PRODUCT: &str = "lamchat";
 
+/// The security epoch of releases from this source. It is raised when a flaw was found that a box must not run again.
+pub const EPOCH: u64 = 1;
+
 /// A release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {

@@ -10,9 +10,11 @@ const X509: Guid = Guid::new(0xA5C059A1_94E4_4AA7_87B5_AB155C2BF072);
 /// EFI_CERT_TYPE_PKCS7_GUID.
 const PKCS7: Guid = Guid::new(0x4AAFD29D_68DF_49EE_8AA9_347D375665A7);
 /// EFI_GLOBAL_VARIABLE: where PK and KEK are.
-const GLOBAL: Guid = Guid::new(0x8BE4DF61_93CA_11D2_AA0D_00E098032B8C);
+pub const GLOBAL: Guid = Guid::new(0x8BE4DF61_93CA_11D2_AA0D_00E098032B8C);
 /// EFI_IMAGE_SECURITY_DATABASE_GUID: where db is.
-const DATABASE: Guid = Guid::new(0xD719B2CB_3D3A_4596_A3BC_DAD00E67656F);
+pub const DATABASE: Guid = Guid::new(0xD719B2CB_3D3A_4596_A3BC_DAD00E67656F);
+/// Bytes of a list before its first entry.
+pub const LIST_HEADER: usize = 28;
 /// Non-volatile, for boot services and the running system, written with a time.
 const ATTRIBUTES: u32 = 0x27;
 /// EFI_TIME of every write: 1 January 2026, 0:00 UTC. Firmware takes a write only if it is later than the last one; the

@@ -126,7 +126,8 @@ impl Signer {
         Ok(out)
     }
 
-    fn found(&self, file: &str) -> Result<&[u8], SignerError> {
+    /// A signature, certificate or key by the name of its file.
+    pub fn found(&self, file: &str) -> Result<&[u8], SignerError> {
         let missing = || SignerError::Published(file.to_owned());
         self.files.get(file).map(Vec::as_slice).ok_or_else(missing)
     }
