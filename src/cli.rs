@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod config;
 mod health;
+mod init;
 mod media;
 pub mod output;
 mod password;
@@ -12,9 +13,11 @@ mod report;
 mod restore;
 mod seal;
 mod serve;
-mod socket;
+pub mod socket;
 mod token;
 mod user;
+
+pub use seal::recovery_code;
 
 use crate::key_holder;
 use clap::{Args, Parser, Subcommand};
@@ -115,6 +118,9 @@ enum Command {
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
+    /// Run as process 1 of the bootable image.
+    #[command(hide = true)]
+    Init,
     /// Ask the running server whether it is well.
     Health(health::Health),
     /// The process that has the keys. The server starts it.
@@ -158,6 +164,7 @@ pub fn run() -> ExitCode {
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
         Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
+        Some(Command::Init) => init::run(),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true }) => key_holder::launch(&cli.place),
         Some(Command::KeyHolder { launch: false }) => key_holder::run(&cli.place),

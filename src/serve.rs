@@ -70,6 +70,9 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let log = logging::start(&start.config.log)?;
     // First of all: it takes its folder and gives everything else up while the rest of this starts.
     let holder = holder::start(&start)?;
+    if let Err(error) = lamchat_host::accept_signals() {
+        tracing::warn!(%error, "signals may not arrive");
+    }
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }

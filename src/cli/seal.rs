@@ -2,6 +2,8 @@
 
 mod paper;
 
+pub use paper::code as recovery_code;
+
 use super::{Failure, Place, Server, output, password, socket};
 use lamchat_base::SecretBytes;
 use lamchat_holder::{AskError, MalformedError, Reply, Typed};
