@@ -63,6 +63,7 @@ pub fn prepare(site: &Site) -> std::io::Result<()> {
     std::fs::create_dir_all(folder())?;
     chown(folder(), Some(USER), Some(GROUP))?;
     std::fs::set_permissions(folder(), std::fs::Permissions::from_mode(0o700))?;
+    give_tpm()?;
     // It enters its own folder and reads its file, nothing else.
     chown(DATA, Some(0), Some(GROUP))?;
     std::fs::set_permissions(DATA, std::fs::Permissions::from_mode(0o710))?;
@@ -71,6 +72,16 @@ pub fn prepare(site: &Site) -> std::io::Result<()> {
     chown(&new, Some(0), Some(GROUP))?;
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o640))?;
     std::fs::rename(&new, config_file())
+}
+
+/// The TPM belongs to the exchange's user: its key holder is the only process that uses it. A machine may have none.
+fn give_tpm() -> std::io::Result<()> {
+    let device = Path::new("/dev/tpmrm0");
+    if !device.exists() {
+        return Ok(());
+    }
+    chown(device, Some(0), Some(GROUP))?;
+    std::fs::set_permissions(device, std::fs::Permissions::from_mode(0o660))
 }
 
 /// How it is run.
