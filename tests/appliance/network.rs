@@ -118,7 +118,7 @@ fn a_client_comes_in_and_a_wrong_network_goes_back() {
     machine.answer("ROUTER: ", "10.9.9.9/24");
     machine.expect("10.9.9.9 ");
     let changed = Instant::now();
-    machine.expect("goes back by itself");
+    machine.expect("else it goes back");
     let tls = forwarded.first().unwrap().0;
     assert!(is_closed(tls), "the old address answers");
     machine.expect("10.0.2.15");

@@ -106,10 +106,7 @@ pub fn status(shared: &Shared) -> Vec<String> {
         lines.push(row("Network", why));
     }
     if status.trial.is_some() {
-        lines.push(row(
-            "NETWORK",
-            "changed for two minutes: confirm with 6, or it goes back by itself",
-        ));
+        lines.push(row("NETWORK", "for two minutes; 6 keeps it, else it goes back"));
     }
     for notice in status.notices.iter().take(2) {
         lines.push(row("Notice", notice));
