@@ -84,7 +84,7 @@ impl Collector for Readings {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::{Latest, Readings, describe};
     use lamchat_hardware::{Health, Part, Reading, State, Unit};
     use prometheus_client::encoding::text::encode;
