@@ -129,6 +129,9 @@ enum Command {
         /// Start it and end.
         #[arg(long)]
         launch: bool,
+        /// The user that the server runs as, by name or number, if it is not the same.
+        #[arg(long, value_name = "USER", conflicts_with = "launch")]
+        exchange_user: Option<String>,
     },
 }
 
@@ -166,8 +169,8 @@ pub fn run() -> ExitCode {
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Init) => init::run(),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
-        Some(Command::KeyHolder { launch: true }) => key_holder::launch(&cli.place),
-        Some(Command::KeyHolder { launch: false }) => key_holder::run(&cli.place),
+        Some(Command::KeyHolder { launch: true, .. }) => key_holder::launch(&cli.place),
+        Some(Command::KeyHolder { exchange_user, .. }) => key_holder::run(&cli.place, exchange_user.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

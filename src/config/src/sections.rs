@@ -173,6 +173,8 @@ section! {
         fixed pcrs: Vec<u32> = vec![7];
         /// Whether what is sealed from now on asks for a PIN at every start beside the TPM, against theft of the whole server: `lamchat seal init` and `seal rebind` ask for a new one, `lamchat seal unlock` takes it.
         fixed pin: bool = false;
+        /// The folder of the keyring, which only the key holder touches; without it `keys` in the data folder. Name another where the key holder runs as a user of its own.
+        fixed keys_dir: Option<PathBuf> = None => "\"/var/lib/lamchat-keys\"";
         /// The Unix socket of a key holder that a service manager starts; without it the server starts one itself.
         fixed holder: Option<PathBuf> = None => "\"/run/lamchat/key-holder.sock\"";
     }
