@@ -1,39 +1,16 @@
 //! How the hardware is: for `lamchat health` and `/metrics`. Somebody else reads it, from time to time.
 
 use arc_swap::ArcSwap;
-use lamchat_hardware::{Health, Reading, State};
+use lamchat_hardware::{Health, State};
 use lamchat_http::Metrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The latest readings.
 pub type Latest = Arc<ArcSwap<Health>>;
-
-/// The whole as JSON.
-pub(crate) fn describe(health: &Health) -> Value {
-    let problems = health.problems();
-    json!({
-        "state": health.state().word(),
-        "problems": problems.iter().map(|problem| problem.to_string()).collect::<Vec<_>>(),
-        "readings": health.readings.iter().map(reading).collect::<Vec<_>>(),
-    })
-}
-
-fn reading(reading: &Reading) -> Value {
-    json!({
-        "part": reading.part.word(),
-        "name": reading.name,
-        "value": reading.value.map(|(value, _)| value),
-        "unit": reading.value.map(|(_, unit)| unit.symbol()),
-        "limit": reading.limit,
-        "state": reading.state.word(),
-        "sentence": reading.sentence,
-    })
-}
 
 /// Adds what the metrics say about hardware. Once.
 pub(crate) fn register(latest: &Latest, metrics: &Metrics) {
@@ -84,9 +61,9 @@ impl Collector for Readings {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    use super::{Latest, Readings, describe};
-    use lamchat_hardware::{Health, Part, Reading, State, Unit};
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::{Latest, Readings};
+    use lamchat_hardware::{Health, HealthReport, Part, Reading, State, Unit};
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
 
@@ -98,10 +75,11 @@ mod tests {
         let health = Health {
             readings: vec![hot, Reading::new(Part::Tpm, "tpm0", "TPM 2.0")],
         };
-        let json = describe(&health);
+        let json = serde_json::json!(HealthReport::of(&health));
         assert_eq!(json["state"], "warning");
         assert_eq!(json["problems"][0], "cpu \"0\": 90.5 °C: above its limit");
         assert_eq!(json["readings"][1]["value"], serde_json::Value::Null);
+        assert_eq!(HealthReport::of(&Health::default()).state, "unknown");
 
         let latest = Latest::default();
         latest.store(health.into());

@@ -1,7 +1,8 @@
 //! Whether the server is well, for `lamchat health`.
 
-use crate::{Admin, AdminError, hardware, keyring, seal};
+use crate::{Admin, AdminError, keyring, seal};
 use lamchat_accounts::account;
+use lamchat_hardware::HealthReport;
 use lamchat_http::Request;
 use lamchat_seal::Status;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "keys": status.sentence,
         "hardware_sealed": status.hardware_sealed,
         "tpm": seal::describe_tpm(&told.tpm),
-        "hardware": hardware::describe(&admin.hardware.load()),
+        "hardware": HealthReport::of(&admin.hardware.load()),
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

@@ -10,6 +10,6 @@ mod version;
 
 pub use catalogue::{Catalogue, CatalogueError, CertificateIndex, CertificatePlace, Check, Pcr, catalogue};
 pub use health::{Health, Part, Reading, Root, State, Surveyor, Unit};
-pub use report::{QuirkReport, TpmReport};
+pub use report::{HealthReport, QuirkReport, ReadingReport, TpmReport};
 pub use tpm::{Bearing, Family, Kind, KnownTpm, Quirk, QuirkKind, TpmMake};
 pub use version::{Version, VersionError};

@@ -1,6 +1,7 @@
-//! What is known of a TPM, to be shown: sentences for people, and the same for programs.
+//! What is known of a TPM, and how the hardware is, to be shown: sentences for people, and the same for programs.
 
 use crate::catalogue::catalogue;
+use crate::health::{Health, Reading};
 use crate::tpm::{Bearing, Quirk, TpmMake};
 use serde::Serialize;
 
@@ -80,5 +81,64 @@ fn describe(quirk: &'static Quirk, bearing: Bearing) -> QuirkReport {
         sentence: &quirk.sentence,
         advice: &quirk.advice,
         source: &quirk.source,
+    }
+}
+
+/// How the hardware is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HealthReport {
+    /// `well`, `warning`, `failed`; `unknown` before anything was read.
+    pub state: &'static str,
+    /// What is not well, a line each, the worst first.
+    pub problems: Vec<String>,
+    /// Everything.
+    pub readings: Vec<ReadingReport>,
+}
+
+/// One reading.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReadingReport {
+    /// Of what: `temperature`, `fan` and so on.
+    pub part: &'static str,
+    /// Which one.
+    pub name: String,
+    /// The number, if it is one.
+    pub value: Option<f64>,
+    /// The number's unit, as people write it.
+    pub unit: Option<&'static str>,
+    /// The limit that the hardware tells.
+    pub limit: Option<f64>,
+    /// `well`, `warning`, `failed`.
+    pub state: &'static str,
+    /// More; why, where it is not well.
+    pub sentence: String,
+    /// The whole for people.
+    pub line: String,
+}
+
+impl HealthReport {
+    /// Of these readings.
+    pub fn of(health: &Health) -> Self {
+        let unread = health.readings.is_empty();
+        Self {
+            state: if unread { "unknown" } else { health.state().word() },
+            problems: health.problems().iter().map(ToString::to_string).collect(),
+            readings: health.readings.iter().map(ReadingReport::of).collect(),
+        }
+    }
+}
+
+impl ReadingReport {
+    fn of(reading: &Reading) -> Self {
+        Self {
+            part: reading.part.word(),
+            name: reading.name.clone(),
+            value: reading.value.map(|(value, _)| value),
+            unit: reading.value.map(|(_, unit)| unit.symbol()),
+            limit: reading.limit,
+            state: reading.state.word(),
+            sentence: reading.sentence.clone(),
+            line: reading.to_string(),
+        }
     }
 }
