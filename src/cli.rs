@@ -5,8 +5,10 @@ mod audit;
 mod backup;
 mod config;
 mod health;
+mod media;
 pub mod output;
 mod password;
+mod report;
 mod restore;
 mod seal;
 mod serve;
@@ -90,6 +92,12 @@ enum Command {
     /// Make and revoke registration tokens of the running server.
     #[command(subcommand)]
     Token(token::Token),
+    /// What users uploaded: list and delete.
+    #[command(subcommand)]
+    Media(media::Media),
+    /// What users reported to the administrators: list, show, close.
+    #[command(subcommand)]
+    Report(report::Report),
     /// Back up the running server, or check a backup.
     #[command(subcommand)]
     Backup(backup::Backup),
@@ -142,6 +150,8 @@ pub fn run() -> ExitCode {
         Some(Command::Serve) | None => serve::run(&cli.place),
         Some(Command::User(command)) => user::run(&cli.place, command),
         Some(Command::Token(command)) => token::run(&cli.place, command),
+        Some(Command::Media(command)) => media::run(&cli.place, command),
+        Some(Command::Report(command)) => report::run(&cli.place, command),
         Some(Command::Backup(command)) => backup::run(&cli.place, command),
         Some(Command::Restore(command)) => restore::run(&cli.place, command),
         Some(Command::Seal(command)) => seal::run(&cli.place, command),

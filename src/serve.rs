@@ -6,6 +6,7 @@ mod certificates;
 mod data_dir;
 mod exchange;
 mod greeting;
+mod hardware;
 mod holder;
 mod locked;
 pub mod logging;
@@ -14,6 +15,7 @@ mod server_name;
 mod settings;
 mod signing_key;
 mod upkeep;
+mod watchdog;
 mod wiring;
 
 pub use data_dir::keep_files_private;
@@ -64,6 +66,7 @@ fn refused(error: impl std::fmt::Display) -> StartError {
 /// Runs until SIGTERM or SIGINT; `Ok` when everything has ended well.
 pub fn run(start: Start) -> Result<(), StartError> {
     data_dir::keep_files_private();
+    lamchat_host::take_handed_sockets().map_err(StartError::io("sockets of the service manager"))?;
     let log = logging::start(&start.config.log)?;
     // First of all: it takes its folder and gives everything else up while the rest of this starts.
     let holder = holder::start(&start)?;
@@ -98,6 +101,8 @@ async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Res
     let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::io("signals"))?;
 
     // Opening waits only for somebody to unlock the keys; until then there is nothing to finish.
+    // While it waits nothing can hang but the threads themselves.
+    let waiting = watchdog::feed(None);
     let opened = tokio::select! {
         opened = wiring::open(&start.config, &holder) => opened?,
         _ = terminate.recv() => {
@@ -115,6 +120,8 @@ async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Res
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
     tell(Notice::Ready);
+    waiting.abort();
+    watchdog::feed(Some(server.store.clone()));
     upkeep::start(&server);
 
     let mut reload = reload::Reload::new(start, log, Arc::clone(&server));

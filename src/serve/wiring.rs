@@ -120,12 +120,18 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         store.clone(),
         Arc::clone(&clock),
     ));
+    let presence = Arc::new(Presences::new(typing.counter()));
     let unread = Arc::new(UnreadCounts::new());
     let syncer = Arc::new(Syncer::new(
         store.clone(),
         Arc::clone(&clock),
         Arc::clone(&typing),
         unread,
+        Arc::clone(&presence),
+    ));
+    tokio::spawn(lamchat_sync::tell_presence_forever(
+        Arc::clone(&syncer),
+        Arc::clone(&clock),
     ));
 
     let app = Arc::new(App {
@@ -141,7 +147,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         passwords: passwords.clone(),
         uia: UiaSessions::new(),
         key_queries: lamchat_keys::QueryCache::new(),
-        presence: Presences::default(),
+        presence,
+        searches: Arc::new(tokio::sync::Semaphore::new(lamchat_api_client::app::SEARCHES_MAX)),
         media: media.clone(),
     });
     let admin = Arc::new(Admin {
@@ -158,6 +165,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         audit: Arc::clone(&audit),
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
+        hardware: Arc::default(),
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
     });

@@ -16,6 +16,7 @@ mod harness;
 mod holder;
 mod hostile;
 mod lifecycle;
+mod moderation;
 mod quote;
 mod seal;
 mod start;

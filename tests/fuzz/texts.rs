@@ -247,3 +247,45 @@ fn configurations_are_read_or_explained() {
         },
     );
 }
+
+#[test]
+fn tokens_of_searches_and_spaces_come_back() {
+    const EPOCH: Epoch = Epoch(3);
+    fuzz(
+        "page tokens",
+        &[b"f3_4611686018427387905_20_r7", b"f3_1_2_s9", b"h12_20_1_40"],
+        |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            if let Ok(token) = lamchat_rooms::search::Token::parse(text, EPOCH) {
+                assert_eq!(
+                    lamchat_rooms::search::Token::parse(&token.text(EPOCH), EPOCH),
+                    Ok(token)
+                );
+            }
+            if let Some(token) = lamchat_api_client::hierarchy::Token::parse(text) {
+                assert_eq!(lamchat_api_client::hierarchy::Token::parse(&token.text()), Some(token));
+            }
+        },
+    );
+}
+
+#[test]
+fn searches_of_any_words_in_any_text_end() {
+    const TEXTS: [&str; 3] = ["martians and men", "\u{130}\u{df}\u{1f600} \u{301}x", ""];
+    fuzz(
+        "search",
+        &[b"martians MEN", "\u{130}\u{df} \u{130}".as_bytes()],
+        |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            let words = lamchat_rooms::search::Words::new(text);
+            assert!(words.as_slice().len() <= lamchat_rooms::search::WORDS_MAX);
+            for text in TEXTS.into_iter().chain([text]) {
+                if let Some(rank) = words.rank(text) {
+                    assert!(rank.is_finite() && rank > 0.0);
+                }
+            }
+            // What was typed is found in itself.
+            assert_eq!(words.rank(text).is_some(), !words.as_slice().is_empty());
+        },
+    );
+}

@@ -1,6 +1,7 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
 use crate::attestation::Attestation;
+use crate::hardware::Latest;
 use crate::nonce::Nonces;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
@@ -55,6 +56,8 @@ pub struct Admin {
     pub exchange: Arc<dyn Exchange>,
     /// `registration.shared_secret`; `None` switches that route off. Reloadable.
     pub shared_secret: ArcSwapOption<SecretBytes>,
+    /// How the hardware is; empty until it was read.
+    pub hardware: Latest,
     /// What `/metrics` shows; set once the router that counts is there.
     pub metrics: OnceLock<Arc<Metrics>>,
     /// Nonces of registration by shared secret.

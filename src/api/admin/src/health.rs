@@ -1,6 +1,6 @@
 //! Whether the server is well, for `lamchat health`.
 
-use crate::{Admin, AdminError, keyring, seal};
+use crate::{Admin, AdminError, hardware, keyring, seal};
 use lamchat_accounts::account;
 use lamchat_http::Request;
 use lamchat_seal::Status;
@@ -19,6 +19,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "keys": status.sentence,
         "hardware_sealed": status.hardware_sealed,
         "tpm": seal::describe_tpm(&told.tpm),
+        "hardware": hardware::describe(&admin.hardware.load()),
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

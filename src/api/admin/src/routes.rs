@@ -1,7 +1,8 @@
 //! Which route answers what, and the way from a request to a handler and back.
 
 use crate::{
-    Admin, AdminError, attestation, audit, backup, health, keyring, metrics, seal, shared_secret, token, user,
+    Admin, AdminError, attestation, audit, backup, health, keyring, media, metrics, report, seal, shared_secret, token,
+    user,
 };
 use http::{Method, StatusCode};
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
@@ -46,6 +47,17 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             user::set_suspended,
         ),
         on(admin, &post, "/_lamchat/admin/v1/users/{user}/locked", user::set_locked),
+        on(
+            admin,
+            &delete,
+            "/_lamchat/admin/v1/users/{user}/media",
+            media::delete_of_user,
+        ),
+        on(admin, &get, "/_lamchat/admin/v1/media", media::list),
+        on(admin, &delete, "/_lamchat/admin/v1/media/{media}", media::delete),
+        on(admin, &get, "/_lamchat/admin/v1/reports", report::list),
+        on(admin, &get, "/_lamchat/admin/v1/reports/{report}", report::show),
+        on(admin, &delete, "/_lamchat/admin/v1/reports/{report}", report::close),
         on(admin, &get, "/_lamchat/admin/v1/tokens", token::list),
         on(admin, &post, "/_lamchat/admin/v1/tokens", token::create),
         on(admin, &delete, "/_lamchat/admin/v1/tokens/{token}", token::revoke),

@@ -232,8 +232,13 @@ fn entry(admin: &Admin, request: &Request, act: &str, user_id: &UserId) -> Resul
 }
 
 /// The account that the path names.
-fn named(admin: &Admin, request: &Request) -> Result<(UserNum, OwnedUserId), AdminError> {
-    let user_id = user_id(admin, request.params.value("user"))?;
+pub(crate) fn named(admin: &Admin, request: &Request) -> Result<(UserNum, OwnedUserId), AdminError> {
+    named_by(admin, request.params.value("user"))
+}
+
+/// The account of a name or user id.
+pub(crate) fn named_by(admin: &Admin, text: &str) -> Result<(UserNum, OwnedUserId), AdminError> {
+    let user_id = user_id(admin, text)?;
     let account = account::by_id(&admin.store.read(), &user_id)?;
     let account = account.ok_or_else(|| {
         AdminError::not_found(format!(

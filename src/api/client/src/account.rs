@@ -1,6 +1,6 @@
 //! The caller's own account: who am I, password, deactivation.
 
-use crate::routes::json;
+use crate::routes::{body, check_json, json};
 use crate::{ApiError, App, Routes, Session, device, uia};
 use http::{Method, StatusCode};
 use lamchat_accounts::account::{self, ChangeAccountError};
@@ -21,6 +21,25 @@ pub fn routes(r: &mut Routes) {
     r.session::<change_password::v3::Request>(set_password);
     r.session::<deactivate::v3::Request>(close).to_the_end();
     r.raw(Method::GET, "/_matrix/client/v3/account/3pid", third_party_ids);
+    for path in [
+        "/_matrix/client/v3/account/3pid",
+        "/_matrix/client/v3/account/3pid/add",
+        "/_matrix/client/v3/account/3pid/bind",
+        "/_matrix/client/v3/account/3pid/delete",
+        "/_matrix/client/v3/account/3pid/unbind",
+    ] {
+        r.raw(Method::POST, path, no_third_party_ids);
+    }
+    for path in [
+        "/_matrix/client/v3/account/3pid/email/requestToken",
+        "/_matrix/client/v3/account/3pid/msisdn/requestToken",
+        "/_matrix/client/v3/account/password/email/requestToken",
+        "/_matrix/client/v3/account/password/msisdn/requestToken",
+        "/_matrix/client/v3/register/email/requestToken",
+        "/_matrix/client/v3/register/msisdn/requestToken",
+    ] {
+        r.raw_open(Method::POST, path, no_medium);
+    }
 }
 
 async fn who_am_i(_app: Arc<App>, session: Session, _: whoami::v3::Request) -> Result<whoami::v3::Response, ApiError> {
@@ -131,6 +150,27 @@ async fn leave_all(app: &App, caller: &Caller) -> Result<(), ApiError> {
 /// ruma leaves the list out when it is empty; clients expect it.
 async fn third_party_ids(_app: Arc<App>, _session: Session, _request: Request) -> Result<Response, ApiError> {
     json(StatusCode::OK, &serde_json::json!({ "threepids": [] }))
+}
+
+/// `m.3pid_changes` among the capabilities says so, too.
+async fn no_third_party_ids(_app: Arc<App>, _session: Session, mut request: Request) -> Result<Response, ApiError> {
+    check_json(&body(&mut request).await?)?;
+    Err(ApiError::new(
+        StatusCode::FORBIDDEN,
+        "M_THREEPID_DENIED",
+        "This server knows neither email addresses nor telephone numbers",
+    ))
+}
+
+/// "M_THREEPID_MEDIUM_NOT_SUPPORTED: The homeserver does not support adding email addresses" – and neither telephone
+/// numbers: nothing is sent to either, whoever asks.
+async fn no_medium(_app: Arc<App>, mut request: Request) -> Result<Response, ApiError> {
+    check_json(&body(&mut request).await?)?;
+    Err(ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "M_THREEPID_MEDIUM_NOT_SUPPORTED",
+        "This server knows neither email addresses nor telephone numbers",
+    ))
 }
 
 impl From<ChangeAccountError> for ApiError {

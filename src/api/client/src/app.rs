@@ -10,6 +10,7 @@ use lamchat_rooms::Rooms;
 use lamchat_store::Store;
 use ruma::{OwnedServerName, RoomVersionId};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The exchange as the client API sees it. Made once, shared by every handler.
 pub struct App {
@@ -38,10 +39,15 @@ pub struct App {
     /// Answers queries for keys.
     pub key_queries: lamchat_keys::QueryCache,
     /// Who is there.
-    pub presence: Presences,
+    pub presence: Arc<Presences>,
     /// Files and thumbnails.
     pub media: Media,
+    /// Searches that run at the same time; each reads some thousand events. See [`SEARCHES_MAX`].
+    pub searches: Arc<Semaphore>,
 }
+
+/// Most searches that run at the same time; others wait their turn.
+pub const SEARCHES_MAX: usize = 2;
 
 impl App {
     /// Milliseconds since the Unix epoch.

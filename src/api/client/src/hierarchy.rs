@@ -30,16 +30,23 @@ impl From<WalkError> for ApiError {
     }
 }
 
-/// Where a page starts: a token is `h{room}_{depth}_{0 or 1}_{rooms shown}`.
-struct Token {
-    room: u32,
-    max_depth: u32,
-    suggested_only: bool,
-    skip: usize,
+/// Where a page starts: a token is `h{room}_{depth}_{0 or 1}_{rooms shown}`. It does not expire: nothing is kept for it,
+/// and rooms that came or went in between shift what the next page begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// The root's number.
+    pub room: u32,
+    /// Levels below the root.
+    pub max_depth: u32,
+    /// Only suggested children.
+    pub suggested_only: bool,
+    /// Rooms that were shown.
+    pub skip: usize,
 }
 
 impl Token {
-    fn parse(text: &str) -> Option<Self> {
+    /// From text; `None` if it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.strip_prefix('h')?.split('_');
         let token = Self {
             room: parts.next()?.parse().ok()?,
@@ -54,7 +61,8 @@ impl Token {
         parts.next().is_none().then_some(token)
     }
 
-    fn text(&self) -> String {
+    /// As text.
+    pub fn text(&self) -> String {
         format!(
             "h{}_{}_{}_{}",
             self.room,

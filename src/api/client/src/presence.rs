@@ -1,11 +1,12 @@
-//! Presence, in memory: shown to those who share a room. `/sync` does not carry it.
+//! Presence, in memory: shown to those who share a room, here and in `/sync`.
 
 use crate::account_data::must_be_own;
 use crate::{ApiError, App, Routes, Session};
 use http::StatusCode;
-use lamchat_accounts::presence::{State, StatusTooLong};
+use lamchat_accounts::presence::{State, StatusTooLong, Syncing};
 use lamchat_accounts::user;
 use lamchat_connections::{Reach, may_reach};
+use lamchat_http::query_value;
 use lamchat_rooms::membership;
 use ruma::api::client::presence::{get_presence, set_presence};
 use ruma::presence::PresenceState;
@@ -34,14 +35,16 @@ async fn show(
     }
     let now_ms = app.now_ms();
     let mut response = get_presence::v3::Response::new(PresenceState::Offline);
-    if let Some(presence) = app.presence.of(user) {
+    if let Some(presence) = app.presence.of(user, now_ms) {
         response.presence = match presence.state {
             State::Online => PresenceState::Online,
             State::Unavailable => PresenceState::Unavailable,
             State::Offline => PresenceState::Offline,
         };
-        response.currently_active = Some(presence.is_currently_active(now_ms));
-        response.last_active_ago = Some(Duration::from_millis(now_ms.saturating_sub(presence.last_active_ms)));
+        response.currently_active = Some(presence.is_active);
+        let has_been_active = presence.last_active_ms > 0;
+        let ago = Duration::from_millis(now_ms.saturating_sub(presence.last_active_ms));
+        response.last_active_ago = has_been_active.then_some(ago);
         response.status_msg = presence.status_msg;
     }
     Ok(response)
@@ -63,9 +66,38 @@ async fn set(
             ));
         }
     };
-    app.presence
-        .set(session.user, state, request.status_msg, app.now_ms())?;
+    let is_news = app
+        .presence
+        .set(session.user, session.device, state, request.status_msg, app.now_ms())?;
+    tell(&app, &session, is_news)?;
     Ok(set_presence::v3::Response::new())
+}
+
+/// Wakes who should hear of a change.
+fn tell(app: &App, session: &Session, is_news: bool) -> Result<(), ApiError> {
+    if is_news {
+        app.syncer.wake_for_presence(session.user)?;
+    }
+    Ok(())
+}
+
+/// Notes that the user asks for news, as `set_presence` of the query says; they count as there while the answer's guard
+/// lives.
+pub(crate) fn syncing(app: &App, session: &Session, query: &str) -> Result<Syncing, ApiError> {
+    let wish = match query_value(query, "set_presence").filter(|word| !word.is_empty()) {
+        None => State::Online,
+        Some(word) => State::parse(&word)
+            .ok_or_else(|| ApiError::invalid_param("set_presence is one of online, unavailable, offline"))?,
+    };
+    let (syncing, is_news) = app.presence.syncing(session.user, session.device, wish, &app.clock);
+    tell(app, session, is_news)?;
+    Ok(syncing)
+}
+
+/// Notes that the user did something: wrote a message, or read one.
+pub(crate) fn active(app: &App, session: &Session) -> Result<(), ApiError> {
+    let is_news = app.presence.active(session.user, session.device, app.now_ms());
+    tell(app, session, is_news)
 }
 
 impl From<StatusTooLong> for ApiError {

@@ -2,7 +2,7 @@
 
 use crate::look::joined_room;
 use crate::receipt::set_unthreaded;
-use crate::{ApiError, App, Routes, Session};
+use crate::{ApiError, App, Routes, Session, presence};
 use lamchat_accounts::account_data::{self, PutAccountDataError, Scope};
 use lamchat_base::{RoomNum, UserNum};
 use lamchat_rooms::event::EventRow;
@@ -19,6 +19,7 @@ pub fn routes(r: &mut Routes) {
 
 async fn set(app: Arc<App>, session: Session, request: v3::Request) -> Result<v3::Response, ApiError> {
     let room = joined_room(&app, &session, &request.room_id)?;
+    presence::active(&app, &session)?;
     let (user, now_ms) = (session.user, app.now_ms());
     app.store
         .write(move |txn| {

@@ -2,7 +2,7 @@
 
 use crate::look::joined_room;
 use crate::read_marker::set_fully_read;
-use crate::{ApiError, App, Routes, Session};
+use crate::{ApiError, App, Routes, Session, presence};
 use lamchat_base::{RoomNum, UserNum};
 use lamchat_rooms::receipt::{self, Kind, SetReceiptError};
 use lamchat_store::{ReadError, WriteTxn};
@@ -17,6 +17,7 @@ pub fn routes(r: &mut Routes) {
 
 async fn create(app: Arc<App>, session: Session, request: v3::Request) -> Result<v3::Response, ApiError> {
     let room = joined_room(&app, &session, &request.room_id)?;
+    presence::active(&app, &session)?;
     let thread = match &request.thread {
         ReceiptThread::Unthreaded => None,
         ReceiptThread::Main => Some("main".to_owned()),

@@ -26,7 +26,11 @@ pub fn routes(r: &mut Routes) {
 /// Who acts, for everything that a suspended account may not do.
 pub(crate) fn caller(session: Session) -> Result<Caller, ApiError> {
     if session.is_suspended {
-        return Err(ApiError::suspended());
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "M_USER_SUSPENDED",
+            "This account is suspended",
+        ));
     }
     Ok(caller_even_suspended(session))
 }

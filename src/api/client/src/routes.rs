@@ -59,6 +59,12 @@ fn collect() -> Routes {
     crate::to_device::routes(&mut r);
     crate::push::routes(&mut r);
     crate::admin::routes(&mut r);
+    crate::mutual_rooms::routes(&mut r);
+    crate::notifications::routes(&mut r);
+    crate::openid::routes(&mut r);
+    crate::peeking::routes(&mut r);
+    crate::search::routes(&mut r);
+    crate::reporting::routes(&mut r);
     r
 }
 

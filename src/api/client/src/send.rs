@@ -5,7 +5,7 @@ use crate::look::parse_room_id;
 use crate::redact::redacter;
 use crate::room::caller;
 use crate::routes::{body, json};
-use crate::{ApiError, App, Routes, Session};
+use crate::{ApiError, App, Routes, Session, presence};
 use http::{Method, StatusCode};
 use lamchat_base::limits::TRANSACTION_ID_BYTES_MAX;
 use lamchat_http::{Request, Response};
@@ -50,6 +50,7 @@ pub(crate) fn check_transaction_id(id: &str) -> Result<(), ApiError> {
 
 async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
     app.limit(Limited::Message, session.user)?;
+    presence::active(&app, &session)?;
     let content = canonical::parse_object(&body(&mut request).await?)?;
     let room = parse_room_id(request.params.value("room_id"))?;
     let transaction_id = request.params.value("txn_id");

@@ -1,7 +1,7 @@
 //! Simplified sliding sync (MSC4186), under its final and its unstable path.
 
 use crate::wire::{body, check_json};
-use crate::{ApiError, App, Routes, Session};
+use crate::{ApiError, App, Routes, Session, presence};
 use http::{Method, StatusCode};
 use lamchat_http::{Request, Response, query_value};
 use lamchat_sync::{SlidingError, Who};
@@ -30,6 +30,7 @@ async fn sync(app: Arc<App>, session: Session, mut request: Request) -> Result<R
             .map_err(|_| ApiError::invalid_param("timeout is not a number"))?
             .unwrap_or(0),
     );
+    let _syncing = presence::syncing(&app, &session, query)?;
     let who = Who {
         user: session.user,
         user_id: session.user_id,

@@ -1,6 +1,6 @@
 //! `GET /sync`.
 
-use crate::{ApiError, App, Routes, Session};
+use crate::{ApiError, App, Routes, Session, presence};
 use http::{Method, StatusCode};
 use lamchat_http::{Request, Response, query_value};
 use lamchat_sync::{StateAfter, SyncError, Token, Who};
@@ -41,6 +41,7 @@ async fn sync(app: Arc<App>, session: Session, request: Request) -> Result<Respo
         state_after,
         timeout: Duration::from_millis(timeout.unwrap_or(0)),
     };
+    let _syncing = presence::syncing(&app, &session, query)?;
     let who = Who {
         user: session.user,
         user_id: session.user_id,

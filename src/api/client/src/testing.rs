@@ -83,12 +83,14 @@ pub fn app() -> Arc<App> {
     let key = SigningKey::from_seed(&[7; 32], "test").unwrap();
     let rooms = Rooms::new(store.clone(), clock.clone(), entropy.clone(), server_name.clone(), key);
     let typing = Arc::new(lamchat_rooms::typing::Typing::new(1_767_225_600_000));
+    let presence = Arc::new(Presences::new(typing.counter()));
     let unread = Arc::new(lamchat_push::unread::UnreadCounts::new());
     let syncer = Arc::new(lamchat_sync::Syncer::new(
         store.clone(),
         clock.clone(),
         Arc::clone(&typing),
         unread,
+        Arc::clone(&presence),
     ));
     let media = media(&store, clock.clone(), entropy.clone());
     Arc::new(App {
@@ -105,7 +107,8 @@ pub fn app() -> Arc<App> {
         passwords: Passwords::new(Cost::Minimum, 2),
         uia: UiaSessions::new(),
         key_queries: lamchat_keys::QueryCache::new(),
-        presence: Presences::default(),
+        presence,
+        searches: Arc::new(tokio::sync::Semaphore::new(crate::app::SEARCHES_MAX)),
     })
 }
 

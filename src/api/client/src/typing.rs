@@ -2,7 +2,7 @@
 
 use crate::account_data::must_be_own;
 use crate::look::joined_room;
-use crate::{ApiError, App, Routes, Session};
+use crate::{ApiError, App, Routes, Session, presence};
 use lamchat_rooms::typing::TIMEOUT_MS_MAX;
 use ruma::api::client::typing::create_typing_event::v3;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ pub fn routes(r: &mut Routes) {
 async fn set(app: Arc<App>, session: Session, request: v3::Request) -> Result<v3::Response, ApiError> {
     must_be_own(&session, &request.user_id)?;
     let room = joined_room(&app, &session, &request.room_id)?;
+    presence::active(&app, &session)?;
     match request.state {
         v3::Typing::Yes(info) => {
             let timeout_ms = u64::try_from(info.timeout.as_millis())

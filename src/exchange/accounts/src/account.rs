@@ -4,7 +4,7 @@
 use crate::device::RemovedDevice;
 use crate::row::{malformed, parse_text, parse_u32, text};
 use crate::tables::{ACCOUNT, PASSWORD, SUBJECT};
-use crate::{account_data, filter, profile, session, user};
+use crate::{account_data, filter, openid, profile, session, user};
 use lamchat_base::UserNum;
 use lamchat_store::{Bytes, Key, KeyRange, Order, Read, ReadError, ReadExt, Topic, WriteTxn};
 use ruma::{OwnedUserId, UserId};
@@ -221,6 +221,7 @@ pub fn deactivate(
     let devices = session::close_all(txn, user, None)?;
     account_data::forget(txn, user)?;
     filter::forget(txn, user)?;
+    openid::forget(txn, user)?;
     if erase {
         profile::forget(txn, user)?;
     }

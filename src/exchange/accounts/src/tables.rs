@@ -32,6 +32,14 @@ pub(crate) const FILTER: Table = Table::new(28, "accounts.filter");
 pub(crate) const FILTER_BY_HASH: Table = Table::new(29, "accounts.filter_by_hash");
 /// device number (u32) → user number (u32), device id as text.
 pub(crate) const DEVICE_BY_NUM: Table = Table::new(30, "accounts.device_by_num");
+/// report number (u32) → the open report as JSON, see `report`.
+pub(crate) const REPORT: Table = Table::new(31, "accounts.report");
+/// reporter's user number, report number (u32) → nothing: one row for each row of `REPORT`.
+pub(crate) const REPORT_BY: Table = Table::new(32, "accounts.report_by");
+/// SHA-256 of an OpenID token → user number (u32), expires at (ms, u64).
+pub(crate) const OPENID: Table = Table::new(33, "accounts.openid");
+/// user number, expires at (ms, u64), SHA-256 of the token → nothing: one row for each row of `OPENID`.
+pub(crate) const OPENID_OF: Table = Table::new(34, "accounts.openid_of");
 
 /// All of them, for the store.
 pub const TABLES: &[Table] = &[
@@ -50,4 +58,8 @@ pub const TABLES: &[Table] = &[
     FILTER,
     FILTER_BY_HASH,
     DEVICE_BY_NUM,
+    REPORT,
+    REPORT_BY,
+    OPENID,
+    OPENID_OF,
 ];

@@ -9,6 +9,7 @@
 
 mod blob;
 mod create;
+mod delete;
 mod download;
 mod group_sync;
 mod media;
@@ -28,6 +29,7 @@ mod power_cut_tests;
 mod testing;
 
 pub use create::{CreateError, Created};
+pub use delete::{Deleted, ListPage, Listed};
 pub use download::{Download, DownloadError, Piece};
 pub use media::{Media, OpenError, Options};
 pub use render::Method;
@@ -39,4 +41,4 @@ pub use upload::{Upload, UploadError};
 use lamchat_store::Table;
 
 /// The tables of this crate.
-pub const TABLES: &[Table] = &[row::ITEM, row::THUMBNAIL, row::USAGE, row::PENDING];
+pub const TABLES: &[Table] = &[row::ITEM, row::THUMBNAIL, row::USAGE, row::PENDING, row::ERASE];

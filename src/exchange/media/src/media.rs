@@ -1,11 +1,12 @@
 //! The media of this exchange: what uploads, downloads and thumbnails share.
 
+use crate::delete::erased_packs;
 use crate::group_sync::GroupSync;
 use crate::pack::Packs;
 use lamchat_base::{Clock, Entropy, UserNum};
 use lamchat_disk::{Disk, RealDisk};
 use lamchat_seal::DataKeys;
-use lamchat_store::{Store, Topic};
+use lamchat_store::{ReadError, Store, Topic};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -72,6 +73,9 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// The media of this exchange. Cheap to clone.
@@ -100,6 +104,8 @@ pub(crate) struct Inner {
     pub unfinished: Mutex<HashSet<[u8; 16]>>,
     pub uploading: Mutex<HashMap<UserNum, usize>>,
     pub thumbnail_permits: Semaphore,
+    /// Held while deleted content is erased.
+    pub erasing: Mutex<()>,
 }
 
 impl Media {
@@ -128,7 +134,9 @@ impl Media {
             source,
         };
         disk.create_dir(&files_folder(&options.dir)).map_err(fault)?;
-        let packs = Packs::open(Arc::clone(&disk), &packs_folder(&options.dir)).map_err(fault)?;
+        // A restored backup may name packs that it does not hold: what is erased there must not be a new upload.
+        let used = erased_packs(&store.read())?;
+        let packs = Packs::open(Arc::clone(&disk), &packs_folder(&options.dir), used).map_err(fault)?;
         let thumbnail_permits = Semaphore::new(options.thumbnails_concurrent_max.max(1));
         Ok(Self(Arc::new(Inner {
             options,
@@ -142,6 +150,7 @@ impl Media {
             unfinished: Mutex::default(),
             uploading: Mutex::default(),
             thumbnail_permits,
+            erasing: Mutex::default(),
         })))
     }
 }

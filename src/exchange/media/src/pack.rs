@@ -54,14 +54,16 @@ pub(crate) fn pack_number(name: &str) -> Option<u32> {
 }
 
 impl Packs {
-    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
+    /// New packs get numbers above `used` and above all that are there.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path, used: u32) -> io::Result<Self> {
         disk.create_dir(folder)?;
         let newest = disk
             .list(folder)?
             .iter()
             .filter_map(|name| pack_number(name))
             .max()
-            .unwrap_or(0);
+            .unwrap_or(0)
+            .max(used);
         let first_own = newest + 1;
         let current = Current {
             next_number: first_own,

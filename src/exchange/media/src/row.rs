@@ -12,6 +12,9 @@ pub(crate) const USAGE: Table = Table::new(130, "media.usage");
 /// (uploader, media id) → when an unused id expires, 8 bytes of milliseconds.
 pub(crate) const PENDING: Table = Table::new(131, "media.pending");
 
+/// Blob id → [`Erasure`]: content of deleted uploads that is still on disk.
+pub(crate) const ERASE: Table = Table::new(132, "media.erase");
+
 const VERSION: u8 = 1;
 
 /// Where the encrypted bytes of a blob are.
@@ -62,6 +65,15 @@ pub(crate) enum Content {
 pub(crate) struct Thumb {
     pub blob: Blob,
     pub png: bool,
+}
+
+/// Content that is to be erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Erasure {
+    pub id: [u8; 16],
+    pub place: Place,
+    /// Bytes on disk.
+    pub length: u64,
 }
 
 pub(crate) fn thumbnail_key(media_id: &str, width: u32, height: u32, method: u8) -> Key {
@@ -148,6 +160,29 @@ impl Thumb {
     }
 }
 
+impl Erasure {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut row = vec![VERSION];
+        row.extend_from_slice(&self.id);
+        row.extend_from_slice(&self.length.to_be_bytes());
+        encode_place(self.place, &mut row);
+        row
+    }
+
+    pub fn decode(row: &[u8]) -> Result<Self, ReadError> {
+        Self::parse(&mut Reader(row)).ok_or_else(|| malformed(ERASE))
+    }
+
+    fn parse(row: &mut Reader<'_>) -> Option<Self> {
+        if row.u8()? != VERSION {
+            return None;
+        }
+        let (id, length) = (row.take()?, row.u64()?);
+        let place = parse_place(row)?;
+        Some(Self { id, place, length })
+    }
+}
+
 /// The eight bytes of a number, as `USAGE` and `PENDING` keep it.
 pub(crate) fn decode_number(table: Table, row: &[u8]) -> Result<u64, ReadError> {
     row.try_into().map(u64::from_be_bytes).map_err(|_| malformed(table))
@@ -159,7 +194,11 @@ fn encode_blob(blob: &Blob, row: &mut Vec<u8>) {
     row.extend_from_slice(&blob.key_number.to_be_bytes());
     row.extend_from_slice(&blob.nonce);
     row.extend_from_slice(&blob.wrapped_key);
-    match blob.place {
+    encode_place(blob.place, row);
+}
+
+fn encode_place(place: Place, row: &mut Vec<u8>) {
+    match place {
         Place::File => row.push(1),
         Place::Pack { number, offset } => {
             row.push(2);
@@ -169,17 +208,21 @@ fn encode_blob(blob: &Blob, row: &mut Vec<u8>) {
     }
 }
 
+fn parse_place(row: &mut Reader<'_>) -> Option<Place> {
+    match row.u8()? {
+        1 => Some(Place::File),
+        2 => Some(Place::Pack {
+            number: row.u32()?,
+            offset: row.u64()?,
+        }),
+        _ => None,
+    }
+}
+
 fn parse_blob(row: &mut Reader<'_>) -> Option<Blob> {
     let (id, size, key_number) = (row.take()?, row.u64()?, row.u32()?);
     let (nonce, wrapped_key) = (row.take()?, row.take()?);
-    let place = match row.u8()? {
-        1 => Place::File,
-        2 => Place::Pack {
-            number: row.u32()?,
-            offset: row.u64()?,
-        },
-        _ => return None,
-    };
+    let place = parse_place(row)?;
     Some(Blob {
         id,
         size,

@@ -44,6 +44,8 @@ impl Media {
     /// while uploads go on.
     pub fn sweep(&self) -> Result<Swept, SweepError> {
         let inner = &self.0;
+        // What a power cut left of deleted uploads.
+        self.erase()?;
         let (files, packs) = (files_folder(&inner.options.dir), packs_folder(&inner.options.dir));
         // The order matters: what is listed here and has no row below was never finished, or is still being uploaded,
         // which `unfinished` knows. An upload leaves `unfinished` only after its row is committed.

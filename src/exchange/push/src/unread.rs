@@ -5,15 +5,18 @@
 //! Losing the cache loses nothing: it is a function of the snapshot.
 
 mod member;
+mod notified;
 
 use crate::evaluate::Wants;
 use crate::rules;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_rooms::event::{EventRow, Flags, Unsigned};
 use lamchat_rooms::table::live_order;
+use lamchat_rooms::view::Ignored;
 use lamchat_rooms::{log, receipt};
 use lamchat_store::{Bytes, Read, ReadError};
 use member::Member;
+pub use notified::{Notification, NotificationPage, PAGE_MAX};
 use quick_cache::sync::Cache;
 use ruma::UserId;
 use ruma::push::{FlattenedJson, Ruleset};
@@ -72,11 +75,13 @@ pub struct UnreadCounts {
     events: Cache<Position, Arc<Parsed>>,
 }
 
-/// The parsed rules of a user.
+/// The parsed rules of a user, and whom they ignore: nothing that those send notifies.
 struct Rules {
     stored: Option<Bytes>,
     ruleset: Ruleset,
     wants: Wants,
+    ignored_stored: Option<Bytes>,
+    ignored: Ignored,
 }
 
 /// A parsed event.
@@ -206,7 +211,9 @@ impl UnreadCounts {
 
     fn rules_of(&self, read: &dyn Read, user: UserNum, user_id: &UserId) -> Result<Arc<Rules>, ReadError> {
         let stored = rules::stored(read, user)?;
-        if let Some(rules) = self.rules.get(&user).filter(|rules| rules.stored == stored) {
+        let ignored_stored = Ignored::stored(read, user)?;
+        let is_same = |rules: &Arc<Rules>| rules.stored == stored && rules.ignored_stored == ignored_stored;
+        if let Some(rules) = self.rules.get(&user).filter(is_same) {
             return Ok(rules);
         }
         let ruleset = rules::parse(stored.as_deref(), user_id)?;
@@ -214,6 +221,8 @@ impl UnreadCounts {
             stored,
             wants: Wants::of(&ruleset),
             ruleset,
+            ignored: Ignored::parse(ignored_stored.as_deref()),
+            ignored_stored,
         });
         self.rules.insert(user, Arc::clone(&rules));
         Ok(rules)

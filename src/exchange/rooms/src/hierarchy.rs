@@ -30,7 +30,9 @@ const CHILDREN_MAX: usize = 500;
 const CHILD_BYTES_MAX: usize = 8 << 10;
 /// A page ends after the room with which its child events have this many bytes.
 const PAGE_BYTES_MAX: usize = 1 << 20;
-/// `order`s that "consist of more than 50 characters, are forbidden and the field should be ignored if received" (Matrix 1.16, "Ordering of children within a space")
+/// "Must consist of ASCII characters within the range `\x20` (space) and `\x7E` (`~`), inclusive. Must not exceed 50
+/// characters. `order` values with the wrong type, or otherwise invalid contents, are to be treated as though the `order`
+/// key was not provided." (Matrix 1.16, `m.space.child`)
 const ORDER_CHARS_MAX: usize = 50;
 
 /// Which part of the tree.
@@ -133,9 +135,12 @@ struct Child {
 }
 
 impl Child {
-    /// "Rooms are sorted based on a lexicographic ordering of the Unicode codepoints of the characters in `order` values.
-    /// Rooms with no `order` come last, in ascending numeric order of the `origin_server_ts` of their `m.space.child`
-    /// events, or ascending lexicographic order of their room ids in case of equal `origin_server_ts`."
+    /// "first order the children with a valid `order` key lexicographically by Unicode code-points (…). Then, take the
+    /// remaining children and order them by the `origin_server_ts` of their `m.space.child` event in ascending numeric
+    /// order, placing them after the children with a valid `order` key in the resulting set. In cases where the `order`
+    /// values are the same, the children are ordered by their timestamps. If the timestamps are the same, the children are
+    /// ordered lexicographically by their room IDs (state keys) in ascending order." (Matrix 1.16, "Ordering of children
+    /// within a space")
     fn cmp(&self, other: &Self) -> Ordering {
         let last = (self.order.is_none(), &self.order);
         last.cmp(&(other.order.is_none(), &other.order))
@@ -174,7 +179,8 @@ fn child(state_key: &str, row: &EventRow<'_>, suggested_only: bool) -> Option<Ch
     }
     let order = content.get("order").and_then(|order| order.as_str());
     let order = order.filter(|order| {
-        order.len() <= ORDER_CHARS_MAX && order.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        (1..=ORDER_CHARS_MAX).contains(&order.len())
+            && order.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
     });
     let mut json = Vec::with_capacity(row.content.len() + 256);
     row.write_stripped(&mut json);

@@ -3,6 +3,7 @@
 //! The rules never ask here; they read the events. Sync, pushes and access checks do.
 
 use crate::head::Head;
+use crate::state;
 use crate::table::{MEMBER, MEMBER_OF, member_key};
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_store::{Key, KeyRange, KeyReader, Order, Read, ReadError, WriteTxn};
@@ -154,6 +155,16 @@ pub fn users_sharing_room(read: &dyn Read, user: UserNum) -> Result<BTreeSet<Use
 pub fn share_room(read: &dyn Read, one: UserNum, other: UserNum) -> Result<bool, ReadError> {
     for room in joined_rooms(read, one)? {
         if is_joined(read, other, room)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether there is an encrypted room that both have joined.
+pub fn share_encrypted_room(read: &dyn Read, one: UserNum, other: UserNum) -> Result<bool, ReadError> {
+    for room in joined_rooms(read, one)? {
+        if is_joined(read, other, room)? && state::is_encrypted(read, room)? {
             return Ok(true);
         }
     }

@@ -60,10 +60,12 @@ fn allowed(content: &serde_json::Value) -> Vec<OwnedRoomId> {
 
 /// Whether `user` may see the room's summary.
 ///
-/// "The server should return any rooms where at least one of the following conditions is true: The requesting user is
-/// currently a member (…); already has permission to join, i.e. (…) membership is `invite`, (…) join rules are set to
-/// `public`, (…) `restricted`, provided the user meets one of the specified conditions; the room is "knockable" (…);
-/// `m.room.history_visibility` is set to `world_readable`." (`GET /rooms/{roomId}/hierarchy`)
+/// "The server should return any rooms where at least one of the following conditions is true: * The requesting user is
+/// currently a member (their room membership is `join`). * The requesting user already has permission to join, i.e. one of
+/// the following: * The user's room membership is `invite`. * The room's join rules are set to `public`. * The room's join
+/// rules are set to `restricted`, provided the user meets one of the specified conditions. * The room is "knockable" (the
+/// room's join rules are set to `knock`, or `knock_restricted`, in a room version that supports those settings). * The
+/// room's `m.room.history_visibility` is set to `world_readable`." (Matrix 1.16, `GET /rooms/{roomId}/hierarchy`)
 pub fn may_see(read: &dyn Read, user: UserNum, room: &Room) -> Result<bool, ReadError> {
     let member = membership::of(read, user, room.num)?.map(|member| member.membership);
     let may_come = match member {

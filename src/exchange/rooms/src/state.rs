@@ -19,6 +19,9 @@ const LAYOUT: u8 = 1;
 /// Most groups that one difference covers; a power of two.
 const DIFFERENCE_MAX: u32 = 1024;
 
+/// The type of the event that makes a room encrypted.
+const ENCRYPTION: &str = "m.room.encryption";
+
 /// (type, state key) -> position of the event.
 pub type StateMap = BTreeMap<(String, String), Position>;
 
@@ -38,6 +41,19 @@ pub fn current(
 /// The whole current state of `room`.
 pub fn current_all(read: &dyn Read, room: RoomNum) -> Result<StateMap, ReadError> {
     scan_current(read, &Key::new().u32(room.0))
+}
+
+/// Whether the room is encrypted. What `m.room.encryption` says does not matter, and nothing takes it back.
+pub fn is_encrypted(read: &dyn Read, room: RoomNum) -> Result<bool, ReadError> {
+    Ok(current(read, room, ENCRYPTION, "")?.is_some())
+}
+
+/// Whether the room was encrypted when everything up to and including `at` had happened.
+pub fn was_encrypted(read: &dyn Read, room: RoomNum, at: Position) -> Result<bool, ReadError> {
+    match current(read, room, ENCRYPTION, "")? {
+        Some(position) => Ok(crate::log::replaced_until(read, position, at)?.is_some()),
+        None => Ok(false),
+    }
 }
 
 /// The events of one type in the current state of `room`, by state key.

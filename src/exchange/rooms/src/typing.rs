@@ -6,6 +6,7 @@ use lamchat_store::{Store, Topic};
 use parking_lot::Mutex;
 use ruma::OwnedUserId;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest time for which one request makes somebody type.
@@ -16,7 +17,7 @@ const TYPING_MAX: usize = 200;
 /// The ephemeral changes: a counter that starts at the clock's milliseconds, so that it also grows across restarts.
 #[derive(Debug)]
 pub struct Typing {
-    counter: AtomicU64,
+    counter: Arc<AtomicU64>,
     start: u64,
     rooms: Mutex<HashMap<RoomNum, RoomTyping>>,
 }
@@ -31,13 +32,18 @@ impl Typing {
     /// Nobody types.
     pub fn new(now_ms: u64) -> Self {
         Self {
-            counter: AtomicU64::new(now_ms),
+            counter: Arc::new(AtomicU64::new(now_ms)),
             start: now_ms,
             rooms: Mutex::default(),
         }
     }
 
-    /// The number of the newest change. Take it *before* the snapshot and the lists that it stands for.
+    /// The counter of all changes that are kept in memory only, for others to number theirs with.
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.counter)
+    }
+
+    /// The number of the newest change, here or wherever else the counter is used. Take it *before* the snapshot and the lists that it stands for.
     pub fn newest(&self) -> u64 {
         self.counter.load(Ordering::Acquire)
     }
@@ -113,11 +119,7 @@ impl Typing {
 }
 
 /// Ends what has timed out, once a second, for as long as the exchange runs.
-pub async fn expire_forever(
-    typing: std::sync::Arc<Typing>,
-    store: Store,
-    clock: std::sync::Arc<dyn lamchat_base::Clock>,
-) {
+pub async fn expire_forever(typing: Arc<Typing>, store: Store, clock: Arc<dyn lamchat_base::Clock>) {
     let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -9,7 +9,7 @@ use crate::{room, state};
 use lamchat_accounts::account_data::{self, Scope};
 use lamchat_accounts::{account, user};
 use lamchat_base::{DeviceNum, Position, RoomNum, UserNum};
-use lamchat_store::{Read, ReadError};
+use lamchat_store::{Bytes, Read, ReadError};
 use ruma::UserId;
 use std::collections::HashSet;
 
@@ -36,21 +36,28 @@ pub struct Reader<'a> {
 pub struct Ignored(HashSet<String>);
 
 impl Ignored {
-    /// Reads `m.ignored_user_list`; a malformed one ignores nobody.
+    /// Reads `m.ignored_user_list`.
     pub fn of(read: &dyn Read, user: UserNum) -> Result<Self, ReadError> {
+        Ok(Self::parse(Self::stored(read, user)?.as_deref()))
+    }
+
+    /// The content of `m.ignored_user_list`: compare it to know whether it has changed.
+    pub fn stored(read: &dyn Read, user: UserNum) -> Result<Option<Bytes>, ReadError> {
+        account_data::content(read, user, Scope::Global, "m.ignored_user_list")
+    }
+
+    /// The users in such a content; a malformed one ignores nobody.
+    pub fn parse(stored: Option<&[u8]>) -> Self {
         #[derive(serde::Deserialize)]
         struct Content {
             ignored_users: std::collections::HashMap<String, serde::de::IgnoredAny>,
         }
-        let Some(content) = account_data::content(read, user, Scope::Global, "m.ignored_user_list")? else {
-            return Ok(Self::default());
-        };
-        let content = serde_json::from_slice::<Content>(&content).ok();
-        Ok(Self(
+        let content = stored.and_then(|stored| serde_json::from_slice::<Content>(stored).ok());
+        Self(
             content
                 .map(|content| content.ignored_users.into_keys().collect())
                 .unwrap_or_default(),
-        ))
+        )
     }
 
     /// Whether `user_id` is ignored.

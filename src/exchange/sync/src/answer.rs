@@ -3,7 +3,7 @@
 use crate::device_lists::Meetings;
 use crate::syncer::{Request, Syncer, Who};
 use crate::token::Token;
-use crate::{device_lists, invited, joined, left};
+use crate::{device_lists, invited, joined, left, presence};
 use lamchat_accounts::account_data::{self, Item, Scope};
 use lamchat_base::{Position, RoomNum};
 use lamchat_keys::{one_time, to_device};
@@ -13,7 +13,7 @@ use lamchat_rooms::membership;
 use lamchat_rooms::view::{Ignored, Reader};
 use lamchat_rooms::{Membership, log};
 use lamchat_store::{Epoch, Read, ReadError};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Most messages to a device in one answer.
 const TO_DEVICE_MAX: usize = 100;
@@ -134,6 +134,11 @@ fn write_news(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
     if scene.since().is_none() {
         out.reserve(rooms.len().saturating_mul(ROOM_BYTES_LIKELY).min(RESERVED_BYTES_MAX));
     }
+    let joined_rooms: HashSet<RoomNum> = rooms
+        .iter()
+        .filter(|(_, member)| member.membership == Membership::Join)
+        .map(|(room, _)| *room)
+        .collect();
     let mut sections = Sections::begin(out);
     for (room, member) in rooms {
         if !filter.rooms.is_all() && !filter.rooms.allows(scene.syncer.room(read, room)?.id.as_str()) {
@@ -158,8 +163,9 @@ fn write_news(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
         }
     }
     sections.end();
+    presence::write(scene, out, &joined_rooms, &meetings)?;
     if let Some(since) = scene.since() {
-        device_lists::write(scene, out, since, meetings)?;
+        device_lists::write(scene, out, since, &meetings)?;
     }
     Ok(out.len() != start)
 }

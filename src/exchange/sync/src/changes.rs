@@ -1,9 +1,9 @@
-//! `/keys/changes`: whose devices changed since a token, and with whom no room is shared any more.
+//! `/keys/changes`: whose devices changed since a token, and with whom no encrypted room is shared any more.
 
 use lamchat_accounts::user;
 use lamchat_base::{Position, UserNum};
 use lamchat_keys::device_list;
-use lamchat_rooms::{Membership, log, membership};
+use lamchat_rooms::{Membership, log, membership, state};
 use lamchat_store::{Read, ReadError};
 use ruma::OwnedUserId;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 pub struct Changes {
     /// Whose devices have to be looked at again.
     pub changed: Vec<OwnedUserId>,
-    /// With whom `me` shares no room any more.
+    /// With whom `me` shares no encrypted room any more.
     pub left: Vec<OwnedUserId>,
 }
 
@@ -22,7 +22,11 @@ pub fn since(read: &dyn Read, me: UserNum, since: Position) -> Result<Changes, R
     let mut changed = BTreeSet::new();
     let mut went = BTreeSet::new();
     for (room, member) in membership::rooms_of(read, me)? {
-        let was_in = is_joined_at(read, me, room, since)?;
+        // Only who is met in an encrypted room has devices that matter.
+        if !state::is_encrypted(read, room)? {
+            continue;
+        }
+        let was_in = is_joined_at(read, me, room, since)? && state::was_encrypted(read, room, since)?;
         let is_in = member.membership == Membership::Join;
         for other in membership::members(read, room, Membership::Join, usize::MAX)? {
             match (was_in, is_in) {
@@ -53,7 +57,9 @@ pub fn since(read: &dyn Read, me: UserNum, since: Position) -> Result<Changes, R
     }
     let mut left = Vec::new();
     for user in went {
-        if user != me && !changed.contains(&user) && !membership::share_room(read, me, user)? {
+        // "left: The Matrix User IDs of all users who may have left all the end-to-end encrypted rooms they previously shared
+        // with the user."
+        if user != me && !changed.contains(&user) && !membership::share_encrypted_room(read, me, user)? {
             left.push(user::known_id(read, user)?);
         }
     }

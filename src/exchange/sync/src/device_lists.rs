@@ -5,7 +5,7 @@ use lamchat_accounts::user;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_keys::device_list;
 use lamchat_rooms::event::write_string;
-use lamchat_rooms::{Membership, log, membership};
+use lamchat_rooms::{Membership, log, membership, state};
 use lamchat_store::ReadError;
 use ruma::UserId;
 use std::collections::BTreeSet;
@@ -17,19 +17,29 @@ pub(crate) struct Meetings {
     pub(crate) joined: Vec<RoomNum>,
     /// Rooms that the user left.
     pub(crate) left: Vec<RoomNum>,
+    /// Rooms of the user that became encrypted.
+    encrypted: Vec<RoomNum>,
+    /// Who came into any room of the user.
+    pub(crate) met: BTreeSet<UserNum>,
+    /// Who came into an encrypted room of the user, and who left one.
     came: BTreeSet<UserNum>,
     went: BTreeSet<UserNum>,
 }
 
 impl Meetings {
-    /// Notes who of `changed` came into a room of the user, and who left it.
-    pub(crate) fn note_members(
+    /// Notes what happened in a room that the user has been in all along: who of `changed` came and who left, and whether
+    /// it became encrypted.
+    pub(crate) fn note_room(
         &mut self,
         scene: &Scene<'_>,
         room: RoomNum,
         since: Position,
         changed: &[(String, Position)],
     ) -> Result<(), ReadError> {
+        let is_encrypted = state::is_encrypted(scene.read, room)?;
+        if is_encrypted && !state::was_encrypted(scene.read, room, since)? {
+            self.encrypted.push(room);
+        }
         for (user_id, _) in changed {
             let Ok(user_id) = UserId::parse(user_id) else { continue };
             let Some(other) = user::num(scene.read, &user_id)?.filter(|other| *other != scene.who.user) else {
@@ -39,8 +49,13 @@ impl Meetings {
             let was_in =
                 log::member_at(scene.read, other, room, since)?.is_some_and(|(was, _)| was == Membership::Join);
             match (was_in, is_in) {
-                (false, true) => drop(self.came.insert(other)),
-                (true, false) => drop(self.went.insert(other)),
+                (false, true) => {
+                    self.met.insert(other);
+                    if is_encrypted {
+                        self.came.insert(other);
+                    }
+                }
+                (true, false) if is_encrypted => drop(self.went.insert(other)),
                 _ => {}
             }
         }
@@ -53,25 +68,25 @@ pub(crate) fn write(
     scene: &Scene<'_>,
     out: &mut Vec<u8>,
     since: Position,
-    meetings: Meetings,
+    meetings: &Meetings,
 ) -> Result<(), ReadError> {
     let (read, me) = (scene.read, scene.who.user);
-    let Meetings {
-        joined,
-        left,
-        came: mut changed,
-        mut went,
-    } = meetings;
-    for room in joined {
-        changed.extend(membership::members(read, room, Membership::Join, usize::MAX)?);
+    let (mut changed, mut went) = (meetings.came.clone(), meetings.went.clone());
+    for room in meetings.joined.iter().chain(&meetings.encrypted).copied() {
+        if state::is_encrypted(read, room)? {
+            changed.extend(membership::members(read, room, Membership::Join, usize::MAX)?);
+        }
     }
-    for room in left {
-        went.extend(membership::members(read, room, Membership::Join, usize::MAX)?);
-        went.extend(gone_with_me(scene, room, since)?);
+    for room in meetings.left.iter().copied() {
+        if state::is_encrypted(read, room)? {
+            went.extend(membership::members(read, room, Membership::Join, usize::MAX)?);
+            went.extend(gone_with_me(scene, room, since)?);
+        }
     }
     changed.remove(&me);
     // "changed: List of users who have updated their device identity or cross-signing keys, or who now share an encrypted room
-    // with the client since the previous sync response." Rooms that are not encrypted yet count too: they may become so.
+    // with the client since the previous sync response." The first part names no kind of room, and `/keys/changes` asks for
+    // any that is shared.
     for user in device_list::changed_since(read, me, since, read.position())? {
         if user == me || membership::share_room(read, me, user)? {
             changed.insert(user);
@@ -80,7 +95,7 @@ pub(crate) fn write(
     // "left: List of users with whom we do not share any encrypted rooms anymore since the previous sync response."
     let mut gone = Vec::new();
     for user in went {
-        if user != me && !changed.contains(&user) && !membership::share_room(read, me, user)? {
+        if user != me && !changed.contains(&user) && !membership::share_encrypted_room(read, me, user)? {
             gone.push(user);
         }
     }

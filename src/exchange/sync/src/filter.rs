@@ -26,6 +26,8 @@ pub struct SyncFilter {
     pub room_account_data: EventFilter,
     /// Account data of all rooms.
     pub account_data: EventFilter,
+    /// Presence of others.
+    pub presence: EventFilter,
     /// Which members of events; `None`: all.
     pub event_fields: Option<EventFields>,
 }
@@ -47,6 +49,7 @@ impl SyncFilter {
             ephemeral: EventFilter::of_room(&wish.room.ephemeral),
             room_account_data: EventFilter::of_room(&wish.room.account_data),
             account_data: EventFilter::of_events(&wish.account_data),
+            presence: EventFilter::of_events(&wish.presence),
             event_fields: wish.event_fields.map(|fields| EventFields::new(&fields)),
         })
     }

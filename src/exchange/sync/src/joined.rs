@@ -62,7 +62,7 @@ pub(crate) fn write(
     if let Some(since) = since.filter(|_| moved) {
         let changed = state::changed_members(scene, room, since, &timeline)?;
         members_moved |= !changed.is_empty();
-        meetings.note_members(scene, room, since, &changed)?;
+        meetings.note_room(scene, room, since, &changed)?;
     }
     let heroes = if members_moved || timeline_names(&timeline)? {
         summary::heroes(read, room, scene.who.user)?

@@ -13,6 +13,7 @@ pub mod filter;
 mod invited;
 mod joined;
 mod left;
+mod presence;
 pub mod sliding;
 mod state;
 mod syncer;
@@ -23,6 +24,7 @@ pub mod token;
 mod tests;
 
 pub use filter::SyncFilter;
+pub use presence::tell_presence_forever;
 pub use sliding::SlidingError;
 pub use syncer::{Request, StateAfter, SyncError, Syncer, TIMEOUT_MAX, Who};
 pub use token::Token;

@@ -5,6 +5,7 @@ use crate::filter::{BadFilter, SyncFilter};
 use crate::sliding::Memory;
 use crate::token::Token;
 use lamchat_accounts::filter as stored;
+use lamchat_accounts::presence::Presences;
 use lamchat_base::{Clock, DeviceNum, Position, RoomNum, UserNum};
 use lamchat_keys::to_device;
 use lamchat_push::unread::UnreadCounts;
@@ -95,6 +96,7 @@ pub struct Syncer {
     clock: Arc<dyn Clock>,
     pub(crate) typing: Arc<Typing>,
     pub(crate) unread: Arc<UnreadCounts>,
+    pub(crate) presence: Arc<Presences>,
     filters: Cache<(UserNum, String), Arc<SyncFilter>>,
     rooms: Cache<RoomNum, Arc<Room>>,
     pub(crate) given: Cache<(DeviceNum, RoomNum, String), Given>,
@@ -105,13 +107,20 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Empty memory.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, typing: Arc<Typing>, unread: Arc<UnreadCounts>) -> Self {
+    /// Empty memory. `presence` uses the counter of `typing`: one number in tokens stands for both.
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        typing: Arc<Typing>,
+        unread: Arc<UnreadCounts>,
+        presence: Arc<Presences>,
+    ) -> Self {
         Self {
             store,
             clock,
             typing,
             unread,
+            presence,
             filters: Cache::new(FILTERS),
             rooms: Cache::new(ROOMS),
             given: Cache::new(GIVEN),
@@ -121,13 +130,18 @@ impl Syncer {
         }
     }
 
+    /// The unread counts and notifications that answers tell of.
+    pub fn unread(&self) -> &UnreadCounts {
+        &self.unread
+    }
+
     /// Answers everybody who waits, now and from now on: the server is about to stop.
     pub fn end_waits(&self) {
         self.ending.send_replace(true);
     }
 
     /// Waits until something changed. `false`: the time is up, or the server stops.
-    pub(crate) async fn changed(&self, watch: &mut Watch, deadline: tokio::time::Instant) -> bool {
+    pub async fn changed(&self, watch: &mut Watch, deadline: tokio::time::Instant) -> bool {
         let mut ending = self.ending.subscribe();
         tokio::select! {
             changed = tokio::time::timeout_at(deadline, watch.changed()) => changed.is_ok(),
@@ -232,6 +246,10 @@ impl Syncer {
                 }
             }
             if !self.changed(&mut watch, deadline).await {
+                // Presence in large rooms wakes nobody: it is told now.
+                if self.typing.newest() != last.ephemeral {
+                    last = self.answer(who, request)?;
+                }
                 return Ok(last.body);
             }
         }

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod presence;
 mod properties;
 mod sections;
 mod sliding;
 
 use crate::{Request, StateAfter, SyncFilter, Syncer, Token, Who};
+use lamchat_accounts::presence::Presences;
 use lamchat_accounts::user;
 use lamchat_base::{Clock, DeviceNum, Entropy, ManualClock};
 use lamchat_push::unread::UnreadCounts;
@@ -48,6 +50,8 @@ struct World {
     rooms: Rooms,
     typing: Arc<Typing>,
     syncer: Arc<Syncer>,
+    presence: Arc<Presences>,
+    clock: Arc<ManualClock>,
     transaction: AtomicU64,
 }
 
@@ -61,7 +65,8 @@ impl World {
         ]
         .concat();
         let store = Store::in_memory(&tables).unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(START_MS));
+        let manual = Arc::new(ManualClock::new(START_MS));
+        let clock = Arc::clone(&manual) as Arc<dyn Clock>;
         let key = SigningKey::from_seed(&[3; 32], "test").unwrap();
         let rooms = Rooms::new(
             store.clone(),
@@ -71,17 +76,21 @@ impl World {
             key,
         );
         let typing = Arc::new(Typing::new(START_MS));
+        let presence = Arc::new(Presences::new(typing.counter()));
         let syncer = Arc::new(Syncer::new(
             store.clone(),
             clock,
             Arc::clone(&typing),
             Arc::new(UnreadCounts::new()),
+            Arc::clone(&presence),
         ));
         Arc::new(Self {
             store,
             rooms,
             typing,
             syncer,
+            presence,
+            clock: manual,
             transaction: AtomicU64::new(0),
         })
     }

@@ -45,6 +45,9 @@ pub trait File: Debug + Send + Sync + 'static {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
     /// Writes all of `data` at `offset`; the file grows if need be, a gap before it reads as zeros.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes `length` bytes from `offset` read as zeros, and gives their space back where the file system can. They must
+    /// lie within the file. Durable after [`File::sync_data`].
+    fn erase(&self, offset: u64, length: u64) -> io::Result<()>;
     /// Cuts the file off or lets it grow by zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
     /// Makes contents and length durable. If this fails, what was written since the last success may be lost

@@ -1,6 +1,8 @@
 //! The machine's own file system.
 
 use crate::{Disk, File, Lock};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use std::fs::{DirBuilder, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -110,6 +112,19 @@ impl Disk for RealDisk {
     }
 }
 
+/// Writes zeros.
+fn overwrite(file: &std::fs::File, mut offset: u64, mut length: u64) -> io::Result<()> {
+    let zeros = [0u8; 64 << 10];
+    while length > 0 {
+        let part = usize::try_from(length).unwrap_or(usize::MAX).min(zeros.len());
+        let (zeros, _) = zeros.split_at(part);
+        FileExt::write_all_at(file, zeros, offset)?;
+        offset += part as u64;
+        length -= part as u64;
+    }
+    Ok(())
+}
+
 impl File for RealFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -121,6 +136,21 @@ impl File for RealFile {
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         FileExt::write_all_at(&self.0, data, offset)
+    }
+
+    fn erase(&self, offset: u64, length: u64) -> io::Result<()> {
+        let (Ok(start), Ok(count)) = (i64::try_from(offset), i64::try_from(length)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        match fallocate(&self.0, hole, start, count) {
+            // A file system without holes: the zeros are written.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => overwrite(&self.0, offset, length),
+            result => Ok(result?),
+        }
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
@@ -167,5 +197,22 @@ mod tests {
             .unwrap();
         disk.open_or_create(&folder.join("c")).unwrap();
         assert_eq!(read_file(&disk, &folder.join("c"), 3).unwrap(), [0, 0, b'x']);
+        let big = disk.create(&folder.join("d")).unwrap();
+        let bytes: Vec<u8> = (0..200_000u32).map(|number| 1 + (number % 250) as u8).collect();
+        big.write_at(0, &bytes).unwrap();
+        let mut expected = bytes.clone();
+        // Neither start nor end is at a page.
+        big.erase(5_000, 100_001).unwrap();
+        expected.iter_mut().skip(5_000).take(100_001).for_each(|byte| *byte = 0);
+        assert_eq!(read_file(&disk, &folder.join("d"), 200_000).unwrap(), expected);
+        let plain = std::fs::OpenOptions::new().write(true).open(folder.join("d")).unwrap();
+        super::overwrite(&plain, 110_000, 80_000).unwrap();
+        expected
+            .iter_mut()
+            .skip(110_000)
+            .take(80_000)
+            .for_each(|byte| *byte = 0);
+        assert_eq!(read_file(&disk, &folder.join("d"), 200_000).unwrap(), expected);
+        big.erase(0, 0).unwrap();
     }
 }

@@ -12,6 +12,7 @@ use lamchat_audit::notary::{HeadSigner, NotarizeError, SignerError, SignerIdenti
 use lamchat_audit::note::Note;
 use lamchat_audit::tree::Hash;
 use lamchat_base::Secret;
+use lamchat_hardware::TpmMake;
 use lamchat_seal::{Purpose, ReleasedKey, SlotInfo, SlotKind};
 use parking_lot::Mutex;
 use std::net::Shutdown;
@@ -118,6 +119,14 @@ impl Client {
         let status = Arc::new(*status);
         *self.status.lock() = Some(Arc::clone(&status));
         Ok(status)
+    }
+
+    /// Which make of TPM there is, as it says itself.
+    pub fn tpm_make(&self) -> Result<TpmMake, AskError> {
+        match self.ask(&Request::TpmMake)? {
+            Reply::TpmMake(make) => Ok(make),
+            _ => Err(MalformedError.into()),
+        }
     }
 
     /// Something has changed, or may have: the next [`Client::status`] asks.

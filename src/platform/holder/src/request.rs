@@ -43,6 +43,8 @@ pub enum Request {
     BackupKey([u8; 32]),
     /// Who signs the audit log with this origin.
     LogIdentity(String),
+    /// Which make of TPM there is.
+    TpmMake,
     /// To sign a head of the audit log.
     SignHead {
         /// The head.
@@ -80,6 +82,7 @@ impl Request {
             Self::Export => assemble(9, &[]),
             Self::BackupKey(salt) => assemble(10, &[salt]),
             Self::LogIdentity(origin) => assemble(11, &[origin.as_bytes()]),
+            Self::TpmMake => assemble(27, &[]),
             Self::SignHead { checkpoint, proof } => assemble(
                 12,
                 &[
@@ -134,6 +137,7 @@ impl Request {
             24 => evidence(&mut body)?,
             25 => Self::EnrolmentRequest,
             26 => Self::Activate(body.rest().to_vec()),
+            27 => Self::TpmMake,
             _ => return Err(MalformedError),
         };
         body.end(request)

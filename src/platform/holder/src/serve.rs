@@ -64,6 +64,7 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
         Request::Export => holder.export(),
         Request::BackupKey(salt) => Ok(Reply::Secret(holder.keyring()?.backup_key(&salt))),
         Request::LogIdentity(origin) => holder.with_notary(|notary| audit::identity(notary, &origin)),
+        Request::TpmMake => holder.tpm_make(),
         Request::SignHead { checkpoint, proof } => {
             holder.with_notary(|notary| audit::sign(notary, &checkpoint, &proof))
         }

@@ -12,6 +12,7 @@ use lamchat_attester::{Attester, Machine, Nonce, Places, Settings, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::notary::{HeadSigner, NotarizeError};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes};
+use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::{Keyring, OpenError, PassphraseCost, Purpose, RecoveryKey, ReleasedKey, SlotKind, Unlock};
 use parking_lot::Mutex;
 use std::io::Write;
@@ -368,6 +369,7 @@ fn every_cut_or_longer_message_is_malformed() {
         Request::BackupKey([1; 32]),
         Request::EnrolmentRequest,
         evidence(),
+        Request::TpmMake,
     ];
     for request in requests {
         let frame = request.encode();
@@ -388,6 +390,11 @@ fn every_cut_or_longer_message_is_malformed() {
         Reply::Done,
         Reply::Key(house.client.rotate(Purpose::Secrets).unwrap()),
         Reply::Unlocked(SlotKind::Tpm),
+        Reply::TpmMake(TpmMake {
+            manufacturer: "NTC".to_owned(),
+            model: "NPCT75x".to_owned(),
+            firmware: Version(0x0007_0002_0001_0000),
+        }),
     ];
     for reply in replies {
         let frame = reply.encode();

@@ -39,6 +39,32 @@ async fn somebody_is_told_who_they_are() {
 }
 
 #[tokio::test]
+async fn addresses_and_numbers_are_not_known() {
+    let app = testing::app();
+    let alice = testing::register(&app, "alice").await;
+    for (path, token, status, errcode) in [
+        ("account/3pid/add", Some(&alice), 403, "M_THREEPID_DENIED"),
+        ("account/3pid/add", None, 401, "M_MISSING_TOKEN"),
+        (
+            "account/3pid/email/requestToken",
+            None,
+            400,
+            "M_THREEPID_MEDIUM_NOT_SUPPORTED",
+        ),
+        (
+            "register/msisdn/requestToken",
+            None,
+            400,
+            "M_THREEPID_MEDIUM_NOT_SUPPORTED",
+        ),
+    ] {
+        let path = format!("/_matrix/client/v3/{path}");
+        let (got, error) = call(&app, "POST", &path, token.map(String::as_str), Some(json!({}))).await;
+        assert_eq!((got.as_u16(), text(&error, "errcode")), (status, errcode), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_new_password_ends_the_other_sessions_if_asked() {
     let app = testing::app();
     let alice = testing::register(&app, "alice").await;

@@ -134,6 +134,62 @@ async fn a_space_is_walked_depth_first_as_far_as_one_may_see() {
 }
 
 #[tokio::test]
+async fn pages_and_depth_have_a_default_and_a_maximum() {
+    let app = app();
+    let alice = Client::new(&app, "alice").await;
+    let wide = alice.room("wide", "public_chat", SPACE).await;
+    let mut expected = vec!["wide".to_owned()];
+    for number in 0..60 {
+        let name = format!("c{number:02}");
+        let child = alice.room(&name, "public_chat", None).await;
+        alice.child(&wide, &child, json!({ "order": name })).await;
+        expected.push(name);
+    }
+    for (query, count) in [
+        ("", 20),
+        ("?limit=1", 1),
+        ("?limit=50", 50),
+        ("?limit=9007199254740991", 50),
+    ] {
+        let (names, next) = alice.names(&wide, query).await;
+        assert_eq!(Some(names.as_slice()), expected.get(..count), "{query}");
+        assert!(next.is_some(), "{query}");
+    }
+    let (_, next) = alice.names(&wide, "?limit=50").await;
+    let next = next.unwrap();
+    let rest = alice.names(&wide, &format!("?limit=50&from={next}")).await;
+    assert_eq!((Some(rest.0.as_slice()), &rest.1), (expected.get(50..), &None));
+    // A token stays good, and a room that went shifts what comes.
+    let (status, answer) = alice
+        .ask("GET", &format!("v1/rooms/{wide}/hierarchy?limit=50"), Value::Null)
+        .await;
+    assert_eq!(status, 200);
+    let first = answer.pointer("/rooms/1/room_id").and_then(Value::as_str).unwrap();
+    alice.state(&wide, "m.space.child", first, json!({})).await;
+    let rest = alice.names(&wide, &format!("?limit=50&from={next}")).await;
+    assert_eq!((Some(rest.0.as_slice()), rest.1), (expected.get(51..), None));
+    // One that says more than there is ends the list.
+    let mut beyond = super::Token::parse(&next).unwrap();
+    beyond.skip = usize::MAX;
+    assert_eq!(
+        alice.names(&wide, &format!("?from={}", beyond.text())).await,
+        (Vec::new(), None)
+    );
+
+    let mut parent = alice.room("d00", "public_chat", SPACE).await;
+    let deep = parent.clone();
+    for number in 1..25 {
+        let child = alice.room(&format!("d{number:02}"), "public_chat", SPACE).await;
+        alice.child(&parent, &child, json!({})).await;
+        parent = child;
+    }
+    for (query, levels) in [("", 20), ("&max_depth=3", 3), ("&max_depth=9007199254740991", 20)] {
+        let (names, next) = alice.names(&deep, &format!("?limit=50{query}")).await;
+        assert_eq!((names.len(), next), (levels + 1, None), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn what_may_not_be_walked_is_refused() {
     let app = app();
     let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);

@@ -26,6 +26,13 @@ const OPEN: &[&str] = &[
     // The refresh token is the proof.
     "POST /_matrix/client/v3/refresh",
     "POST /_matrix/client/unstable/org.matrix.msc2918/refresh",
+    // There is nothing to be had from them: addresses and numbers are not known here.
+    "POST /_matrix/client/v3/account/3pid/email/requestToken",
+    "POST /_matrix/client/v3/account/3pid/msisdn/requestToken",
+    "POST /_matrix/client/v3/account/password/email/requestToken",
+    "POST /_matrix/client/v3/account/password/msisdn/requestToken",
+    "POST /_matrix/client/v3/register/email/requestToken",
+    "POST /_matrix/client/v3/register/msisdn/requestToken",
     // What an alias stands for is public, and whether a room is in the directory.
     "GET /_matrix/client/v3/directory/room/{room_alias}",
     "GET /_matrix/client/v3/directory/list/room/{room_id}",

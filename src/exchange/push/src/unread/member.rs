@@ -1,14 +1,14 @@
 //! Counting one member's unread events, backwards at first and onwards from then on.
 
 use super::{Counted, EVENTS_MAX, Notified, ReadUpTo, Rules, UnreadCounts};
-use crate::evaluate::{Verdict, notify_actions};
+use crate::evaluate::{Verdict, actions};
 use crate::room_context;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_rooms::event::{EventRow, Flags};
 use lamchat_rooms::{log, membership, relation, thread};
 use lamchat_store::{Order, Read, ReadError};
 use ruma::UserId;
-use ruma::push::PushConditionRoomCtx;
+use ruma::push::{Action, PushConditionRoomCtx};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ impl Member<'_> {
             }
             return Ok(());
         }
-        if row.flags.contains(Flags::REDACTED) {
+        if row.flags.contains(Flags::REDACTED) || is_ignored(&counted.rules, &row) {
             return Ok(());
         }
         let thread = self.thread_of(&row)?;
@@ -129,8 +129,18 @@ impl Member<'_> {
     }
 
     fn verdict(&mut self, rules: &Rules, row: &EventRow<'_>, position: Position) -> Result<Verdict, ReadError> {
+        Ok(Verdict::of(self.actions(rules, row, position)?))
+    }
+
+    /// What the member's rules say of an event.
+    pub(super) fn actions<'r>(
+        &mut self,
+        rules: &'r Rules,
+        row: &EventRow<'_>,
+        position: Position,
+    ) -> Result<&'r [Action], ReadError> {
         let Some(event) = self.all.parsed(row, position) else {
-            return Ok(Verdict::default());
+            return Ok(&[]);
         };
         let mut context = match self.context.take() {
             Some(context) => context,
@@ -140,13 +150,13 @@ impl Member<'_> {
         if event.json.get(r"content.m\.mentions.room").is_some() {
             room_context::add_power_levels(self.read, self.room, &mut context)?;
         }
-        let verdict = notify_actions(&rules.ruleset, &event.json, &context);
+        let actions = actions(&rules.ruleset, &event.json, &context);
         self.context = Some(context);
-        Ok(verdict)
+        Ok(actions)
     }
 
     /// Whether a membership event of the member itself is its joining, rather than a change of its name.
-    fn comes(&self, row: &EventRow<'_>) -> Result<bool, ReadError> {
+    pub(super) fn comes(&self, row: &EventRow<'_>) -> Result<bool, ReadError> {
         if log::membership_in(row) != membership::Membership::Join {
             return Ok(false);
         }
@@ -155,7 +165,12 @@ impl Member<'_> {
         Ok(log::membership_in(&EventRow::decode(&bytes)?) != membership::Membership::Join)
     }
 
-    fn thread_of(&self, row: &EventRow<'_>) -> Result<Option<Arc<str>>, ReadError> {
+    pub(super) fn thread_of(&self, row: &EventRow<'_>) -> Result<Option<Arc<str>>, ReadError> {
         Ok(thread::root_of(self.read, self.room, row)?.map(Into::into))
     }
+}
+
+/// Whether the event comes from somebody whom the user ignores. Their state events count: the client shows them as well.
+pub(super) fn is_ignored(rules: &Rules, row: &EventRow<'_>) -> bool {
+    row.state_key.is_none() && rules.ignored.contains(row.sender)
 }

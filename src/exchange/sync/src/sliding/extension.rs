@@ -101,7 +101,7 @@ fn write_e2ee(scene: &Scene<'_>, out: &mut Vec<u8>) -> Result<bool, ReadError> {
             &shared,
             &mut inner,
             told.position,
-            meetings(scene, &shared, told.position)?,
+            &meetings(scene, &shared, told.position)?,
         )?;
         is_news = !inner.is_empty() || one_time::counts(scene.read, scene.who.device)?.changed_at > told.position;
     }
@@ -126,7 +126,7 @@ fn meetings(scene: &Scene<'_>, shared: &crate::answer::Scene<'_>, since: Positio
             (true, false) => meetings.left.push(room),
             (true, true) if Head::of(scene.read, room)?.is_some_and(|head| head.newest > since) => {
                 let changed = state::changed_members(shared, room, since, &Timeline::unread())?;
-                meetings.note_members(shared, room, since, &changed)?;
+                meetings.note_room(shared, room, since, &changed)?;
             }
             _ => {}
         }

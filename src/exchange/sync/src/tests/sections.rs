@@ -103,11 +103,74 @@ async fn a_long_poll_ends_with_a_message_and_with_typing() {
     );
 }
 
+fn megolm() -> Value {
+    json!({"algorithm": "m.megolm.v1.aes-sha2"})
+}
+
+#[tokio::test]
+async fn device_lists_tell_of_those_who_share_an_encrypted_room() {
+    let world = World::new();
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let lists = |answer: &Value| answer["device_lists"].clone();
+    let told = |changed: &[&str], left: &[&str]| json!({"changed": changed, "left": left});
+    let (plain, secret) = (
+        world.room(&alice, Preset::PublicChat).await,
+        world.room(&alice, Preset::PublicChat).await,
+    );
+    let at_alice = world.sync(&alice, None, json!({})).await;
+    let at_bob = world.sync(&bob, None, json!({})).await;
+    for room in [&plain, &secret] {
+        world.rooms.join(&caller(&bob), room, None).await.unwrap();
+    }
+    let alice_plain = world.sync(&alice, Some(token(&at_alice)), json!({})).await;
+    let bob_plain = world.sync(&bob, Some(token(&at_bob)), json!({})).await;
+    assert_eq!((lists(&alice_plain), lists(&bob_plain)), (Value::Null, Value::Null));
+
+    // A room that becomes encrypted is shared from then on; setting it again changes nothing.
+    world.set(&alice, &secret, "m.room.encryption", "", megolm()).await;
+    let alice_secret = world.sync(&alice, Some(token(&alice_plain)), json!({})).await;
+    let bob_secret = world.sync(&bob, Some(token(&bob_plain)), json!({})).await;
+    assert_eq!(lists(&alice_secret), told(&["@bob:x.org"], &[]));
+    assert_eq!(lists(&bob_secret), told(&["@alice:x.org"], &[]));
+    let mut again = megolm();
+    again["rotation_period_msgs"] = json!(50);
+    world.set(&alice, &secret, "m.room.encryption", "", again).await;
+    let alice_again = world.sync(&alice, Some(token(&alice_secret)), json!({})).await;
+    assert_eq!(lists(&alice_again), Value::Null);
+
+    // The plain room is still shared, and does not count.
+    world.rooms.leave(&caller(&bob), &secret, None).await.unwrap();
+    let alice_alone = world.sync(&alice, Some(token(&alice_again)), json!({})).await;
+    assert_eq!(lists(&alice_alone), told(&[], &["@bob:x.org"]));
+    let bob_alone = world.sync(&bob, Some(token(&bob_secret)), json!({})).await;
+    assert_eq!(lists(&bob_alone), told(&[], &["@alice:x.org"]));
+
+    // /keys/changes tells the same.
+    let read = world.store.read();
+    let changes = |who: &Who, since: &Value| {
+        let since = Token::parse(token(since)).unwrap().position;
+        let changes = crate::changes::since(&read, who.user, since).unwrap();
+        json!({"changed": changes.changed, "left": changes.left})
+    };
+    assert_eq!(changes(&alice, &alice_again), told(&[], &["@bob:x.org"]));
+    assert_eq!(changes(&alice, &alice_alone), told(&[], &[]));
+    assert_eq!(changes(&alice, &at_alice), told(&[], &[]));
+    world.rooms.join(&caller(&bob), &secret, None).await.unwrap();
+    let read = world.store.read();
+    let since = Token::parse(token(&alice_alone)).unwrap().position;
+    let changes = crate::changes::since(&read, alice.user, since).unwrap();
+    assert_eq!(changes.changed, ["@bob:x.org"]);
+    let since = Token::parse(token(&alice_plain)).unwrap().position;
+    let changes = crate::changes::since(&read, alice.user, since).unwrap();
+    assert_eq!(changes.changed, ["@bob:x.org"]);
+}
+
 #[tokio::test]
 async fn invites_knocks_joins_and_leaves_stand_in_their_sections() {
     let world = World::new();
     let (alice, bob) = (world.user("alice").await, world.user("bob").await);
     let room = world.room(&alice, Preset::PrivateChat).await;
+    world.set(&alice, &room, "m.room.encryption", "", megolm()).await;
     let before = world.say(&alice, &room, "before").await;
     let start = world.sync(&bob, None, json!({})).await;
     world

@@ -65,6 +65,10 @@ impl File for SimulatedFile {
         })
     }
 
+    fn erase(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.write_at(offset, &vec![0; place(length)?])
+    }
+
     fn set_len(&self, length: u64) -> io::Result<()> {
         self.operate(|state, _| {
             let length = place(length)?;

@@ -1,0 +1,107 @@
+//! `GET /mutual_rooms`: the rooms that the caller shares with somebody.
+
+use crate::limit::Limited;
+use crate::{ApiError, App, Routes, Session};
+use lamchat_accounts::user;
+use lamchat_rooms::{membership, room};
+use ruma::UInt;
+use ruma::api::client::membership::get_mutual_rooms::v1::{Request, Response};
+use std::sync::Arc;
+
+/// Rooms of a page.
+const PAGE: usize = 100;
+
+/// Adds the endpoints of this file.
+pub fn routes(r: &mut Routes) {
+    r.session(show);
+}
+
+async fn show(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
+    app.limit(Limited::Other, session.user)?;
+    if request.user_id == session.user_id {
+        return Err(ApiError::invalid_param("user_id is your own"));
+    }
+    // A token is the number of rooms that were shown.
+    let skip: usize = match request.from.as_deref() {
+        None => 0,
+        Some(from) => from
+            .parse()
+            .map_err(|_| ApiError::invalid_param("`from` is not a token of this endpoint"))?,
+    };
+    let read = app.store.read();
+    let mut shared = Vec::new();
+    // "If the provided `user_id` is not a valid user, the server MUST return an empty list of rooms."
+    if let Some(other) = user::num(&read, &request.user_id)? {
+        for num in membership::joined_rooms(&read, session.user)? {
+            if membership::is_joined(&read, other, num)? {
+                shared.push(num);
+            }
+        }
+    }
+    let mut ids = Vec::new();
+    for num in shared.iter().skip(skip).take(PAGE) {
+        ids.push(room::by_num(&read, *num)?.id.clone());
+    }
+    let shown = skip.saturating_add(ids.len());
+    let count = UInt::try_from(shared.len()).unwrap_or(UInt::MAX);
+    let mut response = Response::new(count, ids);
+    response.next_batch = (shown < shared.len()).then(|| shown.to_string());
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use crate::testing::{self, call};
+    use serde_json::{Value, json};
+
+    #[tokio::test]
+    async fn rooms_of_both_are_told() {
+        let app = testing::app();
+        let alice = testing::register(&app, "alice").await;
+        let bob = testing::register(&app, "bob").await;
+        let mut rooms = Vec::new();
+        for _ in 0..101 {
+            let body = json!({"preset": "public_chat"});
+            let (_, room) = call(&app, "POST", "/_matrix/client/v3/createRoom", Some(&alice), Some(body)).await;
+            let room = room["room_id"].as_str().unwrap().to_owned();
+            let join = format!("/_matrix/client/v3/rooms/{room}/join");
+            assert_eq!(call(&app, "POST", &join, Some(&bob), Some(json!({}))).await.0, 200);
+            rooms.push(json!(room));
+        }
+        let alone = call(
+            &app,
+            "POST",
+            "/_matrix/client/v3/createRoom",
+            Some(&alice),
+            Some(json!({})),
+        )
+        .await;
+        assert_eq!(alone.0, 200);
+        let ask = async |query: &str| {
+            let target = format!("/_matrix/client/v1/mutual_rooms?{query}");
+            let (status, answer) = call(&app, "GET", &target, Some(&alice), None).await;
+            (status.as_u16(), answer)
+        };
+        let (_, first) = ask("user_id=@bob:example.org").await;
+        assert_eq!((&first["joined"], &first["count"]), (&json!(rooms[..100]), &json!(101)));
+        let next = first["next_batch"].as_str().unwrap();
+        let (_, second) = ask(&format!("user_id=@bob:example.org&from={next}")).await;
+        assert_eq!(
+            (&second["joined"], &second["next_batch"]),
+            (&json!(rooms[100..]), &Value::Null)
+        );
+        assert_eq!(
+            ask("user_id=@nobody:example.org").await,
+            (200, json!({"joined": [], "count": 0}))
+        );
+        for wrong in [
+            "",
+            "user_id=x",
+            "user_id=@alice:example.org",
+            "user_id=@bob:example.org&from=x",
+        ] {
+            assert_eq!(ask(wrong).await.0, 400, "{wrong}");
+        }
+    }
+}
