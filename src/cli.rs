@@ -13,6 +13,7 @@ mod report;
 mod restore;
 mod seal;
 mod serve;
+mod signing_key;
 pub mod socket;
 mod token;
 mod user;
@@ -115,6 +116,9 @@ enum Command {
     /// Evidence of what runs on a box: give it, and check it without trusting anybody.
     #[command(subcommand)]
     Attest(attest::Attest),
+    /// The key that signs this server's events: show it, or make a new one.
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKey),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
@@ -166,6 +170,7 @@ pub fn run() -> ExitCode {
         Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
         Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
+        Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Init) => init::run(),
         Some(Command::Health(command)) => health::run(&cli.place, &command),

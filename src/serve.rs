@@ -1,5 +1,6 @@
 //! Runs the server. The only place that wires, starts and stops things.
 
+mod anchor;
 mod attestation;
 mod audit;
 mod certificates;

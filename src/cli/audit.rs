@@ -4,7 +4,7 @@ use super::{Failure, Place, Server, output, socket};
 use lamchat_audit::export::EXPORT_BYTES_MAX;
 use lamchat_audit::note::NOTE_BYTES_MAX;
 use lamchat_audit::verify::{self, Trust, Verdict};
-use lamchat_audit::{Entry, Note, VerifierKey, WitnessKey};
+use lamchat_audit::{Entry, Note, Span, VerifierKey, WitnessKey};
 use lamchat_host::{OsEntropy, SystemClock};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -71,6 +71,9 @@ pub enum Audit {
         /// The log's public key; without it the one that was seen first, or the export's own.
         #[arg(long, value_name = "KEY")]
         log_key: Option<String>,
+        /// Follow the log to the fallback key that a lost TPM's key had named, but could not sign for any more.
+        #[arg(long)]
+        accept_fallback: bool,
         /// Print JSON, for scripts.
         #[arg(long)]
         json: bool,
@@ -96,6 +99,9 @@ pub struct TrustOptions {
     /// The public key of a witness, or a file with it. May be given several times.
     #[arg(long, value_name = "KEY")]
     witness: Vec<String>,
+    /// Follow the log to the fallback key that a lost TPM's key had named, but could not sign for any more.
+    #[arg(long)]
+    accept_fallback: bool,
 }
 
 /// Runs it.
@@ -123,8 +129,12 @@ pub fn run(place: &Place, command: Audit) -> Result<(), Failure> {
             file,
             key,
             log_key,
+            accept_fallback,
             json,
-        } => witness(&file, &key, log_key.as_deref(), json),
+        } => {
+            let log_key = log_key.as_deref().map(read_key).transpose()?;
+            witness(&file, &key, log_key, accept_fallback, json)
+        }
         Audit::AddWitness { file, server } => {
             let body = json!({"checkpoint": read_text(&file, NOTE_BYTES_MAX)?});
             let answer = socket::call(place, &server, "POST", &format!("{AUDIT}/witness"), Some(&body))?;
@@ -178,6 +188,11 @@ fn show(place: &Place, server: &Server, since: Option<u64>, limit: u64) -> Resul
         number(&last, "signed").unwrap_or_default(),
         text("key_kind"),
     ));
+    for (place, what) in [("/trouble/sentence", "Signing"), ("/anchor/trouble/sentence", "Anchor")] {
+        if let Some(trouble) = last.pointer(place).and_then(Value::as_str) {
+            output::line(format!("{what}: {trouble}"));
+        }
+    }
     output::line(format!("Key  {}", text("key")));
     for witness in last.get("witnesses").and_then(Value::as_array).into_iter().flatten() {
         output::line(format!(
@@ -243,6 +258,7 @@ fn print_verdict(verdict: &Verdict, with_entries: bool, json: bool) {
             "start": verdict.start,
             "key": verdict.key.to_string(),
             "key_pinned": verdict.is_key_pinned,
+            "keys": verdict.keys.iter().map(key_json).collect::<Vec<_>>(),
             "consistent_with": verdict.consistent_with,
             "witnesses": witnesses,
         });
@@ -274,12 +290,30 @@ fn print_verdict(verdict: &Verdict, with_entries: bool, json: bool) {
         let time = output::time(time_s.saturating_mul(1000));
         output::line(format!("Witnessed by {name} at {size} entries, on {time} (UTC)"));
     }
+    for span in verdict.keys.iter().skip(1) {
+        let kind = span.kind.as_deref().unwrap_or_default();
+        output::line(if span.vouched {
+            format!(
+                "From {} entries on: another key ({kind}), as the one before signed",
+                span.from
+            )
+        } else {
+            format!(
+                "From {} entries on: another key ({kind}). Not proved by the key before, which had only named it as its fallback",
+                span.from
+            )
+        });
+    }
     output::line(format!("Key  {}", verdict.key));
     if !verdict.is_key_pinned {
         output::line(
             "Not proved: that this is the log's key. It came with the export: compare it with what you noted on the server, and give it with --key",
         );
     }
+}
+
+fn key_json(span: &Span) -> Value {
+    json!({"key": span.key.to_string(), "kind": span.kind, "from": span.from, "to": span.to, "vouched": span.vouched})
 }
 
 fn entry_json(number: u64, entry: &Entry) -> Value {
@@ -298,7 +332,13 @@ fn entry_json(number: u64, entry: &Entry) -> Value {
     })
 }
 
-fn witness(path: &Path, key_path: &Path, log_key: Option<&str>, json: bool) -> Result<(), Failure> {
+fn witness(
+    path: &Path,
+    key_path: &Path,
+    log_key: Option<VerifierKey>,
+    accept_fallback: bool,
+    json: bool,
+) -> Result<(), Failure> {
     let key = WitnessKey::parse(&zeroize::Zeroizing::new(read_text(key_path, NOTE_BYTES_MAX)?))?;
     let seen_path = with_ending(key_path, ".seen");
     let seen = Seen::read(&seen_path)?;
@@ -306,10 +346,8 @@ fn witness(path: &Path, key_path: &Path, log_key: Option<&str>, json: bool) -> R
     let origin = lamchat_audit::checkpoint::Checkpoint::parse(&verify::checkpoint_of(&file)?.text)?.origin;
     let known = seen.logs.iter().find(|(key, _)| key.name() == origin);
     let mut trust = Trust {
-        key: log_key
-            .map(read_key)
-            .transpose()?
-            .or_else(|| known.map(|(key, _)| key.clone())),
+        key: log_key.or_else(|| known.map(|(key, _)| key.clone())),
+        accept_fallback,
         ..Trust::default()
     };
     trust.previous.extend(known.map(|(_, note)| note.clone()));
@@ -378,6 +416,7 @@ impl TrustOptions {
     fn read(&self) -> Result<Trust, Failure> {
         let mut trust = Trust {
             key: self.key.as_deref().map(read_key).transpose()?,
+            accept_fallback: self.accept_fallback,
             ..Trust::default()
         };
         for text in &self.witness {

@@ -13,6 +13,10 @@ use std::time::Duration;
 
 /// Appends of this time share one signature.
 const COALESCE: Duration = Duration::from_secs(1);
+/// After a failure, signing is tried again.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+/// And at least so often.
+const RETRY_MAX: Duration = Duration::from_secs(300);
 /// While the disk is full, the start is tried again this often.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(10);
 
@@ -46,6 +50,11 @@ pub async fn note_start(parts: &Parts) -> Result<(), StartError> {
         }
         Err(error) => Err(refused(sentence(&error))),
     }
+}
+
+/// Notes something that has to be noted before the start goes on.
+pub async fn note(store: &Store, entry: Entry) -> Result<(), StartError> {
+    append(store, entry).await.map_err(|error| refused(sentence(&error)))
 }
 
 async fn note_later(store: Store, entry: Entry) {
@@ -109,22 +118,36 @@ pub fn sentence(error: &WriteError<ReadError>) -> String {
     }
 }
 
-/// Signs the head now and after every time the log has grown. Nobody waits for it. Ends with the runtime.
+/// Signs the head now and after every time the log has grown; what could not be signed is tried again, and waits longer
+/// each time. Nobody waits for it. Ends with the runtime.
 pub async fn sign_forever(parts: Arc<Parts>) {
     let mut appended = parts.store.watch(&[APPENDED]);
+    let mut pause = RETRY_MIN;
     loop {
-        sign(&parts.audit).await;
-        appended.changed().await;
+        if sign(&parts.audit).await {
+            pause = RETRY_MIN;
+            appended.changed().await;
+        } else {
+            tokio::time::sleep(pause).await;
+            pause = RETRY_MAX.min(pause * 2);
+        }
         tokio::time::sleep(COALESCE).await;
     }
 }
 
-async fn sign(audit: &Arc<AuditLog>) {
-    let audit = Arc::clone(audit);
-    match tokio::task::spawn_blocking(move || audit.sign()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::error!(%error, "the audit log was not signed"),
+/// Whether nothing is left to be done.
+async fn sign(audit: &Arc<AuditLog>) -> bool {
+    let log = Arc::clone(audit);
+    match tokio::task::spawn_blocking(move || log.sign()).await {
+        Ok(Ok(_)) => match audit.status() {
+            Ok(status) => status.trouble.is_none(),
+            Err(_) => true,
+        },
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the audit log was not signed");
+            false
+        }
         // The runtime ends.
-        Err(_) => {}
+        Err(_) => true,
     }
 }

@@ -24,6 +24,34 @@ pub async fn wait(
     slots: Vec<SlotInfo>,
     holder: &Link,
 ) -> Result<(SlotKind, Vec<ReleasedKey>), StartError> {
+    let server = announce(config, reason, Some(slots), holder).await?;
+    let opened = holder.ask(|client| client.await_unlock()).await;
+    go_on(server, holder).await;
+    match opened.map_err(refused)? {
+        Opened::Keys { by, keys } => {
+            tracing::warn!(%by, "unlocked by hand: the start goes on");
+            Ok((by, keys))
+        }
+        Opened::Locked { reason, .. } => Err(StartError::Refused(reason)),
+    }
+}
+
+/// The same where the keys are open, but the database is not to be served before somebody has opened them by hand.
+pub async fn wait_for_hand(config: &Config, reason: String, holder: &Link) -> Result<(), StartError> {
+    let server = announce(config, reason, None, holder).await?;
+    let confirmed = holder.ask(|client| client.await_hand()).await;
+    go_on(server, holder).await;
+    confirmed.map_err(refused)?;
+    tracing::warn!("confirmed by hand: the start goes on");
+    Ok(())
+}
+
+async fn announce(
+    config: &Config,
+    reason: String,
+    slots: Option<Vec<SlotInfo>>,
+    holder: &Link,
+) -> Result<Server, StartError> {
     // Another data folder may have the same socket.
     let socket = config.admin_socket();
     if !lamchat_host::is_handed(&socket) && UnixStream::connect(&socket).is_ok() {
@@ -35,7 +63,7 @@ pub async fn wait(
     let told = holder.ask(|client| client.status()).await.map_err(refused)?;
     let locked = Arc::new(Locked {
         reason: reason.clone(),
-        slots,
+        slots: slots.unwrap_or_else(|| told.slots.clone()),
         holder: told,
         server_name: config.server_name.to_string(),
         version: crate::cli::VERSION.to_owned(),
@@ -58,17 +86,13 @@ pub async fn wait(
     // The start is as far as it gets by itself: a service manager that went on waiting would end it.
     tell(Notice::Ready);
     status(&format!("locked, waiting for `lamchat seal unlock`: {reason}"));
-    let opened = holder.ask(|client| client.await_unlock()).await;
+    Ok(server)
+}
+
+async fn go_on(server: Server, holder: &Link) {
     holder.client.forget_status();
     server.stop(STOP_TIMEOUT).await;
-    match opened.map_err(refused)? {
-        Opened::Keys { by, keys } => {
-            tracing::warn!(%by, "unlocked by hand: the start goes on");
-            status("unlocked by hand; starting");
-            Ok((by, keys))
-        }
-        Opened::Locked { reason, .. } => Err(StartError::Refused(reason)),
-    }
+    status("unlocked by hand; starting");
 }
 
 /// Tells the service manager, in a line for people.

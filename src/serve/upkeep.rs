@@ -17,6 +17,7 @@ pub fn start(parts: &Arc<Parts>) {
     tokio::spawn(expire_typing(Arc::clone(parts)));
     tokio::spawn(sweep_media(Arc::clone(parts)));
     tokio::spawn(super::audit::sign_forever(Arc::clone(parts)));
+    tokio::spawn(super::anchor::anchor_forever(Arc::clone(parts)));
     tokio::spawn(sweep_transactions(Arc::clone(parts)));
     tokio::spawn(super::hardware::survey_forever(Arc::clone(parts)));
 }

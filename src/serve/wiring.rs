@@ -2,7 +2,9 @@
 
 use super::attestation::Evidence;
 use super::certificates::Certificates;
-use super::{StartError, attestation, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key};
+use super::{
+    StartError, anchor, attestation, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key,
+};
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::{Admin, Attest, Attestation};
 use lamchat_api_client::App;
@@ -93,7 +95,17 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
     };
     let store = Store::open(store).map_err(refused)?;
     server_name::check(&keys, &config.server_name)?;
+    let finding = anchor::check(config, &store, holder, unlocked_by).await?;
+    if finding.as_ref().is_some_and(|finding| finding.new_epoch) {
+        store
+            .start_new_epoch()
+            .await
+            .map_err(|error| refused(audit::sentence(&error)))?;
+    }
     let audit = audit::open(config, &store, &holder.client, &clock, &*entropy)?;
+    if let Some(finding) = finding {
+        audit::note(&store, finding.entry(clock.now_ms())).await?;
+    }
     let certificates = Arc::new(Certificates::open(config, &keys, &store, &*clock)?);
     let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates)?);
     let media = Media::open(
@@ -114,6 +126,13 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         config.server_name.clone(),
         key,
     );
+    let signing_keys = Arc::new(signing_key::Rotation {
+        keys: Arc::clone(&keys),
+        entropy: Arc::clone(&entropy),
+        clock: Arc::clone(&clock),
+        rooms: rooms.clone(),
+        changing: parking_lot::Mutex::default(),
+    });
     let typing = Arc::new(Typing::new(clock.now_ms()));
     tokio::spawn(lamchat_rooms::typing::expire_forever(
         Arc::clone(&typing),
@@ -163,6 +182,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         media,
         attestation: Attestation::new(Arc::clone(&evidence) as Arc<dyn Attest>, attestation::endpoint(config)),
         audit: Arc::clone(&audit),
+        anchoring: Arc::default(),
+        signing_keys,
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
         hardware: Arc::default(),

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod anchor;
 mod attest;
 mod audit;
 mod authentication;
@@ -22,3 +23,4 @@ mod seal;
 mod start;
 mod static_binary;
 mod tpm;
+mod tpm_faults;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 pub struct Swtpm {
     pub folder: tempfile::TempDir,
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Swtpm {
     /// Factory-fresh.
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::of(tempfile::tempdir().unwrap())
     }
 
@@ -76,7 +76,7 @@ impl Swtpm {
     }
 
     /// Power on again: PCRs are zero, NV memory stays.
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         self.child = swtpm(self.folder.path(), self.port).expect("swtpm starts again");
     }
 
@@ -96,10 +96,20 @@ impl Swtpm {
         self.tool(&["tpm2_pcrextend", &format!("7:sha256={}", "ab".repeat(32))]);
     }
 
-    /// How many NV indices there are: a slot has one.
+    /// How many of the counters there are that slots have, one each.
     fn indices(&self) -> usize {
+        let is_counter = |line: &&str| line.contains("0x1804C0") || line.contains("0x1804C1");
         let listed = self.tool(&["tpm2_getcap", "handles-nv-index"]);
-        listed.lines().filter(|line| line.contains("0x18")).count()
+        listed.lines().filter(is_counter).count()
+    }
+
+    /// The anchors, one for each installation.
+    pub fn anchors(&self) -> Vec<String> {
+        let listed = self.tool(&["tpm2_getcap", "handles-nv-index"]);
+        let handles = listed.lines().map(|line| line.trim_start_matches("- ").to_owned());
+        handles
+            .filter(|handle| handle.starts_with("0x1804C2") || handle.starts_with("0x1804C3"))
+            .collect()
     }
 
     pub fn config(&self) -> String {
@@ -154,17 +164,17 @@ fn swtpm(folder: &Path, port: u16) -> Option<Child> {
 }
 
 /// The number of the slot of this kind.
-fn slot(status: &Value, kind: &str) -> String {
+pub fn slot(status: &Value, kind: &str) -> String {
     let mut slots = status["slots"].as_array().unwrap().iter();
     slots.find(|slot| slot["kind"] == kind).unwrap()["id"].to_string()
 }
 
-fn status(site: &Site) -> Value {
+pub fn status(site: &Site) -> Value {
     site.command_json(&["seal", "status"], "")
 }
 
 /// An exchange with an account, whose keys only the TPM and a recovery key open; and that key.
-fn sealed(tpm: &Swtpm) -> (Site, String) {
+pub fn sealed(tpm: &Swtpm) -> (Site, String) {
     let site = Site::with(&tpm.config());
     let server = site.start();
     server.account("ada");
@@ -181,14 +191,14 @@ fn sealed(tpm: &Swtpm) -> (Site, String) {
 }
 
 /// The start by itself, with everything there.
-fn opens(site: &Site) -> Server {
+pub fn opens(site: &Site) -> Server {
     let server = site.start();
     server.plain_client().log_in("ada", "password of ada").ok();
     server
 }
 
 /// The start that does not open; what it says, once the recovery key has opened it and everything was there.
-fn recovers(site: &Site, key: &str) -> (Server, String) {
+pub fn recovers(site: &Site, key: &str) -> (Server, String) {
     let server = site.start_locked();
     let reason = status(site)["reason"].as_str().unwrap().to_owned();
     let advice = text(&site.command(&["health"], "").stderr);
@@ -201,12 +211,12 @@ fn recovers(site: &Site, key: &str) -> (Server, String) {
     (server, reason)
 }
 
-fn rebind(site: &Site) {
+pub fn rebind(site: &Site) {
     let rebound = site.command(&["seal", "rebind", &slot(&status(site), "tpm")], "");
     assert!(rebound.status.success(), "{}", text(&rebound.stderr));
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(copied.success());
 }

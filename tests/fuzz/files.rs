@@ -1,8 +1,10 @@
 //! Parsers of files that somebody else may have written: a keyring, a backup, an export of an audit log.
 
 use super::fuzz;
-use lamchat_audit::notary::Notary;
-use lamchat_audit::software::{SealedHeads, SoftwareSigner};
+use aws_lc_rs::digest::{Digest, SHA256};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use lamchat_audit::key::Point;
+use lamchat_audit::notary::{HardwareKeys, Notary, SignerError};
 use lamchat_audit::verify::{Trust, checkpoint_of, verify};
 use lamchat_audit::{Actor, AuditLog, Entry, Note, VerifierKey, WitnessKey};
 use lamchat_base::{Entropy, ManualClock, SecretBytes};
@@ -65,15 +67,40 @@ fn a_recovery_key_is_read_as_written_or_not_at_all() {
     });
 }
 
-/// An export with a witness's checkpoint, and who is trusted with it.
+/// A key in hardware, as far as the notary can tell.
+struct Chip;
+
+impl HardwareKeys for Chip {
+    fn kind(&self) -> &'static str {
+        "TPM key"
+    }
+
+    fn create(&self) -> Result<Vec<u8>, SignerError> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        Ok(pair.to_pkcs8v1().unwrap().as_ref().to_vec())
+    }
+
+    fn public_key(&self, blob: &[u8]) -> Result<Point, SignerError> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, blob).unwrap();
+        Ok(pair.public_key().as_ref().try_into().unwrap())
+    }
+
+    fn sign(&self, blob: &[u8], digest: &[u8; 32]) -> Result<Vec<u8>, SignerError> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, blob).unwrap();
+        let digest = Digest::import_less_safe(digest, &SHA256).unwrap();
+        Ok(pair.sign_digest(&digest).unwrap().as_ref().to_vec())
+    }
+}
+
+/// An export with a change of the key and a witness's checkpoint, and who is trusted with it.
 fn good_export() -> &'static (String, Trust) {
     static EXPORT: OnceLock<(String, Trust)> = OnceLock::new();
     EXPORT.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let keyring = Keyring::create(dir.path(), &Unlock::File, PassphraseCost::MINIMUM, Arc::new(Fixed));
         let keyring = Arc::new(keyring.unwrap());
-        let signer = SoftwareSigner::open(&keyring).unwrap();
-        let notary = Notary::new(Box::new(signer), Box::new(SealedHeads(keyring))).unwrap();
+        let mut notary = Notary::open(keyring, Some(Arc::new(Chip))).unwrap();
+        notary.want_hardware(true);
         let store = lamchat_store::Store::in_memory(lamchat_audit::TABLES).unwrap();
         let clock = Arc::new(ManualClock::new(1_767_225_600_000));
         let log = AuditLog::open(
@@ -94,7 +121,9 @@ fn good_export() -> &'static (String, Trust) {
         let mut note = log.sign().unwrap();
         witness.cosign(&mut note, 1_700_000_000).unwrap();
         log.add_witness(note.clone(), Actor::Server).unwrap();
-        (6..9).for_each(act);
+        // The key has changed meanwhile, which is entry number 6.
+        log.sign().unwrap();
+        (7..9).for_each(act);
         let mut file = String::new();
         let mut sink = |piece: String| {
             file.push_str(&piece);
@@ -105,6 +134,7 @@ fn good_export() -> &'static (String, Trust) {
             key: Some(log.status().unwrap().key),
             witnesses: vec![witness.public().unwrap()],
             previous: vec![note],
+            accept_fallback: false,
         };
         (file, trust)
     })

@@ -1,8 +1,10 @@
 //! What the handlers of this crate are given, wired once in `serve.rs`.
 
+use crate::anchoring::Anchoring;
 use crate::attestation::Attestation;
 use crate::hardware::Latest;
 use crate::nonce::Nonces;
+use crate::signing_key::SigningKeys;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_audit::AuditLog;
@@ -52,8 +54,12 @@ pub struct Admin {
     pub attestation: Attestation,
     /// The log of administrative acts.
     pub audit: Arc<AuditLog>,
+    /// How its anchor is.
+    pub anchoring: Arc<Anchoring>,
     /// The rest of the exchange.
     pub exchange: Arc<dyn Exchange>,
+    /// The server's signing key, and those of before.
+    pub signing_keys: Arc<dyn SigningKeys>,
     /// `registration.shared_secret`; `None` switches that route off. Reloadable.
     pub shared_secret: ArcSwapOption<SecretBytes>,
     /// How the hardware is; empty until it was read.

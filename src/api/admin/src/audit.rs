@@ -5,7 +5,7 @@ use crate::{Admin, AdminError};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use lamchat_audit::{Actor, AuditError, AuditLog, Entry, Note};
+use lamchat_audit::{Actor, AuditError, AuditLog, Entry, Note, Trouble};
 use lamchat_holder::{Act, Notice, State};
 use lamchat_http::{Body, Request, Response, query_value};
 use serde_json::{Value, json};
@@ -151,11 +151,30 @@ pub async fn show(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
         "log": status.key.name(),
         "key": status.key.to_string(),
         "key_kind": status.key_kind,
+        "keys": status.keys.len(),
         "size": status.size,
         "signed": status.signed,
+        "trouble": status.trouble.as_ref().map(describe_trouble),
+        "anchor": admin.anchoring.describe(),
         "witnesses": witnesses,
         "entries": entries,
         "next": next,
+    }))
+}
+
+fn describe_trouble(trouble: &Trouble) -> Value {
+    json!({"since_ms": trouble.since_ms, "sentence": trouble.sentence})
+}
+
+/// The log for `lamchat health`: whether it is signed, and anchored.
+pub(crate) fn describe(admin: &Admin) -> Result<Value, AdminError> {
+    let status = admin.audit.status()?;
+    Ok(json!({
+        "size": status.size,
+        "signed": status.signed,
+        "key_kind": status.key_kind,
+        "trouble": status.trouble.as_ref().map(describe_trouble),
+        "anchor": admin.anchoring.describe(),
     }))
 }
 
@@ -180,7 +199,7 @@ fn entry_json(number: u64, entry: &Entry) -> Value {
 pub async fn export(admin: Arc<Admin>, request: Request) -> Result<Response, AdminError> {
     let since = number(&request, "since", 0)?;
     // What most likely refuses is tried before the answer begins.
-    blocking(&admin, |audit| audit.sign()).await?;
+    blocking(&admin, |audit| audit.newest_head()).await?;
     let (sender, body) = Body::stream(PIECES_AHEAD, None);
     let audit = Arc::clone(&admin.audit);
     tokio::task::spawn_blocking(move || {

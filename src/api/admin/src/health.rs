@@ -1,6 +1,6 @@
 //! Whether the server is well, for `lamchat health`.
 
-use crate::{Admin, AdminError, keyring, seal};
+use crate::{Admin, AdminError, audit, keyring, seal};
 use lamchat_accounts::account;
 use lamchat_hardware::HealthReport;
 use lamchat_http::Request;
@@ -21,6 +21,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "hardware_sealed": status.hardware_sealed,
         "tpm": seal::describe_tpm(&told.tpm),
         "hardware": HealthReport::of(&admin.hardware.load()),
+        "audit": audit::describe(&admin)?,
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

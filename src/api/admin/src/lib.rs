@@ -8,6 +8,7 @@
 //! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
+pub mod anchoring;
 pub mod app;
 pub mod attestation;
 pub mod audit;
@@ -24,15 +25,18 @@ pub mod report;
 pub mod routes;
 pub mod seal;
 pub mod shared_secret;
+pub mod signing_key;
 pub mod token;
 pub mod user;
 
 #[cfg(test)]
 mod tests;
 
+pub use anchoring::Anchoring;
 pub use app::{Admin, Exchange};
 pub use attestation::{Attest, AttestFailure, Attestation, Endpoint};
 pub use error::AdminError;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;
 pub use routes::{listener_routes, listener_table, socket_routes};
+pub use signing_key::SigningKeys;

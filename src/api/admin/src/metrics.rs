@@ -1,8 +1,9 @@
 //! `/metrics`, for Prometheus.
 
-use crate::{Admin, AdminError, hardware};
+use crate::{Admin, AdminError, Anchoring, hardware};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use lamchat_audit::AuditLog;
 use lamchat_holder::Client;
 use lamchat_http::{METRICS_CONTENT_TYPE, Metrics, Request, Response};
 use lamchat_seal::{SlotInfo, SlotKind, Status};
@@ -15,6 +16,8 @@ use std::sync::Arc;
 pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
     let keys = Keys {
         holder: Arc::clone(&admin.holder),
+        audit: Arc::clone(&admin.audit),
+        anchoring: Arc::clone(&admin.anchoring),
     };
     metrics.register(|registry| registry.register_collector(Box::new(keys)));
     hardware::register(&admin.hardware, metrics);
@@ -24,6 +27,8 @@ pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
 #[derive(Debug)]
 struct Keys {
     holder: Arc<Client>,
+    audit: Arc<AuditLog>,
+    anchoring: Arc<Anchoring>,
 }
 
 impl Collector for Keys {
@@ -51,7 +56,28 @@ impl Collector for Keys {
                 status.slots.iter().filter(unverified).count() as i64,
             ),
         ];
-        for (name, help, value) in gauges {
+        let audit = self.audit.status().ok();
+        let unsigned = audit
+            .as_ref()
+            .map_or(0, |audit| audit.size.saturating_sub(audit.signed));
+        let audit = [
+            (
+                "audit_entries_unsigned",
+                "Entries of the audit log that no signed head covers yet",
+                i64::try_from(unsigned).unwrap_or(i64::MAX),
+            ),
+            (
+                "audit_signing_waits",
+                "Whether the audit log cannot be signed as it should be (1), because of its TPM or of its state",
+                i64::from(audit.is_none_or(|audit| audit.trouble.is_some())),
+            ),
+            (
+                "audit_anchor_late",
+                "Whether the anchor in the TPM could not be written the last time (1)",
+                i64::from(self.anchoring.is_late()),
+            ),
+        ];
+        for (name, help, value) in gauges.into_iter().chain(audit) {
             let gauge = ConstGauge::new(value);
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;

@@ -1,8 +1,8 @@
 //! Which route answers what, and the way from a request to a handler and back.
 
 use crate::{
-    Admin, AdminError, attestation, audit, backup, health, keyring, media, metrics, report, seal, shared_secret, token,
-    user,
+    Admin, AdminError, attestation, audit, backup, health, keyring, media, metrics, report, seal, shared_secret,
+    signing_key, token, user,
 };
 use http::{Method, StatusCode};
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
@@ -75,6 +75,13 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             &post,
             "/_lamchat/admin/v1/seal/slots/{slot}/rebind",
             seal::rebind,
+        ),
+        on(admin, &get, "/_lamchat/admin/v1/signing-key", signing_key::show),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/signing-key/rotate",
+            signing_key::rotate,
         ),
         on(admin, &get, "/_lamchat/admin/v1/attestation", attestation::evidence),
         on(

@@ -44,6 +44,20 @@ impl Entropy for Counting {
 }
 
 struct Alone;
+impl crate::SigningKeys for Alone {
+    fn current(&self) -> (String, String) {
+        ("ed25519:1".to_owned(), "AAAA".to_owned())
+    }
+
+    fn old(&self) -> Result<Vec<lamchat_rules::OldKey>, String> {
+        Ok(Vec::new())
+    }
+
+    fn rotate(&self) -> Result<(), String> {
+        Err("the disk is gone".to_owned())
+    }
+}
+
 impl Exchange for Alone {
     fn forget_devices(&self, _: &mut WriteTxn<'_>, _: UserNum, _: &[RemovedDevice]) -> Result<(), ReadError> {
         Ok(())
@@ -192,6 +206,8 @@ fn site() -> Site {
         keys,
         holder,
         media: media.unwrap(),
+        anchoring: Arc::default(),
+        signing_keys: Arc::new(Alone),
         attestation: Attestation::new(Arc::new(Mute), endpoint(false)),
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),

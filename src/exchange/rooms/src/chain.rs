@@ -192,7 +192,7 @@ impl<'r> Chain<'r> {
                 origin_server_ts,
             },
             self.rooms.server_name().as_str(),
-            self.rooms.key(),
+            &self.rooms.signing_key(),
         )?;
         if is_create {
             if !has_room_id {

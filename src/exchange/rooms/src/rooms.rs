@@ -7,7 +7,7 @@ use crate::room::{self, Room};
 use lamchat_base::{Clock, DeviceNum, Entropy, RoomNum, UserNum};
 use lamchat_rules::SigningKey;
 use lamchat_store::{Read, ReadError, Store, WriteError};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
@@ -44,7 +44,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     server_name: OwnedServerName,
-    key: SigningKey,
+    key: RwLock<Arc<SigningKey>>,
     by_id: Cache<OwnedRoomId, Remembered, Size>,
     last_created_ms: AtomicU64,
 }
@@ -129,7 +129,7 @@ impl Rooms {
                 clock,
                 entropy,
                 server_name,
-                key,
+                key: RwLock::new(Arc::new(key)),
                 by_id,
                 last_created_ms: AtomicU64::new(0),
             }),
@@ -197,8 +197,14 @@ impl Rooms {
         &self.shared.store
     }
 
-    pub(crate) fn key(&self) -> &SigningKey {
-        &self.shared.key
+    /// The key that signs events.
+    pub fn signing_key(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.shared.key.read())
+    }
+
+    /// Another key signs from the next event on.
+    pub fn sign_with(&self, key: SigningKey) {
+        *self.shared.key.write() = Arc::new(key);
     }
 
     pub(crate) fn entropy(&self) -> &dyn Entropy {

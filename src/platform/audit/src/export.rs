@@ -1,6 +1,7 @@
 //! The file that `lamchat audit export` writes, and that an auditor takes away: entries, what is needed to compute the
 //! tree's root from them, and a signed checkpoint. Pure. FORMAT.md describes it line by line.
 
+use crate::change::{CHANGES_MAX, KeyChange};
 use crate::checkpoint::{parse_hash, parse_number};
 use crate::key::VerifierKey;
 use crate::note::{Note, NoteError};
@@ -17,11 +18,16 @@ pub const WITNESSED_MAX: usize = 64;
 /// Longest consistency proof: two hashes a level would be more than any proof has.
 const PROOF_MAX: usize = 2 * 48;
 
+/// What stands between a change of the key and its proof.
+const PROOF: &str = " proof ";
+
 /// An export, taken apart but not verified: nothing in it can be believed.
 #[derive(Debug, Clone)]
 pub struct Export<'a> {
-    /// The key that the file names as the log's.
+    /// The key that the file names as the log's: the one that signs now.
     pub key: VerifierKey,
+    /// Changes of the key, the oldest first, each with the proof from its checkpoint up to `checkpoint`.
+    pub changes: Vec<(KeyChange, Vec<Hash>)>,
     /// The tree of all entries before the first one here.
     pub before: Frontier,
     /// The entries in base64, the first one being number `before.size()`.
@@ -78,9 +84,12 @@ impl<'a> Export<'a> {
             peaks.push(parse_hash(peak).ok_or(ExportError::Line(at))?);
         }
         let before = Frontier::with_peaks(start, peaks).ok_or(ExportError::Line(at))?;
-        let (mut entries, mut witnessed) = (Vec::new(), Vec::new());
+        let (mut changes, mut entries, mut witnessed) = (Vec::new(), Vec::new(), Vec::new());
         for (at, line) in lines {
             match line.split_once(' ') {
+                Some(("change", rest)) if entries.is_empty() && witnessed.is_empty() && changes.len() < CHANGES_MAX => {
+                    changes.push(parse_change(rest).ok_or(ExportError::Line(at))?);
+                }
                 Some(("entry", entry)) if witnessed.is_empty() => entries.push(entry),
                 Some(("witnessed", rest)) if witnessed.len() < WITNESSED_MAX => {
                     witnessed.push(parse_witnessed(rest).ok_or(ExportError::Line(at))?);
@@ -90,6 +99,7 @@ impl<'a> Export<'a> {
         }
         Ok(Self {
             key,
+            changes,
             before,
             entries,
             witnessed,
@@ -99,16 +109,25 @@ impl<'a> Export<'a> {
 }
 
 fn parse_witnessed(rest: &str) -> Option<(Note, Vec<Hash>)> {
-    let mut words = rest.split(' ');
-    let note = String::from_utf8(BASE64_STANDARD.decode(words.next()?).ok()?).ok()?;
+    let (note, proof) = rest.split_once(' ').unwrap_or((rest, ""));
+    let note = String::from_utf8(BASE64_STANDARD.decode(note).ok()?).ok()?;
+    Some((Note::parse(&note).ok()?, parse_proof(proof)?))
+}
+
+fn parse_change(rest: &str) -> Option<(KeyChange, Vec<Hash>)> {
+    let (change, proof) = rest.split_once(PROOF)?;
+    Some((KeyChange::parse(change)?, parse_proof(proof)?))
+}
+
+fn parse_proof(words: &str) -> Option<Vec<Hash>> {
     let mut proof = Vec::new();
-    for word in words {
+    for word in words.split_terminator(' ') {
         if proof.len() == PROOF_MAX {
             return None;
         }
         proof.push(parse_hash(word)?);
     }
-    Some((Note::parse(&note).ok()?, proof))
+    Some(proof)
 }
 
 /// The lines before the entries. `peaks` are those of the tree of `start` leaves.
@@ -127,13 +146,19 @@ pub fn entry_line(entry: &[u8]) -> String {
 
 /// The line of a checkpoint that a witness signed.
 pub fn witnessed_line(note: &Note, proof: &[Hash]) -> String {
-    let mut line = format!("witnessed {}", BASE64_STANDARD.encode(note.to_string()));
-    for hash in proof {
-        line.push(' ');
-        line.push_str(&BASE64_STANDARD.encode(hash));
-    }
-    line.push('\n');
-    line
+    let space = if proof.is_empty() { "" } else { " " };
+    let note = BASE64_STANDARD.encode(note.to_string());
+    format!("witnessed {note}{space}{}\n", proof_words(proof))
+}
+
+/// The line of a change of the key.
+pub fn change_line(change: &KeyChange, proof: &[Hash]) -> String {
+    format!("change {}{PROOF}{}\n", change.line(), proof_words(proof))
+}
+
+fn proof_words(proof: &[Hash]) -> String {
+    let words: Vec<String> = proof.iter().map(|hash| BASE64_STANDARD.encode(hash)).collect();
+    words.join(" ")
 }
 
 /// The end: an empty line, and the checkpoint as it is.

@@ -3,8 +3,8 @@
 //!
 //! Two halves:
 //! - **pure**, for whoever verifies without a server: [`tree`], [`entry`], [`note`], [`checkpoint`], [`key`],
-//!   [`export`], [`verify`], [`witness`]. They open no file and know no store.
-//! - **of the server**: [`log`] in the store, [`notary`] and [`software`] who sign, [`audit_log`] around them.
+//!   [`change`], [`export`], [`verify`], [`witness`]. They open no file and know no store.
+//! - **of the server**: [`log`] in the store, [`notary`] who signs and what it [`keep`]s, [`audit_log`] around them.
 //!
 //! Promises:
 //! - An act and its entry are committed together. Nobody waits for a signature but whoever asks for one.
@@ -15,14 +15,17 @@
 //! bring second versions of base64, sha2 and thiserror. What is needed of the specifications is some 300 lines.
 
 pub mod audit_log;
+pub mod change;
 pub mod checkpoint;
 pub mod entry;
 pub mod export;
+pub mod keep;
 pub mod key;
 pub mod log;
 pub mod notary;
 pub mod note;
-pub mod software;
+mod signing;
+mod software;
 pub mod tree;
 pub mod verify;
 pub mod witness;
@@ -30,7 +33,8 @@ pub mod witness;
 #[cfg(test)]
 mod tests;
 
-pub use audit_log::{AuditError, AuditLog, Status};
+pub use audit_log::{AuditError, AuditLog, Status, Trouble};
+pub use change::{Chain, KeyChange, Plan, Span};
 pub use entry::{Actor, Entry};
 pub use key::VerifierKey;
 pub use log::{APPENDED, TABLES, append};

@@ -2,41 +2,49 @@
 //! it: whoever controls the store cannot have a second history signed. Made so that the whole of it can live in another
 //! process than the store, beside a key in hardware.
 
+use crate::change::{KeyChange, Plan, is_last};
 use crate::checkpoint::Checkpoint;
+use crate::keep::{Keep, load_heads, store_heads};
 use crate::key::{NotAKey, Point, VerifierKey};
 use crate::note::{Note, NoteSignature};
+use crate::signing::{Signing, Which};
+use crate::software::{SOFTWARE, SoftwareSigner};
 use crate::tree::{Hash, is_consistent};
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// Most logs whose heads are remembered. A log begins anew with each restored backup.
 pub const LOGS_MAX: usize = 256;
 
-/// A P-256 key that signs.
-pub trait CheckpointSigner: Send + Sync + 'static {
-    /// What it is, for people: "software key".
+/// P-256 keys that live in hardware; what is kept of one is a blob that only that hardware can use.
+pub trait HardwareKeys: Send + Sync + 'static {
+    /// What they are, for people: "TPM key".
     fn kind(&self) -> &'static str;
 
-    /// The public key.
-    fn public_key(&self) -> Point;
+    /// Makes a key, and proves that it signs. May take as long as a TPM does, as all of these.
+    fn create(&self) -> Result<Vec<u8>, SignerError>;
 
-    /// The ECDSA signature over a SHA-256 digest, in ASN.1 (RFC 3279, section 2.2.3). May take as long as a TPM does.
-    fn sign(&self, digest: &[u8; 32]) -> Result<Vec<u8>, SignerError>;
+    /// The public key of a blob. Asks no hardware.
+    fn public_key(&self, blob: &[u8]) -> Result<Point, SignerError>;
+
+    /// The ECDSA signature over a SHA-256 digest, in ASN.1 (RFC 3279, section 2.2.3).
+    fn sign(&self, blob: &[u8], digest: &[u8; 32]) -> Result<Vec<u8>, SignerError>;
 }
 
-/// Where the signer keeps what it signed last, out of reach of whoever writes the store.
-pub trait HeadMemory: Send + Sync + 'static {
-    /// The last head of each log, in no order.
-    fn load(&self) -> Result<Vec<Checkpoint>, SignerError>;
-
-    /// Keeps them in place of the ones before. Durable on return.
-    fn store(&self, heads: &[Checkpoint]) -> Result<(), SignerError>;
+/// Why a key does not sign: one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignerError {
+    /// Not now: the TPM is gone, busy or locked out. The same may work later.
+    #[error("{0}")]
+    Waiting(String),
+    /// Never again: another TPM made the key, or this one was cleared.
+    #[error("{0}")]
+    Lost(String),
+    /// Something is broken: the disk, a kept secret.
+    #[error("{0}")]
+    Failed(String),
 }
-
-/// The key or its memory failed: one sentence.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct SignerError(pub String);
 
 /// Why a checkpoint was not signed.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +62,9 @@ pub enum NotarizeError {
     /// There are heads of too many logs.
     #[error("heads of more than {LOGS_MAX} audit logs are remembered")]
     TooManyLogs,
+    /// A change of the key that is not the one that was planned, or that its entry does not announce.
+    #[error("the entry does not announce the change of the audit log's key that is due")]
+    NotThePlan,
     /// The origin cannot be the name of a key.
     #[error(transparent)]
     Key(#[from] NotAKey),
@@ -69,6 +80,21 @@ pub trait HeadSigner: Send + Sync + 'static {
 
     /// Signs a checkpoint whose `proof` shows that it continues the last one, as [`Notary::sign`] does.
     fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError>;
+
+    /// The change of the key that is due: [`Notary::plan`].
+    fn plan(&self) -> Result<Option<Plan>, NotarizeError>;
+
+    /// Changes the key as planned: [`Notary::change`].
+    fn change(
+        &self,
+        checkpoint: &Checkpoint,
+        proof: &[Hash],
+        entry: &[u8],
+        peaks: &[Hash],
+    ) -> Result<KeyChange, NotarizeError>;
+
+    /// The last change of the key of the log `origin`: [`Notary::last_change`].
+    fn last_change(&self, origin: &str) -> Result<Option<KeyChange>, NotarizeError>;
 }
 
 /// A signer, to one log.
@@ -96,12 +122,35 @@ impl HeadSigner for Mutex<Notary> {
     fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
         self.lock().sign(checkpoint, proof)
     }
+
+    fn plan(&self) -> Result<Option<Plan>, NotarizeError> {
+        Ok(self.lock().plan()?)
+    }
+
+    fn change(
+        &self,
+        checkpoint: &Checkpoint,
+        proof: &[Hash],
+        entry: &[u8],
+        peaks: &[Hash],
+    ) -> Result<KeyChange, NotarizeError> {
+        self.lock().change(checkpoint, proof, entry, peaks)
+    }
+
+    fn last_change(&self, origin: &str) -> Result<Option<KeyChange>, NotarizeError> {
+        Ok(self.lock().last_change(origin))
+    }
 }
 
-/// A signer with its memory.
+/// The keys with their memory.
 pub struct Notary {
-    signer: Box<dyn CheckpointSigner>,
-    memory: Box<dyn HeadMemory>,
+    keep: Arc<dyn Keep>,
+    software: SoftwareSigner,
+    hardware: Option<Arc<dyn HardwareKeys>>,
+    wants_hardware: bool,
+    /// The hardware said that it can never use the key again.
+    is_lost: bool,
+    signing: Signing,
     heads: Vec<Checkpoint>,
 }
 
@@ -114,20 +163,40 @@ impl std::fmt::Debug for Notary {
 }
 
 impl Notary {
-    /// Puts a signer and its memory together.
-    pub fn new(signer: Box<dyn CheckpointSigner>, memory: Box<dyn HeadMemory>) -> Result<Self, SignerError> {
-        let heads = memory.load()?;
-        Ok(Self { signer, memory, heads })
+    /// Puts keys and their memory together. Asks no hardware.
+    pub fn open(keep: Arc<dyn Keep>, hardware: Option<Arc<dyn HardwareKeys>>) -> Result<Self, SignerError> {
+        Ok(Self {
+            software: SoftwareSigner::open(&*keep)?,
+            signing: Signing::load(&*keep)?,
+            heads: load_heads(&*keep)?,
+            hardware,
+            wants_hardware: false,
+            is_lost: false,
+            keep,
+        })
+    }
+
+    /// Whether a key in hardware is to sign, where there is hardware. Takes effect by [`Notary::plan`].
+    pub fn want_hardware(&mut self, wants_hardware: bool) {
+        self.wants_hardware = wants_hardware;
     }
 
     /// What sort of key signs.
-    pub fn kind(&self) -> &'static str {
-        self.signer.kind()
+    pub fn kind(&self) -> &str {
+        match &self.signing.current {
+            Which::Software => SOFTWARE,
+            Which::Hardware { kind, .. } => kind,
+        }
+    }
+
+    /// The public key that signs.
+    pub fn public_key(&self) -> Point {
+        self.point(&self.signing.current)
     }
 
     /// The key for whoever verifies the log `origin`.
     pub fn key(&self, origin: &str) -> Result<VerifierKey, NotAKey> {
-        VerifierKey::of_log(origin, &self.signer.public_key())
+        VerifierKey::of_log(origin, &self.public_key())
     }
 
     /// The size of the last head of the log `origin` that was signed; 0 if there was none. The proof that
@@ -141,11 +210,135 @@ impl Notary {
         self.heads.iter().find(|head| head.origin == origin)
     }
 
+    /// The last change of the key, if it was of the log `origin`: for whoever did not get to keep it.
+    pub fn last_change(&self, origin: &str) -> Option<KeyChange> {
+        let change = self.signing.last_change.clone()?;
+        change.checkpoint().filter(|checkpoint| checkpoint.origin == origin)?;
+        Some(change)
+    }
+
+    /// The change of the key that is due; makes the new key. The caller appends [`Plan::entry`] to the log and calls
+    /// [`Notary::change`]. Until then everything stays as it is.
+    pub fn plan(&mut self) -> Result<Option<Plan>, SignerError> {
+        let wanted = match (&self.signing.current, &self.hardware) {
+            (Which::Software, Some(hardware)) if self.wants_hardware => match &self.signing.next {
+                Some(next) => next.clone(),
+                None => {
+                    let blob = hardware.create()?;
+                    let next = Which::Hardware {
+                        point: hardware.public_key(&blob)?,
+                        kind: hardware.kind().to_owned(),
+                        blob,
+                    };
+                    self.signing.next = Some(next.clone());
+                    self.signing.store(&*self.keep)?;
+                    next
+                }
+            },
+            (Which::Hardware { .. }, _) if !self.wants_hardware || self.is_lost => Which::Software,
+            _ => return Ok(None),
+        };
+        let fallback = matches!(wanted, Which::Hardware { .. }).then(|| self.software.public_key());
+        Ok(Some(Plan {
+            from: self.public_key(),
+            from_kind: self.kind().to_owned(),
+            to: self.point(&wanted),
+            to_kind: match &wanted {
+                Which::Software => SOFTWARE.to_owned(),
+                Which::Hardware { kind, .. } => kind.clone(),
+            },
+            fallback,
+        }))
+    }
+
+    /// Changes the key as planned: signs the checkpoint whose last entry is `entry`, by both keys; from then on the new
+    /// one signs. Only where the old one is lost, or hardware is not wanted any more and does not answer, the new one
+    /// signs alone.
+    pub fn change(
+        &mut self,
+        checkpoint: &Checkpoint,
+        proof: &[Hash],
+        entry: &[u8],
+        peaks: &[Hash],
+    ) -> Result<KeyChange, NotarizeError> {
+        let plan = self.plan()?.ok_or(NotarizeError::NotThePlan)?;
+        if Plan::of(entry).as_ref() != Some(&plan) || !is_last(checkpoint, peaks, entry) {
+            return Err(NotarizeError::NotThePlan);
+        }
+        let next = match &self.signing.next {
+            Some(next) if self.point(next) == plan.to => next.clone(),
+            _ => Which::Software,
+        };
+        let heads = self.check(checkpoint, proof)?;
+        let mut signatures = Vec::new();
+        match self.signature(&self.signing.current, checkpoint) {
+            Ok(signature) => signatures.push(signature),
+            Err(NotarizeError::Signer(SignerError::Waiting(_) | SignerError::Lost(_)))
+                if self.is_lost || !self.wants_hardware => {}
+            Err(NotarizeError::Signer(error @ SignerError::Lost(_))) => {
+                self.is_lost = true;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error),
+        }
+        signatures.push(self.signature(&next, checkpoint)?);
+        let change = KeyChange {
+            number: checkpoint.size.saturating_sub(1),
+            peaks: peaks.to_vec(),
+            entry: entry.to_vec(),
+            note: Note {
+                text: checkpoint.to_string(),
+                signatures,
+            },
+        };
+        self.remember(heads)?;
+        let changed = Signing {
+            current: next,
+            next: None,
+            last_change: Some(change.clone()),
+        };
+        changed.store(&*self.keep)?;
+        (self.signing, self.is_lost) = (changed, false);
+        Ok(change)
+    }
+
     /// Signs a checkpoint whose `proof` shows that it continues the last one. "A log MUST not sign any checkpoint which
     /// is inconsistent with any checkpoint it previously signed." (c2sp.org/tlog-checkpoint)
     pub fn sign(&mut self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
-        let key = self.key(&checkpoint.origin)?;
-        if let Some(head) = self.head(&checkpoint.origin)
+        let heads = self.check(checkpoint, proof)?;
+        let is_new_log = self.head(&checkpoint.origin).is_none();
+        let signature = match self.signature(&self.signing.current, checkpoint) {
+            Err(NotarizeError::Signer(SignerError::Lost(_))) if is_new_log => self.start_over(checkpoint),
+            Err(NotarizeError::Signer(SignerError::Waiting(_))) if is_new_log && !self.wants_hardware => {
+                self.start_over(checkpoint)
+            }
+            Err(NotarizeError::Signer(error @ SignerError::Lost(_))) => {
+                self.is_lost = true;
+                Err(error.into())
+            }
+            other => other,
+        }?;
+        // Before the signature is out: what is signed and forgotten could be contradicted.
+        self.remember(heads)?;
+        Ok(Note {
+            text: checkpoint.to_string(),
+            signatures: vec![signature],
+        })
+    }
+
+    /// In a restored backup, away from the TPM of before, nobody has seen a signature of this log: it begins with the
+    /// software key.
+    fn start_over(&mut self, checkpoint: &Checkpoint) -> Result<NoteSignature, NotarizeError> {
+        let software = Signing::default();
+        software.store(&*self.keep)?;
+        (self.signing, self.is_lost) = (software, false);
+        self.signature(&Which::Software, checkpoint)
+    }
+
+    /// The heads as they are once `checkpoint` is signed; `None` if it is the last one already.
+    fn check(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Option<Vec<Checkpoint>>, NotarizeError> {
+        let head = self.head(&checkpoint.origin);
+        if let Some(head) = head
             && !is_consistent(head.size, &head.root, checkpoint.size, &checkpoint.root, proof)
         {
             return Err(NotarizeError::Fork {
@@ -153,31 +346,52 @@ impl Notary {
                 asked: checkpoint.size,
             });
         }
-        if self.head(&checkpoint.origin) != Some(checkpoint) {
-            let mut heads = self.heads.clone();
-            heads.retain(|head| head.origin != checkpoint.origin);
-            if heads.len() >= LOGS_MAX {
-                return Err(NotarizeError::TooManyLogs);
-            }
-            heads.push(checkpoint.clone());
-            // Before the signature is out: what is signed and forgotten could be contradicted.
-            self.memory.store(&heads)?;
+        if head == Some(checkpoint) {
+            return Ok(None);
+        }
+        let mut heads = self.heads.clone();
+        heads.retain(|head| head.origin != checkpoint.origin);
+        if heads.len() >= LOGS_MAX {
+            return Err(NotarizeError::TooManyLogs);
+        }
+        heads.push(checkpoint.clone());
+        Ok(Some(heads))
+    }
+
+    fn remember(&mut self, heads: Option<Vec<Checkpoint>>) -> Result<(), SignerError> {
+        if let Some(heads) = heads {
+            store_heads(&*self.keep, &heads)?;
             self.heads = heads;
         }
-        let text = checkpoint.to_string();
-        let hash = digest(&SHA256, text.as_bytes());
-        let hash = hash
+        Ok(())
+    }
+
+    fn point(&self, which: &Which) -> Point {
+        match which {
+            Which::Software => self.software.public_key(),
+            Which::Hardware { point, .. } => *point,
+        }
+    }
+
+    fn signature(&self, which: &Which, checkpoint: &Checkpoint) -> Result<NoteSignature, NotarizeError> {
+        let key = VerifierKey::of_log(&checkpoint.origin, &self.point(which))?;
+        let hash = digest(&SHA256, checkpoint.to_string().as_bytes());
+        let hash: &[u8; 32] = hash
             .as_ref()
             .try_into()
-            .map_err(|_| SignerError("no SHA-256".to_owned()))?;
-        let signature = NoteSignature {
+            .map_err(|_| SignerError::Failed("no SHA-256".to_owned()))?;
+        let bytes = match (which, &self.hardware) {
+            (Which::Software, _) => self.software.sign(hash)?,
+            (Which::Hardware { blob, .. }, Some(hardware)) => hardware.sign(blob, hash)?,
+            (Which::Hardware { kind, .. }, None) => {
+                let sentence = format!("the audit log is signed by a {kind}, and there is no TPM");
+                return Err(SignerError::Waiting(sentence).into());
+            }
+        };
+        Ok(NoteSignature {
             name: key.name().to_owned(),
             key_id: key.id(),
-            bytes: self.signer.sign(hash)?,
-        };
-        Ok(Note {
-            text,
-            signatures: vec![signature],
+            bytes,
         })
     }
 }

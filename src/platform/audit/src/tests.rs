@@ -1,6 +1,7 @@
 //! The log end to end, and exports that somebody has tampered with.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod keys;
 mod tampering;
 
 use crate::audit_log::{AuditError, AuditLog};
@@ -9,7 +10,6 @@ use crate::key::VerifierKey;
 use crate::log::{self, TABLES};
 use crate::notary::{NotarizeError, Notary};
 use crate::note::Note;
-use crate::software::{SealedHeads, SoftwareSigner};
 use crate::verify::{Trust, VerifyError, checkpoint_of, verify};
 use crate::witness::WitnessKey;
 use lamchat_base::{Clock, Entropy, ManualClock};
@@ -56,8 +56,7 @@ impl Site {
     }
 
     fn notary(&self) -> Notary {
-        let signer = SoftwareSigner::open(&self.keyring).unwrap();
-        Notary::new(Box::new(signer), Box::new(SealedHeads(self.keyring.clone()))).unwrap()
+        Notary::open(self.keyring.clone(), None).unwrap()
     }
 
     fn log(&self, store: &Store) -> AuditLog {

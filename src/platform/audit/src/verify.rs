@@ -2,6 +2,7 @@
 //! signed, now and earlier. Pure: no file, no clock, no store; `tree`, `entry`, `note`, `checkpoint`, `key` and `export`
 //! are all that it stands on.
 
+use crate::change::{Chain, Span};
 use crate::checkpoint::{Checkpoint, NotACheckpoint};
 use crate::entry::{Entry, EntryError};
 use crate::export::{EXPORT_MAGIC, Export, ExportError};
@@ -21,6 +22,9 @@ pub struct Trust {
     pub witnesses: Vec<VerifierKey>,
     /// Checkpoints that were seen earlier: signed notes, or the ends of exports.
     pub previous: Vec<Note>,
+    /// Whether to follow the log to its fallback key, which the key before it did not sign for: once it is known that a
+    /// TPM was removed or broke.
+    pub accept_fallback: bool,
 }
 
 /// What was found. Everything in it has been verified.
@@ -30,7 +34,9 @@ pub struct Verdict {
     pub checkpoint: Checkpoint,
     /// The key that signed it.
     pub key: VerifierKey,
-    /// Whether [`Trust::key`] said so; if not, the file itself did.
+    /// All keys that signed this log, the one of now last.
+    pub keys: Vec<Span>,
+    /// Whether [`Trust::key`] said so, or leads to it; if not, the file itself did.
     pub is_key_pinned: bool,
     /// The number of the first entry that was checked.
     pub start: u64,
@@ -65,6 +71,25 @@ pub enum VerifyError {
     /// The log's own signature is missing.
     #[error("the checkpoint of size {0} is not signed by the log's key")]
     Unsigned(u64),
+    /// It is signed, but by a key that was not the log's key then.
+    #[error("the checkpoint of size {0} is signed by a key that was not the log's key at that size")]
+    Replaced(u64),
+    /// A change of the key is not what it claims to be.
+    #[error("the change of the log's key at entry {number} is not signed, or not announced, as it has to be")]
+    KeyChange {
+        /// The number of its entry.
+        number: u64,
+    },
+    /// The key changed, and the one before did not sign for that.
+    #[error(
+        "from the checkpoint of size {size} on another key signs ({kind}). The key before did not sign that it takes over, but had named it as its fallback: once you know that the TPM was removed or broke, say --accept-fallback"
+    )]
+    Fallback {
+        /// Size of the first checkpoint of the new key.
+        size: u64,
+        /// What the new key is, as the log says.
+        kind: String,
+    },
     /// A signature is wrong.
     #[error(transparent)]
     Signature(#[from] BadSignature),
@@ -113,16 +138,33 @@ pub enum VerifyError {
 /// Verifies an export.
 pub fn verify(file: &str, trust: &Trust) -> Result<Verdict, VerifyError> {
     let export = Export::parse(file)?;
+    let changes: Vec<_> = export.changes.iter().map(|(change, _)| change.clone()).collect();
+    let chain = Chain::follow(export.key.name(), &export.key, &changes)?;
     let key = trust.key.clone().unwrap_or_else(|| export.key.clone());
-    let checkpoint = signed_by(&key, &export.checkpoint)?;
+    if chain.unvouched_after(&key).is_none() {
+        // Not a key of this log, or not one that leads to its present one: the reason is the one of a log without changes.
+        signed_by(&key, &export.checkpoint)?;
+        return Err(VerifyError::Unsigned(Checkpoint::parse(&export.checkpoint.text)?.size));
+    }
+    if let Some(Some(span)) = chain.unvouched_after(&key).filter(|_| !trust.accept_fallback) {
+        return Err(VerifyError::Fallback {
+            size: span.from,
+            kind: span.kind.clone().unwrap_or_default(),
+        });
+    }
+    let checkpoint = chain.signed_by(&export.checkpoint)?;
 
+    // Checkpoints that the log has to continue, each with a proof that counts where its entries do not reach.
     let mut witnessed = Vec::new();
+    for (change, proof) in &export.changes {
+        witnessed.push((chain.signed_by(&change.note)?, proof));
+    }
     for (note, proof) in &export.witnessed {
-        witnessed.push((signed_by(&key, note)?, proof));
+        witnessed.push((chain.signed_by(note)?, proof));
     }
     let mut previous = Vec::new();
     for note in &trust.previous {
-        previous.push(signed_by(&key, note)?);
+        previous.push(chain.signed_by(note)?);
     }
 
     // The roots at these sizes are computed on the way.
@@ -167,7 +209,13 @@ pub fn verify(file: &str, trust: &Trust) -> Result<Verdict, VerifyError> {
         if !is_same {
             return Err(VerifyError::Forked(earlier.size));
         }
-        consistent_with.push(earlier.size);
+        if export
+            .witnessed
+            .iter()
+            .any(|(note, _)| note.text == earlier.to_string())
+        {
+            consistent_with.push(earlier.size);
+        }
     }
     for earlier in &previous {
         if earlier.size > checkpoint.size {
@@ -207,7 +255,8 @@ pub fn verify(file: &str, trust: &Trust) -> Result<Verdict, VerifyError> {
     Ok(Verdict {
         checkpoint,
         is_key_pinned: trust.key.is_some(),
-        key,
+        key: export.key,
+        keys: chain.spans().to_vec(),
         start,
         entries,
         consistent_with,

@@ -1,24 +1,23 @@
-//! The audit log's notary: it signs a head only when a proof shows that it continues the one that was signed last.
+//! The audit log's notary: it signs a head only when a proof shows that it continues the one that was signed last. Which
+//! key signs follows the keyring: as long as it has a `tpm` slot, one in the TPM.
 
+use crate::hardware::TpmKeys;
 use crate::reply::{Reason, Reply};
+use crate::sealer::TpmSealer;
 use crate::state::Refusal;
 use lamchat_audit::checkpoint::Checkpoint;
-use lamchat_audit::notary::{CheckpointSigner, NotarizeError, Notary, SignerError};
-use lamchat_audit::software::{SealedHeads, SoftwareSigner};
+use lamchat_audit::notary::{HardwareKeys, NotarizeError, Notary, SignerError};
 use lamchat_audit::tree::Hash;
 use lamchat_seal::Keyring;
 use std::sync::Arc;
 
-/// The key that signs: the one place that chooses it.
-fn signer(keyring: &Arc<Keyring>) -> Result<Box<dyn CheckpointSigner>, SignerError> {
-    Ok(Box::new(SoftwareSigner::open(keyring)?))
-}
-
-/// The notary of an open keyring; its key is made at the first time.
-pub(crate) fn notary(keyring: &Arc<Keyring>) -> Result<Notary, Refusal> {
-    let memory = Box::new(SealedHeads(Arc::clone(keyring)));
-    let notary = signer(keyring).and_then(|signer| Notary::new(signer, memory));
-    notary.map_err(|error| refused(error.into()))
+/// The notary of an open keyring; its software key is made at the first time.
+pub(crate) fn notary(keyring: &Arc<Keyring>, tpm: Option<TpmSealer>) -> Result<Notary, Refusal> {
+    let hardware = tpm.map(|tpm| {
+        let keyring = Arc::clone(keyring);
+        Arc::new(TpmKeys { tpm, keyring }) as Arc<dyn HardwareKeys>
+    });
+    Notary::open(Arc::clone(keyring) as Arc<_>, hardware).map_err(|error| refused(error.into()))
 }
 
 /// Who signs the log `origin`.
@@ -35,11 +34,38 @@ pub(crate) fn sign(notary: &mut Notary, checkpoint: &Checkpoint, proof: &[Hash])
     notary.sign(checkpoint, proof).map(Reply::Note).map_err(refused)
 }
 
+/// The change of the key that is due, as the entry that announces it.
+pub(crate) fn plan(notary: &mut Notary) -> Result<Reply, Refusal> {
+    let plan = notary.plan().map_err(|error| refused(error.into()))?;
+    Ok(Reply::Bytes(
+        plan.map(|plan| plan.entry(0).encode()).unwrap_or_default(),
+    ))
+}
+
+/// Changes the key.
+pub(crate) fn change(
+    notary: &mut Notary,
+    checkpoint: &Checkpoint,
+    proof: &[Hash],
+    entry: &[u8],
+    peaks: &[Hash],
+) -> Result<Reply, Refusal> {
+    let change = notary.change(checkpoint, proof, entry, peaks).map_err(refused)?;
+    Ok(Reply::Bytes(change.line().into_bytes()))
+}
+
+/// The last change of the key of the log `origin`.
+pub(crate) fn last_change(notary: &Notary, origin: &str) -> Reply {
+    let change = notary.last_change(origin);
+    Reply::Bytes(change.map(|change| change.line().into_bytes()).unwrap_or_default())
+}
+
 fn refused(error: NotarizeError) -> Refusal {
     let reason = match error {
         NotarizeError::Fork { .. } => Reason::Fork,
-        NotarizeError::Signer(_) => Reason::Disk,
-        NotarizeError::TooManyLogs | NotarizeError::Key(_) => Reason::NotAllowed,
+        NotarizeError::Signer(SignerError::Failed(_)) => Reason::Disk,
+        NotarizeError::Signer(_) => Reason::Tpm,
+        NotarizeError::TooManyLogs | NotarizeError::NotThePlan | NotarizeError::Key(_) => Reason::NotAllowed,
     };
     Refusal(reason, error.to_string())
 }

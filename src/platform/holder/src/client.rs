@@ -1,5 +1,6 @@
 //! The exchange's side: asks, and waits for the answer.
 
+use crate::anchor::Anchored;
 use crate::frame::{self, FrameError};
 use crate::notice::{Ack, Notice};
 use crate::reply::{HolderStatus, Reason, Reply};
@@ -11,9 +12,11 @@ use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::notary::{HeadSigner, NotarizeError, SignerError, SignerIdentity};
 use lamchat_audit::note::Note;
 use lamchat_audit::tree::Hash;
+use lamchat_audit::{KeyChange, Plan};
 use lamchat_base::Secret;
 use lamchat_hardware::TpmMake;
 use lamchat_seal::{Purpose, ReleasedKey, SlotInfo, SlotKind};
+use lamchat_tpm::Anchor;
 use parking_lot::Mutex;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -175,6 +178,27 @@ impl Client {
         }
     }
 
+    /// The anchor in the TPM.
+    pub fn anchored(&self) -> Result<Anchored, AskError> {
+        match self.ask(&Request::ReadAnchor)? {
+            Reply::Anchored(anchored) => Ok(anchored),
+            _ => Err(MalformedError.into()),
+        }
+    }
+
+    /// Writes the anchor, where a slot is sealed to a TPM and the TPM's memory is not to be spared.
+    pub fn anchor(&self, anchor: Anchor) -> Result<(), AskError> {
+        self.done(&Request::WriteAnchor(anchor))
+    }
+
+    /// Waits until somebody has opened the keys by hand in this start; [`Client::close`] ends the waiting.
+    pub fn await_hand(&self) -> Result<(), AskError> {
+        self.closer.set_read_timeout(None)?;
+        let reply = self.done(&Request::AwaitHand);
+        self.closer.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        reply
+    }
+
     /// Evidence for a verifier's nonce, with the newest signed head of the audit log `origin`.
     pub fn evidence(&self, nonce: Nonce, origin: &str, statement: Statement) -> Result<Made, AskError> {
         self.file(&Request::Evidence {
@@ -256,8 +280,8 @@ impl HeadSigner for Client {
     fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError> {
         match self.ask(&Request::LogIdentity(origin.to_owned())) {
             Ok(Reply::LogIdentity { key, kind, signed }) => Ok(SignerIdentity { key, kind, signed }),
-            Ok(_) => Err(failed(&MalformedError.into())),
-            Err(error) => Err(failed(&error)),
+            Ok(_) => Err(failed(MalformedError.into())),
+            Err(error) => Err(failed(error)),
         }
     }
 
@@ -268,15 +292,66 @@ impl HeadSigner for Client {
         };
         match self.ask(&request) {
             Ok(Reply::Note(note)) => Ok(note),
-            Ok(_) => Err(failed(&MalformedError.into())),
-            Err(error) => Err(failed(&error)),
+            Ok(_) => Err(failed(MalformedError.into())),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn plan(&self) -> Result<Option<Plan>, NotarizeError> {
+        let entry = self.bytes(&Request::PlanKey)?;
+        if entry.is_empty() {
+            return Ok(None);
+        }
+        let plan = Plan::of(&entry).ok_or_else(|| failed(MalformedError.into()))?;
+        Ok(Some(plan))
+    }
+
+    fn change(
+        &self,
+        checkpoint: &Checkpoint,
+        proof: &[Hash],
+        entry: &[u8],
+        peaks: &[Hash],
+    ) -> Result<KeyChange, NotarizeError> {
+        let request = Request::ChangeKey {
+            checkpoint: checkpoint.clone(),
+            proof: proof.to_vec(),
+            entry: entry.to_vec(),
+            peaks: peaks.to_vec(),
+        };
+        key_change(&self.bytes(&request)?)
+    }
+
+    fn last_change(&self, origin: &str) -> Result<Option<KeyChange>, NotarizeError> {
+        let line = self.bytes(&Request::LastKeyChange(origin.to_owned()))?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        key_change(&line).map(Some)
+    }
+}
+
+impl Client {
+    fn bytes(&self, request: &Request) -> Result<Vec<u8>, NotarizeError> {
+        match self.ask(request) {
+            Ok(Reply::Bytes(bytes)) => Ok(bytes),
+            Ok(_) => Err(failed(MalformedError.into())),
+            Err(error) => Err(failed(error)),
         }
     }
 }
 
+fn key_change(line: &[u8]) -> Result<KeyChange, NotarizeError> {
+    let change = std::str::from_utf8(line).ok().and_then(KeyChange::parse);
+    change.ok_or_else(|| failed(MalformedError.into()))
+}
+
 /// The holder's sentence says what is the matter.
-fn failed(error: &AskError) -> NotarizeError {
-    NotarizeError::Signer(SignerError(error.to_string()))
+fn failed(error: AskError) -> NotarizeError {
+    NotarizeError::Signer(match error {
+        AskError::Refused(Reason::Tpm, sentence) => SignerError::Waiting(sentence),
+        error => SignerError::Failed(error.to_string()),
+    })
 }
 
 /// Reads notices from the holder and answers each by what `note` makes of it, until the holder is gone. Blocks.

@@ -8,6 +8,7 @@
 //! an act of somebody's that the audit log does not know of.
 
 mod act;
+mod anchor;
 mod attest;
 mod audit;
 mod client;
@@ -15,6 +16,7 @@ mod deadline;
 mod files;
 mod frame;
 mod guesses;
+mod hardware;
 mod notice;
 mod notices;
 mod open;
@@ -32,9 +34,11 @@ mod tpm;
 mod typed;
 mod wire;
 
+pub use anchor::Anchored;
 pub use client::{AskError, Client, Opened, ask_typed, listen};
 pub use files::{FOLDER, FolderError};
 pub use frame::{FRAME_BYTES_MAX, FrameError};
+pub use lamchat_tpm::{Anchor, Standing};
 pub use notice::{Ack, Act, Notice, State};
 pub use notices::{AckReader, Notices};
 pub use peer::PeerError;

@@ -11,7 +11,7 @@ use std::time::Instant;
 impl Holder {
     /// Opens the keyring, which is made if there is none and `create` says so.
     pub(crate) fn open(&self, create: bool) -> Result<Reply, Refusal> {
-        if let Keys::Open(keyring, by) = &*self.keys.lock() {
+        if let Keys::Open { keyring, by, .. } = &*self.keys.lock() {
             return keys(keyring, *by);
         }
         let passphrase = match self.passphrase.lock().take() {
@@ -38,7 +38,7 @@ impl Holder {
                     }
                     let by = kind(&unlock);
                     tracing::info!(%by, milliseconds = began.elapsed().as_millis(), "the keys are open");
-                    return self.opened_by(keyring, by);
+                    return self.opened_by(keyring, by, false);
                 }
                 Err(error) => error,
             };
@@ -85,17 +85,22 @@ impl Holder {
         let (cost, entropy) = (self.setup.cost, Arc::clone(&self.setup.entropy));
         let keyring = Keyring::create(&self.setup.dir, &first, cost, entropy);
         let keyring = keyring.map_err(|error: CreateError| Refusal(Reason::Disk, error.to_string()))?;
-        self.opened_by(keyring, kind(&first))
+        self.opened_by(keyring, kind(&first), false)
     }
 
     fn open_by(&self, unlock: &Unlock) -> Result<Keyring, OpenError> {
         Keyring::open(&self.setup.dir, unlock, Arc::clone(&self.setup.entropy))
     }
 
-    fn opened_by(&self, keyring: Keyring, by: SlotKind) -> Result<Reply, Refusal> {
+    fn opened_by(&self, keyring: Keyring, by: SlotKind, hand: bool) -> Result<Reply, Refusal> {
         let keyring = Arc::new(keyring);
         let reply = keys(&keyring, by)?;
-        *self.keys.lock() = Keys::Open(keyring, by);
+        *self.keys.lock() = Keys::Open {
+            keyring,
+            by,
+            hand,
+            wanted: false,
+        };
         self.opened.notify_all();
         Ok(reply)
     }
@@ -105,7 +110,7 @@ impl Holder {
         let mut state = self.keys.lock();
         loop {
             match &*state {
-                Keys::Open(keyring, by) => return keys(keyring, *by),
+                Keys::Open { keyring, by, .. } => return keys(keyring, *by),
                 Keys::Locked { .. } => self.opened.wait(&mut state),
                 Keys::Closed => return Err(Refusal(Reason::NotNow, "nobody has asked to open the keys".to_owned())),
             }
@@ -114,9 +119,11 @@ impl Holder {
 
     /// Opens the keys by what somebody typed; the attempt is told to the exchange, once it listens.
     pub(crate) fn unlock(&self, typed: &SecretBytes, uid: u32) -> Result<Reply, Refusal> {
-        let pin = match &*self.keys.lock() {
-            Keys::Locked { pin, .. } => *pin,
-            Keys::Open(..) => {
+        let (pin, is_open) = match &*self.keys.lock() {
+            Keys::Locked { pin, .. } => (*pin, false),
+            // A TPM's PIN says nothing about the disk.
+            Keys::Open { wanted: true, .. } => (false, true),
+            Keys::Open { .. } => {
                 let sentence = "the keys are open already: there is nothing to unlock";
                 return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
             }
@@ -141,7 +148,12 @@ impl Holder {
                     let by = kind(unlock);
                     (notice.state, notice.kind) = (State::Done, Some(by));
                     self.notices.keep(notice);
-                    self.opened_by(keyring, by)?;
+                    if is_open {
+                        self.confirmed_by_hand();
+                    } else {
+                        // A TPM that was told its PIN is still the TPM.
+                        self.opened_by(keyring, by, by != SlotKind::Tpm)?;
+                    }
                     tracing::warn!(%by, uid, "the keys were unlocked by hand; the start goes on");
                     return Ok(Reply::Unlocked(by));
                 }
@@ -155,6 +167,14 @@ impl Holder {
         }
         self.notices.keep(notice);
         Err(refusal)
+    }
+
+    /// Somebody showed that the keys are theirs, and the start goes on.
+    fn confirmed_by_hand(&self) {
+        if let Keys::Open { hand, wanted, .. } = &mut *self.keys.lock() {
+            (*hand, *wanted) = (true, false);
+        }
+        self.opened.notify_all();
     }
 
     /// What the typed text may be: a recovery key if it looks like one; otherwise a passphrase, and at last a PIN, so

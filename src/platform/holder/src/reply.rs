@@ -1,5 +1,6 @@
 //! What the holder answers. Never in an answer: the master key, a key that seals, a typed secret.
 
+use crate::anchor::Anchored;
 use crate::wire::{
     Body, MalformedError, assemble, cut, head, kind_code, kind_of, slot as slot_bytes, slots as slots_bytes, text,
 };
@@ -9,6 +10,7 @@ use lamchat_audit::note::Note;
 use lamchat_base::{Secret, SecretBytes};
 use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::{Purpose, ReleasedKey, SLOTS_MAX, SlotInfo, SlotKind};
+use lamchat_tpm::Anchor;
 use zeroize::Zeroizing;
 
 /// Most data keys of an answer.
@@ -66,6 +68,8 @@ pub enum Reply {
     Recovery(SlotInfo, SecretBytes),
     /// The keys were opened by hand. On the holder's own socket only.
     Unlocked(SlotKind),
+    /// The anchor in the TPM.
+    Anchored(Anchored),
     /// A file for an auditor, and what could not be put into it.
     File(Made),
     /// It was not done.
@@ -214,6 +218,15 @@ impl Reply {
             ),
             Self::Recovery(slot, key) => assemble(11, &[&slot_bytes(slot), key.expose()]),
             Self::Unlocked(by) => assemble(12, &[&[kind_code(*by)]]),
+            Self::Anchored(anchored) => {
+                let (code, body) = match anchored {
+                    Anchored::Never => (0, Vec::new()),
+                    Anchored::At { anchor, put_back } => (1, [&[u8::from(*put_back)][..], &anchor.encode()].concat()),
+                    Anchored::Gone(why) => (2, cut(why).as_bytes().to_vec()),
+                    Anchored::Unknown(why) => (3, cut(why).as_bytes().to_vec()),
+                };
+                assemble(16, &[&[code], &body])
+            }
             Self::File(Made { file, missing }) => {
                 let missing = missing.get(..MISSING_MAX).unwrap_or(missing);
                 let texts: Vec<u8> = missing.iter().flat_map(|sentence| text(sentence)).collect();
@@ -249,6 +262,16 @@ impl Reply {
             10 => Self::Note(Note::parse(&body.rest_text()?).map_err(|_| MalformedError)?),
             11 => Self::Recovery(body.slot()?, body.typed()?),
             12 => Self::Unlocked(kind_of(body.u8()?)?),
+            16 => Self::Anchored(match body.u8()? {
+                0 => Anchored::Never,
+                1 => Anchored::At {
+                    put_back: body.flag()?,
+                    anchor: Anchor::parse(body.rest()).map_err(|_| MalformedError)?,
+                },
+                2 => Anchored::Gone(body.rest_text()?),
+                3 => Anchored::Unknown(body.rest_text()?),
+                _ => return Err(MalformedError),
+            }),
             24 => Self::File(Made {
                 missing: body.list(MISSING_MAX, Body::text)?,
                 file: body.rest().to_vec(),

@@ -7,10 +7,16 @@ use lamchat_attester::{Nonce, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::tree::Hash;
 use lamchat_seal::Purpose;
+use lamchat_tpm::Anchor;
 use zeroize::Zeroizing;
 
 /// Most hashes of a consistency proof: two for each level of a tree of 2^64 entries.
 const PROOF_HASHES_MAX: usize = 128;
+
+/// Longest entry of the audit log that announces a change of its key.
+const ENTRY_BYTES_MAX: usize = 4_096;
+/// Most peaks of a tree: one for each bit of its size.
+const PEAKS_MAX: usize = 64;
 
 /// A request. Requests 16 to 23 are for anchors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +58,27 @@ pub enum Request {
         /// That it continues the one that was signed last.
         proof: Vec<Hash>,
     },
+    /// The change of the log's key that is due.
+    PlanKey,
+    /// To change the log's key as planned.
+    ChangeKey {
+        /// The head whose last entry announces it.
+        checkpoint: Checkpoint,
+        /// That it continues the one that was signed last.
+        proof: Vec<Hash>,
+        /// The entry.
+        entry: Vec<u8>,
+        /// The peaks of the tree before the entry.
+        peaks: Vec<Hash>,
+    },
+    /// The last change of the key of the log with this origin.
+    LastKeyChange(String),
+    /// The anchor in the TPM.
+    ReadAnchor,
+    /// To write the anchor.
+    WriteAnchor(Anchor),
+    /// To answer once somebody has opened the keys by hand in this start.
+    AwaitHand,
     /// Evidence of this box for a verifier's nonce.
     Evidence {
         /// The nonce: the one thing that comes from outside.
@@ -83,14 +110,21 @@ impl Request {
             Self::BackupKey(salt) => assemble(10, &[salt]),
             Self::LogIdentity(origin) => assemble(11, &[origin.as_bytes()]),
             Self::TpmMake => assemble(27, &[]),
-            Self::SignHead { checkpoint, proof } => assemble(
-                12,
-                &[
-                    &text(&checkpoint.to_string()),
-                    &(proof.len() as u16).to_be_bytes(),
-                    &proof.concat(),
-                ],
+            Self::SignHead { checkpoint, proof } => assemble(12, &[&text(&checkpoint.to_string()), &hashes(proof)]),
+            Self::PlanKey => assemble(13, &[]),
+            Self::ChangeKey {
+                checkpoint,
+                proof,
+                entry,
+                peaks,
+            } => assemble(
+                14,
+                &[&text(&checkpoint.to_string()), &hashes(proof), &hashes(peaks), entry],
             ),
+            Self::LastKeyChange(origin) => assemble(15, &[origin.as_bytes()]),
+            Self::ReadAnchor => assemble(16, &[]),
+            Self::WriteAnchor(anchor) => assemble(17, &[&anchor.encode()]),
+            Self::AwaitHand => assemble(18, &[]),
             Self::Evidence {
                 nonce,
                 origin,
@@ -134,6 +168,20 @@ impl Request {
                 checkpoint: checkpoint(&mut body)?,
                 proof: body.list(PROOF_HASHES_MAX, |body| body.take())?,
             },
+            13 => Self::PlanKey,
+            14 => Self::ChangeKey {
+                checkpoint: checkpoint(&mut body)?,
+                proof: body.list(PROOF_HASHES_MAX, |body| body.take())?,
+                peaks: body.list(PEAKS_MAX, |body| body.take())?,
+                entry: match body.rest() {
+                    entry if entry.len() <= ENTRY_BYTES_MAX => entry.to_vec(),
+                    _ => return Err(MalformedError),
+                },
+            },
+            15 => Self::LastKeyChange(body.rest_text()?),
+            16 => Self::ReadAnchor,
+            17 => Self::WriteAnchor(Anchor::parse(body.rest()).map_err(|_| MalformedError)?),
+            18 => Self::AwaitHand,
             24 => evidence(&mut body)?,
             25 => Self::EnrolmentRequest,
             26 => Self::Activate(body.rest().to_vec()),
@@ -142,6 +190,11 @@ impl Request {
         };
         body.end(request)
     }
+}
+
+/// Hashes with their number.
+fn hashes(hashes: &[Hash]) -> Vec<u8> {
+    [&(hashes.len() as u16).to_be_bytes()[..], hashes.as_flattened()].concat()
 }
 
 fn checkpoint(body: &mut Body<'_>) -> Result<Checkpoint, MalformedError> {

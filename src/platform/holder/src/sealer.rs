@@ -84,6 +84,14 @@ impl TpmSealer {
             })
     }
 
+    /// Does something with the TPM, within the time that one operation may take.
+    pub(crate) fn in_tpm<T, E: From<TpmError>>(
+        &self,
+        operation: impl FnOnce(&mut Tpm) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.with_tpm_for(self.timeout, operation)
+    }
+
     /// Opens the TPM for an operation whose commands may take so long in all.
     pub(crate) fn with_tpm_for<T, E: From<TpmError>>(
         &self,

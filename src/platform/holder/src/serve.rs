@@ -68,6 +68,17 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
         Request::SignHead { checkpoint, proof } => {
             holder.with_notary(|notary| audit::sign(notary, &checkpoint, &proof))
         }
+        Request::PlanKey => holder.with_notary(audit::plan),
+        Request::ChangeKey {
+            checkpoint,
+            proof,
+            entry,
+            peaks,
+        } => holder.with_notary(|notary| audit::change(notary, &checkpoint, &proof, &entry, &peaks)),
+        Request::LastKeyChange(origin) => holder.with_notary(|notary| Ok(audit::last_change(notary, &origin))),
+        Request::ReadAnchor => holder.anchored(),
+        Request::WriteAnchor(anchor) => holder.anchor(anchor),
+        Request::AwaitHand => holder.await_hand(),
         Request::Evidence {
             nonce,
             origin,

@@ -61,8 +61,17 @@ pub(crate) enum Keys {
     Closed,
     /// They did not open by themselves. `pin`: a slot waits for the TPM's PIN.
     Locked { reason: String, pin: bool },
-    /// By this slot.
-    Open(Arc<Keyring>, SlotKind),
+    /// Open.
+    Open {
+        /// The keyring.
+        keyring: Arc<Keyring>,
+        /// The slot that opened it.
+        by: SlotKind,
+        /// Whether somebody typed what opens it in this start.
+        hand: bool,
+        /// Whether the start waits for somebody to do so.
+        wanted: bool,
+    },
 }
 
 impl std::fmt::Debug for Holder {
@@ -91,7 +100,7 @@ impl Holder {
     /// The open keyring.
     pub(crate) fn keyring(&self) -> Result<Arc<Keyring>, Refusal> {
         match &*self.keys.lock() {
-            Keys::Open(keyring, _) => Ok(Arc::clone(keyring)),
+            Keys::Open { keyring, .. } => Ok(Arc::clone(keyring)),
             Keys::Closed => Err(Refusal(Reason::NotNow, "the server is still starting".to_owned())),
             Keys::Locked { reason, .. } => Err(Refusal(Reason::NotNow, format!("the keys are locked: {reason}"))),
         }
@@ -133,9 +142,11 @@ impl Holder {
         let mut notary = self.notary.lock();
         let open = match notary.take() {
             Some(open) => open,
-            None => audit::notary(&keyring)?,
+            None => audit::notary(&keyring, self.setup.tpm.plain().cloned())?,
         };
-        act(notary.insert(open))
+        let notary = notary.insert(open);
+        notary.want_hardware(keyring.slots().iter().any(|slot| slot.kind == SlotKind::Tpm));
+        act(notary)
     }
 
     /// Removes a slot, and what the TPM keeps for it.
@@ -143,6 +154,9 @@ impl Holder {
         let sealer = self.setup.tpm.sealer(None);
         let removed = self.keyring()?.remove_slot(slot, sealer.as_deref());
         left_behind(slot, removed.map_err(refused_slot)?);
+        if let Err(Refusal(_, sentence)) = self.drop_anchor() {
+            tracing::warn!(sentence, "the anchor stays");
+        }
         Ok(Reply::Done)
     }
 

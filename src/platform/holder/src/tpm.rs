@@ -79,6 +79,11 @@ impl Tpm {
         }
     }
 
+    /// The TPM for everything that takes no PIN.
+    pub(crate) fn plain(&self) -> Option<&TpmSealer> {
+        self.sealer.as_ref()
+    }
+
     /// Does something with the TPM, which may take so long in all; `None`: there is none.
     pub(crate) fn with<T, E: From<TpmError>>(
         &self,

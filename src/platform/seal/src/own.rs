@@ -4,7 +4,7 @@
 use crate::data_keys::DataKey;
 use crate::keyring::{AUDIT, Keyring, KeyringError, SECRETS, newest, random_key};
 use crate::sealed::{Folder, SecretError};
-use lamchat_base::SecretBytes;
+use lamchat_base::{Secret, SecretBytes};
 
 impl Keyring {
     /// Keeps `secret` under `name` in `secrets/` beside the keyring, in place of an earlier one. Durable on return.
@@ -26,6 +26,16 @@ impl Keyring {
         let secret = earlier.open(name, &file, |number| self.key(SECRETS, number))?;
         self.keep_own(name, &secret)?;
         Ok(Some(secret))
+    }
+
+    /// Removes what is kept under `name`; nothing happens if there is nothing. Durable on return.
+    pub fn forget_own(&self, name: &str) -> Result<(), SecretError> {
+        self.own_folder().remove(name)
+    }
+
+    /// 32 random bytes, for a secret that is to be kept.
+    pub fn random_key(&self) -> Secret<32> {
+        random_key(&*self.entropy)
     }
 
     fn own_folder(&self) -> Folder<'_> {

@@ -128,6 +128,14 @@ pub struct ReadTxn {
     pub(crate) view: Arc<View>,
 }
 
+impl ReadTxn {
+    /// The number of the newest commit in it. Grows by one with each commit of this database, through restarts too, and
+    /// never falls; a restored backup is another database and counts anew.
+    pub fn commit(&self) -> u64 {
+        self.view.sequence
+    }
+}
+
 impl std::fmt::Debug for ReadTxn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReadTxn")

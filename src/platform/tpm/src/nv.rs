@@ -107,6 +107,11 @@ impl Tpm {
         })
     }
 
+    /// Whether anything lives under this index.
+    pub fn has_index(&mut self, index: u32) -> Result<bool, TpmError> {
+        Ok(self.nv_public(index)?.is_some())
+    }
+
     /// Deletes the index, if it is there.
     pub fn delete_index(&mut self, index: u32) -> Result<(), TpmError> {
         self.scope(|tpm| {

@@ -14,6 +14,7 @@ pub mod event;
 pub mod pdu;
 pub mod power;
 pub mod redact;
+pub mod server_keys;
 pub mod sign;
 pub mod version;
 
@@ -22,5 +23,6 @@ pub use canonical::{Object, Value};
 pub use event::Event;
 pub use pdu::{Draft, Pdu};
 pub use power::{Level, Power};
+pub use server_keys::OldKey;
 pub use sign::SigningKey;
 pub use version::Version;

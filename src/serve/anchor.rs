@@ -1,0 +1,233 @@
+//! The anchor in the TPM: compared at start, written at start, once an hour, and soon after critical acts.
+
+use super::wiring::Parts;
+use super::{StartError, holder, locked, refused};
+use lamchat_audit::tree::Hash;
+use lamchat_audit::{APPENDED, Actor, Entry};
+use lamchat_config::Config;
+use lamchat_holder::{Anchor, Anchored, AskError, Reason, Standing};
+use lamchat_seal::SlotKind;
+use lamchat_store::{ReadError, ReadTxn, Store};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// The anchor is this old at most.
+const INTERVAL: Duration = Duration::from_secs(3600);
+/// Critical acts of this time share one write.
+const COALESCE: Duration = Duration::from_secs(2);
+/// After a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(300);
+/// Entries that are looked at for critical acts at a time; of more, some are taken to be critical.
+const ENTRIES: usize = 200;
+/// What acts begin with that are anchored at once: whoever rolls the disk back behind them takes back who has power here.
+const CRITICAL: [&str; 8] = [
+    "anchor.",
+    "audit.key",
+    "backup.restored",
+    "key.",
+    "keyring.",
+    "user.admin",
+    "user.register-admin",
+    "user.deactivate",
+];
+
+/// What the comparison found that has to be in the audit log.
+pub struct Finding {
+    /// The rest of the act's name after `anchor.`.
+    act: &'static str,
+    /// Facts.
+    facts: Vec<(&'static str, String)>,
+    /// Whether tokens of before mean nothing any more.
+    pub new_epoch: bool,
+}
+
+impl Finding {
+    /// The entry.
+    pub fn entry(&self, now_ms: u64) -> Entry {
+        let entry = Entry::new(now_ms, Actor::Server, &format!("anchor.{}", self.act));
+        let facts = self.facts.iter();
+        facts.fold(entry, |entry, (name, value)| entry.fact(name, value))
+    }
+}
+
+/// Compares the database with its anchor. One that is older, or that cannot be shown not to be although the TPM opened
+/// its keys, is served only once somebody has opened the keys by hand: waits for that.
+pub async fn check(
+    config: &Config,
+    store: &Store,
+    holder: &holder::Link,
+    unlocked_by: SlotKind,
+) -> Result<Option<Finding>, StartError> {
+    let anchored = holder.ask(|client| client.anchored()).await.map_err(refused)?;
+    let read = store.read();
+    let found = standing_of(&read).map_err(refused)?;
+    let facts = |anchor: &Anchor| {
+        vec![
+            ("anchored_commit", anchor.commit.to_string()),
+            ("anchored_entries", anchor.audit_entries.to_string()),
+            ("found_commit", found.commit.to_string()),
+            ("found_entries", found.audit_entries.to_string()),
+        ]
+    };
+    let finding = |act, facts, new_epoch| Some(Finding { act, facts, new_epoch });
+    let (reason, finding) = match anchored {
+        Anchored::Never => return Ok(None),
+        Anchored::At { anchor, put_back } => match compare(&anchor, &found, &read).map_err(refused)? {
+            Standing::NotBehind if put_back => {
+                tracing::warn!("the TPM's memory is older than what was written to it: somebody put its state back");
+                return Ok(finding("put-back", facts(&anchor), false));
+            }
+            Standing::NotBehind => return Ok(None),
+            Standing::Behind { anchored, found: at } => (
+                format!(
+                    "the database is older than the TPM remembers it (commit {at} of {anchored}): the disk was put back to an earlier state"
+                ),
+                finding("behind", facts(&anchor), true),
+            ),
+            Standing::Forked => (
+                "the audit log is another one than the TPM remembers: the database was exchanged".to_owned(),
+                finding("forked", facts(&anchor), true),
+            ),
+        },
+        Anchored::Gone(why) => missing("gone", why, unlocked_by),
+        Anchored::Unknown(why) => missing("unknown", why, unlocked_by),
+    };
+    if finding.as_ref().is_some_and(|finding| finding.new_epoch) {
+        locked::wait_for_hand(config, reason, holder).await?;
+    } else {
+        tracing::warn!(
+            reason,
+            "the start goes on all the same: the keys were not opened by the TPM"
+        );
+    }
+    Ok(finding)
+}
+
+/// Nothing to compare with. Whoever can delete an anchor is not to win by it; where the keys were opened otherwise than
+/// by the TPM, it is most likely gone with the TPM.
+fn missing(act: &'static str, why: String, unlocked_by: SlotKind) -> (String, Option<Finding>) {
+    let reason = format!("whether the database is the newest cannot be told: {why}");
+    let finding = Finding {
+        act,
+        facts: vec![("why", why)],
+        new_epoch: unlocked_by == SlotKind::Tpm,
+    };
+    (reason, Some(finding))
+}
+
+/// Where log and database stand.
+fn standing_of(read: &ReadTxn) -> Result<Anchor, ReadError> {
+    let audit_entries = lamchat_audit::log::size(read)?;
+    Ok(Anchor {
+        audit_head: head(read, audit_entries)?,
+        audit_entries,
+        commit: read.commit(),
+    })
+}
+
+fn head(read: &ReadTxn, entries: u64) -> Result<Hash, ReadError> {
+    Ok(lamchat_audit::log::frontier(read, entries)?.root())
+}
+
+/// Beyond the anchor, the log must still have the anchored beginning.
+fn compare(anchor: &Anchor, found: &Anchor, read: &ReadTxn) -> Result<Standing, ReadError> {
+    match anchor.compare(found) {
+        Standing::NotBehind if head(read, anchor.audit_entries)? != anchor.audit_head => Ok(Standing::Forked),
+        standing => Ok(standing),
+    }
+}
+
+/// Keeps the anchor up to date. Ends with the runtime.
+pub async fn anchor_forever(parts: Arc<Parts>) {
+    let mut appended = parts.store.watch(&[APPENDED]);
+    let (mut due, mut seen) = (Instant::now(), 0);
+    loop {
+        if Instant::now() >= due {
+            due = Instant::now() + if anchor(&parts).await { INTERVAL } else { RETRY };
+            seen = lamchat_audit::log::size(&parts.store.read()).unwrap_or(seen);
+        }
+        if timeout_at(due, appended.changed()).await.is_err() {
+            continue;
+        }
+        tokio::time::sleep(COALESCE).await;
+        let read = parts.store.read();
+        match lamchat_audit::log::entries(&read, seen, ENTRIES) {
+            Ok(entries) => {
+                let critical = |act: &str| CRITICAL.iter().any(|start| act.starts_with(start));
+                if entries.len() == ENTRIES || entries.iter().any(|(_, entry)| critical(&entry.act)) {
+                    due = Instant::now();
+                } else {
+                    seen += entries.len() as u64;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the audit log cannot be read"),
+        }
+    }
+}
+
+/// Whether the anchor is written, or need not be.
+async fn anchor(parts: &Arc<Parts>) -> bool {
+    let shared = Arc::clone(parts);
+    let written = tokio::task::spawn_blocking(move || {
+        let now = standing_of(&shared.store.read()).map_err(|error| error.to_string())?;
+        match shared.admin.holder.anchor(now) {
+            Ok(()) => Ok(now.commit),
+            // Not now, but not long either.
+            Err(AskError::Refused(Reason::NotNow, sentence)) => {
+                tracing::info!(sentence, "the anchor waits");
+                Err(sentence)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the anchor was not written; it is tried again");
+                Err(error.to_string())
+            }
+        }
+    });
+    // The runtime ends.
+    let Ok(written) = written.await else { return true };
+    let is_written = written.is_ok();
+    parts.admin.anchoring.note(written, parts.clock.now_ms());
+    is_written
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::{compare, standing_of};
+    use lamchat_audit::{Actor, Entry, TABLES};
+    use lamchat_holder::Standing;
+    use lamchat_store::Store;
+
+    fn act(store: &Store, number: u64) {
+        let entry = Entry::new(number, Actor::Server, "user.add");
+        store
+            .write_blocking(move |txn| lamchat_audit::append(txn, &entry))
+            .unwrap();
+    }
+
+    #[test]
+    fn a_database_is_compared_with_its_anchor() {
+        let store = Store::in_memory(TABLES).unwrap();
+        act(&store, 1);
+        let before = store.read();
+        let first = standing_of(&before).unwrap();
+        for number in 2..9 {
+            act(&store, number);
+        }
+        let last = standing_of(&store.read()).unwrap();
+        assert_eq!(compare(&first, &last, &store.read()).unwrap(), Standing::NotBehind);
+        assert_eq!(compare(&last, &last, &store.read()).unwrap(), Standing::NotBehind);
+        assert!(matches!(
+            compare(&last, &first, &before).unwrap(),
+            Standing::Behind { .. }
+        ));
+        // Longer than the anchored one, with another beginning.
+        let other = Store::in_memory(TABLES).unwrap();
+        for number in 100..120 {
+            act(&other, number);
+        }
+        let found = standing_of(&other.read()).unwrap();
+        assert_eq!(compare(&last, &found, &other.read()).unwrap(), Standing::Forked);
+    }
+}
