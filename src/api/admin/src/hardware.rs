@@ -61,7 +61,7 @@ impl Collector for Readings {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::{Latest, Readings};
     use lamchat_hardware::{Health, HealthReport, Part, Reading, State, Unit};
     use prometheus_client::encoding::text::encode;
