@@ -372,7 +372,8 @@ fn the_evidence_of_a_box_in_that_firmware_is_verified() {
     assert!(verdict.proved.iter().any(|line| line.contains("Secure Boot was on")));
     let uses: Vec<&str> = verdict.keys.iter().map(|key| key.usage).collect();
     assert_eq!(uses, ["signing", "tls", "audit"]);
-    let changes: [(fn(&mut Manifest), &str); 4] = [
+    type Change = (fn(&mut Manifest), &'static str);
+    let changes: [Change; 4] = [
         (|m| m.pcr4_events = vec![Sha256::ZERO], "event-unknown"),
         (|m| m.values[0].sha256 = vec![Sha256::ZERO], "pcr-value-unknown"),
         (|m| m.binaries = vec![Sha256::ZERO], "binary-unknown"),
