@@ -142,6 +142,24 @@ pub fn assemble(sources: &Sources<'_>, signer: &mut Signer, out: &Path) -> Resul
     Ok(())
 }
 
+/// Kernel and initrd of the disk's image, for a virtual machine that starts them without firmware.
+pub struct BootFiles {
+    /// The kernel.
+    pub kernel: Vec<u8>,
+    /// The initrd, with `release_public` (PEM) as the release key.
+    pub initrd: Vec<u8>,
+}
+
+/// Makes kernel and initrd alone. `work` is a folder that may be made and is gone afterwards.
+pub fn boot_files(sources: &Sources<'_>, release_public: &str, work: &Path) -> Result<BootFiles, AssembleError> {
+    let unpacked = unpack(sources.inputs, work)?;
+    let initrd = make_initrd(sources, &unpacked, Kind::Disk, release_public, &[])?;
+    Ok(BootFiles {
+        kernel: unpacked.kernel,
+        initrd,
+    })
+}
+
 fn content<'a>(name: &'static str, kind: crate::guid::Guid, bytes: u64, content: &'a [u8]) -> Content<'a> {
     Content {
         name,
@@ -159,26 +177,13 @@ fn make_uki(
     extra: &[(String, Vec<u8>)],
     signer: &mut Signer,
 ) -> Result<Vec<u8>, AssembleError> {
-    let os_release = sources.release.os_release();
-    let json = sources.release.to_json(kind.word(), &unpacked.kernel_version)?;
     let public = signer.release_public()?;
-    let mut etc: Vec<(&str, &[u8])> = vec![
-        ("os-release", os_release.as_bytes()),
-        ("lamchat/data.ext4.blocks", &unpacked.template),
-        ("lamchat/release.json", json.as_bytes()),
-        ("lamchat/release.pub", public.as_bytes()),
-    ];
-    etc.extend(extra.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
-    let initrd = uki::initrd(&InitrdParts {
-        program: sources.program,
-        modules: &unpacked.modules,
-        etc: &etc,
-    })?;
+    let initrd = make_initrd(sources, unpacked, kind, &public, extra)?;
     let mut image = uki::bare(&Parts {
         kind,
         stub: &unpacked.stub,
         kernel: &unpacked.kernel,
-        os_release: &os_release,
+        os_release: &sources.release.os_release(),
         initrd: &initrd,
         public_key: &public,
     })?;
@@ -187,4 +192,27 @@ fn make_uki(
         image = uki::approved(&image, &approval)?;
     }
     Ok(signer.program(kind.word(), &image)?)
+}
+
+fn make_initrd(
+    sources: &Sources<'_>,
+    unpacked: &Unpacked,
+    kind: Kind,
+    public: &str,
+    extra: &[(String, Vec<u8>)],
+) -> Result<Vec<u8>, AssembleError> {
+    let os_release = sources.release.os_release();
+    let json = sources.release.to_json(kind.word(), &unpacked.kernel_version)?;
+    let mut etc: Vec<(&str, &[u8])> = vec![
+        ("os-release", os_release.as_bytes()),
+        ("lamchat/data.ext4.blocks", &unpacked.template),
+        ("lamchat/release.json", json.as_bytes()),
+        ("lamchat/release.pub", public.as_bytes()),
+    ];
+    etc.extend(extra.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+    Ok(uki::initrd(&InitrdParts {
+        program: sources.program,
+        modules: &unpacked.modules,
+        etc: &etc,
+    })?)
 }

@@ -33,7 +33,7 @@ mod uki;
 mod unpack;
 mod verify;
 
-pub use assemble::{AssembleError, Sources, assemble};
+pub use assemble::{AssembleError, BootFiles, Sources, assemble, boot_files};
 pub use file::FileError;
 pub use inputs::{InputError, Package, fetch, pinned};
 pub use keys::{KeyError, Keys};

@@ -25,12 +25,29 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Compiles the program as a release has it: with no path of this machine in it.
+    Compile {
+        /// The program's file.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Builds and signs a release.
     Build {
         /// The folder with the operator's keys.
         #[arg(long)]
         keys: PathBuf,
         /// The folder for the release, which must not be there yet.
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        from: From,
+    },
+    /// Writes kernel and initrd alone, unsigned: `vmlinuz` and `initrd`, for a virtual machine without firmware.
+    BootFiles {
+        /// The folder with the operator's keys, for the release key in the initrd.
+        #[arg(long)]
+        keys: PathBuf,
+        /// The folder for the two files, which must not be there yet.
         #[arg(long)]
         out: PathBuf,
         #[command(flatten)]
@@ -84,11 +101,24 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Keys(KeysCommand::New { out }) => Ok(Keys::make(&out)?),
         Command::Fetch { out } => Ok(lamchat_image::fetch(&out)?),
+        Command::Compile { out } => {
+            let program = lamchat_image::compile(&target().join("image"))?;
+            Ok(std::fs::write(out, program)?)
+        }
         Command::Build { keys, out, from } => {
             let mut signer = Signer::with_keys(&keys)?;
             from.with(|sources| {
                 std::fs::create_dir(&out)?;
                 Ok(lamchat_image::assemble(sources, &mut signer, &out)?)
+            })
+        }
+        Command::BootFiles { keys, out, from } => {
+            let signer = Signer::with_keys(&keys)?;
+            from.with(|sources| {
+                std::fs::create_dir(&out)?;
+                let files = lamchat_image::boot_files(sources, &signer.release_public()?, &out.join("work"))?;
+                std::fs::write(out.join("vmlinuz"), files.kernel)?;
+                Ok(std::fs::write(out.join("initrd"), files.initrd)?)
             })
         }
         Command::Verify { release, work, from } => from.with(|sources| {
@@ -102,11 +132,17 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Where cargo builds.
+fn target() -> PathBuf {
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    named.unwrap_or_else(|| lamchat_image::workspace().join("target"))
+}
+
 impl From {
     /// Reads everything that a release is made of and hands it on.
     fn with(&self, then: impl FnOnce(&Sources<'_>) -> Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
         let workspace = lamchat_image::workspace();
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+        let target = target();
         let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
         let inputs = match &self.inputs {
             Some(folder) => folder.clone(),

@@ -31,6 +31,14 @@ pub enum VerifyError {
     /// The image is damaged.
     #[error(transparent)]
     Program(#[from] PeError),
+    /// The release is of another source.
+    #[error("the release was built from commit {published}, this source is {here}")]
+    Source {
+        /// The commit in the published manifest.
+        published: String,
+        /// The commit of this source.
+        here: String,
+    },
     /// A file is published that the source does not give, or the other way round.
     #[error("only one of release and rebuilt release has the file {0}")]
     Lists(String),
@@ -61,6 +69,18 @@ pub struct Verified {
 
 /// Builds into `work`, which is a new folder, and compares with `release`.
 pub fn verify(sources: &Sources<'_>, release: &Path, work: &Path) -> Result<Verified, VerifyError> {
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&file::read(&release.join(MANIFEST))?).map_err(|_| VerifyError::Manifest)?;
+    let published = manifest
+        .get("commit")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default();
+    if published != sources.release.commit {
+        return Err(VerifyError::Source {
+            published: published.to_owned(),
+            here: sources.release.commit.clone(),
+        });
+    }
     let mut signer = Signer::published(&release.join(signer::FOLDER))?;
     file::make_folder(work)?;
     assemble(sources, &mut signer, work)?;
