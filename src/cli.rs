@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod config;
 mod health;
+mod init;
 mod media;
 pub mod output;
 mod password;
@@ -13,9 +14,11 @@ mod restore;
 mod seal;
 mod serve;
 mod signing_key;
-mod socket;
+pub mod socket;
 mod token;
 mod user;
+
+pub use seal::recovery_code;
 
 use crate::key_holder;
 use clap::{Args, Parser, Subcommand};
@@ -119,6 +122,9 @@ enum Command {
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
+    /// Run as process 1 of the bootable image.
+    #[command(hide = true)]
+    Init,
     /// Ask the running server whether it is well.
     Health(health::Health),
     /// The process that has the keys. The server starts it.
@@ -127,6 +133,9 @@ enum Command {
         /// Start it and end.
         #[arg(long)]
         launch: bool,
+        /// The user that the server runs as, by name or number, if it is not the same.
+        #[arg(long, value_name = "USER", conflicts_with = "launch")]
+        exchange_user: Option<String>,
     },
 }
 
@@ -163,9 +172,10 @@ pub fn run() -> ExitCode {
         Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
         Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
+        Some(Command::Init) => init::run(),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
-        Some(Command::KeyHolder { launch: true }) => key_holder::launch(&cli.place),
-        Some(Command::KeyHolder { launch: false }) => key_holder::run(&cli.place),
+        Some(Command::KeyHolder { launch: true, .. }) => key_holder::launch(&cli.place),
+        Some(Command::KeyHolder { exchange_user, .. }) => key_holder::run(&cli.place, exchange_user.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

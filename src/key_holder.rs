@@ -9,7 +9,7 @@ use crate::cli::{Failure, Place};
 use crate::serve::{keep_files_private, logging};
 use lamchat_base::{Entropy, SecretBytes};
 use lamchat_config::Config;
-use lamchat_holder::Setup;
+use lamchat_holder::{Post, Setup};
 use lamchat_host::{OsEntropy, SystemClock};
 use lamchat_seal::PassphraseCost;
 use nix::errno::Errno;
@@ -20,12 +20,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// This program, whatever has happened to its file.
 const PROGRAM: &str = "/proc/self/exe";
+
+/// Where the system's users are.
+const USERS: &str = "/etc/passwd";
 
 /// What process lists call it.
 const NAME: &std::ffi::CStr = c"lamchat-keys";
@@ -72,10 +75,22 @@ pub fn launch(place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs until the exchange is gone.
-pub fn run(place: &Place) -> Result<(), Failure> {
+/// The folder of the keyring.
+pub fn keys_dir(config: &Config) -> PathBuf {
+    let below = || config.data_dir.join(lamchat_holder::FOLDER);
+    config.seal.keys_dir.clone().unwrap_or_else(below)
+}
+
+/// Runs until the exchange is gone. `exchange_user`: the number or name of the user that it runs as, if it is another one.
+pub fn run(place: &Place, exchange_user: Option<&str>) -> Result<(), Failure> {
     keep_files_private();
     let config = place.load()?;
+    let keys_dir = keys_dir(&config);
+    let post = Post {
+        data_dir: config.data_dir.clone(),
+        keys_dir: std::path::absolute(&keys_dir).unwrap_or(keys_dir),
+        exchange_uid: exchange_user.map(uid).transpose()?,
+    };
     let _log = logging::start(&config.log)?;
     nix::sys::prctl::set_name(NAME)?;
     let (requests, notices) = streams()?;
@@ -85,9 +100,23 @@ pub fn run(place: &Place) -> Result<(), Failure> {
     if let Err(error) = lamchat_host::use_small_pages() {
         tracing::warn!(%error, "huge pages could not be switched off; the key holder will take more memory");
     }
-    Ok(lamchat_holder::run(requests, notices, &config.data_dir, |dir| {
-        setup(&config, dir)
+    Ok(lamchat_holder::run(requests, notices, &post, || {
+        setup(&config, &post.keys_dir)
     })?)
+}
+
+/// A user's number, from itself or from a name. Looked up by hand: the library's way would load modules, which a static
+/// program cannot.
+fn uid(user: &str) -> Result<u32, Failure> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    // passwd(5): "name:password:UID:GID:GECOS:directory:shell"
+    let users = std::fs::read_to_string(USERS).map_err(|error| format!("{USERS}: {error}"))?;
+    let mut fields = users.lines().map(|line| line.split(':'));
+    let found = fields.find_map(|mut fields| fields.next().filter(|name| *name == user).and(fields.nth(1)));
+    let number = found.and_then(|number| number.parse().ok());
+    Ok(number.ok_or_else(|| format!("there is no user {user} in {USERS}"))?)
 }
 
 /// What the exchange asks through, and what it is told through. A server hands over one end of two pairs, as standard
@@ -124,7 +153,7 @@ fn leave_terminal() -> io::Result<()> {
 fn setup(config: &Config, dir: &Path) -> Setup {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     Setup {
-        dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
+        dir: dir.to_owned(),
         passphrase: config.seal.passphrase_file.as_deref().map(read_passphrase),
         tpm: tpm::find(&config.seal, &entropy),
         attester: attester::open(config),

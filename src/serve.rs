@@ -7,6 +7,7 @@ mod certificates;
 mod data_dir;
 mod exchange;
 mod greeting;
+mod hardware;
 mod holder;
 mod locked;
 pub mod logging;
@@ -15,6 +16,7 @@ mod server_name;
 mod settings;
 mod signing_key;
 mod upkeep;
+mod watchdog;
 mod wiring;
 
 pub use data_dir::keep_files_private;
@@ -65,9 +67,13 @@ fn refused(error: impl std::fmt::Display) -> StartError {
 /// Runs until SIGTERM or SIGINT; `Ok` when everything has ended well.
 pub fn run(start: Start) -> Result<(), StartError> {
     data_dir::keep_files_private();
+    lamchat_host::take_handed_sockets().map_err(StartError::io("sockets of the service manager"))?;
     let log = logging::start(&start.config.log)?;
     // First of all: it takes its folder and gives everything else up while the rest of this starts.
     let holder = holder::start(&start)?;
+    if let Err(error) = lamchat_host::accept_signals() {
+        tracing::warn!(%error, "signals may not arrive");
+    }
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
@@ -99,6 +105,8 @@ async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Res
     let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::io("signals"))?;
 
     // Opening waits only for somebody to unlock the keys; until then there is nothing to finish.
+    // While it waits nothing can hang but the threads themselves.
+    let waiting = watchdog::feed(None);
     let opened = tokio::select! {
         opened = wiring::open(&start.config, &holder) => opened?,
         _ = terminate.recv() => {
@@ -116,6 +124,8 @@ async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Res
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;
     tell(Notice::Ready);
+    waiting.abort();
+    watchdog::feed(Some(server.store.clone()));
     upkeep::start(&server);
 
     let mut reload = reload::Reload::new(start, log, Arc::clone(&server));

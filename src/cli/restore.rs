@@ -28,6 +28,7 @@ pub fn run(place: &Place, command: Restore) -> Result<(), Failure> {
     let options = RestoreOptions {
         backup_dir: command.backup,
         data_dir: config.data_dir.clone(),
+        keys_dir: crate::key_holder::keys_dir(&config),
         unlock: backup::ask_key()?,
         file_slot: !command.no_file_slot,
         tables: crate::serve::tables(),

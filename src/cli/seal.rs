@@ -2,6 +2,8 @@
 
 mod paper;
 
+pub use paper::code as recovery_code;
+
 use super::{Failure, Place, Server, output, password, socket};
 use lamchat_base::SecretBytes;
 use lamchat_holder::{AskError, MalformedError, Reply, Typed};
@@ -212,6 +214,10 @@ fn show(server: &Server, answer: &Value) {
     output::line(answer.get("sentence").and_then(Value::as_str).unwrap_or_default());
     let tpm = answer.get("tpm").and_then(|tpm| tpm.get("sentence"));
     output::line(tpm.and_then(Value::as_str).unwrap_or_default());
+    let known = answer.pointer("/tpm/known/sentences").and_then(Value::as_array);
+    for sentence in known.into_iter().flatten().filter_map(Value::as_str) {
+        output::line(sentence);
+    }
     let holder = answer.get("holder").and_then(|holder| holder.get("sentence"));
     output::line(format!(
         "the key holder is {}",

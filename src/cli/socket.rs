@@ -93,16 +93,7 @@ pub fn send(
     let stream = UnixStream::connect(&path).map_err(|error| unreachable(&path, &error))?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     stream.set_write_timeout(Some(SILENCE_MAX))?;
-    let body = body.map(Value::to_string).unwrap_or_default();
-    let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut writer = &stream;
-    let sent = writer
-        .write_all(head.as_bytes())
-        .and_then(|()| writer.write_all(body.as_bytes()));
-    match sent.and_then(|()| receive(stream)) {
+    match request(stream, method, target, None, body) {
         Ok(answer) => Ok(answer),
         Err(error)
             if matches!(
@@ -122,6 +113,26 @@ pub fn send(
         .into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Sends a request on any stream that leads to our own server, and answers what comes back.
+pub fn request<S: Read + Write + 'static>(
+    mut stream: S,
+    method: &str,
+    target: &str,
+    access_token: Option<&str>,
+    body: Option<&Value>,
+) -> std::io::Result<Answer> {
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let token = access_token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n",
+        token.unwrap_or_default(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    receive(stream)
 }
 
 fn unreachable(path: &std::path::Path, error: &std::io::Error) -> Failure {
@@ -162,7 +173,7 @@ fn read_line(reader: &mut impl BufRead) -> std::io::Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
-fn receive(stream: UnixStream) -> std::io::Result<Answer> {
+fn receive(stream: impl Read + 'static) -> std::io::Result<Answer> {
     let mut reader = BufReader::with_capacity(64 << 10, stream);
     let status = read_line(&mut reader)?;
     let status = status

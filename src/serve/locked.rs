@@ -54,7 +54,7 @@ async fn announce(
 ) -> Result<Server, StartError> {
     // Another data folder may have the same socket.
     let socket = config.admin_socket();
-    if UnixStream::connect(&socket).is_ok() {
+    if !lamchat_host::is_handed(&socket) && UnixStream::connect(&socket).is_ok() {
         return Err(StartError::Refused(format!(
             "another lamchat answers at {}: it runs already, or waits to be unlocked",
             socket.display()

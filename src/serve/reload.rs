@@ -91,6 +91,8 @@ impl Reload {
         };
         current.limits = newer.limits;
         current.rooms = newer.rooms;
+        current.presence = newer.presence;
+        current.support = newer.support;
         current.log.level = newer.log.level;
         current.attestation.endpoint = newer.attestation.endpoint;
         current.attestation.rate = newer.attestation.rate;

@@ -1,7 +1,7 @@
 //! From the configuration to the settings of each part.
 
 use lamchat_api_client::limit::RateSettings;
-use lamchat_api_client::{RegistrationMode, Settings};
+use lamchat_api_client::{RegistrationMode, Settings, Support};
 use lamchat_config::{Config, PasswordCost, Rate, Resource};
 use std::path::PathBuf;
 
@@ -19,6 +19,16 @@ pub fn client(config: &Config) -> Settings {
         public_baseurl: config.public_baseurl.as_ref().map(|url| url.as_str().to_owned()),
         default_room_version: config.rooms.default_version.clone(),
         public_list_without_auth: config.rooms.public_list_without_auth,
+        presence: config.presence.enabled,
+        support: Support {
+            matrix_id: config.support.matrix_id.clone(),
+            email_address: config
+                .support
+                .email_address
+                .as_ref()
+                .map(|email| email.as_str().to_owned()),
+            page: config.support.page.as_ref().map(|page| page.as_str().to_owned()),
+        },
     }
 }
 

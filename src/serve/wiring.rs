@@ -186,6 +186,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         signing_keys,
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
+        hardware: Arc::default(),
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
     });

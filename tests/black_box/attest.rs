@@ -64,12 +64,17 @@ fn an_honest_bundle_is_verified_and_a_forged_one_named() {
         "Claimed by the box",
         "What this cannot prove:",
         "BMC",
+        "What is known of this TPM:",
+        "Infineon OPTIGA TPM (a chip of its own)",
+        "TPM Genie",
     ] {
         assert!(said.contains(part), "{part} is missing in {said}");
     }
     let (code, said, _) = verify(path, "bundle", &["--json", "--previous", "bundle"]);
     let verdict: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &verdict["verdict"]), (0, &"verified".into()));
+    assert_eq!(verdict["tpm"]["family"], "Infineon OPTIGA TPM");
+    assert_eq!(verdict["tpm"]["quirks"][0]["bearing"], "possible");
     assert_eq!(verdict["facts"]["binary"], Sha256::of(b"binary").to_string());
 
     let mut forged = draft.evidence();

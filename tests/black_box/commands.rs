@@ -205,10 +205,26 @@ fn tokens_are_made_used_up_and_revoked() {
 #[test]
 fn health_answers() {
     let site = Site::new();
-    let _server = site.start();
+    let server = site.start();
     let health = site.command_json(&["health"], "");
     assert_eq!(health["server_name"], "localhost");
     assert!(text(&site.command(&["health"], "").stdout).contains("is well"));
+    // Every machine has memory of which something can be said, and nobody's sensors are asked twice at once.
+    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    while site.command_json(&["health"], "")["hardware"]["state"] == "unknown" {
+        assert!(std::time::Instant::now() < deadline, "the hardware is never read");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let said = text(&site.command(&["health", "--verbose"], "").stdout);
+    assert!(
+        said.contains("the hardware is ") && said.contains("\n  memory "),
+        "{said}"
+    );
+    let metrics = text(&server.plain_client().get("/metrics").body);
+    assert!(metrics.contains("hardware_state{part=\"memory\""), "{metrics}");
+    server.stop();
+    let here = site.command_json(&["health", "--here"], "");
+    assert!(here["readings"].as_array().unwrap().len() > 1, "{here}");
 }
 
 #[test]

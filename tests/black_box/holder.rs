@@ -281,3 +281,57 @@ fn its_socket_is_private() {
     assert_eq!(mode(&site.path("data/keys")), 0o700);
     server.stop();
 }
+
+/// Then an intruder who starts processes as the server's user does not reach the keys either. Only root can set this up.
+#[test]
+fn it_may_have_a_user_of_its_own() {
+    use std::os::unix::process::CommandExt;
+    const KEEPER: u32 = 61_234;
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::with(&format!(
+        "{CONFIG}\n[seal]\nholder = \"manager.sock\"\nkeys_dir = \"vault/keys\"\n"
+    ));
+    // The folder of the test is closed to others, as temporary folders are.
+    let open =
+        |path: &Path| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    open(&site.path(""));
+    std::fs::create_dir(site.path("vault")).unwrap();
+    std::os::unix::fs::chown(site.path("vault"), Some(KEEPER), Some(KEEPER)).unwrap();
+    let listener = UnixListener::bind(site.path("manager.sock")).unwrap();
+    // Where every user gets at it.
+    std::fs::copy(program(), site.path("lamchat")).unwrap();
+    let start = |exchange: &str| {
+        Command::new(site.path("lamchat"))
+            .args(["--config", "lamchat.toml", "key-holder", "--exchange-user", exchange])
+            .current_dir(site.path(""))
+            .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
+            .stdout(Stdio::null())
+            .uid(KEEPER)
+            .gid(KEEPER)
+            .spawn()
+            .unwrap()
+    };
+    let mut keeper = start("root");
+    let server = site.start();
+    assert!(site.path("vault/keys/keyring").exists() && !site.path("data/keys").exists());
+    let made = site.command_json(&["seal", "add-recovery"], "");
+    assert!(made["recovery_key"].is_string());
+    // In a namespace of users the holder knows nobody but itself; who passed its socket's mode is root.
+    let log = site.command_json(&["audit", "show", "--limit", "100"], "");
+    let entries = log["entries"].as_array().unwrap().iter();
+    let actors: Vec<&str> = entries
+        .filter(|entry| entry["act"] == "keyring.add-slot")
+        .map(|entry| entry["actor"].as_str().unwrap())
+        .collect();
+    assert_eq!(actors, ["uid 0", "uid 0"]);
+    server.stop();
+    assert!(keeper.wait().unwrap().success());
+
+    // Another user than the one it was told gets no answer.
+    let mut keeper = start("61235");
+    let refused = site.command(&[], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(keeper.wait().unwrap().code(), Some(1));
+}

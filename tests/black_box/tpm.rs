@@ -258,6 +258,14 @@ fn keys_are_sealed_to_the_tpm_and_open_by_it_at_every_start() {
         sealed["tpm"]["sentence"].as_str().unwrap().contains("PCR 7 only"),
         "{sealed}"
     );
+    // The TPM says who it is, and the catalogue what that means.
+    assert_eq!(sealed["tpm"]["known"]["family"], "swtpm, a TPM in software", "{sealed}");
+    assert_eq!(sealed["tpm"]["known"]["quirks"][0]["id"], "no-hardware", "{sealed}");
+    let said = text(&site.command(&["seal", "status"], "").stdout);
+    assert!(
+        said.contains("whoever runs it, or copies its files, has its keys"),
+        "{said}"
+    );
     // Two slots of two exchanges on one TPM: each has its own counter, and takes it along.
     assert_eq!(tpm.indices(), 2);
     rebind(&site);

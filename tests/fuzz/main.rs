@@ -12,6 +12,7 @@
 
 mod evidence;
 mod files;
+mod machine;
 mod mutate;
 mod texts;
 

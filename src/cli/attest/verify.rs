@@ -2,6 +2,7 @@
 
 use super::{Failure, named, now, output, read};
 use lamchat_attestation::{Enrolment, Evidence, Manifest, Policy, Rejection, Trust, Verdict, from_hex, verify};
+use lamchat_hardware::{TpmMake, TpmReport, Version};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,13 +68,26 @@ pub fn run(command: &Verify) -> Result<ExitCode, Failure> {
 
 fn as_json(outcome: &Result<Verdict, Rejection>) -> Value {
     match outcome {
-        Ok(verdict) => json!({"verdict": "verified", "facts": verdict}),
+        Ok(verdict) => json!({"verdict": "verified", "facts": verdict, "tpm": known(verdict)}),
         Err(rejection) => json!({
             "verdict": "rejected",
             "reason": rejection.reason(),
             "message": rejection.to_string(),
         }),
     }
+}
+
+/// The TPM that the certificate names, with the firmware that the quote tells.
+fn make(verdict: &Verdict) -> Option<TpmMake> {
+    verdict.tpm.as_ref().map(|certified| TpmMake {
+        manufacturer: certified.letters(),
+        model: certified.model.clone(),
+        firmware: Version(verdict.tpm_firmware),
+    })
+}
+
+fn known(verdict: &Verdict) -> Value {
+    make(verdict).map_or(Value::Null, |make| json!(TpmReport::of(&make)))
 }
 
 fn print(outcome: &Result<Verdict, Rejection>) {
@@ -92,6 +106,8 @@ fn print(outcome: &Result<Verdict, Rejection>) {
                 &mut verdict.claimed.iter().map(String::as_str),
             );
             section("What this cannot prove", &mut verdict.not_provable.iter().copied());
+            let sentences = make(verdict).map_or_else(Vec::new, |make| TpmReport::of(&make).sentences);
+            section("What is known of this TPM", &mut sentences.iter().map(String::as_str));
         }
         Err(rejection) => {
             output::line(format!("REJECTED ({}): {rejection}", rejection.reason()));

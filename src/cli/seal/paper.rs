@@ -31,7 +31,7 @@ pub fn print(key: &str) -> Result<(), Failure> {
 }
 
 /// The 48 digits alone, which QR codes have a mode of their own for.
-fn code(key: &str) -> Result<String, Failure> {
+pub fn code(key: &str) -> Result<String, Failure> {
     let digits = zeroize::Zeroizing::new(key.replace(' ', ""));
     let code = QrCode::with_error_correction_level(digits.as_bytes(), EcLevel::M)?;
     let mut picture = code.render::<Dense1x2>();

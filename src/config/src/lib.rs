@@ -11,6 +11,7 @@ mod section;
 mod change;
 mod check;
 mod choice;
+mod contact;
 mod error;
 mod load;
 mod rate;
@@ -21,11 +22,13 @@ mod value;
 
 pub use change::Change;
 pub use choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
+pub use contact::{EmailAddress, PageUrl};
 pub use error::{ConfigError, Problem};
 pub use load::{example, load, parse};
 pub use rate::{Rate, RateUnit};
 pub use sections::{
-    Admin, Attestation, Config, Http, Limits, Listener, Log, Media, Outbound, Registration, Rooms, Seal,
+    Admin, Attestation, Config, Http, Limits, Listener, Log, Media, Outbound, Presence, Registration, Rooms, Seal,
+    Support,
 };
 pub use tpm::TpmAddress;
 pub use value::{BaseUrl, SecretText};

@@ -301,3 +301,24 @@ fn the_canonical_form_has_every_value_once_and_no_secret() {
     config.rooms.public_list_without_auth = true;
     assert_ne!(config.canonical(), canonical);
 }
+
+#[test]
+fn whom_users_turn_to_is_checked() {
+    let text = "[support]\nmatrix_id = \"@admin:example.org\"\nemail_address = \"admin@example.org\"\npage = \"https://example.org/help\"";
+    let support = parse(text, Path::new("")).unwrap().support;
+    assert_eq!(support.matrix_id.unwrap(), "@admin:example.org");
+    assert_eq!(support.email_address.unwrap().as_str(), "admin@example.org");
+    assert_eq!(support.page.unwrap().as_str(), "https://example.org/help");
+    for wrong in [
+        "matrix_id = \"admin\"",
+        "matrix_id = 7",
+        "email_address = \"admin\"",
+        "email_address = \"a b@example.org\"",
+        "page = \"javascript:alert(1)\"",
+        "page = \"https://\"",
+        "page = \"https://example.org/a b\"",
+    ] {
+        let problem = only(&format!("[support]\n{wrong}"));
+        assert_eq!(problem.line, 2, "{wrong}");
+    }
+}

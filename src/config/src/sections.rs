@@ -2,12 +2,13 @@
 
 use crate::change::Change;
 use crate::choice::{LogFormat, PasswordCost, RegistrationMode, Resource};
+use crate::contact::{EmailAddress, PageUrl};
 use crate::rate::{Rate, RateUnit};
 use crate::reader::Reader;
 use crate::section::{self, Section};
 use crate::tpm::TpmAddress;
 use crate::value::{BaseUrl, SecretText};
-use ruma::{OwnedServerName, RoomVersionId, owned_server_name};
+use ruma::{OwnedServerName, OwnedUserId, RoomVersionId, owned_server_name};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,6 +105,26 @@ section! {
 }
 
 section! {
+    /// Who is there, told to people who share a room.
+    pub struct Presence {
+        /// Whether it is told at all; otherwise everybody is offline to everybody.
+        live enabled: bool = true;
+    }
+}
+
+section! {
+    /// Whom users turn to, told in `/.well-known/matrix/support`; without any of them it is not there.
+    pub struct Support {
+        /// The administrator's user id, of this server or another one.
+        live matrix_id: Option<OwnedUserId> = None => "\"@admin:example.org\"";
+        /// The administrator's email address.
+        live email_address: Option<EmailAddress> = None => "\"admin@example.org\"";
+        /// A page with help.
+        live page: Option<PageUrl> = None => "\"https://example.org/help.html\"";
+    }
+}
+
+section! {
     /// Connections.
     pub struct Http {
         /// Most connections at one time; more are closed at once.
@@ -152,6 +173,8 @@ section! {
         fixed pcrs: Vec<u32> = vec![7];
         /// Whether what is sealed from now on asks for a PIN at every start beside the TPM, against theft of the whole server: `lamchat seal init` and `seal rebind` ask for a new one, `lamchat seal unlock` takes it.
         fixed pin: bool = false;
+        /// The folder of the keyring, which only the key holder touches; without it `keys` in the data folder. Name another where the key holder runs as a user of its own.
+        fixed keys_dir: Option<PathBuf> = None => "\"/var/lib/lamchat-keys\"";
         /// The Unix socket of a key holder that a service manager starts; without it the server starts one itself.
         fixed holder: Option<PathBuf> = None => "\"/run/lamchat/key-holder.sock\"";
     }
@@ -214,6 +237,10 @@ pub struct Config {
     pub limits: Limits,
     /// Rooms.
     pub rooms: Rooms,
+    /// Who is there.
+    pub presence: Presence,
+    /// Whom users turn to.
+    pub support: Support,
     /// Connections.
     pub http: Http,
     /// Files.
@@ -231,7 +258,8 @@ pub struct Config {
 /// Calls `$do!(field)` for every section but the top and the listeners, so that no list of them is written twice.
 macro_rules! for_sections {
     ($do:ident) => {
-        $do! { outbound: Outbound, registration: Registration, limits: Limits, rooms: Rooms, http: Http, media: Media,
+        $do! { outbound: Outbound, registration: Registration, limits: Limits, rooms: Rooms,
+        presence: Presence, support: Support, http: Http, media: Media,
         seal: Seal, attestation: Attestation, log: Log, admin: Admin }
     };
 }

@@ -2,6 +2,7 @@
 
 use crate::anchoring::Anchoring;
 use crate::attestation::Attestation;
+use crate::hardware::Latest;
 use crate::nonce::Nonces;
 use crate::signing_key::SigningKeys;
 use arc_swap::ArcSwapOption;
@@ -61,6 +62,8 @@ pub struct Admin {
     pub signing_keys: Arc<dyn SigningKeys>,
     /// `registration.shared_secret`; `None` switches that route off. Reloadable.
     pub shared_secret: ArcSwapOption<SecretBytes>,
+    /// How the hardware is; empty until it was read.
+    pub hardware: Latest,
     /// What `/metrics` shows; set once the router that counts is there.
     pub metrics: OnceLock<Arc<Metrics>>,
     /// Nonces of registration by shared secret.

@@ -82,6 +82,44 @@ pub fn entry_of(notice: &Notice) -> Entry {
     entry
 }
 
+/// What an operator does at the box's own console and the database knows nothing of.
+const BOX_ACTS: [&str; 9] = [
+    "check",
+    "log",
+    "kernel-log",
+    "network",
+    "network-confirm",
+    "time",
+    "restart",
+    "power-off",
+    "wrong-pin",
+];
+/// Longest name of a terminal.
+const TERMINAL_BYTES_MAX: usize = 32;
+
+#[derive(serde::Deserialize)]
+struct BoxAct {
+    act: String,
+    terminal: String,
+}
+
+/// Notes an act of the box's console before it is done. Process 1 asks; nobody else is root on the box.
+pub async fn box_act(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let actor = actor(&request)?;
+    if !matches!(actor, Actor::Socket { uid: 0 }) {
+        let forbidden = "Only process 1 of the box notes what is done at its console";
+        return Err(AdminError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", forbidden));
+    }
+    let BoxAct { act, terminal } = parse(&request)?;
+    if !BOX_ACTS.contains(&act.as_str()) || terminal.len() > TERMINAL_BYTES_MAX {
+        return Err(AdminError::invalid(format!("{act:?} is no act of the box's console")));
+    }
+    let entry = Entry::new(admin.now_ms(), actor, &format!("box.{act}")).fact("terminal", terminal);
+    let task = tokio::task::spawn_blocking(move || append(&admin, entry));
+    task.await.map_err(AdminError::internal)??;
+    Ok(json!({}))
+}
+
 /// Appends an entry by itself. Blocks.
 pub(crate) fn append(admin: &Admin, entry: Entry) -> Result<(), AdminError> {
     let appended = admin

@@ -2,6 +2,7 @@
 
 use crate::{Admin, AdminError, audit, keyring, seal};
 use lamchat_accounts::account;
+use lamchat_hardware::HealthReport;
 use lamchat_http::Request;
 use lamchat_seal::Status;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "keys": status.sentence,
         "hardware_sealed": status.hardware_sealed,
         "tpm": seal::describe_tpm(&told.tpm),
+        "hardware": HealthReport::of(&admin.hardware.load()),
         "audit": audit::describe(&admin)?,
         "has_accounts": !account::is_empty(&read)?,
     }))

@@ -14,6 +14,7 @@ pub mod attestation;
 pub mod audit;
 pub mod backup;
 pub mod error;
+pub mod hardware;
 pub mod health;
 pub mod keyring;
 pub mod locked;

@@ -1,6 +1,6 @@
 //! `/metrics`, for Prometheus.
 
-use crate::{Admin, AdminError, Anchoring};
+use crate::{Admin, AdminError, Anchoring, hardware};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use lamchat_audit::AuditLog;
@@ -12,7 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::sync::Arc;
 
-/// Adds what the metrics say about keys. Once.
+/// Adds what the metrics say about keys and hardware. Once.
 pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
     let keys = Keys {
         holder: Arc::clone(&admin.holder),
@@ -20,6 +20,7 @@ pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
         anchoring: Arc::clone(&admin.anchoring),
     };
     metrics.register(|registry| registry.register_collector(Box::new(keys)));
+    hardware::register(&admin.hardware, metrics);
 }
 
 /// Tells what is known of the keyring whenever somebody asks for metrics.

@@ -106,6 +106,7 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             audit::export,
         ),
         on(admin, &post, "/_lamchat/admin/v1/audit/witness", audit::add_witness),
+        on(admin, &post, "/_lamchat/admin/v1/box/acts", audit::box_act),
         raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
     ]
 }

@@ -4,6 +4,7 @@ use crate::audit::{actor, noted};
 use crate::routes::parse;
 use crate::{Admin, AdminError, keyring};
 use lamchat_audit::Entry;
+use lamchat_hardware::TpmReport;
 use lamchat_holder::{AskError, HolderStatus, TpmStatus};
 use lamchat_http::Request;
 use lamchat_seal::{SlotInfo, SlotKind};
@@ -37,7 +38,17 @@ pub fn describe(slot: &SlotInfo) -> Value {
 
 /// All slots, the TPM, and a sentence about how well the keys are protected.
 pub async fn status(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
-    keyring::list(admin, request).await
+    let mut answer = keyring::list(Arc::clone(&admin), request).await?;
+    let present = answer.pointer("/tpm/present").and_then(Value::as_bool) == Some(true);
+    if present && let Some(Value::Object(tpm)) = answer.get_mut("tpm") {
+        // A TPM that does not answer is no reason to tell nothing.
+        let known = match keyring::ask(&admin, |holder| holder.tpm_make()).await {
+            Ok(make) => json!(TpmReport::of(&make)),
+            Err(error) => json!({"sentences": [format!("The TPM does not say what it is: {}", error.message)]}),
+        };
+        tpm.insert("known".to_owned(), known);
+    }
+    Ok(answer)
 }
 
 #[derive(serde::Deserialize, Default)]

@@ -140,10 +140,12 @@ fn holder(
     };
     let (notices, acks) = Notices::new(notices).unwrap();
     let holder = Arc::new(Holder::new(setup, notices, "on threads of a test".to_owned()));
+    // Another process than this one, which types.
+    let init = nix::unistd::Pid::from_raw(1);
     let typed = UnixListener::bind(dir.join(lamchat_holder::SOCKET)).unwrap();
     let shared = Arc::clone(&holder);
     std::thread::spawn(move || lamchat_holder::serve(theirs, &shared));
-    std::thread::spawn(move || lamchat_holder::serve_typed(&typed, &holder, lamchat_holder::Network::Open));
+    std::thread::spawn(move || lamchat_holder::serve_typed(&typed, &holder, lamchat_holder::Network::Open, init));
     std::thread::spawn(move || acks.run());
     let store = store.clone();
     std::thread::spawn(move || {
@@ -195,6 +197,7 @@ fn site() -> Site {
         store,
         audit: Arc::new(audit.unwrap()),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        hardware: Arc::default(),
         nonces: Nonces::new(&*entropy),
         entropy,
         server_name: "example.org".try_into().unwrap(),

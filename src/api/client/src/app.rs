@@ -8,7 +8,7 @@ use lamchat_identity::{Passwords, UiaSessions};
 use lamchat_media::Media;
 use lamchat_rooms::Rooms;
 use lamchat_store::Store;
-use ruma::{OwnedServerName, RoomVersionId};
+use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -84,6 +84,21 @@ pub struct Settings {
     pub default_room_version: RoomVersionId,
     /// Whether the room directory answers without an access token.
     pub public_list_without_auth: bool,
+    /// Whether users are told who is there.
+    pub presence: bool,
+    /// Whom users turn to.
+    pub support: Support,
+}
+
+/// Whom users turn to, as `/.well-known/matrix/support` tells it.
+#[derive(Debug, Clone, Default)]
+pub struct Support {
+    /// The administrator's user id.
+    pub matrix_id: Option<OwnedUserId>,
+    /// The administrator's email address.
+    pub email_address: Option<String>,
+    /// A page with help.
+    pub page: Option<String>,
 }
 
 impl Default for Settings {
@@ -96,6 +111,8 @@ impl Default for Settings {
             public_baseurl: None,
             default_room_version: RoomVersionId::V12,
             public_list_without_auth: false,
+            presence: true,
+            support: Support::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{ApiError, App, Routes};
 use http::{Method, StatusCode, Uri};
 use lamchat_http::{Request, Response};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// The versions whose client-server API is covered as far as people talking to each other need it.
@@ -14,6 +15,7 @@ pub fn routes(r: &mut Routes) {
     r.raw_open(Method::GET, "/_matrix/client/versions", versions);
     r.raw_open(Method::GET, "/.well-known/matrix/client", well_known_client);
     r.raw_open(Method::GET, "/.well-known/matrix/server", well_known_server);
+    r.raw_open(Method::GET, "/.well-known/matrix/support", well_known_support);
     r.raw_open(Method::GET, "/health", health);
 }
 
@@ -40,6 +42,32 @@ async fn well_known_server(app: Arc<App>, _request: Request) -> Result<Response,
     crate::routes::json(StatusCode::OK, &serde_json::json!({ "m.server": address }))
 }
 
+/// "At least one of `contacts` or `support_page` is required." – "404: No server support information available."
+async fn well_known_support(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
+    let settings = app.settings.load();
+    let mut contact = Map::new();
+    if let Some(matrix_id) = &settings.support.matrix_id {
+        contact.insert("matrix_id".to_owned(), matrix_id.as_str().into());
+    }
+    if let Some(email_address) = &settings.support.email_address {
+        contact.insert("email_address".to_owned(), email_address.as_str().into());
+    }
+    let mut answer = Map::new();
+    if !contact.is_empty() {
+        contact.insert("role".to_owned(), "m.role.admin".into());
+        answer.insert("contacts".to_owned(), vec![Value::Object(contact)].into());
+    }
+    if let Some(page) = &settings.support.page {
+        answer.insert("support_page".to_owned(), page.as_str().into());
+    }
+    if answer.is_empty() {
+        return Err(ApiError::not_found(
+            "[support] is not set in this server's configuration",
+        ));
+    }
+    crate::routes::json(StatusCode::OK, &answer)
+}
+
 /// 200 `OK` as soon as requests are answered; for load balancers and watchdogs.
 async fn health(_app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
     Ok(Response::text(StatusCode::OK, "OK"))
@@ -59,6 +87,7 @@ fn host_and_port(base_url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
     use super::host_and_port;
     use crate::{Settings, testing};
     use serde_json::{Value, json};
@@ -108,5 +137,26 @@ mod tests {
         assert_eq!(server, json!({"m.server": "chat.example.org:443"}));
         let (status, _) = testing::call(&app, "GET", "/health", None, None).await;
         assert_eq!(status, 200);
+
+        let support = "/.well-known/matrix/support";
+        let (status, error) = testing::call(&app, "GET", support, None, None).await;
+        assert_eq!(
+            (status.as_u16(), error.get("errcode")),
+            (404, Some(&json!("M_NOT_FOUND")))
+        );
+        app.settings.store(std::sync::Arc::new(Settings {
+            support: crate::Support {
+                matrix_id: Some("@admin:example.org".try_into().unwrap()),
+                email_address: None,
+                page: Some("https://example.org/help".to_owned()),
+            },
+            ..Settings::default()
+        }));
+        let (_, answer) = testing::call(&app, "GET", support, None, None).await;
+        let contact = json!({"matrix_id": "@admin:example.org", "role": "m.role.admin"});
+        assert_eq!(
+            answer,
+            json!({"contacts": [contact], "support_page": "https://example.org/help"})
+        );
     }
 }

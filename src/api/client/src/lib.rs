@@ -65,7 +65,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use app::{App, RegistrationMode, Settings};
+pub use app::{App, RegistrationMode, Settings, Support};
 pub use caller::Session;
 pub use error::ApiError;
 pub use routes::{Routes, routes};

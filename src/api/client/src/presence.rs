@@ -66,6 +66,10 @@ async fn set(
             ));
         }
     };
+    if !app.settings.load().presence {
+        // Nobody is told. Clients set it at every turn, so it is no error.
+        return Ok(set_presence::v3::Response::new());
+    }
     let is_news = app
         .presence
         .set(session.user, session.device, state, request.status_msg, app.now_ms())?;
@@ -89,6 +93,11 @@ pub(crate) fn syncing(app: &App, session: &Session, query: &str) -> Result<Synci
         Some(word) => State::parse(&word)
             .ok_or_else(|| ApiError::invalid_param("set_presence is one of online, unavailable, offline"))?,
     };
+    let wish = if app.settings.load().presence {
+        wish
+    } else {
+        State::Offline
+    };
     let (syncing, is_news) = app.presence.syncing(session.user, session.device, wish, &app.clock);
     tell(app, session, is_news)?;
     Ok(syncing)
@@ -110,6 +119,47 @@ impl From<StatusTooLong> for ApiError {
 mod tests {
     use crate::testing::{self, call};
     use serde_json::json;
+
+    #[tokio::test]
+    async fn presence_can_be_switched_off() {
+        let app = testing::app();
+        let alice = testing::register(&app, "alice").await;
+        let path = "/_matrix/client/v3/presence/@alice:example.org/status";
+        let here = json!({"presence": "online", "status_msg": "here"});
+        let settings = crate::Settings {
+            presence: false,
+            ..crate::Settings::default()
+        };
+        app.settings.store(std::sync::Arc::new(settings));
+        assert_eq!(call(&app, "PUT", path, Some(&alice), Some(here)).await.0, 200);
+        let (_, sync) = call(&app, "GET", "/_matrix/client/v3/sync", Some(&alice), None).await;
+        let told = sync.pointer("/presence/events/0/content/presence");
+        assert_eq!(told, Some(&json!("offline")));
+        let (_, body) = call(&app, "GET", path, Some(&alice), None).await;
+        assert_eq!(body.get("presence"), Some(&json!("offline")));
+        assert_eq!(body.get("status_msg"), None);
+    }
+
+    #[tokio::test]
+    async fn syncing_tells_that_somebody_is_there_unless_they_hide() {
+        let app = testing::app();
+        let alice = testing::register(&app, "alice").await;
+        let path = "/_matrix/client/v3/presence/@alice:example.org/status";
+        for (query, expected) in [
+            ("?set_presence=offline", "offline"),
+            ("?set_presence=unavailable", "unavailable"),
+            ("", "online"),
+        ] {
+            let target = format!("/_matrix/client/v3/sync{query}");
+            let (_, sync) = call(&app, "GET", &target, Some(&alice), None).await;
+            let told = sync.pointer("/presence/events/0/content/presence");
+            assert_eq!(told, Some(&json!(expected)), "{sync}");
+            let (_, body) = call(&app, "GET", path, Some(&alice), None).await;
+            assert_eq!(body.get("presence"), Some(&json!(expected)));
+        }
+        let wrong = "/_matrix/client/v3/sync?set_presence=floating";
+        assert_eq!(call(&app, "GET", wrong, Some(&alice), None).await.0, 400);
+    }
 
     #[tokio::test]
     async fn presence_is_shown_to_those_who_share_a_room() {

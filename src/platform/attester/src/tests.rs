@@ -1,6 +1,6 @@
 //! The pieces without a TPM: certificates one after another, fingerprints, files. `tests/attester` has the TPM.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use crate::certificates::split;
 use crate::{Machine, Places, fingerprints};

@@ -201,6 +201,13 @@ fn bearing(quirk: &Quirk, version: Version) -> Option<Bearing> {
         .then_some(Bearing::Affected)
 }
 
+impl std::fmt::Display for TpmMake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (manufacturer, model) = (self.manufacturer.trim(), self.model.trim());
+        write!(f, "{manufacturer} {model}, firmware {}", self.firmware)
+    }
+}
+
 impl KnownTpm<'_> {
     /// The family with how it is built, for people.
     pub fn name(&self) -> String {

@@ -14,6 +14,7 @@ use lamchat_audit::note::Note;
 use lamchat_audit::tree::Hash;
 use lamchat_audit::{KeyChange, Plan};
 use lamchat_base::Secret;
+use lamchat_hardware::TpmMake;
 use lamchat_seal::{Purpose, ReleasedKey, SlotInfo, SlotKind};
 use lamchat_tpm::Anchor;
 use parking_lot::Mutex;
@@ -121,6 +122,14 @@ impl Client {
         let status = Arc::new(*status);
         *self.status.lock() = Some(Arc::clone(&status));
         Ok(status)
+    }
+
+    /// Which make of TPM there is, as it says itself.
+    pub fn tpm_make(&self) -> Result<TpmMake, AskError> {
+        match self.ask(&Request::TpmMake)? {
+            Reply::TpmMake(make) => Ok(make),
+            _ => Err(MalformedError.into()),
+        }
     }
 
     /// Something has changed, or may have: the next [`Client::status`] asks.

@@ -1,4 +1,5 @@
-//! The holder's folder: `keys/` below the data folder, which is all that it may change.
+//! The holder's folder, which is all that it may change: `keys/` below the data folder, unless the configuration names
+//! another.
 
 use crate::{LOCK, SOCKET};
 use std::fs::{DirBuilder, File, Permissions, TryLockError};
@@ -8,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The folder below the data folder.
+/// The folder below the data folder, unless another is named.
 pub const FOLDER: &str = "keys";
 /// Files of the keyring that earlier versions had in the data folder itself. The keyring comes last: as long as it is
 /// where it was, the move is not over.
@@ -44,18 +45,18 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     move |source| FolderError::Io { path, source }
 }
 
-/// The folder, which is made if need be, with what earlier versions kept elsewhere.
-pub fn prepare(data_dir: &Path) -> Result<PathBuf, FolderError> {
-    let dir = data_dir.join(FOLDER);
+/// Makes the folder `dir`, if need be, and moves there what earlier versions kept in the data folder.
+pub fn prepare(data_dir: &Path, dir: &Path) -> Result<(), FolderError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(&dir)
-        .map_err(failed(&dir))?;
+        .create(dir)
+        .map_err(failed(dir))?;
+    // A holder of another user does not see into the data folder, and then has nothing there.
     if data_dir.join("keyring").exists() {
-        adopt(data_dir, &dir)?;
+        adopt(data_dir, dir)?;
     }
-    Ok(dir)
+    Ok(())
 }
 
 /// The folder of the exchange's sealed secrets, which is made if need be: what is not there cannot be left open.

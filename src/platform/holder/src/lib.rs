@@ -44,7 +44,7 @@ pub use notices::{AckReader, Notices};
 pub use peer::PeerError;
 pub use reply::{HolderStatus, Reason, Reply, TpmStatus};
 pub use request::Request;
-pub use run::{RunError, run};
+pub use run::{Post, RunError, run};
 pub use sandbox::{ConfineError, Files, Network, TpmPlace, confine, leave_network};
 pub use serve::{ServeError, serve, serve_typed};
 pub use state::{Holder, Setup};

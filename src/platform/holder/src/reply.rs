@@ -8,6 +8,7 @@ use lamchat_attester::Made;
 use lamchat_audit::VerifierKey;
 use lamchat_audit::note::Note;
 use lamchat_base::{Secret, SecretBytes};
+use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::{Purpose, ReleasedKey, SLOTS_MAX, SlotInfo, SlotKind};
 use lamchat_tpm::Anchor;
 use zeroize::Zeroizing;
@@ -61,6 +62,8 @@ pub enum Reply {
     },
     /// A signed head.
     Note(Note),
+    /// Which make of TPM there is.
+    TpmMake(TpmMake),
     /// A new recovery slot and its key: 48 digits. On the holder's own socket only.
     Recovery(SlotInfo, SecretBytes),
     /// The keys were opened by hand. On the holder's own socket only.
@@ -205,6 +208,14 @@ impl Reply {
                 assemble(9, &[&signed.to_be_bytes(), &text(kind), key.to_string().as_bytes()])
             }
             Self::Note(note) => assemble(10, &[note.to_string().as_bytes()]),
+            Self::TpmMake(make) => assemble(
+                25,
+                &[
+                    &make.firmware.0.to_be_bytes(),
+                    &text(&make.manufacturer),
+                    &text(&make.model),
+                ],
+            ),
             Self::Recovery(slot, key) => assemble(11, &[&slot_bytes(slot), key.expose()]),
             Self::Unlocked(by) => assemble(12, &[&[kind_code(*by)]]),
             Self::Anchored(anchored) => {
@@ -264,6 +275,11 @@ impl Reply {
             24 => Self::File(Made {
                 missing: body.list(MISSING_MAX, Body::text)?,
                 file: body.rest().to_vec(),
+            }),
+            25 => Self::TpmMake(TpmMake {
+                firmware: Version(body.u64()?),
+                manufacturer: body.text()?,
+                model: body.text()?,
             }),
             255 => Self::Refused(Reason::of(body.u8()?)?, body.rest_text()?),
             _ => return Err(MalformedError),

@@ -49,6 +49,8 @@ pub enum Request {
     BackupKey([u8; 32]),
     /// Who signs the audit log with this origin.
     LogIdentity(String),
+    /// Which make of TPM there is.
+    TpmMake,
     /// To sign a head of the audit log.
     SignHead {
         /// The head.
@@ -107,6 +109,7 @@ impl Request {
             Self::Export => assemble(9, &[]),
             Self::BackupKey(salt) => assemble(10, &[salt]),
             Self::LogIdentity(origin) => assemble(11, &[origin.as_bytes()]),
+            Self::TpmMake => assemble(27, &[]),
             Self::SignHead { checkpoint, proof } => assemble(12, &[&text(&checkpoint.to_string()), &hashes(proof)]),
             Self::PlanKey => assemble(13, &[]),
             Self::ChangeKey {
@@ -182,6 +185,7 @@ impl Request {
             24 => evidence(&mut body)?,
             25 => Self::EnrolmentRequest,
             26 => Self::Activate(body.rest().to_vec()),
+            27 => Self::TpmMake,
             _ => return Err(MalformedError),
         };
         body.end(request)

@@ -8,8 +8,9 @@ use crate::reply::{Reason, Reply};
 use crate::sandbox::{self, ConfineError, Network, TpmPlace};
 use crate::serve::{ServeError, serve, serve_typed};
 use crate::state::{Holder, Setup};
+use nix::unistd::Pid;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 use std::thread;
@@ -31,16 +32,29 @@ pub enum RunError {
     Serve(#[from] ServeError),
 }
 
+/// Where a holder is, and for whom.
+#[derive(Debug, Clone)]
+pub struct Post {
+    /// The data folder, from which what earlier versions kept there is moved.
+    pub data_dir: PathBuf,
+    /// The holder's own folder.
+    pub keys_dir: PathBuf,
+    /// The user that the exchange runs as; `None`: this process's own.
+    pub exchange_uid: Option<u32>,
+}
+
 /// Runs until the exchange closes its ends: `requests` for what it asks, `notices` for what it is told. `setup` makes the
 /// rest once the folder is known and nobody else uses it. Whatever fails before is the answer to the first request.
 pub fn run(
     requests: UnixStream,
     notices: UnixStream,
-    data_dir: &Path,
-    setup: impl FnOnce(&Path) -> Setup,
+    post: &Post,
+    setup: impl FnOnce() -> Setup,
 ) -> Result<(), RunError> {
     let answers = requests.try_clone()?;
-    match start(notices, data_dir, setup) {
+    let exchange = peer::exchange(&requests, post.exchange_uid).map_err(ServeError::from)?;
+    peer::exchange(&notices, post.exchange_uid).map_err(ServeError::from)?;
+    match start(notices, post, exchange, setup) {
         Ok(holder) => Ok(serve(requests, &holder)?),
         // The exchange tells it; if that is gone, this process does.
         Err(error) => refuse(answers, &error).or(Err(error)),
@@ -53,12 +67,17 @@ fn refuse(mut stream: UnixStream, error: &RunError) -> Result<(), FrameError> {
     frame::write(&mut stream, &Reply::Refused(Reason::NotNow, error.to_string()).encode())
 }
 
-fn start(notices: UnixStream, data_dir: &Path, setup: impl FnOnce(&Path) -> Setup) -> Result<Arc<Holder>, RunError> {
-    peer::own(&notices).map_err(ServeError::from)?;
-    let dir = files::prepare(data_dir)?;
-    let lock = files::lock(&dir)?;
-    let listener = files::socket(&dir)?;
-    let setup = setup(&dir);
+fn start(
+    notices: UnixStream,
+    post: &Post,
+    exchange: Pid,
+    setup: impl FnOnce() -> Setup,
+) -> Result<Arc<Holder>, RunError> {
+    let dir = &post.keys_dir;
+    files::prepare(&post.data_dir, dir)?;
+    let lock = files::lock(dir)?;
+    let listener = files::socket(dir)?;
+    let setup = setup();
     let network = match setup.tpm.place() {
         TpmPlace::Network => Network::Open,
         TpmPlace::Nowhere | TpmPlace::Device(_) => sandbox::leave_network(),
@@ -66,8 +85,16 @@ fn start(notices: UnixStream, data_dir: &Path, setup: impl FnOnce(&Path) -> Setu
     if let Err(error) = lamchat_host::disable_core_dumps() {
         tracing::warn!(%error, "core dumps could not be switched off");
     }
-    let secrets = files::secrets(&setup.exchange_dir)?;
-    let files = sandbox::confine(&dir, &secrets, setup.tpm.place())?;
+    let secrets = match files::secrets(&setup.exchange_dir) {
+        Ok(secrets) => Some(secrets),
+        // A holder of another user may not see them. Then it has no keys to put into evidence, and says so when asked.
+        Err(error) if post.exchange_uid.is_some() => {
+            tracing::warn!(%error, "the server's keys cannot be part of evidence");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let files = sandbox::confine(dir, secrets.as_deref(), setup.tpm.place())?;
     let (notices, acks) = Notices::new(notices)?;
     let holder = Arc::new(Holder::new(setup, notices, sandbox::sentence(network, files)));
     // Whatever the holder is busy with, it goes with the exchange: files are replaced as a whole.
@@ -81,7 +108,7 @@ fn start(notices: UnixStream, data_dir: &Path, setup: impl FnOnce(&Path) -> Setu
     })?;
     let shared = Arc::clone(&holder);
     thread::Builder::new().name("typed".to_owned()).spawn(move || {
-        if let Err(error) = serve_typed(&listener, &shared, network) {
+        if let Err(error) = serve_typed(&listener, &shared, network, exchange) {
             tracing::error!(%error, "the key holder takes nothing any more that somebody types");
         }
     })?;

@@ -154,7 +154,13 @@ pub fn leave_network() -> Network {
     }
     let (uid, gid) = (geteuid(), getegid());
     if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).is_err() {
-        return Network::CallsOnly;
+        // A service manager that allows no namespaces may have made this one (systemd's PrivateNetwork=).
+        return match std::fs::read_to_string("/proc/self/net/dev") {
+            Ok(devices) if only_loopback(&devices) => Network::Empty {
+                in_user_namespace: false,
+            },
+            _ => Network::CallsOnly,
+        };
     }
     // user_namespaces(7): without these the files of this user would be a stranger's. What cannot be written shows when
     // the first file is opened.
@@ -172,19 +178,25 @@ pub fn leave_network() -> Network {
     }
 }
 
+/// Whether a namespace with these devices (proc_pid_net(5), dev) leads nowhere.
+fn only_loopback(devices: &str) -> bool {
+    let names = devices.lines().filter_map(|line| line.split_once(':'));
+    names.map(|(name, _)| name.trim()).eq(["lo"])
+}
+
 /// Gives up all files but the folder of the keyring, the sealed secrets of the exchange (for reading) and the TPM's
 /// device, and all system calls but those of the list.
-pub fn confine(keyring_dir: &Path, secrets: &Path, tpm: TpmPlace<'_>) -> Result<Files, ConfineError> {
+pub fn confine(keyring_dir: &Path, secrets: Option<&Path>, tpm: TpmPlace<'_>) -> Result<Files, ConfineError> {
     nix::sys::prctl::set_no_new_privs()?;
     let all = AccessFs::from_all(LANDLOCK_ABI);
     let mut rules = Ruleset::default()
         .handle_access(all)?
         .create()?
-        .add_rule(PathBeneath::new(PathFd::new(keyring_dir)?, all & !AccessFs::Execute))?
-        .add_rule(PathBeneath::new(
-            PathFd::new(secrets)?,
-            AccessFs::ReadFile | AccessFs::ReadDir,
-        ))?;
+        .add_rule(PathBeneath::new(PathFd::new(keyring_dir)?, all & !AccessFs::Execute))?;
+    if let Some(secrets) = secrets {
+        let access = AccessFs::ReadFile | AccessFs::ReadDir;
+        rules = rules.add_rule(PathBeneath::new(PathFd::new(secrets)?, access))?;
+    }
     // A device that is not there now is not used before the next start.
     if let TpmPlace::Device(device) = tpm
         && let Ok(device) = PathFd::new(device)
@@ -246,4 +258,21 @@ pub fn sentence(network: Network, files: Files) -> String {
         Files::Open => "and with all files of its user (the kernel has no Landlock)",
     };
     format!("a process of its own {network}, {files}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::only_loopback;
+
+    #[test]
+    fn a_namespace_with_a_card_is_not_empty() {
+        let head = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes packets\n";
+        assert!(only_loopback(&format!(
+            "{head}    lo:       0       0       0       0\n"
+        )));
+        assert!(!only_loopback(&format!("{head}    lo: 0 0 0 0\n  eth0: 0 0 0 0\n")));
+        assert!(!only_loopback(&format!("{head}  eth0: 0 0 0 0\n")));
+        assert!(!only_loopback(head));
+        assert!(!only_loopback(""));
+    }
 }

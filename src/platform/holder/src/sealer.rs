@@ -5,7 +5,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_seal::{Sealer, SealerError, SealerReason};
 use lamchat_tpm::{
-    Address, Binding, Counter, CounterError, PcrSelection, Reason, SealError, SealedBlob, Tpm, TpmError, UnsealError,
+    Address, Binding, Counter, CounterError, Identity, PcrSelection, Reason, SealError, SealedBlob, Tpm, TpmError,
+    UnsealError,
 };
 use parking_lot::Mutex;
 use std::ops::RangeInclusive;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 const COUNTERS: RangeInclusive<u32> = 0x0180_4C00..=0x0180_4C1F;
 /// The most that sealing, opening or retiring may take. A slow TPM needs a second or two.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most that asking the TPM who it is may take: somebody waits for it at a terminal.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What helps after a refusal.
 const REBIND: &str = "once the keys are unlocked, `lamchat seal rebind` binds the slot to this machine as it is now";
 /// What helps when the TPM gave no answer that counts.
@@ -62,6 +65,15 @@ impl TpmSealer {
             pin: Some(pin),
             ..self.clone()
         }
+    }
+
+    /// Who the TPM is.
+    pub fn identity(&self) -> Result<Identity, SealerError> {
+        let impatient = Self {
+            timeout: IDENTITY_TIMEOUT,
+            ..self.clone()
+        };
+        impatient.with_tpm(|tpm| tpm.identity().map_err(|error| unavailable(&error)))
     }
 
     fn with_tpm<T>(&self, operation: impl FnOnce(&mut Tpm) -> Result<T, SealerError>) -> Result<T, SealerError> {

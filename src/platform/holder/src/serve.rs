@@ -9,6 +9,7 @@ use crate::state::{Holder, Refusal, refused_key};
 use crate::typed::Typed;
 use crate::wire::MalformedError;
 use crate::{audit, wire};
+use nix::unistd::Pid;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
@@ -34,7 +35,6 @@ pub enum ServeError {
 
 /// Answers the exchange at the other end of `stream` until it closes it. Blocks.
 pub fn serve(mut stream: UnixStream, holder: &Holder) -> Result<(), ServeError> {
-    peer::own(&stream)?;
     loop {
         let request = match frame::read(&mut stream) {
             Err(FrameError::Ended) => return Ok(()),
@@ -64,6 +64,7 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
         Request::Export => holder.export(),
         Request::BackupKey(salt) => Ok(Reply::Secret(holder.keyring()?.backup_key(&salt))),
         Request::LogIdentity(origin) => holder.with_notary(|notary| audit::identity(notary, &origin)),
+        Request::TpmMake => holder.tpm_make(),
         Request::SignHead { checkpoint, proof } => {
             holder.with_notary(|notary| audit::sign(notary, &checkpoint, &proof))
         }
@@ -88,11 +89,17 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
     }
 }
 
-/// Answers people at the holder's own socket, one after the other, for as long as the process lives. Blocks.
-pub fn serve_typed(listener: &UnixListener, holder: &Holder, network: Network) -> Result<(), ServeError> {
+/// Answers people at the holder's own socket, one after the other, for as long as the process lives; `exchange` is no
+/// such process. Blocks.
+pub fn serve_typed(
+    listener: &UnixListener,
+    holder: &Holder,
+    network: Network,
+    exchange: Pid,
+) -> Result<(), ServeError> {
     loop {
         let (stream, _) = listener.accept()?;
-        match answer_typed(stream, holder, network) {
+        match answer_typed(stream, holder, network, exchange) {
             // Whoever asks and goes away is no problem of the holder's.
             Ok(()) | Err(ServeError::Frame(FrameError::Ended)) => {}
             Err(error) => tracing::warn!(%error, "a connection to the key holder was closed"),
@@ -100,8 +107,8 @@ pub fn serve_typed(listener: &UnixListener, holder: &Holder, network: Network) -
     }
 }
 
-fn answer_typed(mut stream: UnixStream, holder: &Holder, network: Network) -> Result<(), ServeError> {
-    let uid = peer::administrator(&stream, network)?;
+fn answer_typed(mut stream: UnixStream, holder: &Holder, network: Network, exchange: Pid) -> Result<(), ServeError> {
+    let uid = peer::administrator(&stream, network, exchange)?;
     stream.set_read_timeout(Some(TYPED_TIMEOUT))?;
     stream.set_write_timeout(Some(TYPED_TIMEOUT))?;
     let request = Typed::parse(&frame::read(&mut stream)?)?;

@@ -120,6 +120,13 @@ impl Holder {
         })))
     }
 
+    /// Asks the TPM who it is.
+    pub(crate) fn tpm_make(&self) -> Result<Reply, Refusal> {
+        let made = self.setup.tpm.make();
+        made.map(Reply::TpmMake)
+            .map_err(|sentence| Refusal(Reason::Tpm, sentence))
+    }
+
     /// Begins a try at a secret that somebody typed.
     pub(crate) fn guess(&self) -> Result<Guess, Refusal> {
         let begun = self.guesses.begin(self.setup.clock.now_ms());

@@ -12,7 +12,9 @@ use lamchat_attester::{Attester, Machine, Nonce, Places, Settings, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::notary::{HeadSigner, NotarizeError};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes};
+use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::{Keyring, OpenError, PassphraseCost, Purpose, RecoveryKey, ReleasedKey, SlotKind, Unlock};
+use nix::unistd::Pid;
 use parking_lot::Mutex;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -80,6 +82,11 @@ impl House {
     }
 
     fn with(folder: tempfile::TempDir, passphrase: Option<&str>) -> Self {
+        // Some other process, so that these tests may type.
+        Self::of(folder, passphrase, 1)
+    }
+
+    fn of(folder: tempfile::TempDir, passphrase: Option<&str>, exchange: i32) -> Self {
         let ((ours, theirs), (notices, told_of)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let clock = Arc::new(ManualClock::new(1_000_000));
         let setup = Setup {
@@ -99,7 +106,7 @@ impl House {
         let _left = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let shared = Arc::clone(&holder);
-        std::thread::spawn(move || serve_typed(&listener, &shared, Network::Open));
+        std::thread::spawn(move || serve_typed(&listener, &shared, Network::Open, Pid::from_raw(exchange)));
         std::thread::spawn(move || acks.run());
         let (told, notes) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(true)));
         let (known, can) = (Arc::clone(&told), Arc::clone(&notes));
@@ -246,6 +253,17 @@ fn what_is_typed_is_told_before_and_after_it_is_done() {
 }
 
 #[test]
+fn the_exchange_is_nobody_who_types() {
+    let own = std::process::id().try_into().unwrap();
+    let house = House::of(tempfile::tempdir().unwrap(), None, own);
+    house.keys();
+    house.client.ready().unwrap();
+    assert!(matches!(house.type_in(&Typed::AddRecovery), Err(AskError::Frame(_))));
+    assert_eq!(house.acts(), []);
+    house.leave();
+}
+
+#[test]
 fn locked_keys_are_opened_by_hand_and_the_exchange_learns_of_it_later() {
     let house = House::new();
     house.keys();
@@ -378,6 +396,7 @@ fn every_cut_or_longer_message_is_malformed() {
         Request::ReadAnchor,
         Request::WriteAnchor(ANCHOR),
         Request::AwaitHand,
+        Request::TpmMake,
     ];
     for request in requests {
         let frame = request.encode();
@@ -402,6 +421,11 @@ fn every_cut_or_longer_message_is_malformed() {
         Reply::Anchored(Anchored::At {
             anchor: ANCHOR,
             put_back: true,
+        }),
+        Reply::TpmMake(TpmMake {
+            manufacturer: "NTC".to_owned(),
+            model: "NPCT75x".to_owned(),
+            firmware: Version(0x0007_0002_0001_0000),
         }),
     ];
     for reply in replies {
@@ -432,14 +456,14 @@ fn a_folder_of_before_is_moved_and_kept_by_one_holder() {
     // Cut off in the middle: the keyring still is where it was.
     std::fs::create_dir(at("keys")).unwrap();
     std::fs::rename(at("keyring.key"), at("keys/keyring.key")).unwrap();
-    let dir = files::prepare(data.path()).unwrap();
-    assert_eq!(dir, at("keys"));
+    let dir = at("keys");
+    files::prepare(data.path(), &dir).unwrap();
     assert!(!at("keyring").exists() && !at("secrets/audit-key.sealed").exists());
     assert!(at("secrets/signing-key.sealed").exists());
     let moved = Keyring::open(&dir, &Unlock::File, entropy(9)).unwrap();
     assert_eq!(moved.release().unwrap(), keyring.release().unwrap());
     assert_eq!(moved.own("audit-heads").unwrap().unwrap().expose(), b"audit-heads");
-    files::prepare(data.path()).unwrap();
+    files::prepare(data.path(), &dir).unwrap();
 
     let lock = files::lock(&dir).unwrap();
     assert!(matches!(files::lock(&dir), Err(FolderError::Busy(_))));
@@ -467,7 +491,7 @@ fn a_confined_thread_does_its_work_and_reaches_nothing_else() {
     std::fs::write(secrets.join("key.sealed"), b"sealed").unwrap();
     let thread = std::thread::spawn(move || {
         let network = leave_network();
-        let files = confine(&dir, &secrets, TpmPlace::Nowhere).unwrap();
+        let files = confine(&dir, Some(&secrets), TpmPlace::Nowhere).unwrap();
         // What the exchange sealed may be read and not changed.
         assert_eq!(std::fs::read(secrets.join("key.sealed")).unwrap(), b"sealed");
         assert_eq!(

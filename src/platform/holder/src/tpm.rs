@@ -4,6 +4,7 @@ use crate::reply::TpmStatus;
 use crate::sandbox::TpmPlace;
 use crate::sealer::TpmSealer;
 use lamchat_base::{Entropy, SecretBytes};
+use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::Sealer;
 use lamchat_tpm::{Address, PcrSelection, TpmError, meaning};
 use std::path::PathBuf;
@@ -90,6 +91,18 @@ impl Tpm {
         operation: impl FnOnce(&mut lamchat_tpm::Tpm) -> Result<T, E>,
     ) -> Option<Result<T, E>> {
         Some(self.sealer.as_ref()?.with_tpm_for(limit, operation))
+    }
+
+    /// What it says of itself, within a few seconds; a sentence where it says nothing.
+    pub(crate) fn make(&self) -> Result<TpmMake, String> {
+        let none = || self.status.sentence.clone();
+        let identity = self.sealer.as_ref().ok_or_else(none)?.identity();
+        let identity = identity.map_err(|error| error.to_string())?;
+        Ok(TpmMake {
+            manufacturer: identity.manufacturer,
+            model: identity.vendor,
+            firmware: Version(identity.firmware),
+        })
     }
 
     /// What seals, with a PIN where one was typed.

@@ -5,6 +5,7 @@
 
 mod clock;
 mod entropy;
+mod handed;
 mod hardening;
 mod notify;
 mod rooms;
@@ -12,7 +13,8 @@ mod secure_boot;
 
 pub use clock::SystemClock;
 pub use entropy::OsEntropy;
-pub use hardening::{disable_core_dumps, raise_open_files, use_small_pages};
-pub use notify::{Notice, NotifyError, notify, notify_status};
+pub use handed::{handed_socket, is_handed, take_handed_sockets};
+pub use hardening::{accept_signals, disable_core_dumps, raise_open_files, use_small_pages};
+pub use notify::{Notice, NotifyError, notify, notify_status, watchdog_interval};
 pub use rooms::{LockMemoryError, lock_secrets};
 pub use secure_boot::secure_boot;

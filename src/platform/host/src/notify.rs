@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// What there is to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,19 @@ pub fn notify_status(line: &str) -> Result<(), NotifyError> {
         Some(socket) if !socket.is_empty() => send(&socket, &status_text(line)),
         _ => Ok(()),
     }
+}
+
+/// Within which time [`Notice::Watchdog`] must come, again and again; `None`: nobody waits for it. sd_watchdog_enabled(3):
+/// `WATCHDOG_USEC` is the time, `WATCHDOG_PID` the process that is meant.
+pub fn watchdog_interval() -> Option<Duration> {
+    let variable = |name| std::env::var(name).ok();
+    interval(variable("WATCHDOG_USEC"), variable("WATCHDOG_PID"), std::process::id())
+}
+
+fn interval(microseconds: Option<String>, pid: Option<String>, own_pid: u32) -> Option<Duration> {
+    let microseconds: u64 = microseconds?.parse().ok()?;
+    let meant = pid.is_none_or(|pid| pid.parse() == Ok(own_pid));
+    (meant && microseconds > 0).then(|| Duration::from_micros(microseconds))
 }
 
 /// A line end would begin another message.
@@ -94,6 +108,19 @@ mod tests {
     fn a_status_is_one_line() {
         assert_eq!(status_text("locked:\nREADY=1"), "STATUS=locked: READY=1");
         assert_eq!(status_text(&"x".repeat(1000)).len(), 7 + STATUS_CHARS_MAX);
+    }
+
+    #[test]
+    fn the_watchdog_is_ours_or_nobodys() {
+        let text = |text: &str| Some(text.to_owned());
+        let half_minute = Some(Duration::from_secs(30));
+        assert_eq!(interval(text("30000000"), None, 7), half_minute);
+        assert_eq!(interval(text("30000000"), text("7"), 7), half_minute);
+        assert_eq!(interval(text("30000000"), text("8"), 7), None);
+        assert_eq!(interval(text("30000000"), text("x"), 7), None);
+        assert_eq!(interval(text("0"), None, 7), None);
+        assert_eq!(interval(text("soon"), None, 7), None);
+        assert_eq!(interval(None, text("7"), 7), None);
     }
 
     #[test]

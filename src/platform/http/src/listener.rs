@@ -13,7 +13,8 @@ pub enum Bind {
     /// A TCP address; port 0 lets the system choose.
     Tcp(SocketAddr),
     /// A Unix socket with the permissions `mode` (such as 0o600). Whoever may open it and is root or the user that this
-    /// process runs as may use it; others are turned away, whatever the permissions became meanwhile.
+    /// process runs as may use it; others are turned away, whatever the permissions became meanwhile. Where the service
+    /// manager handed over a socket of this name, that one is used, with the permissions it has.
     Unix {
         /// Its file. One that a dead process left behind is replaced.
         path: PathBuf,
@@ -105,7 +106,11 @@ impl Socket {
                 })
             }
             Bind::Unix { path, mode } => {
-                let socket = open_unix(path, *mode).await;
+                let socket = match lamchat_host::handed_socket(path) {
+                    Ok(Some(handed)) => from_handed(handed),
+                    Ok(None) => open_unix(path, *mode).await,
+                    Err(error) => Err(error),
+                };
                 socket.map(Self::Unix).map_err(|source| ListenError {
                     place: path.display().to_string(),
                     source,
@@ -145,6 +150,11 @@ impl Socket {
 /// Root, and the user that this process runs as.
 fn may_use(peer_uid: u32, own_uid: u32) -> bool {
     peer_uid == 0 || peer_uid == own_uid
+}
+
+fn from_handed(handed: std::os::unix::net::UnixListener) -> std::io::Result<UnixListener> {
+    handed.set_nonblocking(true)?;
+    UnixListener::from_std(handed)
 }
 
 async fn open_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {

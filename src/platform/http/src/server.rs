@@ -42,7 +42,10 @@ impl Server {
         let (mut addresses, mut unix_paths) = (Vec::new(), Vec::new());
         for (socket, listener) in sockets {
             addresses.extend(socket.address());
-            if let Bind::Unix { path, .. } = listener.bind {
+            // What the service manager handed over stays, and takes connections for the next start.
+            if let Bind::Unix { path, .. } = listener.bind
+                && !lamchat_host::is_handed(&path)
+            {
                 unix_paths.push(path);
             }
             let shared = Shared {

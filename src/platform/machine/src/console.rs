@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{self, BaudRate, ControlFlags, SetArg};
+use rustix::termios::{self, ControlModes, OptionalActions};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// Most UARTs that are looked for; Debian's kernel makes nodes for four, and up to 32 appear with cards.
 const UARTS_MAX: u32 = 32;
+/// Bits a second of a serial line: what BMCs and the kernel use.
+const BAUD: u32 = 115_200;
 /// Bytes that are taken at once.
 const READ_BYTES: usize = 256;
 
@@ -49,14 +51,14 @@ impl Terminal {
             .custom_flags(flags)
             .open(path)?;
         let mut settings = termios::tcgetattr(&file)?;
-        termios::cfmakeraw(&mut settings);
+        settings.make_raw();
         // A serial line without modem signals: three wires are enough, and nobody hangs up.
-        settings.control_flags |= ControlFlags::CLOCAL | ControlFlags::CREAD;
-        settings.control_flags &= !(ControlFlags::CRTSCTS | ControlFlags::HUPCL);
+        settings.control_modes |= ControlModes::CLOCAL | ControlModes::CREAD;
+        settings.control_modes &= !(ControlModes::CRTSCTS | ControlModes::HUPCL);
         if name.starts_with("ttyS") {
-            termios::cfsetspeed(&mut settings, BaudRate::B115200)?;
+            settings.set_speed(BAUD)?;
         }
-        termios::tcsetattr(&file, SetArg::TCSANOW, &settings)?;
+        termios::tcsetattr(&file, OptionalActions::Now, &settings)?;
         Ok(Self { file })
     }
 
@@ -67,6 +69,8 @@ impl Terminal {
         }
         let mut buffer = [0; READ_BYTES];
         match self.file.read(&mut buffer) {
+            // A line that was hung up would be readable for ever.
+            Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => Ok(buffer.get(..length).unwrap_or_default().to_vec()),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(Vec::new()),
             Err(error) => Err(error),

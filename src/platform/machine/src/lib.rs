@@ -6,10 +6,20 @@
 
 pub mod button;
 pub mod console;
+pub mod crypt;
+pub mod dhcp;
+pub mod ext4;
+pub mod firewall;
+pub mod gpt;
+mod ioctl;
 pub mod kernel_log;
 pub mod modules;
 pub mod mounts;
+pub mod netlink;
+pub mod network;
 pub mod power;
 pub mod signals;
+pub mod time;
+pub mod two_copies;
 pub mod uevent;
 pub mod watchdog;

@@ -13,8 +13,8 @@ const WANTED: [Signal; 4] = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, S
 pub struct Signals(SigSet);
 
 impl Signals {
-    /// Call it before any thread is started, so that each inherits the mask. A program that is started with
-    /// [`std::process::Command`] begins without it.
+    /// Call it before any thread is started, so that each inherits the mask. Programs that are started from here inherit it,
+    /// too, and must take signals again themselves.
     pub fn block() -> Result<Self, Errno> {
         let set: SigSet = WANTED.into_iter().collect();
         set.thread_block()?;

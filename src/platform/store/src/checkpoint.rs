@@ -6,7 +6,7 @@ use crate::log::commit_error;
 use crate::logfiles::LogFiles;
 use crate::memtable::Memtable;
 use crate::pressure::Pressure;
-use crate::runs::{AllGathered, Gathered, load_all};
+use crate::runs::{AllGathered, load_all};
 use crate::shared::{Frozen, Shared};
 use crate::view::Base;
 use redb::ReadableDatabase;
@@ -29,8 +29,6 @@ pub(crate) struct Checkpoints {
     database: Option<redb::Database>,
     /// What the runs hold as of the last durable commit.
     gathered: AllGathered,
-    /// Whether the runs that were loaded have been put together.
-    settled: bool,
     /// What is being moved.
     pending: Option<Frozen>,
     saved: Saved,
@@ -55,7 +53,6 @@ impl Checkpoints {
             file,
             database: Some(database),
             gathered,
-            settled: false,
             pending: None,
             saved,
             past: Vec::new(),
@@ -103,31 +100,23 @@ impl Checkpoints {
         }
     }
 
-    /// Puts the runs that were loaded together. A start does not wait for it, and so many layers would slow every scan.
-    fn settle(&mut self) -> Result<(), redb::Error> {
-        let (false, Some(database)) = (self.settled, &self.database) else {
-            return Ok(());
-        };
-        let mut gathered = self.gathered.clone();
-        gathered.values_mut().for_each(Gathered::settle);
-        let base = Base::open(&database.begin_read()?, &self.shared.tables, &gathered)?;
-        self.shared.rebase(Arc::new(base), false);
-        self.gathered = gathered;
-        self.settled = true;
-        Ok(())
-    }
-
     /// Moves one memtable, if there is anything to move.
     fn checkpoint(&mut self) -> Result<(), redb::Error> {
-        let settled = guarded(|| self.settle()).flatten();
-        self.reopen_after(settled)?;
         if self.pending.is_none() {
             self.pending = self.shared.freeze();
         }
         if let Some(pending) = self.pending.clone() {
             self.must_fit(&pending)?;
             let moved = guarded(|| self.move_rows(&pending)).flatten();
-            self.reopen_after(moved)?;
+            if moved.is_err() {
+                // redb refuses everything after an error, reading too: it is opened again at once, at its last commit.
+                // The rows are safe in memory and in the log.
+                self.database = None;
+                if let Err(error) = self.reopen() {
+                    tracing::error!(%error, "the database could not be opened again; it is tried again");
+                }
+            }
+            moved?;
             self.saved = pending.saved;
             self.past.push(pending.memtable);
             self.pending = None;
@@ -152,23 +141,10 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// redb refuses everything after an error, reading too: it is opened again at once, at its last commit. The rows are safe
-    /// in memory and in the log.
-    fn reopen_after(&mut self, outcome: Result<(), redb::Error>) -> Result<(), redb::Error> {
-        if outcome.is_err() {
-            self.database = None;
-            if let Err(error) = self.reopen() {
-                tracing::error!(%error, "the database could not be opened again; it is tried again");
-            }
-        }
-        outcome
-    }
-
     fn reopen(&mut self) -> Result<(), redb::Error> {
         let database = self.file.open()?;
         let txn = database.begin_read()?;
         self.gathered = load_all(&txn, &self.shared.tables)?;
-        self.settled = false;
         let base = Base::open(&txn, &self.shared.tables, &self.gathered)?;
         self.shared.rebase(Arc::new(base), false);
         self.database = Some(database);

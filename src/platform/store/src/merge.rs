@@ -139,6 +139,16 @@ fn step<I: DoubleEndedIterator>(rows: &mut I, order: Order) -> Option<I::Item> {
     }
 }
 
+impl Order {
+    /// Whether a walk comes by `key` before it comes by `other`.
+    fn is_nearer(self, key: &[u8], other: &[u8]) -> bool {
+        match self {
+            Self::Ascending => key < other,
+            Self::Descending => key > other,
+        }
+    }
+}
+
 /// Walks over `layers`, of which the first is the newest.
 pub(crate) fn merge(mut layers: Vec<Layer<'_>>, order: Order, visit: Visit<'_>) -> Result<(), ReadError> {
     for layer in &mut layers {
@@ -165,6 +175,24 @@ pub(crate) fn merge(mut layers: Vec<Layer<'_>>, order: Order, visit: Visit<'_>) 
         let Some((chosen, older)) = rest.split_first_mut() else {
             return Ok(());
         };
+        // A timeline's newest rows are all in the newest layers: up to the first key of another layer nothing is compared.
+        let next = newer.iter().chain(&*older).filter_map(Layer::key);
+        let next = next.reduce(|best, key| if order.is_nearer(key, best) { key } else { best });
+        let mut walked = false;
+        while let Some(key) = chosen.key()
+            && next.is_none_or(|next| order.is_nearer(key, next))
+        {
+            if let Some(value) = chosen.value()
+                && visit(key, value).is_break()
+            {
+                return Ok(());
+            }
+            chosen.advance(order)?;
+            walked = true;
+        }
+        if walked {
+            continue;
+        }
         let Some(key) = chosen.key() else { return Ok(()) };
         if let Some(value) = chosen.value()
             && visit(key, value).is_break()
@@ -188,10 +216,7 @@ fn nearest(layers: &[Layer<'_>], order: Order) -> Option<usize> {
         let Some(key) = layer.key() else { continue };
         let nearer = match best {
             None => true,
-            Some((_, so_far)) => match order {
-                Order::Ascending => key < so_far,
-                Order::Descending => key > so_far,
-            },
+            Some((_, so_far)) => order.is_nearer(key, so_far),
         };
         if nearer {
             best = Some((index, key));

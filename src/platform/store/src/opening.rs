@@ -1,14 +1,14 @@
 //! Opening a store: lock, key, redb, log, in this order.
 
 use crate::checkpoint::Checkpoints;
-use crate::database::{DatabaseFile, EPOCH_ROW, IMPORT_ROW, guarded, saved};
+use crate::database::{DatabaseFile, EPOCH_ROW, IMPORT_ROW, Saved, guarded, saved};
 use crate::keys::{LogKey, check_key, write_key_check};
 use crate::log::Log;
 use crate::memtable::Memtable;
 use crate::migrate::{Schema, drain, migrate};
 use crate::pressure::{Limits, Pressure};
 use crate::recovery::recover;
-use crate::runs::{AllGathered, load_all};
+use crate::runs::{AllGathered, Gathered, load_all};
 use crate::shared::Shared;
 use crate::table::META;
 use crate::view::{Base, View};
@@ -62,20 +62,26 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         cipher,
     };
     let (database, found) = file.open_or_create(schema.version)?;
-    let read = || {
-        guarded(|| read_base(&database, &tables))
-            .flatten()
-            .map_err(|error| file.explain(error))
-    };
+    let explained = |error| file.explain(error);
+    let read = |database| guarded(|| read_saved(database, &tables)).flatten().map_err(explained);
     if schema.is_newer_than(found)? {
         // Whoever wrote the older rows may have been killed: what they left in the log comes first.
-        let (checkpoint, _, gathered) = read()?;
+        let (checkpoint, gathered) = read(&database)?;
         let rows = Memtable::new(&tables);
         let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &tables, &rows)?;
         drain(&database, &tables, gathered, &rows, newest).map_err(|error| file.explain(error))?;
         migrate(&database, schema, found)?;
     }
-    let (checkpoint, base, gathered) = read()?;
+    let (checkpoint, gathered) = read(&database)?;
+    let database = if gathered.values().all(Gathered::is_empty) {
+        database
+    } else {
+        // The runs have filled redb's cache, where nobody needs them any more.
+        drop(database);
+        file.open().map_err(explained)?
+    };
+    let base = guarded(|| Base::open(&database.begin_read()?, &tables, &gathered));
+    let base = base.flatten().map_err(explained)?;
 
     let active = Memtable::new(&tables);
     let (newest, files) = recover(&disk, &log_folder, &key, checkpoint, &tables, &active)?;
@@ -96,8 +102,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
     let shared = Arc::new(Shared::new(tables, view, epoch));
     let pressure = Arc::new(Pressure::new(limits));
     let files = Arc::new(files);
-    // Rows from the log are to be moved soon, runs put together, and the first segment is to be ready when the first write
-    // comes.
+    // Rows from the log are to be moved soon, and the first segment is to be ready when the first write comes.
     pressure.published(&shared);
     pressure.segment_begun();
     let log = Log::new(shared.clone(), files.clone(), pressure.clone(), key);
@@ -118,13 +123,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
     })
 }
 
-fn read_base(
-    database: &redb::Database,
-    tables: &[crate::Table],
-) -> Result<(crate::database::Saved, Base, AllGathered), redb::Error> {
+fn read_saved(database: &redb::Database, tables: &[crate::Table]) -> Result<(Saved, AllGathered), redb::Error> {
     let txn = database.begin_read()?;
-    let gathered = load_all(&txn, tables)?;
-    Ok((saved(&txn)?, Base::open(&txn, tables, &gathered)?, gathered))
+    Ok((saved(&txn)?, load_all(&txn, tables)?))
 }
 
 fn epoch(view: &View) -> Result<u32, OpenError> {

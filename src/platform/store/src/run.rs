@@ -19,15 +19,21 @@ pub(crate) struct Run {
 
 impl Run {
     /// Of rows in the order of their keys.
-    pub(crate) fn new<'r>(rows: impl Iterator<Item = RunRow<'r>>) -> Self {
-        let mut packed = Packed::default();
+    pub(crate) fn new<'r>(rows: impl Iterator<Item = RunRow<'r>> + Clone) -> Self {
+        let size = |(key, value): RunRow<'_>| key.len() + value.map_or(0, <[u8]>::len);
+        let mut packed = Packed::of_size(rows.clone().map(size).sum());
         rows.for_each(|row| packed.push(row));
         Self::of(packed)
     }
 
     /// From its text; `None` if that is malformed.
     pub(crate) fn read(text: &[u8]) -> Option<Self> {
-        let (mut packed, mut rest, mut last) = (Packed::default(), text, None);
+        // The allocator gives nothing back of a vector that grew to less than twice its size: its size is told before.
+        let size = first_row(text).map_or(0, |((key, value), tail)| {
+            let own = key.len() + value.map_or(0, <[u8]>::len);
+            text.len() / (text.len() - tail.len()) * own
+        });
+        let (mut packed, mut rest, mut last) = (Packed::of_size(size), text, None);
         while !rest.is_empty() {
             let (row, tail) = first_row(rest)?;
             if last.is_some_and(|last| last >= row.0) {

@@ -22,7 +22,7 @@ const RUNS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition
 /// So many rows of a table are gathered before they drain; at most about twice as many are in memory.
 /// More would save more writes and take more memory and longer starts. A row takes two bytes beside key and value, or
 /// fourteen if their lengths differ from those of other rows.
-pub(crate) const GATHERED_ROWS: usize = 128_000;
+pub(crate) const GATHERED_ROWS: usize = 100_000;
 
 /// Runs that are one in memory become one in redb, too, up to this share of [`GATHERED_ROWS`]. A quiet server would have a run
 /// for every other message else, and a start reads them all.
@@ -67,7 +67,7 @@ struct Drain {
 #[derive(Clone, Default)]
 pub(crate) struct Gathered {
     /// The newest first. Each is at least half as large again as the one before, so there are few, but for those that
-    /// were loaded: they are put together a little later, as a start must be fast.
+    /// were loaded: they are put together by the first checkpoint, as a start must be fast.
     parts: Vec<Part>,
     drain: Option<Drain>,
     /// A drain that was under way when the store was closed: its last number, and the last key that is in the table.
@@ -118,12 +118,9 @@ impl Gathered {
         });
     }
 
-    /// Puts what was loaded together.
-    pub(crate) fn settle(&mut self) {
-        self.resume();
-        for part in std::mem::take(&mut self.parts).into_iter().rev() {
-            self.gather(part);
-        }
+    /// Whether there are no runs.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.drain.is_none()
     }
 
     /// What readers see.
@@ -150,21 +147,12 @@ impl Gathered {
             rows.iter().map(|(key, value)| (key.as_ref(), value.as_deref())),
         ));
         let mut runs = txn.open_table(RUNS)?;
-        self.gather(Part {
-            run: Arc::clone(&run),
-            numbers: vec![number],
-        });
-        let mut written = run;
-        if let Some(newest) = self.parts.first_mut()
-            && newest.run.len() <= gathered_rows / SMALL_SHARE
-        {
-            for older in newest.numbers.iter().filter(|older| **older != number) {
-                runs.remove(run_key(table, *older).as_slice())?;
-            }
-            newest.numbers = vec![number];
-            written = Arc::clone(&newest.run);
+        let numbers = vec![number];
+        let (stored, replaced) = self.gather(Part { run, numbers }, gathered_rows / SMALL_SHARE);
+        for older in replaced {
+            runs.remove(run_key(table, older).as_slice())?;
         }
-        runs.insert(run_key(table, number).as_slice(), written.text().as_slice())?;
+        runs.insert(run_key(table, number).as_slice(), stored.text().as_slice())?;
         self.begin_drain(gathered_rows);
         let Some(drain) = &mut self.drain else { return Ok(()) };
         // A drain that began large (after a start) goes faster, so that the next one does not.
@@ -216,19 +204,31 @@ impl Gathered {
         Ok(())
     }
 
-    /// Adds the newest run. Runs of about the same size become one, in memory: few are left to look into.
-    fn gather(&mut self, newest: Part) {
-        let (mut rows, mut alike) = (newest.run.len(), 0);
+    /// Adds the newest run. Runs of about the same size become one, in memory: few are left to look into. Those that have
+    /// `small_rows` together become one in redb, too: answers what is to be stored in place of the newest one, and the numbers
+    /// of those that it replaces.
+    fn gather(&mut self, newest: Part, small_rows: usize) -> (Arc<Run>, Vec<u64>) {
+        let (mut rows, mut alike, mut small) = (newest.run.len(), 0, 0);
         for older in &self.parts {
             if rows + rows / 2 < older.run.len() {
                 break;
             }
             rows += older.run.len();
             alike += 1;
+            if rows <= small_rows {
+                small = alike;
+            }
         }
         let older = self.parts.split_off(alike);
-        let newer = std::iter::once(newest).chain(self.parts.drain(..)).collect();
+        let mut newer = std::mem::take(&mut self.parts);
+        let larger = newer.split_off(small);
+        let numbers = newest.numbers.clone();
+        let replaced = newer.iter().flat_map(|part| part.numbers.clone()).collect();
+        let Part { run, .. } = newer.into_iter().fold(newest, Part::over);
+        let stored = Arc::clone(&run);
+        let newer = std::iter::once(Part { run, numbers }).chain(larger).collect();
         self.parts = merged(newer).into_iter().chain(older).collect();
+        (stored, replaced)
     }
 
     fn begin_drain(&mut self, gathered_rows: usize) {

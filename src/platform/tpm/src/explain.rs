@@ -5,6 +5,7 @@ use crate::error::TpmError;
 use crate::policy::SignedPolicy;
 use crate::seal::approval;
 use crate::tpm::Tpm;
+use lamchat_hardware::catalogue;
 
 /// One condition that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,92 +155,38 @@ pub struct PcrMeaning {
     pub predictable: &'static str,
 }
 
-/// What PCR `pcr` means (TCG PC Client Platform Firmware Profile 1.06, 3.3.4; UAPI Group Linux TPM PCR Registry).
+/// What PCR `pcr` means: from `hardware/pcr.toml`, which cites its sources.
 pub fn meaning(pcr: u8) -> PcrMeaning {
-    let (contains, moved_by, predictable) = match pcr {
-        0 => (
-            "the firmware's code",
-            "A firmware (BIOS) update moves it.",
-            "no: only the maker knows",
-        ),
-        1 => (
-            "the firmware's configuration and, on many boards, the boot order",
-            "A setting in the firmware's setup, new memory or processors, a changed boot order move it.",
-            "no",
-        ),
-        2 => (
-            "code of expansion cards (option ROMs)",
-            "A new or updated network, storage or graphics card moves it.",
-            "no",
-        ),
-        3 => ("configuration of expansion cards", "A card's setup moves it.", "no"),
-        4 => (
-            "the boot loader and what it starts",
-            "An updated boot loader or kernel, or a start from another device moves it.",
-            "yes, from the files that are started",
-        ),
-        5 => (
-            "the partition table and the boot loader's configuration",
-            "Repartitioning moves it.",
-            "hardly",
-        ),
-        6 => ("what the board's maker likes", "Depends on the maker.", "no"),
-        7 => (
-            "Secure Boot: on or off, the keys PK, KEK, db and dbx, and which key signed what was started",
-            "Switching Secure Boot, an update of the revocation list dbx, a changed certificate or another signer move it.",
-            "yes, from the variables and the signer",
-        ),
-        8 | 9 => (
-            "GRUB's commands and files; on UKIs the initrd",
-            "An updated kernel, initrd or command line moves it.",
-            "yes, from the files",
-        ),
-        10 => (
-            "every file that Linux's IMA measured",
-            "Runs on while the system works; never bind to it.",
-            "no",
-        ),
-        11 => (
-            "the unified kernel image and the phases of the boot (systemd-stub)",
-            "A new image moves it; a signed policy follows it.",
-            "yes, when the image is built",
-        ),
-        12 => (
-            "the kernel's command line and credentials from outside of the image",
-            "A changed or added command line moves it.",
-            "yes",
-        ),
-        13 => ("system extensions", "An added extension moves it.", "yes"),
-        14 => ("shim's own keys (MOK)", "An enrolled MOK moves it.", "yes"),
-        15 => (
-            "the system's identity: the root file system's key, the machine id",
-            "Another disk moves it.",
-            "yes",
-        ),
-        16 => (
-            "nothing: for debugging, resettable",
-            "Anybody may reset it; never bind to it.",
-            "no",
-        ),
-        17..=22 => (
-            "a dynamic launch (Intel TXT, AMD SKINIT)",
-            "tboot or a hypervisor that launches dynamically moves it.",
-            "by the launcher's rules",
-        ),
-        23 => (
-            "applications, resettable",
-            "Anybody may reset it; never bind to it.",
-            "no",
-        ),
-        _ => ("nothing", "There is no such PCR.", "no"),
-    };
-    PcrMeaning {
-        contains,
-        moved_by,
-        predictable,
-    }
+    let known = catalogue().ok().and_then(|catalogue| catalogue.pcr(pcr));
+    known.map_or(
+        PcrMeaning {
+            contains: "nothing",
+            moved_by: "There is no such PCR.",
+            predictable: "no",
+        },
+        |known| PcrMeaning {
+            contains: &known.contains,
+            moved_by: &known.moved_by,
+            predictable: &known.predictable,
+        },
+    )
 }
 
 fn moved_by(pcr: u8) -> &'static str {
     meaning(pcr).moved_by
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meaning;
+    use crate::PCRS;
+
+    #[test]
+    fn every_pcr_has_a_meaning() {
+        for pcr in 0..PCRS {
+            assert_ne!(meaning(pcr).moved_by, "There is no such PCR.", "{pcr}");
+        }
+        assert!(meaning(7).contains.starts_with("Secure Boot"));
+        assert_eq!(meaning(PCRS).contains, "nothing");
+    }
 }

@@ -46,6 +46,6 @@ pub use quote::{ClockInfo, Quote, QuoteError, selection_bytes};
 pub use rejection::Rejection;
 pub use sha256::{Sha256, from_hex, to_hex};
 pub use text::TextError;
-pub use trust::{CertifiedKey, ChainError, Trust, TrustError, public_key_info};
+pub use trust::{CertifiedKey, CertifiedMake, ChainError, Trust, TrustError, public_key_info};
 pub use verdict::{Continuity, NamedKey, Verdict};
 pub use verify::{Policy, verify};

@@ -5,13 +5,20 @@ use crate::public::{EndorsementAlgorithm, EndorsementKey, Point};
 use crate::sha256::Sha256;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use serde::Serialize;
 use std::time::Duration;
 use webpki::{EndEntityCert, Error as PathError, KeyUsage, anchor_from_trusted_cert};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
 /// tcg-kp-EKCertificate, 2.23.133.8.1 (TCG EK Credential Profile 2.5, 3.5.15), as the content of a DER object
 /// identifier.
 const EK_USAGE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+/// tcg-at-tpmManufacturer, tcg-at-tpmModel and tcg-at-tpmVersion, 2.23.133.2.1 to 3 (the same).
+const TPM_MANUFACTURER: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x01];
+const TPM_MODEL: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x02];
+const TPM_VERSION: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x03];
+/// Longest of these attributes.
+const MAKE_BYTES_MAX: usize = 64;
 /// The SubjectPublicKeyInfo of a P-256 key up to its point (RFC 5480).
 const P256_INFO: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x02, 0x01, 0x06, 0x08, 0x2A, 0x86, 0x48, 0xCE,
@@ -171,11 +178,59 @@ impl From<PathError> for ChainError {
     }
 }
 
+/// Which TPM its maker says this is: attributes of the endorsement key's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertifiedMake {
+    /// The maker's number in TCG's registry, as four bytes.
+    pub manufacturer: u32,
+    /// The model, as the maker writes it.
+    pub model: String,
+    /// The firmware's version when the certificate was made, as the maker writes it.
+    pub version: String,
+}
+
+impl CertifiedMake {
+    /// TCG EK Credential Profile 2.5, "Subject Alternative Name": maker, model and version are attributes of a
+    /// directory name in the subject's alternative name. `None` where one is missing or no text: such a certificate is
+    /// odd, and proves no less.
+    fn parse(certificate: &X509Certificate<'_>) -> Option<Self> {
+        let names = certificate.subject_alternative_name().ok()??;
+        let directories = names.value.general_names.iter().filter_map(|name| match name {
+            GeneralName::DirectoryName(name) => Some(name),
+            _ => None,
+        });
+        let attributes: Vec<_> = directories.flat_map(X509Name::iter_attributes).collect();
+        let text = |oid: &[u8]| {
+            let attribute = attributes
+                .iter()
+                .find(|attribute| attribute.attr_type().as_bytes() == oid)?;
+            let text = attribute.as_str().ok()?;
+            (text.len() <= MAKE_BYTES_MAX).then(|| text.replace(char::is_control, " "))
+        };
+        let manufacturer = text(TPM_MANUFACTURER)?;
+        let manufacturer = u32::from_str_radix(manufacturer.strip_prefix("id:")?, 16).ok()?;
+        Some(Self {
+            manufacturer,
+            model: text(TPM_MODEL)?,
+            version: text(TPM_VERSION)?,
+        })
+    }
+
+    /// The maker's letters, without filling.
+    pub fn letters(&self) -> String {
+        let bytes = self.manufacturer.to_be_bytes();
+        let letters = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
+        letters.map(|byte| char::from(*byte)).collect()
+    }
+}
+
 /// A certificate of an endorsement key whose way to a root was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertifiedKey {
     /// Digest of the certificate.
     pub certificate: Sha256,
+    /// Which TPM it says that this is.
+    pub make: Option<CertifiedMake>,
     algorithm: String,
     key: Vec<u8>,
 }
@@ -218,6 +273,7 @@ impl CertifiedKey {
         let info = parsed.public_key();
         Ok(Self {
             certificate: Sha256::of(leaf),
+            make: CertifiedMake::parse(&parsed),
             algorithm: info.algorithm.algorithm.to_id_string(),
             key: info.subject_public_key.data.to_vec(),
         })

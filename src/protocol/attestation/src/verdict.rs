@@ -6,7 +6,7 @@ use crate::evidence::Evidence;
 use crate::manifest::Image;
 use crate::quote::{ClockInfo, Quote};
 use crate::sha256::{Sha256, to_hex};
-use crate::trust::CertifiedKey;
+use crate::trust::{CertifiedKey, CertifiedMake};
 use crate::verify::Policy;
 use serde::Serialize;
 
@@ -65,6 +65,8 @@ pub struct Verdict {
     pub clock: ClockInfo,
     /// The version of the TPM's firmware.
     pub tpm_firmware: u64,
+    /// Which TPM it is, by its certificate.
+    pub tpm: Option<CertifiedMake>,
     /// Digest of the endorsement key's certificate.
     pub ek_certificate: Sha256,
     /// The PCRs that were quoted.
@@ -110,6 +112,7 @@ impl Verdict {
             audit,
             clock: quote.clock,
             tpm_firmware: quote.firmware,
+            tpm: certified.make.clone(),
             ek_certificate: certified.certificate,
             pcrs: policy.manifest.pcrs.clone(),
             since_previous,

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 pub struct Folders {
     /// The data folder itself, in which small secrets are.
     pub data: PathBuf,
-    /// For the keyring, which the key holder has to itself.
-    pub keyring: PathBuf,
     /// For the database and its log.
     pub store: PathBuf,
     /// For media.
@@ -20,7 +18,6 @@ impl Folders {
     pub fn below(data_dir: &Path) -> Self {
         Self {
             data: data_dir.to_owned(),
-            keyring: data_dir.join(lamchat_holder::FOLDER),
             store: data_dir.join("store"),
             media: data_dir.join("media"),
         }

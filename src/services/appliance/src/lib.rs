@@ -1,4 +1,4 @@
-//! Backup and restore of the whole exchange.
+//! Backup and restore of the whole exchange, and the configuration of the box.
 //!
 //! A backup is a stream of authenticated, encrypted frames that the running server makes ([`Backup`]) and that a
 //! command writes into parts ([`PartWriter`]). It opens only by a passphrase of the keyring. `FORMAT.md` has the bytes.
@@ -11,8 +11,10 @@ mod folders;
 mod frame;
 mod manifest;
 mod parts;
+pub mod pin;
 mod record;
 mod restore;
+pub mod site;
 #[cfg(test)]
 mod tests;
 

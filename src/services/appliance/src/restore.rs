@@ -23,6 +23,8 @@ pub struct RestoreOptions {
     pub backup_dir: PathBuf,
     /// The data folder: missing or empty.
     pub data_dir: PathBuf,
+    /// The folder of the keyring, which must have none.
+    pub keys_dir: PathBuf,
     /// A recovery key or passphrase that the keyring had when the backup was made.
     pub unlock: Unlock,
     /// Whether the new keyring gets a file slot, which opens without anybody, as well.
@@ -129,7 +131,7 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
     let mut restored = verify(&options.backup_dir, &options.unlock)?;
     let folders = Folders::below(&options.data_dir);
     let (mut frames, keyring) = Frames::open(&options.backup_dir, &options.unlock)?;
-    let keyring = keyring.install(&folders.keyring, options.file_slot, Arc::clone(&options.entropy))?;
+    let keyring = keyring.install(&options.keys_dir, options.file_slot, Arc::clone(&options.entropy))?;
     let keys = keyring.data_keys(&folders.data)?;
     let key = keys.database_key()?;
     let store = Store::open(Options {

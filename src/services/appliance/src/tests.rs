@@ -62,7 +62,7 @@ impl House {
         let entropy = Arc::new(Counted::default());
         let folders = Folders::below(&root.join("data"));
         let keyring = Keyring::create(
-            &folders.keyring,
+            &root.join("data/keys"),
             &Unlock::File,
             PassphraseCost::MINIMUM,
             entropy.clone(),
@@ -97,6 +97,7 @@ impl House {
         RestoreOptions {
             backup_dir: backup_dir.to_owned(),
             data_dir: self.root.join(name),
+            keys_dir: self.root.join(name).join("keys"),
             unlock: passphrase("correct horse"),
             file_slot: false,
             tables: tables(),
@@ -201,10 +202,10 @@ async fn a_backup_under_load_comes_back_whole() {
     assert_eq!((restored.counts.secrets, restored.counts.media_missing), (1, 0));
     let folders = Folders::below(&options.data_dir);
     assert!(matches!(
-        Keyring::open(&folders.keyring, &Unlock::File, house.entropy.clone()),
+        Keyring::open(&options.keys_dir, &Unlock::File, house.entropy.clone()),
         Err(lamchat_seal::OpenError::NoSlot(_))
     ));
-    let keyring = Keyring::open(&folders.keyring, &options.unlock, house.entropy.clone()).unwrap();
+    let keyring = Keyring::open(&options.keys_dir, &options.unlock, house.entropy.clone()).unwrap();
     let new = open(&Arc::new(keyring), &folders, &house.entropy);
     assert_ne!(new.keys.database_key().unwrap(), keys.database_key().unwrap());
     assert_eq!(
@@ -263,14 +264,7 @@ fn a_backup_needs_a_passphrase_slot_and_the_right_passphrase() {
     options.unlock = passphrase("correct horse");
     options.file_slot = true;
     restore(&options).unwrap();
-    assert!(
-        Keyring::open(
-            &Folders::below(&options.data_dir).keyring,
-            &Unlock::File,
-            house.entropy.clone()
-        )
-        .is_ok()
-    );
+    assert!(Keyring::open(&options.keys_dir, &Unlock::File, house.entropy.clone()).is_ok());
     assert!(matches!(PartWriter::create(&dir, 1), Err(PartError::NotEmpty(_))));
 }
 

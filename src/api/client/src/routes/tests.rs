@@ -15,6 +15,7 @@ const OPEN: &[&str] = &[
     "GET /_matrix/client/versions",
     "GET /.well-known/matrix/client",
     "GET /.well-known/matrix/server",
+    "GET /.well-known/matrix/support",
     "GET /health",
     // Making an account, and proving to have one.
     "POST /_matrix/client/v3/register",

@@ -77,8 +77,11 @@ impl Loader {
     /// Loads what drives a device; answers whether anything was new.
     pub fn load_for(&mut self, device: &str) -> bool {
         let modules: Vec<String> = self.aliases.modules(device).into_iter().map(str::to_owned).collect();
-        // Every one, whatever became of those before.
-        modules.iter().filter(|module| self.load(module)).count() > 0
+        let mut new = false;
+        for module in &modules {
+            new |= self.load(module);
+        }
+        new
     }
 
     /// Loads what drives the devices that are there.

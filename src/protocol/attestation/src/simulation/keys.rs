@@ -8,7 +8,10 @@ use crate::sha256::Sha256;
 use crate::wire::push_sized;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 
 /// The endorsement key's attributes: of the TCG's low-range template.
 const EK_ATTRIBUTES: u32 = 0x0003_00B2;
@@ -91,6 +94,22 @@ fn certificate(name: &str, issues: bool) -> CertificateParams {
     params
 }
 
+/// A DER element of fewer than 128 bytes.
+fn der(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
+    let content = parts.concat();
+    [vec![tag, u8::try_from(content.len()).unwrap()], content].concat()
+}
+
+/// The subject's alternative name with maker, model and version, as a chip of Infineon's has it.
+fn make() -> CustomExtension {
+    let attributes = [(1, "id:49465800"), (2, "SLB9670"), (3, "id:0007003D")].map(|(last, text)| {
+        let oid = der(0x06, &[vec![0x67, 0x81, 0x05, 0x02, last]]);
+        der(0x31, &[der(0x30, &[oid, der(0x0C, &[text.into()])])])
+    });
+    let names = der(0x30, &[der(0xA4, &[der(0x30, &attributes)])]);
+    CustomExtension::from_oid_content(&[2, 5, 29, 17], names)
+}
+
 impl SoftwareTpm {
     /// New keys, and a chain of root, intermediate and certificate.
     pub fn new(form: &CertificateForm) -> Self {
@@ -109,6 +128,7 @@ impl SoftwareTpm {
         params.not_after = rcgen::date_time_ymd(form.years.1, 1, 1);
         let usage = form.usage.clone().map(ExtendedKeyUsagePurpose::Other);
         params.extended_key_usages = usage.into_iter().collect();
+        params.custom_extensions.push(make());
         let leaf = params.signed_by(&ek_key, &maker_issuer).unwrap();
         let ak = new_key();
         Self {

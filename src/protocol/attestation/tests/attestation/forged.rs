@@ -169,6 +169,9 @@ pub fn scene(draft: Draft) -> Scene {
 fn honest_evidence_of_a_real_tpm_is_accepted() {
     let scene = tpm_scene();
     let verdict = scene.verify().unwrap();
+    let make = verdict.tpm.unwrap();
+    // IBM's number among PCI vendors: what swtpm_localca writes when it is not told another.
+    assert_eq!((make.manufacturer, make.model.as_str()), (0x1014, "swtpm"));
     let since = verdict.since_previous.unwrap();
     assert!(since.resets >= 1, "{since:?}");
     assert_eq!(verdict.image.unwrap(), scene.manifest.images[0]);
@@ -182,7 +185,8 @@ fn honest_evidence_of_a_real_tpm_is_accepted() {
 
 #[test]
 fn honest_evidence_of_a_software_tpm_is_accepted() {
-    scene(Draft::honest()).verify().unwrap();
+    let make = scene(Draft::honest()).verify().unwrap().tpm.unwrap();
+    assert_eq!((make.letters().as_str(), make.model.as_str()), ("IFX", "SLB9670"));
     // Started from locality 3, as processors with a measured start do.
     let mut draft = Draft::honest();
     draft.made.boot.locality = 3;

@@ -247,7 +247,7 @@ pub const TPM: &[OnTpm] = &[
     ("log without header", "log-header", |s, _| {
         s.evidence.tpm.event_log.drain(..20);
     }),
-    ("no log", "log-header", |s, _| s.evidence.tpm.event_log.clear()),
+    ("no log", "log-absent", |s, _| s.evidence.tpm.event_log.clear()),
     ("log of SHA-1 only", "log-bank", |s, _| {
         s.evidence.tpm.event_log = log_with_algorithms(&Boot::honest().entries, &[(4, 20)]);
     }),

@@ -3,8 +3,8 @@
 
 use lamchat_attestation::simulation::{Draft, NONCE};
 use lamchat_attestation::{
-    Event, EventLog, Evidence, Image, Manifest, PcrReference, PcrValue, Rejection, Sha256, TpmEvidence, Verdict,
-    from_hex,
+    Enrolment, Event, EventLog, Evidence, Image, Manifest, PcrReference, PcrValue, Policy, Rejection, Sha256,
+    TpmEvidence, Trust, Verdict, from_hex, verify,
 };
 
 /// A boot: its log, and the number and value of each PCR.
@@ -344,4 +344,50 @@ fn a_flipped_bit_changes_no_verdict() {
     }
     // SHA-1 digests, and data and types of PCRs whose events are taken as they are.
     assert!(accepted < UKI.log.len() / 3, "{accepted} of {}", UKI.log.len());
+}
+
+/// Evidence that a real box gave in that firmware, through `/dev/tpmrm0`, after an enrolment in two rounds.
+#[test]
+fn the_evidence_of_a_box_in_that_firmware_is_verified() {
+    let trust = Trust::from_pem(include_bytes!("ovmf/box/trust.pem")).unwrap();
+    let enrolment = Enrolment::from_bytes(include_bytes!("ovmf/box/enrolment")).unwrap();
+    let honest = Manifest::from_bytes(include_bytes!("ovmf/box/manifest.json")).unwrap();
+    let judge = |bundle: &[u8], manifest: &Manifest| {
+        let policy = Policy {
+            nonce: &from_hex("00112233445566778899aabbccddeeff00112233").unwrap(),
+            manifest,
+            trust: &trust,
+            enrolment: &enrolment,
+            previous: None,
+            time: 1_795_774_700,
+        };
+        verify(bundle, &policy)
+    };
+    let bundle = include_bytes!("ovmf/box/bundle");
+    let verdict = judge(bundle, &honest).unwrap();
+    assert_eq!(
+        (verdict.label.as_str(), verdict.server_name.as_str()),
+        ("box in QEMU", "box.test")
+    );
+    assert!(verdict.proved.iter().any(|line| line.contains("Secure Boot was on")));
+    let uses: Vec<&str> = verdict.keys.iter().map(|key| key.usage).collect();
+    assert_eq!(uses, ["signing", "tls", "audit"]);
+    type Change = (fn(&mut Manifest), &'static str);
+    let changes: [Change; 4] = [
+        (|m| m.pcr4_events = vec![Sha256::ZERO], "event-unknown"),
+        (|m| m.values[0].sha256 = vec![Sha256::ZERO], "pcr-value-unknown"),
+        (|m| m.binaries = vec![Sha256::ZERO], "binary-unknown"),
+        (|m| m.pcr7_events = vec![Sha256::ZERO], "event-unknown"),
+    ];
+    for (change, reason) in changes {
+        let mut manifest = honest.clone();
+        change(&mut manifest);
+        assert_eq!(judge(bundle, &manifest).unwrap_err().reason(), reason);
+    }
+    let mut evidence = Evidence::from_bytes(bundle).unwrap();
+    evidence.tpm.event_log.pop();
+    assert_eq!(
+        judge(&evidence.to_bytes(), &honest).unwrap_err().reason(),
+        "log-truncated"
+    );
 }

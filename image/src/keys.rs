@@ -1,0 +1,206 @@
+//! The operator's keys: PK, KEK and db of Secure Boot (RSA of 2,048 bits, X.509), and the release key (ECDSA on P-256),
+//! which approves measurements, manifests and updates.
+//!
+//! In their folder each has a file `NAME.key` (PKCS #8, PEM, for the owner alone); PK, KEK and db have `NAME.crt`
+//! (PEM), the release key has `release.pub` (SubjectPublicKeyInfo, PEM). `owner.guid` names the owner in Secure Boot's
+//! lists.
+
+use crate::file::{self, FileError};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::RSA_PKCS1_SHA256;
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{Signature, SigningKey};
+use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
+use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use std::path::Path;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Certificates are good from the first to the second year; firmware does not look at it.
+const YEARS: (i32, i32) = (2026, 2056);
+
+/// Keys could not be made, read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file does not have the key or certificate that it should have.
+    #[error("{0} has no valid key or certificate of its kind")]
+    Invalid(&'static str),
+    /// The cryptographic library refused.
+    #[error("the cryptographic library refused to make or use the key {0}")]
+    Refused(&'static str),
+}
+
+/// A key of Secure Boot with its certificate.
+pub struct SigningCertificate {
+    name: &'static str,
+    key: RsaKeyPair,
+    certificate: Vec<u8>,
+    issuer: Vec<u8>,
+    serial: Vec<u8>,
+}
+
+/// The key that approves releases.
+pub struct ReleaseKey(SigningKey);
+
+/// All keys of an operator.
+pub struct Keys {
+    /// The platform key: whoever has it decides who owns the machine.
+    pub pk: SigningCertificate,
+    /// The key exchange key: may change db.
+    pub kek: SigningCertificate,
+    /// Signs programs that the firmware starts.
+    pub db: SigningCertificate,
+    /// Approves measurements, manifests and updates.
+    pub release: ReleaseKey,
+    /// The owner in Secure Boot's lists, as UEFI has it in memory.
+    pub owner: [u8; 16],
+}
+
+impl Keys {
+    /// Makes new keys in a folder that has none.
+    pub fn make(folder: &Path) -> Result<(), KeyError> {
+        file::make_folder(folder)?;
+        for (name, title) in [
+            ("PK", "platform key"),
+            ("KEK", "key exchange key"),
+            ("db", "signatures"),
+        ] {
+            SigningCertificate::make(folder, name, title)?;
+        }
+        let mut scalar = [0; 32];
+        let mut owner = [0; 16];
+        let refused = |_| KeyError::Refused("release");
+        aws_lc_rs::rand::fill(&mut scalar).map_err(refused)?;
+        aws_lc_rs::rand::fill(&mut owner).map_err(refused)?;
+        // A random number is a key except for 1 in 2^32; the caller then tries again.
+        let key = SigningKey::from_slice(&scalar).map_err(|_| KeyError::Refused("release"))?;
+        let pem = key.to_pkcs8_pem(LineEnding::LF);
+        let pem = pem.map_err(|_| KeyError::Refused("release"))?;
+        file::write_new(&folder.join("release.key"), 0o600, pem.as_bytes())?;
+        file::write_new(
+            &folder.join("release.pub"),
+            0o644,
+            ReleaseKey(key).public_pem()?.as_bytes(),
+        )?;
+        // RFC 9562: version 4, variant 10.
+        owner[6] = owner[6] & 0x0F | 0x40;
+        owner[8] = owner[8] & 0x3F | 0x80;
+        let text = crate::guid::Guid::from_rfc(owner).to_string();
+        file::write_new(&folder.join("owner.guid"), 0o644, format!("{text}\n").as_bytes())?;
+        Ok(())
+    }
+
+    /// Reads the keys of a folder.
+    pub fn read(folder: &Path) -> Result<Self, KeyError> {
+        let release = file::read(&folder.join("release.key"))?;
+        let release = std::str::from_utf8(&release).ok();
+        let release = release.and_then(|pem| SigningKey::from_pkcs8_pem(pem).ok());
+        let owner = file::read(&folder.join("owner.guid"))?;
+        let owner = std::str::from_utf8(&owner).ok();
+        let owner = owner.and_then(|text| crate::guid::Guid::parse(text.trim_end()));
+        Ok(Self {
+            pk: SigningCertificate::read(folder, "PK")?,
+            kek: SigningCertificate::read(folder, "KEK")?,
+            db: SigningCertificate::read(folder, "db")?,
+            release: ReleaseKey(release.ok_or(KeyError::Invalid("release.key"))?),
+            owner: owner.ok_or(KeyError::Invalid("owner.guid"))?.0,
+        })
+    }
+}
+
+impl SigningCertificate {
+    fn make(folder: &Path, name: &'static str, title: &str) -> Result<(), KeyError> {
+        let refused = || KeyError::Refused(name);
+        let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| refused())?;
+        let key = AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(|_| refused())?;
+        let key = PrivatePkcs8KeyDer::from(key.as_ref().to_vec());
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &rcgen::PKCS_RSA_SHA256).map_err(|_| refused())?;
+        let mut parameters = CertificateParams::default();
+        let mut subject = DistinguishedName::new();
+        subject.push(DnType::CommonName, format!("LamChat Secure Boot {title}"));
+        parameters.distinguished_name = subject;
+        parameters.not_before = date_time_ymd(YEARS.0, 1, 1);
+        parameters.not_after = date_time_ymd(YEARS.1, 1, 1);
+        parameters.is_ca = IsCa::ExplicitNoCa;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let certificate = parameters.self_signed(&key).map_err(|_| refused())?;
+        file::write_new(
+            &folder.join(format!("{name}.key")),
+            0o600,
+            key.serialize_pem().as_bytes(),
+        )?;
+        file::write_new(&folder.join(format!("{name}.crt")), 0o644, certificate.pem().as_bytes())?;
+        Ok(())
+    }
+
+    fn read(folder: &Path, name: &'static str) -> Result<Self, KeyError> {
+        let invalid = || KeyError::Invalid(name);
+        let key = file::read(&folder.join(format!("{name}.key")))?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&key).map_err(|_| invalid())?;
+        let key = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).map_err(|_| invalid())?;
+        let certificate = file::read(&folder.join(format!("{name}.crt")))?;
+        let certificate = CertificateDer::from_pem_slice(&certificate)
+            .map_err(|_| invalid())?
+            .to_vec();
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| invalid())?;
+        let issuer = parsed.issuer().as_raw().to_vec();
+        let serial = crate::der::element(0x02, &[parsed.raw_serial()]);
+        Ok(Self {
+            name,
+            key,
+            issuer,
+            serial,
+            certificate,
+        })
+    }
+
+    /// A signature with RSA, PKCS #1 v1.5 and SHA-256: 256 bytes.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+            .map_err(|_| KeyError::Refused(self.name))?;
+        Ok(signature)
+    }
+
+    /// The certificate, DER.
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// The issuer's name, DER.
+    pub fn issuer(&self) -> &[u8] {
+        &self.issuer
+    }
+
+    /// The serial number, DER.
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+}
+
+impl ReleaseKey {
+    /// ECDSA with SHA-256 and the nonce of RFC 6979: r and s.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let signature: Signature = self.0.sign(message);
+        signature.to_bytes().into()
+    }
+
+    /// SubjectPublicKeyInfo, PEM.
+    pub fn public_pem(&self) -> Result<String, KeyError> {
+        let pem = self.0.verifying_key().to_public_key_pem(LineEnding::LF);
+        pem.map_err(|_| KeyError::Refused("release"))
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    pub fn public_der(&self) -> Result<Vec<u8>, KeyError> {
+        let der = self.0.verifying_key().to_public_key_der();
+        Ok(der.map_err(|_| KeyError::Refused("release"))?.into_vec())
+    }
+}

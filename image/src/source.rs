@@ -1,0 +1,96 @@
+//! The source that is built: its commit, its time, and the program that cargo makes of it.
+
+use crate::file::{self, FileError};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The source could not be read or compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// git does not know the commit, and the environment does not tell.
+    #[error("{0} is not known: build from a git repository, or set it in the environment")]
+    Unknown(&'static str),
+    /// cargo could not be started or failed.
+    #[error("the program cannot be compiled: {0}")]
+    Compile(String),
+}
+
+/// The folder of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The commit: `LAMCHAT_COMMIT`, else git's.
+pub fn commit() -> Result<String, SourceError> {
+    let named = std::env::var("LAMCHAT_COMMIT").ok().filter(|commit| !commit.is_empty());
+    named
+        .or_else(|| git(&["rev-parse", "--short=12", "HEAD"]))
+        .ok_or(SourceError::Unknown("LAMCHAT_COMMIT"))
+}
+
+/// The time of the commit in seconds since 1970: `SOURCE_DATE_EPOCH`, else git's.
+pub fn built_at() -> Result<u64, SourceError> {
+    let named = std::env::var("SOURCE_DATE_EPOCH").ok();
+    named
+        .or_else(|| git(&["log", "-1", "--format=%ct"]))
+        .and_then(|text| text.parse().ok())
+        .ok_or(SourceError::Unknown("SOURCE_DATE_EPOCH"))
+}
+
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(workspace())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+/// Compiles the program for a release and reads it. No path of the building machine gets into it.
+pub fn compile(target: &Path) -> Result<Vec<u8>, SourceError> {
+    let workspace = std::fs::canonicalize(workspace()).map_err(FileError::at(workspace()))?;
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+    let places = [
+        (workspace.display().to_string(), "/lamchat"),
+        (cargo_home.display().to_string(), "/cargo"),
+        (target.display().to_string(), "/target"),
+    ];
+    // These replace the flags of .cargo/config.toml, so they repeat them.
+    let mut rust = vec![
+        "-Ctarget-feature=+crt-static".to_owned(),
+        "--cfg=getrandom_backend=\"linux_getrandom\"".to_owned(),
+    ];
+    let mut c = Vec::new();
+    for (from, to) in places {
+        rust.push(format!("--remap-path-prefix={from}={to}"));
+        c.push(format!("-ffile-prefix-map={from}={to}"));
+    }
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "-p",
+            "lamchat",
+            "--target",
+            "x86_64-unknown-linux-gnu",
+            "--target-dir",
+        ])
+        .arg(target)
+        .current_dir(&workspace)
+        .env("CARGO_ENCODED_RUSTFLAGS", rust.join("\u{1f}"))
+        .env("CFLAGS", c.join(" "))
+        .env("LAMCHAT_COMMIT", commit()?)
+        .env("SOURCE_DATE_EPOCH", built_at()?.to_string())
+        .status()
+        .map_err(|error| SourceError::Compile(error.to_string()))?;
+    if !status.success() {
+        return Err(SourceError::Compile(status.to_string()));
+    }
+    Ok(file::read(&target.join("x86_64-unknown-linux-gnu/release/lamchat"))?)
+}

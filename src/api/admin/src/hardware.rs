@@ -1,0 +1,97 @@
+//! How the hardware is: for `lamchat health` and `/metrics`. Somebody else reads it, from time to time.
+
+use arc_swap::ArcSwap;
+use lamchat_hardware::{Health, State};
+use lamchat_http::Metrics;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::sync::Arc;
+
+/// The latest readings.
+pub type Latest = Arc<ArcSwap<Health>>;
+
+/// Adds what the metrics say about hardware. Once.
+pub(crate) fn register(latest: &Latest, metrics: &Metrics) {
+    let readings = Readings(Arc::clone(latest));
+    metrics.register(|registry| registry.register_collector(Box::new(readings)));
+}
+
+#[derive(Debug)]
+struct Readings(Latest);
+
+impl Collector for Readings {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let health = self.0.load();
+        let mut values = encoder.encode_descriptor(
+            "hardware_value",
+            "What a sensor tells, in the unit of its label",
+            None,
+            MetricType::Gauge,
+        )?;
+        for reading in &health.readings {
+            if let Some((value, unit)) = reading.value {
+                let labels = [
+                    ("part", reading.part.word()),
+                    ("name", reading.name.as_str()),
+                    ("unit", unit.symbol()),
+                ];
+                ConstGauge::new(value).encode(values.encode_family(&labels)?)?;
+            }
+        }
+        let mut states = encoder.encode_descriptor(
+            "hardware_state",
+            "How a part of the hardware is: 0 well, 1 warning, 2 failed",
+            None,
+            MetricType::Gauge,
+        )?;
+        for reading in &health.readings {
+            let state: i64 = match reading.state {
+                State::Well => 0,
+                State::Warning => 1,
+                State::Failed => 2,
+            };
+            let labels = [("part", reading.part.word()), ("name", reading.name.as_str())];
+            ConstGauge::new(state).encode(states.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::{Latest, Readings};
+    use lamchat_hardware::{Health, HealthReport, Part, Reading, State, Unit};
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    #[test]
+    fn readings_are_shown_to_people_and_programs() {
+        let hot = Reading::new(Part::Temperature, "cpu \"0\"", "")
+            .value(90.5, Unit::Celsius)
+            .worse(State::Warning, "above its limit");
+        let health = Health {
+            readings: vec![hot, Reading::new(Part::Tpm, "tpm0", "TPM 2.0")],
+        };
+        let json = serde_json::json!(HealthReport::of(&health));
+        assert_eq!(json["state"], "warning");
+        assert_eq!(json["problems"][0], "cpu \"0\": 90.5 °C: above its limit");
+        assert_eq!(json["readings"][1]["value"], serde_json::Value::Null);
+        assert_eq!(HealthReport::of(&Health::default()).state, "unknown");
+
+        let latest = Latest::default();
+        latest.store(health.into());
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Readings(latest)));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(
+            text.contains("hardware_value{part=\"temperature\",name=\"cpu \\\"0\\\"\",unit=\"°C\"} 90.5"),
+            "{text}"
+        );
+        assert!(text.contains("hardware_state{part=\"tpm\",name=\"tpm0\"} 0"), "{text}");
+        assert!(text.contains("} 1\n"), "{text}");
+    }
+}

@@ -1,0 +1,48 @@
+//! The console: a status screen and menus on every terminal of the machine. A terminal may be a BMC's and so far away:
+//! once the box is set up, every act needs the console's PIN or the recovery key.
+
+mod acts;
+mod change;
+mod check;
+mod gate;
+mod menu;
+mod recovery;
+mod screen;
+mod setup;
+
+pub use gate::Guesses;
+
+use super::state::Shared;
+use screen::Screen;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the status is looked at.
+const REFRESH: Duration = Duration::from_secs(2);
+
+/// Serves a terminal until it fails.
+pub fn run(name: &str, shared: &Arc<Shared>) -> std::io::Result<Infallible> {
+    let mut screen = Screen::open(name)?;
+    let mut shown = Vec::new();
+    loop {
+        let lines = menu::status(shared);
+        // A serial line is slow, and somebody may be reading: only what has changed is drawn.
+        if lines != shown {
+            screen.draw(&lines)?;
+            shown = lines;
+        }
+        let Some(key) = screen.key(REFRESH)? else { continue };
+        if let Some(item) = menu::items(shared.state())
+            .into_iter()
+            .find(|item| Some(item.key) == key.letter())
+        {
+            acts::run(&mut screen, shared, item.act)?;
+        }
+        if key.letter() == Some('6') && shared.status.lock().trial.is_some() {
+            acts::run(&mut screen, shared, menu::Act::Confirm)?;
+        }
+        // Any key draws the screen anew: a terminal that was plugged in late is empty.
+        shown.clear();
+    }
+}

@@ -1,0 +1,146 @@
+//! Changes of the configuration after the set-up: the network, the clock.
+
+use super::screen::{Echo, Screen};
+use crate::init::clock;
+use crate::init::state::{Event, Shared};
+use lamchat_appliance::site::{Site, parse_network};
+use std::net::IpAddr;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+/// How long the main loop may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Another network, for two minutes unless it is confirmed.
+pub fn network(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+    let Some(mut site) = shared.site.lock().clone() else {
+        return Ok(());
+    };
+    let text = "The new network is tried at once. Confirm it from the status screen within two minutes; otherwise the \
+                old one comes back by itself.";
+    screen.page("Network", text)?;
+    let Some(typed) = screen.ask("none, dhcp, or ADDRESS/LENGTH ROUTER", Echo::Shown)? else {
+        return Ok(());
+    };
+    match parse_network(&typed) {
+        Ok(network) => {
+            site.network = network;
+            site.version += 1;
+            hand_over(screen, shared, site)
+        }
+        Err(error) => {
+            screen.page("Not changed", &error)?;
+            screen.pause()
+        }
+    }
+}
+
+/// Servers, or the time itself.
+pub fn time(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+    let Some(mut site) = shared.site.lock().clone() else {
+        return Ok(());
+    };
+    let servers: Vec<String> = site.time.servers.iter().map(ToString::to_string).collect();
+    let servers = if servers.is_empty() {
+        "none".to_owned()
+    } else {
+        servers.join(" ")
+    };
+    screen.page("Time", &format!("Time servers: {servers}"))?;
+    let question = "Addresses of NTP servers, none, or YYYY-MM-DD HH:MM in UTC";
+    let Some(typed) = screen.ask(question, Echo::Shown)? else {
+        return Ok(());
+    };
+    let typed = typed.trim();
+    if let Some(ms) = parse_time(typed) {
+        return match clock::set_by_hand(shared, ms) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                screen.page("Not changed", &error)?;
+                screen.pause()
+            }
+        };
+    }
+    let words = typed.split_whitespace().filter(|word| *word != "none");
+    match words.map(str::parse::<IpAddr>).collect::<Result<Vec<_>, _>>() {
+        Ok(servers) => {
+            site.time.servers = servers;
+            site.version += 1;
+            hand_over(screen, shared, site)
+        }
+        Err(_) => {
+            screen.page("Not changed", "That is neither a list of addresses nor a time.")?;
+            screen.pause()
+        }
+    }
+}
+
+fn hand_over(screen: &mut Screen, shared: &Shared, site: Site) -> std::io::Result<()> {
+    let (sender, receiver) = sync_channel(1);
+    shared.tell(Event::Configured(Box::new(site), sender));
+    let answer = receiver.recv_timeout(PATIENCE).map_err(|error| error.to_string());
+    match answer.and_then(|answer| answer) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            screen.page("Not changed", &error)?;
+            screen.pause()
+        }
+    }
+}
+
+/// `2026-11-27 09:30`, in milliseconds since 1970.
+fn parse_time(text: &str) -> Option<u64> {
+    let (date, clock) = text.split_once(' ')?;
+    let mut date = date.splitn(3, '-').map(str::parse::<u64>);
+    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let (hour, minute) = clock.split_once(':')?;
+    let (hour, minute): (u64, u64) = (hour.parse().ok()?, minute.parse().ok()?);
+    if !(1970..2200).contains(&year) || !(1..=12).contains(&month) || hour > 23 || minute > 59 {
+        return None;
+    }
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let lengths = [
+        31,
+        if leap(year) { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    let before = usize::try_from(month - 1).ok()?;
+    if !(1..=*lengths.get(before)?).contains(&day) {
+        return None;
+    }
+    let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
+    let months: u64 = lengths.iter().take(before).sum();
+    Some(((years + months + day - 1) * 86_400 + hour * 3600 + minute * 60) * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_time;
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(parse_time("1970-01-01 00:00"), Some(0));
+        assert_eq!(parse_time("2026-11-27 09:30"), Some(1_795_771_800_000));
+        assert_eq!(parse_time("2024-02-29 00:00"), Some(1_709_164_800_000));
+        for wrong in [
+            "2026-02-29 00:00",
+            "2026-13-01 00:00",
+            "2026-01-01 24:00",
+            "10.0.0.1",
+            "none",
+            "",
+            "x-y-z a:b",
+        ] {
+            assert_eq!(parse_time(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The exchange on the box: its user, its folder, its configuration, and how to reach it.
+
+use super::service::Program;
+use super::{DATA, RUN};
+use crate::cli::{Failure, Place, Server, socket};
+use lamchat_appliance::site::Site;
+use lamchat_base::SecretBytes;
+use lamchat_holder::{Reply, Typed};
+use serde_json::Value;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+/// The user and group that it runs as: nobody else on the box has them.
+pub const USER: u32 = 990;
+/// See [`USER`].
+pub const GROUP: u32 = 990;
+/// Where clients and peers connect.
+pub const PORTS: [u16; 2] = [443, 8448];
+/// Where the console's check of a working exchange connects: plain HTTP that never leaves the machine.
+pub const LOCAL_PORT: u16 = 8008;
+/// The socket for notices of sd_notify(3).
+pub const NOTIFY_SOCKET: &str = "/run/lamchat/notify";
+
+/// The configuration of the box itself.
+pub fn site_file() -> PathBuf {
+    Path::new(DATA).join("site.toml")
+}
+
+fn config_file() -> PathBuf {
+    Path::new(DATA).join("lamchat.toml")
+}
+
+fn folder() -> PathBuf {
+    Path::new(DATA).join("exchange")
+}
+
+/// The exchange's configuration, which follows from the box's.
+pub fn config(site: &Site) -> String {
+    let listener = |address: &str, port: u16, tls: bool, resources: &str| {
+        format!(
+            "\n[[listeners]]\naddress = \"{address}\"\nport = {port}\ntls_local_authority = {tls}\nresources = [{resources}]\n"
+        )
+    };
+    let public = "\"client\", \"federation\", \"media\"";
+    format!(
+        "server_name = {:?}\ndata_dir = {:?}\n{}{}",
+        site.server_name,
+        folder(),
+        PORTS.map(|port| listener("::", port, true, public)).concat(),
+        listener("127.0.0.1", LOCAL_PORT, false, "\"client\", \"media\""),
+    )
+}
+
+/// Whether the exchange would take this box's configuration.
+pub fn check(site: &Site) -> Result<(), String> {
+    lamchat_config::parse(&config(site), &config_file())
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Writes its configuration and makes its folder.
+pub fn prepare(site: &Site) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder())?;
+    chown(folder(), Some(USER), Some(GROUP))?;
+    std::fs::set_permissions(folder(), std::fs::Permissions::from_mode(0o700))?;
+    give_tpm()?;
+    // It enters its own folder and reads its file, nothing else.
+    chown(DATA, Some(0), Some(GROUP))?;
+    std::fs::set_permissions(DATA, std::fs::Permissions::from_mode(0o710))?;
+    let new = config_file().with_extension("toml.new");
+    std::fs::write(&new, config(site))?;
+    chown(&new, Some(0), Some(GROUP))?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o640))?;
+    std::fs::rename(&new, config_file())
+}
+
+/// The TPM belongs to the exchange's user: its key holder is the only process that uses it. A machine may have none.
+fn give_tpm() -> std::io::Result<()> {
+    let device = Path::new("/dev/tpmrm0");
+    if !device.exists() {
+        return Ok(());
+    }
+    chown(device, Some(0), Some(GROUP))?;
+    std::fs::set_permissions(device, std::fs::Permissions::from_mode(0o660))
+}
+
+/// How it is run.
+pub fn program() -> Program {
+    Program {
+        name: "exchange",
+        arguments: vec![
+            "serve".to_owned(),
+            "--config".to_owned(),
+            config_file().display().to_string(),
+        ],
+        user: USER,
+        group: GROUP,
+        folder: folder(),
+        environment: vec![
+            ("NOTIFY_SOCKET".to_owned(), NOTIFY_SOCKET.to_owned()),
+            ("TMPDIR".to_owned(), "/tmp".to_owned()),
+        ],
+    }
+}
+
+/// Asks its admin API.
+pub fn call(method: &str, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    let place = Place {
+        config: Some(config_file()),
+        data_dir: None,
+    };
+    let server = Server {
+        socket: Some(folder().join("admin.sock")),
+        json: true,
+    };
+    socket::call(&place, &server, method, target, body)
+}
+
+/// Has an act of the console written into the audit log.
+pub fn note_act(act: &str, terminal: &str) -> Result<(), String> {
+    let body = serde_json::json!({"act": act, "terminal": terminal});
+    let noted = call("POST", "/_lamchat/admin/v1/box/acts", Some(&body));
+    noted.map(drop).map_err(|error| error.0)
+}
+
+/// Hands a secret that was typed on a console to the key holder, past the exchange.
+pub fn typed(request: &Typed) -> Result<Reply, String> {
+    let socket = folder().join("keys/holder.socket");
+    lamchat_holder::ask_typed(&socket, request).map_err(|error| error.to_string())
+}
+
+/// What was typed, as the key holder takes it.
+pub fn secret(text: &str) -> SecretBytes {
+    SecretBytes::new(text.as_bytes().to_vec())
+}
+
+/// Where process 1 listens for notices.
+pub fn notify_socket() -> std::io::Result<std::os::unix::net::UnixDatagram> {
+    let path = Path::new(RUN).join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path)?;
+    chown(&path, Some(0), Some(GROUP))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use lamchat_appliance::site::{Network, Site};
+
+    #[test]
+    fn the_exchange_takes_what_is_written_for_it() {
+        super::check(&Site::new("chat.example.org", Network::default())).unwrap();
+        let error = super::check(&Site::new("not a name", Network::default())).unwrap_err();
+        assert!(error.contains("server_name"), "{error}");
+        super::check(&Site::new("a\"\nb", Network::default())).unwrap_err();
+    }
+}

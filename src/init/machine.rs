@@ -1,0 +1,364 @@
+//! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
+
+use super::state::{Event, Health, Shared, State};
+use super::{DATA, MODULES, exchange, network, service::Service, threads, vital};
+use crate::cli::Failure;
+use lamchat_appliance::site::Site;
+use lamchat_host::OsEntropy;
+use lamchat_machine::modules::Loader;
+use lamchat_machine::power::{self, End};
+use lamchat_machine::signals::{self, Signals};
+use lamchat_machine::uevent::{Monitor, Uevent};
+use lamchat_machine::watchdog::Watchdog;
+use lamchat_machine::{button, console, mounts};
+use nix::sys::signal::Signal;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+/// How often the loop looks after everything that is due.
+const TICK: Duration = Duration::from_millis(500);
+/// How long the exchange may take to finish; then it is killed.
+const STOP_PATIENCE: Duration = Duration::from_secs(45);
+/// How long the exchange may be silent before it is killed and started again.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How long a change of the network lasts that nobody confirms.
+const TRIAL: Duration = Duration::from_secs(120);
+/// Bytes of the data folder while it is in memory.
+const MEMORY_BYTES: u64 = 1 << 30;
+
+/// Process 1.
+pub struct Machine {
+    shared: Arc<Shared>,
+    events: Receiver<Event>,
+    loader: Option<Loader>,
+    watchdog: Option<Watchdog>,
+    fed: Instant,
+    buttons: HashSet<String>,
+    exchange: Option<Service>,
+    /// When the exchange answered last.
+    heard: Instant,
+    ending: Option<(End, Instant)>,
+    network: Sender<Site>,
+    /// What comes back unless the change is confirmed, and when.
+    trial: Option<(Site, Instant)>,
+}
+
+impl Machine {
+    /// Starts the threads and loads what drives the machine.
+    pub fn new(shared: Arc<Shared>, signals: Signals) -> Result<Self, Failure> {
+        let events = shared.take_receiver().ok_or("the main loop runs already")?;
+        // News from here on; what is there already is found below.
+        threads::devices(&shared, Monitor::open()?)?;
+        threads::signals(&shared, signals)?;
+        threads::notices(&shared, exchange::notify_socket()?)?;
+        threads::health(&shared)?;
+        threads::clock(&shared)?;
+        let network = threads::network(&shared)?;
+        let loader = match Loader::open(Path::new(MODULES)) {
+            Ok(mut loader) => {
+                loader.load_wanted();
+                loader.load_for_all();
+                Some(loader)
+            }
+            Err(error) => {
+                shared.log.note(&format!("no modules: {error}"));
+                None
+            }
+        };
+        let mut machine = Self {
+            shared,
+            events,
+            loader,
+            watchdog: None,
+            fed: Instant::now(),
+            buttons: HashSet::new(),
+            exchange: None,
+            heard: Instant::now(),
+            ending: None,
+            network,
+            trial: None,
+        };
+        machine.start()?;
+        Ok(machine)
+    }
+
+    fn start(&mut self) -> Result<(), Failure> {
+        self.note_modules();
+        // Its module comes late.
+        if let Err(error) = mounts::mount_again("/sys/firmware/efi/efivars") {
+            self.shared.log.note(&format!("not there: {error}"));
+        }
+        self.start_watchdog();
+        self.find_buttons();
+        if let Err(error) = network::close() {
+            self.shared.log.note(&format!("the packet filter: {error}"));
+        }
+        mounts::mount_memory(Path::new(DATA), MEMORY_BYTES, 0o710)?;
+        match Site::load(&exchange::site_file())? {
+            Some(site) => self.configure(site)?,
+            None => self.shared.enter(State::SetUp),
+        }
+        for name in console::find() {
+            threads::console(&self.shared, name)?;
+        }
+        Ok(())
+    }
+
+    /// Runs until the machine is off.
+    pub fn run(mut self) -> Result<Infallible, Failure> {
+        loop {
+            match self.events.recv_timeout(TICK) {
+                Ok(event) => self.hear(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err("the main loop hears nothing any more".into()),
+            }
+            self.look_after(Instant::now());
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Signal(Signal::SIGCHLD) => self.reap(),
+            Event::Signal(Signal::SIGTERM | Signal::SIGPWR) | Event::PowerButton => self.end(End::PowerOff),
+            // Ctrl-Alt-Del: whoever has the keyboard is not yet the operator.
+            Event::Signal(signal) => self.shared.log.note(&format!("{signal} is ignored")),
+            Event::Device(event) => self.device(event),
+            Event::Notice(text) => self.shared.log.keep("exchange", &text.replace('\n', " ")),
+            Event::Health(health) => self.health(health),
+            Event::Configured(site, answer) => {
+                let result = self.take_over(*site);
+                // A console that has gone away needs no answer.
+                drop(answer.try_send(result));
+            }
+            Event::Confirmed => self.confirm(),
+            Event::End(end) => self.end(end),
+        }
+    }
+
+    /// What is due.
+    fn look_after(&mut self, now: Instant) {
+        let (state, since) = {
+            let status = self.shared.status.lock();
+            (status.state, status.since)
+        };
+        if let Some(watchdog) = &mut self.watchdog
+            && now.saturating_duration_since(self.fed) >= watchdog.interval()
+            && vital::may_feed(state, now.saturating_duration_since(since))
+        {
+            self.fed = now;
+            if let Err(error) = watchdog.feed() {
+                self.shared.log.note(&format!("the watchdog: {error}"));
+            }
+        }
+        if let Some((before, _)) = self.trial.take_if(|(_, deadline)| now > *deadline) {
+            self.shared
+                .log
+                .note("nobody confirmed the change of the network: it is as before");
+            self.shared.status.lock().trial = None;
+            self.use_network(before);
+        }
+        if let Some((end, deadline)) = self.ending {
+            let running = self.exchange.as_ref().is_some_and(|exchange| exchange.pid().is_some());
+            if !running || now > deadline + STOP_PATIENCE {
+                self.finish(end);
+            } else if now > deadline
+                && let Some(exchange) = &self.exchange
+            {
+                exchange.signal(Signal::SIGKILL);
+            }
+            return;
+        }
+        if let Some(exchange) = &mut self.exchange {
+            exchange.tick(now);
+        }
+        if matches!(state, State::Serving | State::Degraded)
+            && now.saturating_duration_since(self.heard) > SILENCE_MAX
+            && let Some(exchange) = &self.exchange
+        {
+            self.shared.log.note("the exchange is silent: it is started again");
+            exchange.signal(Signal::SIGKILL);
+            self.heard = now;
+        }
+    }
+
+    /// Everything that has ended, also what was left to process 1.
+    fn reap(&mut self) {
+        for ended in signals::reap() {
+            match &mut self.exchange {
+                Some(exchange) if exchange.pid() == Some(ended.pid) => {
+                    exchange.ended(Instant::now());
+                    self.shared.note_end("the exchange", ended);
+                    if self.ending.is_none() {
+                        self.shared.enter(State::Degraded);
+                    }
+                }
+                _ => self.shared.note_end("an orphan", ended),
+            }
+        }
+    }
+
+    fn health(&mut self, health: Health) {
+        if self.ending.is_some() || self.exchange.is_none() {
+            return;
+        }
+        match &health {
+            Health::Running { .. } => {
+                self.heard = Instant::now();
+                self.shared.enter(State::Serving);
+            }
+            Health::Locked(_) => {
+                self.heard = Instant::now();
+                self.shared.enter(State::Locked);
+            }
+            Health::Silent(_) if self.shared.state() == State::Starting => {}
+            Health::Silent(_) => self.shared.enter(State::Degraded),
+        }
+        let mut status = self.shared.status.lock();
+        status.health = Some(health);
+        status.addresses = network::describe();
+    }
+
+    fn device(&mut self, event: Option<Uevent>) {
+        let Some(loader) = &mut self.loader else { return };
+        match &event {
+            None => loader.load_for_all(),
+            Some(Uevent {
+                action,
+                modalias: Some(device),
+                ..
+            }) if action == "add" => {
+                loader.load_for(device);
+            }
+            Some(_) => {}
+        }
+        self.note_modules();
+        if event.is_none_or(|event| event.subsystem == "input" && event.action == "add") {
+            self.find_buttons();
+        }
+        if self.watchdog.is_none() {
+            self.start_watchdog();
+        }
+    }
+
+    fn note_modules(&mut self) {
+        for failure in self.loader.as_mut().map(Loader::take_failures).unwrap_or_default() {
+            self.shared.log.note(&failure);
+        }
+    }
+
+    fn start_watchdog(&mut self) {
+        match Watchdog::start() {
+            Ok(watchdog) => {
+                let (name, seconds) = (watchdog.identity.clone(), watchdog.timeout.as_secs());
+                self.shared.log.note(&format!("watchdog {name}, {seconds} s"));
+                self.shared.status.lock().watchdog = Some(format!("{name}, {seconds} s"));
+                self.watchdog = Some(watchdog);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => self.shared.log.note(&format!("the watchdog: {error}")),
+        }
+    }
+
+    fn find_buttons(&mut self) {
+        let names = std::fs::read_dir("/sys/class/input").into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        for name in names.filter(|name| name.starts_with("event") && button::has_power_button(name)) {
+            if !self.buttons.insert(name.clone()) {
+                continue;
+            }
+            if let Err(error) = threads::power_button(&self.shared, name) {
+                self.shared.log.note(&format!("the power button: {error}"));
+            }
+        }
+    }
+
+    /// A new configuration from the console. A change of the network is not written down before it is confirmed: a restart
+    /// undoes it, too.
+    fn take_over(&mut self, site: Site) -> Result<(), String> {
+        exchange::check(&site)?;
+        let before = self.shared.site.lock().clone();
+        if self.trial.is_some() && before.as_ref().is_some_and(|before| before.network == site.network) {
+            return Err("confirm the change of the network first".to_owned());
+        }
+        if let Some(before) = before.filter(|before| before.network != site.network) {
+            let deadline = Instant::now() + TRIAL;
+            // A second change during a trial goes back to what was there before the first.
+            let before = self.trial.take().map_or(before, |(first, _)| first);
+            self.trial = Some((before, deadline));
+            self.shared.status.lock().trial = Some(deadline);
+            self.use_network(site);
+            return Ok(());
+        }
+        site.save(&exchange::site_file(), &OsEntropy)
+            .map_err(|error| error.to_string())?;
+        self.configure(site).map_err(|error| error.0)
+    }
+
+    /// Tells the thread of the network.
+    fn use_network(&mut self, site: Site) {
+        *self.shared.site.lock() = Some(site.clone());
+        if self.network.send(site).is_err() {
+            self.shared.log.note("the network's thread has ended");
+        }
+    }
+
+    /// The change of the network stays.
+    fn confirm(&mut self) {
+        if self.trial.take().is_none() {
+            return;
+        }
+        self.shared.status.lock().trial = None;
+        let site = self.shared.site.lock().clone();
+        match site.map(|site| site.save(&exchange::site_file(), &OsEntropy)) {
+            Some(Ok(())) => self.shared.log.note("the change of the network was confirmed"),
+            Some(Err(error)) => self
+                .shared
+                .log
+                .note(&format!("the change of the network is not kept: {error}")),
+            None => {}
+        }
+    }
+
+    /// Makes the machine what the configuration says.
+    fn configure(&mut self, site: Site) -> Result<(), Failure> {
+        exchange::prepare(&site)?;
+        self.use_network(site);
+        if self.exchange.is_none() {
+            self.shared.enter(State::Starting);
+            self.heard = Instant::now();
+            self.exchange = Some(Service::new(exchange::program(), Arc::clone(&self.shared.log)));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: End) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.shared.log.note(&format!("the end: {end:?}"));
+        self.shared.enter(State::Stopping);
+        self.ending = Some((end, Instant::now() + STOP_PATIENCE));
+        if let Some(exchange) = &self.exchange {
+            exchange.signal(Signal::SIGTERM);
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        if let Err(error) = mounts::unmount(Path::new(DATA)) {
+            self.shared.log.note(&format!("{DATA} stays mounted: {error}"));
+        }
+        // A restart that hangs is one that the watchdog ends; after switching off nothing may restart.
+        if end == End::PowerOff
+            && let Some(watchdog) = self.watchdog.take()
+            && let Err(error) = watchdog.disarm()
+        {
+            self.shared.log.note(&format!("the watchdog: {error}"));
+        }
+        let error = power::end(end);
+        self.shared.log.note(&format!("the machine does not end: {error}"));
+    }
+}

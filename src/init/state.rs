@@ -1,0 +1,181 @@
+//! What the parts of process 1 know in common.
+
+use super::log::Log;
+use super::release::Release;
+use lamchat_appliance::site::Site;
+use lamchat_machine::power::End;
+use lamchat_machine::signals::Ended;
+use lamchat_machine::uevent::Uevent;
+use nix::sys::signal::Signal;
+use parking_lot::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+
+/// Events that may wait for the main loop.
+const EVENTS_MAX: usize = 1024;
+
+/// Where the box is. Each state has its own deadline for the watchdog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Devices are found and the exchange starts.
+    Starting,
+    /// It waits for somebody to set it up.
+    SetUp,
+    /// It waits for the recovery key.
+    Locked,
+    /// The exchange answers.
+    Serving,
+    /// The exchange is to answer and does not.
+    Degraded,
+    /// It is being switched off.
+    Stopping,
+}
+
+impl State {
+    /// For the status screen.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::SetUp => "not set up yet",
+            Self::Locked => "LOCKED: the recovery key is needed",
+            Self::Serving => "serving",
+            Self::Degraded => "NOT SERVING: the exchange does not answer",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// What the main loop hears.
+#[derive(Debug)]
+pub enum Event {
+    /// A signal came.
+    Signal(Signal),
+    /// A device came or went; `None`: some such news were lost.
+    Device(Option<Uevent>),
+    /// The power button was pressed.
+    PowerButton,
+    /// The exchange says something: lines of sd_notify(3).
+    Notice(String),
+    /// The exchange was asked how it is.
+    Health(Health),
+    /// The operator set the box up or changed it.
+    Configured(Box<Site>, SyncSender<Result<(), String>>),
+    /// The operator still reaches the box after a change of the network.
+    Confirmed,
+    /// The operator ends the run.
+    End(End),
+}
+
+/// How the exchange is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It answers; a sentence about its keys.
+    Running {
+        /// How the keys are kept.
+        keys: String,
+        /// Whether there is an account already.
+        has_accounts: bool,
+    },
+    /// It waits for the recovery key, and why.
+    Locked(String),
+    /// It does not answer, and why.
+    Silent(String),
+}
+
+/// What the status screen shows.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Where the box is.
+    pub state: State,
+    /// Since when.
+    pub since: Instant,
+    /// How the exchange is, as far as it was asked.
+    pub health: Option<Health>,
+    /// The interfaces and their addresses.
+    pub addresses: Vec<String>,
+    /// What somebody should look after.
+    pub notices: Vec<String>,
+    /// Why the network is not as configured.
+    pub network: Option<String>,
+    /// Until when a change of the network must be confirmed.
+    pub trial: Option<Instant>,
+    /// What the hardware watchdog is called.
+    pub watchdog: Option<String>,
+}
+
+/// What all threads share.
+pub struct Shared {
+    /// The image.
+    pub release: Release,
+    /// Recent lines.
+    pub log: std::sync::Arc<Log>,
+    /// What is shown.
+    pub status: Mutex<Status>,
+    /// The box's configuration, once it is there and readable.
+    pub site: Mutex<Option<Site>>,
+    /// Held by the console that sets the box up or unlocks it: one at a time.
+    pub operator: Mutex<()>,
+    /// Wrong PINs, over all consoles.
+    pub guesses: Mutex<super::console::Guesses>,
+    events: SyncSender<Event>,
+    receiver: Mutex<Option<Receiver<Event>>>,
+}
+
+impl Shared {
+    /// Of a machine that has just started.
+    pub fn new(release: Release) -> Self {
+        let (events, receiver) = sync_channel(EVENTS_MAX);
+        Self {
+            release,
+            log: std::sync::Arc::default(),
+            status: Mutex::new(Status {
+                state: State::Starting,
+                since: Instant::now(),
+                health: None,
+                addresses: Vec::new(),
+                notices: Vec::new(),
+                network: None,
+                trial: None,
+                watchdog: None,
+            }),
+            site: Mutex::new(None),
+            operator: Mutex::new(()),
+            guesses: Mutex::default(),
+            events,
+            receiver: Mutex::new(Some(receiver)),
+        }
+    }
+
+    /// Tells the main loop. It ends only with the machine, so nobody can be left behind.
+    pub fn tell(&self, event: Event) {
+        if self.events.send(event).is_err() {
+            self.log.keep("init", "the main loop has ended");
+        }
+    }
+
+    /// The main loop's end of the channel, once.
+    pub fn take_receiver(&self) -> Option<Receiver<Event>> {
+        self.receiver.lock().take()
+    }
+
+    /// The state now.
+    pub fn state(&self) -> State {
+        self.status.lock().state
+    }
+
+    /// Changes the state, and says so in the log.
+    pub fn enter(&self, state: State) {
+        let mut status = self.status.lock();
+        if status.state != state {
+            status.state = state;
+            status.since = Instant::now();
+            drop(status);
+            self.log.note(&format!("state: {}", state.sentence()));
+        }
+    }
+
+    /// Tells how a process ended.
+    pub fn note_end(&self, what: &str, ended: Ended) {
+        self.log.note(&format!("{what} (process {}) {ended}", ended.pid));
+    }
+}

@@ -1,0 +1,38 @@
+//! Whether the hardware watchdog is fed: a hung exchange must lead to a restart, waiting for an operator must not.
+
+use super::state::State;
+use std::time::Duration;
+
+/// How long a start may take: opening millions of events after a power cut, a slow TPM.
+const STARTING_MAX: Duration = Duration::from_secs(15 * 60);
+/// How long the exchange may be away before the machine is started again; it is restarted alone long before.
+const DEGRADED_MAX: Duration = Duration::from_secs(10 * 60);
+/// How long the end may take.
+const STOPPING_MAX: Duration = Duration::from_secs(3 * 60);
+
+/// Whether to feed, `elapsed` after the state was entered.
+pub fn may_feed(state: State, elapsed: Duration) -> bool {
+    match state {
+        State::SetUp | State::Locked | State::Serving => true,
+        State::Starting => elapsed < STARTING_MAX,
+        State::Degraded => elapsed < DEGRADED_MAX,
+        State::Stopping => elapsed < STOPPING_MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_states_without_an_operator_have_a_deadline() {
+        let year = Duration::from_secs(365 * 86_400);
+        for state in [State::SetUp, State::Locked, State::Serving] {
+            assert!(may_feed(state, year));
+        }
+        for state in [State::Starting, State::Degraded, State::Stopping] {
+            assert!(may_feed(state, Duration::from_secs(100)));
+            assert!(!may_feed(state, year));
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Which partition is which: the GUID partition table, UEFI Specification 2.10, section 5.3.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const SIGNATURE: &[u8; 8] = b"EFI PART";
+const HEADER_BYTES: usize = 92;
+const ENTRY_BYTES: usize = 128;
+/// UEFI Specification: "a minimum of 16,384 bytes"; everybody makes 128 entries, and no more are read.
+const ENTRIES_MAX: usize = 128;
+const SECTOR_SIZES: [u64; 2] = [512, 4096];
+const NAME_UNITS: usize = 36;
+
+/// Why a disk has no table.
+#[derive(Debug, thiserror::Error)]
+pub enum GptError {
+    /// It cannot be read.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The disk.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Neither of its two copies is whole.
+    #[error("the disk has no GUID partition table")]
+    Absent,
+}
+
+/// A partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What it is for, as the bytes on the disk.
+    pub kind: [u8; 16],
+    /// Its own name that nobody else has: PARTUUID.
+    pub id: [u8; 16],
+    /// The label: anybody can write one.
+    pub label: String,
+    /// Bytes from the disk's begin.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// A GUID as it is written: the first three groups are little-endian.
+pub fn text(id: &[u8; 16]) -> String {
+    let [a0, a1, a2, a3, b0, b1, c0, c1, d0, d1, rest @ ..] = *id;
+    let tail: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{a3:02x}{a2:02x}{a1:02x}{a0:02x}-{b1:02x}{b0:02x}-{c1:02x}{c0:02x}-{d0:02x}{d1:02x}-{tail}")
+}
+
+/// The partitions of a disk.
+pub fn read(disk: &Path) -> Result<Vec<Partition>, GptError> {
+    let io = |source| GptError::Io {
+        path: disk.to_owned(),
+        source,
+    };
+    let file = File::open(disk).map_err(io)?;
+    let bytes = length(&file).map_err(io)?;
+    for sector in SECTOR_SIZES {
+        for place in [Some(sector), bytes.checked_sub(sector)].into_iter().flatten() {
+            if let Some(found) = read_copy(&file, place, sector).map_err(io)? {
+                return Ok(found);
+            }
+        }
+    }
+    Err(GptError::Absent)
+}
+
+fn length(file: &File) -> std::io::Result<u64> {
+    use std::io::{Seek, SeekFrom};
+    let mut file = file;
+    file.seek(SeekFrom::End(0))
+}
+
+fn at(file: &File, offset: u64, length: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; length];
+    match file.read_exact_at(&mut bytes, offset) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_copy(file: &File, place: u64, sector: u64) -> std::io::Result<Option<Vec<Partition>>> {
+    let Some(header) = at(file, place, HEADER_BYTES)?.as_deref().and_then(Header::parse) else {
+        return Ok(None);
+    };
+    let Some(offset) = header
+        .entries_at
+        .checked_mul(sector)
+        .filter(|_| header.at.checked_mul(sector) == Some(place))
+    else {
+        return Ok(None);
+    };
+    let Some(entries) = at(file, offset, header.count * ENTRY_BYTES)? else {
+        return Ok(None);
+    };
+    Ok((crc32(&entries) == header.entries_crc).then(|| parse_entries(&entries, sector)))
+}
+
+struct Header {
+    at: u64,
+    entries_at: u64,
+    count: usize,
+    entries_crc: u32,
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let four = |at: usize| bytes.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four));
+        let eight = |at: usize| bytes.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight));
+        let mut cleared = bytes.get(..HEADER_BYTES)?.to_vec();
+        // "This value is computed by setting this field to 0".
+        cleared.get_mut(16..20)?.fill(0);
+        let right = bytes.starts_with(SIGNATURE)
+            && usize::try_from(four(12)?).ok()? == HEADER_BYTES
+            && four(16)? == crc32(&cleared)
+            && usize::try_from(four(84)?).ok()? == ENTRY_BYTES;
+        let count = usize::try_from(four(80)?).ok()?;
+        (right && (1..=ENTRIES_MAX).contains(&count)).then_some(())?;
+        Some(Self {
+            at: eight(24)?,
+            entries_at: eight(72)?,
+            count,
+            entries_crc: four(88)?,
+        })
+    }
+}
+
+fn parse_entries(entries: &[u8], sector: u64) -> Vec<Partition> {
+    let parse = |(number, entry): (u32, &[u8])| {
+        let kind: [u8; 16] = entry.first_chunk().copied()?;
+        let eight = |at: usize| entry.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight));
+        let (first, last) = (eight(32)?, eight(40)?);
+        // "A value of zero defines that this partition entry is not being used."
+        (kind != [0; 16]).then_some(())?;
+        let sectors = last.checked_sub(first)?.checked_add(1)?;
+        let units = entry.get(56..)?.chunks_exact(2).take(NAME_UNITS);
+        let units = units.map(|pair| pair.first_chunk().map_or(0, |pair| u16::from_le_bytes(*pair)));
+        let name = char::decode_utf16(units.take_while(|unit| *unit != 0)).map(|letter| letter.unwrap_or('?'));
+        Some(Partition {
+            number,
+            kind,
+            id: entry.get(16..)?.first_chunk().copied()?,
+            label: name.filter(|letter| !letter.is_control()).collect(),
+            offset: first.checked_mul(sector)?,
+            length: sectors.checked_mul(sector)?,
+        })
+    };
+    (1u32..)
+        .zip(entries.chunks_exact(ENTRY_BYTES))
+        .filter_map(parse)
+        .collect()
+}
+
+/// CRC-32 as UEFI takes it: the polynomial of Ethernet, reflected.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+        }
+    }
+    !crc
+}
+
+/// The block device of a partition: `sda` and 2 make `/dev/sda2`, `nvme0n1` and 2 make `/dev/nvme0n1p2`.
+pub fn device(disk: &Path, number: u32) -> PathBuf {
+    let name = disk.to_string_lossy();
+    let middle = if name.ends_with(|last: char| last.is_ascii_digit()) {
+        "p"
+    } else {
+        ""
+    };
+    PathBuf::from(format!("{name}{middle}{number}"))
+}
+
+/// The disks of this machine, in /dev: everything that has blocks and is not made of others.
+pub fn disks() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let made = ["dm-", "loop", "ram", "md", "zram", "sr", "fd"];
+    let mut found: Vec<String> = names
+        .filter(|name| !made.iter().any(|made| name.starts_with(made)))
+        .collect();
+    found.sort();
+    found.into_iter().map(|name| Path::new("/dev").join(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A disk of 64 sectors with one partition and both copies of the table.
+    fn disk() -> Vec<u8> {
+        let mut entries = vec![0; ENTRIES_MAX * ENTRY_BYTES];
+        entries.get_mut(..16).unwrap().fill(7);
+        entries
+            .get_mut(16..32)
+            .unwrap()
+            .copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
+        entries.get_mut(32..40).unwrap().copy_from_slice(&34u64.to_le_bytes());
+        entries.get_mut(40..48).unwrap().copy_from_slice(&40u64.to_le_bytes());
+        for (at, byte) in b"data".iter().enumerate() {
+            *entries.get_mut(56 + 2 * at).unwrap() = *byte;
+        }
+        let mut disk = vec![0; 512 * 80];
+        let length = disk.len();
+        for (header_at, entries_at) in [(1u64, 2u64), (79, 46)] {
+            let mut header = vec![0; HEADER_BYTES];
+            header.get_mut(..8).unwrap().copy_from_slice(SIGNATURE);
+            header.get_mut(12..16).unwrap().copy_from_slice(&92u32.to_le_bytes());
+            header
+                .get_mut(24..32)
+                .unwrap()
+                .copy_from_slice(&header_at.to_le_bytes());
+            header
+                .get_mut(72..80)
+                .unwrap()
+                .copy_from_slice(&entries_at.to_le_bytes());
+            header.get_mut(80..84).unwrap().copy_from_slice(&128u32.to_le_bytes());
+            header.get_mut(84..88).unwrap().copy_from_slice(&128u32.to_le_bytes());
+            header
+                .get_mut(88..92)
+                .unwrap()
+                .copy_from_slice(&crc32(&entries).to_le_bytes());
+            let crc = crc32(&header);
+            header.get_mut(16..20).unwrap().copy_from_slice(&crc.to_le_bytes());
+            let at = usize::try_from(header_at).unwrap() * 512;
+            disk.get_mut(at..at + HEADER_BYTES).unwrap().copy_from_slice(&header);
+            let at = usize::try_from(entries_at).unwrap() * 512;
+            let end = (at + entries.len()).min(length);
+            disk.get_mut(at..end)
+                .unwrap()
+                .copy_from_slice(entries.get(..end - at).unwrap());
+        }
+        disk
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Vec<Partition>, GptError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        read(file.path())
+    }
+
+    #[test]
+    fn both_copies_are_read() {
+        let mut disk = disk();
+        let found = read_bytes(&disk).unwrap();
+        let one = found.first().unwrap();
+        assert_eq!((found.len(), one.number, one.label.as_str()), (1, 1, "data"));
+        assert_eq!((one.offset, one.length), (34 * 512, 7 * 512));
+        assert_eq!(text(&one.id), "04030201-0605-0807-090a-0b0c0d0e0f10");
+        *disk.get_mut(600).unwrap() ^= 1;
+        assert!(matches!(read_bytes(&disk), Ok(_) | Err(GptError::Absent)));
+        disk.get_mut(512..1024).unwrap().fill(0);
+        let second = read_bytes(&disk);
+        assert_eq!(second.unwrap(), found, "the copy at the end");
+        disk.get_mut(79 * 512..).unwrap().fill(0);
+        assert!(matches!(read_bytes(&disk), Err(GptError::Absent)));
+    }
+
+    #[test]
+    fn checksums_are_the_usual_ones() {
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn partitions_have_devices() {
+        assert_eq!(device(Path::new("/dev/sda"), 2), Path::new("/dev/sda2"));
+        assert_eq!(device(Path::new("/dev/nvme0n1"), 3), Path::new("/dev/nvme0n1p3"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_table_is_answered(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 512usize..2000) {
+            let mut disk = disk();
+            let end = (at + bytes.len()).min(disk.len());
+            disk.get_mut(at..end).unwrap().copy_from_slice(bytes.get(..end - at).unwrap());
+            let _ = read_bytes(&disk);
+            parse_entries(&bytes, 4096);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A small partition that holds one thing, twice: two areas with checksums, of which the older one is overwritten. A power
+//! cut at any time leaves the old content or the new.
+//!
+//! An area, big-endian: 8 bytes `LAMKEYPT`, u32 version 1, u32 length of the content, u64 generation, 32 bytes SHA-256 of
+//! these 24 bytes and the content; zeros up to 4,096; the content.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+const MAGIC: &[u8; 8] = b"LAMKEYPT";
+const VERSION: u32 = 1;
+const FIELDS_BYTES: usize = 24;
+const HEADER_BYTES: usize = 4096;
+/// Bytes of an area.
+pub const AREA_BYTES: u64 = 2 << 20;
+/// Longest content.
+pub const CONTENT_BYTES_MAX: usize = 1 << 20;
+
+/// Why there is no content.
+#[derive(Debug, thiserror::Error)]
+pub enum TwoCopiesError {
+    /// The device.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It is longer than an area takes.
+    #[error("{0} bytes are too many for the partition")]
+    TooLong(usize),
+    /// Something was written, but neither area is whole.
+    #[error("neither copy is whole")]
+    Broken,
+}
+
+/// What an area holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Area {
+    /// Zeros: never written.
+    Blank,
+    Whole {
+        generation: u64,
+        content: Vec<u8>,
+    },
+    Broken,
+}
+
+/// The newest whole content; `None` when nothing was ever written.
+pub fn read(device: &File) -> Result<Option<Vec<u8>>, TwoCopiesError> {
+    match both(device)? {
+        [Area::Blank, Area::Blank] => Ok(None),
+        areas => newest(areas)
+            .map(|(_, content)| Some(content))
+            .ok_or(TwoCopiesError::Broken),
+    }
+}
+
+/// Writes new content; durable when it returns.
+pub fn write(device: &File, content: &[u8]) -> Result<(), TwoCopiesError> {
+    let length = u32::try_from(content.len())
+        .ok()
+        .filter(|_| content.len() <= CONTENT_BYTES_MAX);
+    let length = length.ok_or(TwoCopiesError::TooLong(content.len()))?;
+    let areas = both(device)?;
+    let generations = areas.each_ref().map(|area| match area {
+        Area::Whole { generation, .. } => Some(*generation),
+        _ => None,
+    });
+    // Over the one that is not whole, else over the older one.
+    let target = u64::from(match generations {
+        [None, _] => false,
+        [_, None] => true,
+        [Some(first), Some(second)] => second < first,
+    });
+    let generation = generations.into_iter().flatten().max().unwrap_or(0).saturating_add(1);
+    let mut fields = MAGIC.to_vec();
+    fields.extend(VERSION.to_be_bytes());
+    fields.extend(length.to_be_bytes());
+    fields.extend(generation.to_be_bytes());
+    let digest = digest(&fields, content);
+    let mut area = fields;
+    area.extend(digest);
+    area.resize(HEADER_BYTES, 0);
+    area.extend(content);
+    device.write_all_at(&area, target * AREA_BYTES)?;
+    device.sync_all()?;
+    Ok(())
+}
+
+fn both(device: &File) -> Result<[Area; 2], TwoCopiesError> {
+    Ok([read_area(device, 0)?, read_area(device, AREA_BYTES)?])
+}
+
+fn newest(areas: [Area; 2]) -> Option<(u64, Vec<u8>)> {
+    let whole = areas.into_iter().filter_map(|area| match area {
+        Area::Whole { generation, content } => Some((generation, content)),
+        _ => None,
+    });
+    whole.max_by_key(|(generation, _)| *generation)
+}
+
+fn read_area(device: &File, offset: u64) -> Result<Area, TwoCopiesError> {
+    let mut header = vec![0; HEADER_BYTES];
+    device.read_exact_at(&mut header, offset)?;
+    if header.iter().all(|byte| *byte == 0) {
+        return Ok(Area::Blank);
+    }
+    let fields = header.get(..FIELDS_BYTES).unwrap_or_default();
+    let four = |at: usize| fields.get(at..).and_then(|rest| rest.first_chunk::<4>()).copied();
+    let length = four(12).map_or(usize::MAX, |four| {
+        usize::try_from(u32::from_be_bytes(four)).unwrap_or(usize::MAX)
+    });
+    let generation = fields.last_chunk::<8>().map_or(0, |eight| u64::from_be_bytes(*eight));
+    if !fields.starts_with(MAGIC) || four(8) != Some(VERSION.to_be_bytes()) || length > CONTENT_BYTES_MAX {
+        return Ok(Area::Broken);
+    }
+    let mut content = vec![0; length];
+    let start = offset + u64::try_from(HEADER_BYTES).unwrap_or_default();
+    device.read_exact_at(&mut content, start)?;
+    let kept = header.get(FIELDS_BYTES..FIELDS_BYTES + 32).unwrap_or_default();
+    Ok(if kept == digest(fields, &content) {
+        Area::Whole { generation, content }
+    } else {
+        Area::Broken
+    })
+}
+
+fn digest(fields: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    context.update(fields);
+    context.update(content);
+    context.finish().as_ref().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn partition() -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(2 * AREA_BYTES).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_newest_whole_copy_counts() {
+        let device = partition();
+        assert_eq!(read(&device).unwrap(), None);
+        for content in [&b"one"[..], b"", b"three", b"four"] {
+            write(&device, content).unwrap();
+            assert_eq!(read(&device).unwrap().unwrap(), content);
+        }
+        assert!(write(&device, &vec![0; CONTENT_BYTES_MAX + 1]).is_err());
+    }
+
+    /// Each prefix of a write that was cut leaves the content before it, whatever else is there.
+    #[test]
+    fn a_write_that_is_cut_leaves_the_old_content() {
+        let device = partition();
+        write(&device, b"old").unwrap();
+        let mut before = [vec![0; 8192], vec![0; 8192]];
+        for (at, bytes) in [0, AREA_BYTES].into_iter().zip(&mut before) {
+            device.read_exact_at(bytes, at).unwrap();
+        }
+        write(&device, b"new content").unwrap();
+        let mut after = vec![0; 8192];
+        device.read_exact_at(&mut after, AREA_BYTES).unwrap();
+        for cut in [0, 1, 8, 20, 30, 60, 4095, 4096, 4100, 4106] {
+            let mut torn = before.get(1).unwrap().clone();
+            torn.get_mut(..cut).unwrap().copy_from_slice(after.get(..cut).unwrap());
+            device.write_all_at(&torn, AREA_BYTES).unwrap();
+            assert_eq!(read(&device).unwrap().unwrap(), b"old", "cut at {cut}");
+            // And it can be written again.
+            write(&device, b"again").unwrap();
+            assert_eq!(read(&device).unwrap().unwrap(), b"again");
+            device.write_all_at(before.first().unwrap(), 0).unwrap();
+        }
+    }
+
+    #[test]
+    fn two_broken_copies_are_told_from_none() {
+        let device = partition();
+        device.write_all_at(&[1], 0).unwrap();
+        assert!(matches!(read(&device), Err(TwoCopiesError::Broken)));
+        device.write_all_at(b"LAMKEYPT\0\0\0\x01\xff\xff\xff\xff", 0).unwrap();
+        assert!(matches!(read(&device), Err(TwoCopiesError::Broken)));
+    }
+}

@@ -1,0 +1,309 @@
+//! The box's configuration: what its operator answered at set-up and changed since. One small TOML file with a version
+//! that counts its changes; the console, a USB stick and the admin API edit nothing else.
+
+use lamchat_base::Entropy;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Largest file, in bytes.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+/// The only format so far.
+const FORMAT: u32 = 1;
+/// Most addresses, routers, name servers, time servers and ports.
+const LIST_MAX: usize = 16;
+/// Most interfaces of a bond.
+const MEMBERS_MAX: usize = 8;
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// The file cannot be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is not TOML, or has a key that nobody knows.
+    #[error("the configuration cannot be read: {0}")]
+    Malformed(String),
+    /// What it says cannot be.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// The file's content.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// The file's format.
+    pub format: u32,
+    /// Counts the changes.
+    pub version: u64,
+    /// The Matrix server's name.
+    pub server_name: String,
+    /// The console PIN's hash, a PHC string.
+    pub pin: Option<String>,
+    /// The network.
+    #[serde(default)]
+    pub network: Network,
+    /// The clock.
+    #[serde(default)]
+    pub time: Time,
+}
+
+/// How the box is connected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Where addresses come from.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The interface; without it the first one that has a cable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Addresses with the length of their network: `10.1.2.3/24`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Cidr>,
+    /// Routers, one of each family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<IpAddr>,
+    /// The number of a tagged network, IEEE 802.1Q.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Several interfaces as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<Bond>,
+}
+
+/// Where addresses come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// No network at all.
+    #[default]
+    None,
+    /// DHCP for IPv4, router advertisements for IPv6.
+    Dhcp,
+    /// As the file says.
+    Static,
+}
+
+/// Several interfaces as one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bond {
+    /// How they share.
+    pub mode: BondMode,
+    /// Which.
+    pub members: Vec<String>,
+}
+
+/// How interfaces share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BondMode {
+    /// One works, the others wait.
+    ActiveBackup,
+    /// IEEE 802.1AX, with a switch that knows it.
+    Lacp,
+}
+
+/// The clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Time {
+    /// NTP servers, by address; none: the clock is set by hand.
+    #[serde(default)]
+    pub servers: Vec<IpAddr>,
+}
+
+/// An address with the length of its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    /// The address.
+    pub address: IpAddr,
+    /// Bits of the network.
+    pub length: u8,
+}
+
+impl std::str::FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("{text:?} is not an address with its network, such as 10.1.2.3/24");
+        let (address, length) = text.split_once('/').ok_or_else(wrong)?;
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let length: u8 = length.parse().map_err(|_| wrong())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        if length == 0 || length > most || address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+            return Err(wrong());
+        }
+        Ok(Self { address, length })
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl serde::Serialize for Cidr {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Cidr {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Site {
+    /// A first configuration.
+    pub fn new(server_name: &str, network: Network) -> Self {
+        Self {
+            format: FORMAT,
+            version: 1,
+            server_name: server_name.to_owned(),
+            pin: None,
+            network,
+            time: Time::default(),
+        }
+    }
+
+    /// Reads and checks text.
+    pub fn parse(text: &str) -> Result<Self, SiteError> {
+        let site: Self = toml::from_str(text).map_err(|error| SiteError::Malformed(error.message().to_owned()))?;
+        site.check()?;
+        Ok(site)
+    }
+
+    /// Reads and checks a file; `None` when there is none.
+    pub fn load(path: &Path) -> Result<Option<Self>, SiteError> {
+        let io = |source| SiteError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io(error)),
+            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+                return Err(SiteError::Wrong("the configuration is too large".to_owned()));
+            }
+            Ok(_) => {}
+        }
+        Self::parse(&std::fs::read_to_string(path).map_err(io)?).map(Some)
+    }
+
+    /// Writes the file anew: durable before the name points to it.
+    pub fn save(&self, path: &Path, entropy: &dyn Entropy) -> Result<(), SiteError> {
+        self.check()?;
+        let text = toml::to_string(self).map_err(|error| SiteError::Malformed(error.to_string()))?;
+        let io = |source| SiteError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mut suffix = [0; 8];
+        entropy.fill(&mut suffix);
+        let new = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(suffix)));
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(io)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        written.and_then(|()| std::fs::rename(&new, path)).map_err(io)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        std::fs::File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(io)
+    }
+
+    /// What serde cannot tell.
+    fn check(&self) -> Result<(), SiteError> {
+        let wrong = |what: &str| Err(SiteError::Wrong(what.to_owned()));
+        if self.format != FORMAT {
+            return wrong("the configuration is of another format: a newer release wrote it");
+        }
+        if self.server_name.is_empty() || self.server_name.len() > 230 {
+            return wrong("the server's name has 1 to 230 characters");
+        }
+        let network = &self.network;
+        if network.addresses.len() > LIST_MAX || network.routers.len() > LIST_MAX || self.time.servers.len() > LIST_MAX
+        {
+            return wrong("a list has more than 16 entries");
+        }
+        if network.mode == Mode::Static && network.addresses.is_empty() {
+            return wrong("a static network needs at least one address");
+        }
+        if network.vlan.is_some_and(|vlan| !(1..=4094).contains(&vlan)) {
+            return wrong("a VLAN has a number from 1 to 4094");
+        }
+        let bond = network.bond.iter().flat_map(|bond| &bond.members);
+        if network
+            .bond
+            .as_ref()
+            .is_some_and(|bond| !(1..=MEMBERS_MAX).contains(&bond.members.len()))
+        {
+            return wrong("a bond has 1 to 8 interfaces");
+        }
+        if !network.interface.iter().chain(bond).all(|name| is_interface(name)) {
+            return wrong("an interface has a name of 1 to 15 letters, digits, dots and dashes");
+        }
+        Ok(())
+    }
+}
+
+/// Linux: `IFNAMSIZ` is 16 with the NUL; the name is part of paths in /sys.
+fn is_interface(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+}
+
+/// What an operator types for a network: `none`, `dhcp`, or `ADDRESS/LENGTH [ROUTER]`.
+pub fn parse_network(text: &str) -> Result<Network, String> {
+    let mut words = text.split_whitespace();
+    let first = words.next().unwrap_or("none");
+    let mode = match first.to_ascii_lowercase().as_str() {
+        "none" => Mode::None,
+        "dhcp" => Mode::Dhcp,
+        _ => Mode::Static,
+    };
+    let mut network = Network {
+        mode,
+        ..Network::default()
+    };
+    if mode == Mode::Static {
+        let cidr: Cidr = first.parse()?;
+        network.addresses.push(cidr);
+        if let Some(router) = words.next() {
+            let router: IpAddr = router.parse().map_err(|_| format!("{router:?} is not an address"))?;
+            if router.is_ipv4() != cidr.address.is_ipv4() {
+                return Err("the address and the router are of different families".to_owned());
+            }
+            network.routers.push(router);
+        }
+    }
+    match words.next() {
+        Some(word) => Err(format!(
+            "{word:?} is too much: write none, dhcp, or ADDRESS/LENGTH ROUTER"
+        )),
+        None => Ok(network),
+    }
+}
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod tests;

@@ -1,0 +1,179 @@
+//! A virtual machine with a serial console and QEMU's own control socket.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the box may take for anything; this machine may be busy with other tests.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The command line of the image's kernel.
+const KERNEL_ARGUMENTS: &str = "module.sig_enforce=1 lockdown=integrity oops=panic panic=10 init_on_alloc=1 \
+slab_nomerge vsyscall=none debugfs=off console=ttyS0,115200 quiet loglevel=3 rdinit=/lamchat -- init";
+
+/// A running machine. Killed when dropped.
+pub struct VirtualMachine {
+    child: Child,
+    serial: UnixStream,
+    monitor: UnixStream,
+    /// What the console showed and no test has looked at yet.
+    seen: String,
+    /// Everything it showed, for the message of a failure.
+    all: String,
+    started: Instant,
+    _folder: tempfile::TempDir,
+}
+
+/// The kernel and the initrd, in a folder as `vmlinuz` and `initrd`: `LAMCHAT_BOOT_DIR` has them already, or they are taken
+/// out of the unified kernel image that `LAMCHAT_UKI` names.
+fn boot_folder(scratch: &Path) -> PathBuf {
+    if let Some(folder) = std::env::var_os("LAMCHAT_BOOT_DIR") {
+        return folder.into();
+    }
+    let Some(image) = std::env::var_os("LAMCHAT_UKI") else {
+        panic!("neither LAMCHAT_UKI nor LAMCHAT_BOOT_DIR names what to boot: run `tests/run appliance`");
+    };
+    let image = std::fs::read(image).unwrap();
+    for (section, file) in [(".linux", "vmlinuz"), (".initrd", "initrd")] {
+        std::fs::write(scratch.join(file), pe_section(&image, section)).unwrap();
+    }
+    scratch.to_owned()
+}
+
+/// A section of a PE file: Microsoft's PE format, "COFF File Header" and "Section Table".
+fn pe_section<'a>(image: &'a [u8], wanted: &str) -> &'a [u8] {
+    let two = |at: usize| usize::from(u16::from_le_bytes(*image.get(at..).unwrap().first_chunk().unwrap()));
+    let four = |at: usize| u32::from_le_bytes(*image.get(at..).unwrap().first_chunk().unwrap()) as usize;
+    let header = four(0x3c);
+    let table = header + 24 + two(header + 20);
+    for entry in (0..two(header + 6)).map(|number| table + 40 * number) {
+        let name = image
+            .get(entry..entry + 8)
+            .unwrap()
+            .split(|byte| *byte == 0)
+            .next()
+            .unwrap();
+        if name == wanted.as_bytes() {
+            let (length, offset) = (four(entry + 8), four(entry + 20));
+            return image.get(offset..offset + length).unwrap();
+        }
+    }
+    panic!("the image has no section {wanted}");
+}
+
+impl VirtualMachine {
+    /// Starts one with further arguments of QEMU's.
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let boot = boot_folder(folder.path());
+        let listen = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
+        let (serial, monitor) = (listen("serial"), listen("monitor"));
+        let socket = |id: &str| format!("socket,id={id},path={}", folder.path().join(id).display());
+        let child = Command::new("qemu-system-x86_64")
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
+            .args(["-display", "none", "-no-reboot", "-nodefaults", "-vga", "std"])
+            .arg("-kernel")
+            .arg(boot.join("vmlinuz"))
+            .arg("-initrd")
+            .arg(boot.join("initrd"))
+            .args(["-append", KERNEL_ARGUMENTS])
+            .args(["-chardev", &socket("serial"), "-serial", "chardev:serial"])
+            .args(["-chardev", &socket("monitor"), "-mon", "chardev=monitor,mode=readline"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (serial, _) = serial.accept().unwrap();
+        let (monitor, _) = monitor.accept().unwrap();
+        serial.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        Self {
+            child,
+            serial,
+            monitor,
+            seen: String::new(),
+            all: String::new(),
+            started: Instant::now(),
+            _folder: folder,
+        }
+    }
+
+    /// Since the machine was switched on.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Waits until the console has shown `text`, and answers what it showed up to its end.
+    pub fn expect(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                let rest = self.seen.split_off(at + text.len());
+                return std::mem::replace(&mut self.seen, rest);
+            }
+            let ended = self.child.try_wait().unwrap();
+            if ended.is_some() || Instant::now() > deadline {
+                panic!("the console never showed {text:?} ({ended:?}):\n{}", self.all);
+            }
+            self.read();
+        }
+    }
+
+    /// Types.
+    pub fn type_text(&mut self, text: &str) {
+        self.serial.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Types an answer after its question.
+    pub fn answer(&mut self, question: &str, text: &str) -> String {
+        let shown = self.expect(question);
+        self.type_text(&format!("{text}\r"));
+        shown
+    }
+
+    /// Chooses from the menu once it has a line, and types the PIN if one is given.
+    pub fn choose(&mut self, label: &str, key: &str, pin: Option<&str>) {
+        self.expect(label);
+        self.type_text(key);
+        if let Some(pin) = pin {
+            self.answer("PIN: ", pin);
+        }
+    }
+
+    /// A command for QEMU, such as `system_powerdown`.
+    pub fn command(&mut self, command: &str) {
+        self.monitor.write_all(format!("{command}\n").as_bytes()).unwrap();
+    }
+
+    /// Waits until the machine is off.
+    pub fn wait_off(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the machine stays on:\n{}", self.all);
+            self.read();
+        }
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        match self.serial.read(&mut buffer) {
+            Ok(0) => std::thread::sleep(Duration::from_millis(50)),
+            Ok(length) => {
+                let text = String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned();
+                self.seen.push_str(&text);
+                self.all.push_str(&text);
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => panic!("the serial console: {error}"),
+        }
+    }
+}
+
+impl Drop for VirtualMachine {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
