@@ -118,7 +118,6 @@ fn integer(number: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::asn1;
 
     #[test]
