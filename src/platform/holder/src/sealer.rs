@@ -77,11 +77,8 @@ impl TpmSealer {
     }
 
     fn with_tpm<T>(&self, operation: impl FnOnce(&mut Tpm) -> Result<T, SealerError>) -> Result<T, SealerError> {
-        self.with_tpm_for(self.timeout, |tpm| operation(tpm).map_err(Failed::Sealer))
-            .map_err(|failed| match failed {
-                Failed::Sealer(error) => error,
-                Failed::Tpm(error) => unavailable(&error),
-            })
+        let done = self.in_tpm(|tpm| Ok::<_, TpmError>(operation(tpm)));
+        done.unwrap_or_else(|error| Err(unavailable(&error)))
     }
 
     /// Does something with the TPM, within the time that one operation may take.
@@ -171,18 +168,6 @@ impl Sealer for TpmSealer {
             tpm.delete_index(blob.counter_index)
                 .map_err(|error| unavailable(&error))
         })
-    }
-}
-
-/// Why an operation of the sealer failed: it was not begun, or as it says itself.
-enum Failed {
-    Sealer(SealerError),
-    Tpm(TpmError),
-}
-
-impl From<TpmError> for Failed {
-    fn from(error: TpmError) -> Self {
-        Self::Tpm(error)
     }
 }
 
