@@ -22,7 +22,7 @@ const RUNS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition
 /// So many rows of a table are gathered before they drain; at most about twice as many are in memory.
 /// More would save more writes and take more memory and longer starts. A row takes two bytes beside key and value, or
 /// fourteen if their lengths differ from those of other rows.
-pub(crate) const GATHERED_ROWS: usize = 100_000;
+pub(crate) const GATHERED_ROWS: usize = 64_000;
 
 /// Runs that are one in memory become one in redb, too, up to this share of [`GATHERED_ROWS`]. A quiet server would have a run
 /// for every other message else, and a start reads them all.
