@@ -2,7 +2,7 @@
 //! nonce. Whoever asks chooses the nonce and nothing else of what is signed.
 
 use crate::audit::{actor, noted};
-use crate::routes::parse;
+use crate::route::parse;
 use crate::{Admin, AdminError};
 use arc_swap::ArcSwap;
 use http::StatusCode;

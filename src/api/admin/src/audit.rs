@@ -1,6 +1,6 @@
 //! The audit log: who asks for an act, how acts outside of the database are noted, and `lamchat audit`.
 
-use crate::routes::parse;
+use crate::route::parse;
 use crate::{Admin, AdminError};
 use bytes::Bytes;
 use http::StatusCode;

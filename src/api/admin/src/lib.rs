@@ -22,6 +22,7 @@ pub mod media;
 pub mod metrics;
 mod nonce;
 pub mod report;
+mod route;
 pub mod routes;
 pub mod seal;
 pub mod shared_secret;

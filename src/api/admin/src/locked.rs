@@ -1,7 +1,7 @@
 //! Before the keys are open: what the Unix socket answers while the start waits for somebody to unlock them. It only
 //! tells; the key goes to the key holder's own socket.
 
-use crate::routes::BODY_BYTES_MAX;
+use crate::route::BODY_BYTES_MAX;
 use crate::seal;
 use http::{Method, StatusCode};
 use lamchat_holder::HolderStatus;

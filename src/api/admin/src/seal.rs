@@ -1,7 +1,7 @@
 //! How the keys are sealed, and changes to it: `lamchat seal`. Whatever is secret and typed goes to the key holder itself.
 
 use crate::audit::{actor, noted};
-use crate::routes::parse;
+use crate::route::parse;
 use crate::{Admin, AdminError, keyring};
 use lamchat_audit::Entry;
 use lamchat_hardware::TpmReport;

@@ -4,7 +4,7 @@
 //! `nonce NUL username NUL password NUL admin|notadmin [NUL user_type]`.
 
 use crate::nonce::unhex;
-use crate::routes::parse;
+use crate::route::parse;
 use crate::{Admin, AdminError};
 use aws_lc_rs::hmac;
 use http::StatusCode;

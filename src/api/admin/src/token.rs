@@ -1,7 +1,7 @@
 //! Registration tokens: `lamchat token`.
 
 use crate::audit::actor;
-use crate::routes::parse;
+use crate::route::parse;
 use crate::{Admin, AdminError};
 use lamchat_audit::Entry;
 use lamchat_http::Request;

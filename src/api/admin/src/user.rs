@@ -1,7 +1,7 @@
 //! Accounts: `lamchat user`.
 
 use crate::audit::actor;
-use crate::routes::parse;
+use crate::route::parse;
 use crate::{Admin, AdminError};
 use lamchat_accounts::account::{self, ChangeAccountError, CreateAccountError, NewAccount};
 use lamchat_accounts::session;

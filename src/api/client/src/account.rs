@@ -1,6 +1,6 @@
 //! The caller's own account: who am I, password, deactivation.
 
-use crate::routes::{body, check_json, json};
+use crate::wire::{body, check_json, json};
 use crate::{ApiError, App, Routes, Session, device, uia};
 use http::{Method, StatusCode};
 use lamchat_accounts::account::{self, ChangeAccountError};

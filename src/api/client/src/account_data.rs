@@ -1,6 +1,6 @@
 //! Account data and tags.
 
-use crate::routes::json;
+use crate::wire::json;
 use crate::{ApiError, App, Routes, Session};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -103,8 +103,8 @@ async fn set(app: Arc<App>, session: Session, mut request: Request) -> Result<Re
 
 /// The body of a request, if it is a JSON object.
 async fn object(request: &mut Request) -> Result<Bytes, ApiError> {
-    let bytes = crate::routes::body(request).await?;
-    crate::routes::check_json(&bytes)?;
+    let bytes = crate::wire::body(request).await?;
+    crate::wire::check_json(&bytes)?;
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::bad_json("The body has to be a JSON object"));
     }

@@ -1,6 +1,6 @@
 //! What administrators may do with an ordinary client: look a user up, suspend and lock accounts.
 
-use crate::routes::json;
+use crate::wire::json;
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
 use lamchat_accounts::account::{self, Account, ChangeAccountError, Standing};

@@ -56,7 +56,7 @@ async fn create(app: Arc<App>, session: Session, mut request: Request) -> Result
         .store
         .write(move |txn| backup::create(txn, session.user, encryption))
         .await?;
-    crate::routes::json(StatusCode::OK, &json!({ "version": version }))
+    crate::wire::json(StatusCode::OK, &json!({ "version": version }))
 }
 
 async fn newest(app: Arc<App>, session: Session, _: Request) -> Result<Response, ApiError> {
@@ -77,7 +77,7 @@ fn show(version: Option<Version>) -> Result<Response, ApiError> {
         encryption,
         counts,
     } = version.ok_or(VersionError::NotFound)?;
-    crate::routes::json(
+    crate::wire::json(
         StatusCode::OK,
         &json!({
             "algorithm": encryption.algorithm,
@@ -183,7 +183,7 @@ async fn delete_keys(app: Arc<App>, session: Session, request: Request) -> Resul
 }
 
 fn show_counts(counts: &Counts) -> Result<Response, ApiError> {
-    crate::routes::json(StatusCode::OK, &json!({ "count": counts.count, "etag": counts.etag }))
+    crate::wire::json(StatusCode::OK, &json!({ "count": counts.count, "etag": counts.etag }))
 }
 
 fn empty() -> Result<Response, ApiError> {

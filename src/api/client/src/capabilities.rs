@@ -1,6 +1,6 @@
 //! What this exchange can do, and what it can not: capabilities, bridged networks, calls through a relay.
 
-use crate::routes::json;
+use crate::wire::json;
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
 use lamchat_http::{Request, Response};

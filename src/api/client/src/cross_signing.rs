@@ -68,7 +68,7 @@ async fn sign(app: Arc<App>, session: Session, mut request: Request) -> Result<R
         };
         app.store.write(stored).await?;
     }
-    crate::routes::json(StatusCode::OK, &json!({ "failures": failures }))
+    crate::wire::json(StatusCode::OK, &json!({ "failures": failures }))
 }
 
 impl From<UploadError> for ApiError {

@@ -29,7 +29,7 @@ async fn versions(_app: Arc<App>, _request: Request) -> Result<Response, ApiErro
 async fn well_known_client(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
     let settings = app.settings.load();
     let base_url = settings.public_baseurl.as_deref().ok_or_else(not_set)?;
-    crate::routes::json(
+    crate::wire::json(
         StatusCode::OK,
         &serde_json::json!({ "m.homeserver": { "base_url": base_url } }),
     )
@@ -39,7 +39,7 @@ async fn well_known_server(app: Arc<App>, _request: Request) -> Result<Response,
     let settings = app.settings.load();
     let base_url = settings.public_baseurl.as_deref().ok_or_else(not_set)?;
     let address = host_and_port(base_url).ok_or_else(not_set)?;
-    crate::routes::json(StatusCode::OK, &serde_json::json!({ "m.server": address }))
+    crate::wire::json(StatusCode::OK, &serde_json::json!({ "m.server": address }))
 }
 
 /// "At least one of `contacts` or `support_page` is required." – "404: No server support information available."
@@ -65,7 +65,7 @@ async fn well_known_support(app: Arc<App>, _request: Request) -> Result<Response
             "[support] is not set in this server's configuration",
         ));
     }
-    crate::routes::json(StatusCode::OK, &answer)
+    crate::wire::json(StatusCode::OK, &answer)
 }
 
 /// 200 `OK` as soon as requests are answered; for load balancers and watchdogs.

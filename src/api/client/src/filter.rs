@@ -1,7 +1,7 @@
 //! Stored filters.
 
 use crate::account_data::path_must_be_own;
-use crate::routes::{body, check_json, json};
+use crate::wire::{body, check_json, json};
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
 use lamchat_accounts::filter::{self, CreateFilterError};

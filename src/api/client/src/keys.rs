@@ -3,7 +3,7 @@
 //! All routes are raw: keys are passed through as the bytes that were signed.
 
 use crate::device::wake_rooms;
-use crate::routes::{body, check_json};
+use crate::wire::{body, check_json};
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
 use lamchat_accounts::user;
@@ -87,7 +87,7 @@ async fn upload(app: Arc<App>, session: Session, mut request: Request) -> Result
             })
             .await?
     };
-    crate::routes::json(
+    crate::wire::json(
         StatusCode::OK,
         &serde_json::json!({ "one_time_key_counts": counts.one_time }),
     )
@@ -308,7 +308,7 @@ async fn changes(app: Arc<App>, session: Session, request: Request) -> Result<Re
         lamchat_base::Position(0)
     };
     let lists = lamchat_sync::changes::since(&read, session.user, since)?;
-    crate::routes::json(
+    crate::wire::json(
         StatusCode::OK,
         &serde_json::json!({ "changed": lists.changed, "left": lists.left }),
     )

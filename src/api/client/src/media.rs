@@ -5,7 +5,7 @@
 
 use crate::limit::Limited;
 use crate::media_headers::{CONTENT_HEADERS, byte_range, content_disposition, header};
-use crate::routes::json;
+use crate::wire::json;
 use crate::{ApiError, App, Routes, Session};
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE,

@@ -96,7 +96,7 @@ pub(crate) fn limit(query: &str) -> Result<Option<usize>, ApiError> {
 pub(crate) fn filter(query: &str) -> Result<EventFilter, ApiError> {
     match query_value(query, "filter").filter(|filter| !filter.is_empty()) {
         Some(filter) => {
-            crate::routes::check_json(filter.as_bytes())?;
+            crate::wire::check_json(filter.as_bytes())?;
             Ok(EventFilter::of_room(&serde_json::from_str::<RoomEventFilter>(&filter)?))
         }
         None => Ok(EventFilter::default()),

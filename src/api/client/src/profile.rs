@@ -1,7 +1,7 @@
 //! Profiles: showing them to whoever may see them, changing one's own.
 
 use crate::account_data::must_be_own;
-use crate::routes::{body, check_json, json};
+use crate::wire::{body, check_json, json};
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
 use lamchat_accounts::account;

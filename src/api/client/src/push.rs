@@ -34,12 +34,12 @@ fn ruleset(app: &App, session: &Session) -> Result<Ruleset, ApiError> {
 }
 
 async fn all_rules(app: Arc<App>, session: Session, _: Request) -> Result<Response, ApiError> {
-    crate::routes::json(StatusCode::OK, &rules::content(&ruleset(&app, &session)?)?)
+    crate::wire::json(StatusCode::OK, &rules::content(&ruleset(&app, &session)?)?)
 }
 
 async fn global_rules(app: Arc<App>, session: Session, _: Request) -> Result<Response, ApiError> {
     let content = rules::content(&ruleset(&app, &session)?)?;
-    crate::routes::json(StatusCode::OK, &content.get("global"))
+    crate::wire::json(StatusCode::OK, &content.get("global"))
 }
 
 /// A rule of the caller's.

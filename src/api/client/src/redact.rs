@@ -3,8 +3,8 @@
 use crate::limit::Limited;
 use crate::look::parse_room_id;
 use crate::room::{caller, caller_even_suspended};
-use crate::routes::{body, json};
 use crate::send::{Sent, check_transaction_id};
+use crate::wire::{body, json};
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
 use lamchat_http::{Request, Response};

@@ -1,7 +1,7 @@
 //! Making accounts.
 
+use crate::handler::Stranger;
 use crate::limit::Limited;
-use crate::routes::Stranger;
 use crate::{ApiError, App, RegistrationMode, Routes, session, uia};
 use http::StatusCode;
 use lamchat_accounts::account::{self, CreateAccountError, NewAccount};

@@ -5,7 +5,7 @@ mod answer;
 mod tests;
 
 use crate::limit::Limited;
-use crate::routes::{body, check_json};
+use crate::wire::{body, check_json};
 use crate::{ApiError, App, Routes, Session};
 use answer::{Answer, Shape};
 use http::{Method, StatusCode};

@@ -4,7 +4,7 @@ use crate::limit::Limited;
 use crate::look::parse_room_id;
 use crate::redact::redacter;
 use crate::room::caller;
-use crate::routes::{body, json};
+use crate::wire::{body, json};
 use crate::{ApiError, App, Routes, Session, presence};
 use http::{Method, StatusCode};
 use lamchat_base::limits::TRANSACTION_ID_BYTES_MAX;

@@ -1,7 +1,7 @@
 //! Logging in and out, and refreshing.
 
 use crate::limit::Limited;
-use crate::routes::{body, check_json, into_response};
+use crate::wire::{body, check_json, into_response};
 use crate::{ApiError, App, Routes, Session, device};
 use http::{Method, StatusCode};
 use lamchat_accounts::account;

@@ -2,7 +2,7 @@
 
 use crate::limit::Limited;
 use crate::room::resolve;
-use crate::routes::into_response;
+use crate::wire::into_response;
 use crate::{ApiError, App, Routes, Session};
 use http::Method;
 use lamchat_base::UserNum;

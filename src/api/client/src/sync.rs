@@ -32,7 +32,7 @@ async fn sync(app: Arc<App>, session: Session, request: Request) -> Result<Respo
     };
     let filter = text("filter");
     if let Some(filter) = filter.as_deref().filter(|filter| filter.starts_with('{')) {
-        crate::routes::check_json(filter.as_bytes())?;
+        crate::wire::check_json(filter.as_bytes())?;
     }
     let asked = lamchat_sync::Request {
         since: since.map_err(|error| ApiError::invalid_param(error.to_string()))?,

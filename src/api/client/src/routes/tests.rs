@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use super::{Auth, aliases, table};
+use super::table;
+use crate::route::aliases;
 use crate::{App, testing};
 use http::Method;
+use lamchat_http::Auth;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
