@@ -16,7 +16,7 @@ const SIGNED_KEYS: &[u8] = br#"{"user_id":"@alice:example.org","device_id":"DEV"
 
 fn raw(input: &[u8]) -> Option<Box<RawValue>> {
     // What no handler sees: the API refuses it first.
-    lamchat_api_client::routes::check_json(input).ok()?;
+    lamchat_api_client::wire::check_json(input).ok()?;
     serde_json::from_slice(input).ok()
 }
 
@@ -24,7 +24,7 @@ fn raw(input: &[u8]) -> Option<Box<RawValue>> {
 fn json_is_accepted_exactly_when_it_is_json() {
     fuzz("check_json", &[CONTENT, SIGNED_KEYS, b"[[[[]]]]"], |input| {
         let depth = lamchat_base::limits::JSON_DEPTH_MAX;
-        if lamchat_api_client::routes::check_json(input).is_ok() {
+        if lamchat_api_client::wire::check_json(input).is_ok() {
             assert!(serde_json::from_slice::<serde_json::Value>(input).is_ok_and(|value| levels(&value) <= depth));
         } else if let Ok(value) = serde_json::from_slice::<serde_json::Value>(input) {
             assert!(levels(&value) > depth, "good JSON was refused");
@@ -117,7 +117,7 @@ fn relations_name_a_parent() {
         "relation",
         &[CONTENT, br#"{"m.relates_to":{"rel_type":"m.replace","event_id":"$a"}}"#],
         |input| {
-            if lamchat_api_client::routes::check_json(input).is_ok()
+            if lamchat_api_client::wire::check_json(input).is_ok()
                 && let Ok(text) = std::str::from_utf8(input)
                 && let Some((kind, parent)) = lamchat_rooms::relation::of_content(text)
             {

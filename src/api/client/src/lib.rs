@@ -61,7 +61,7 @@ pub mod to_device;
 pub mod typing;
 pub mod uia;
 pub mod user_directory;
-mod wire;
+pub mod wire;
 
 #[cfg(test)]
 pub(crate) mod testing;
