@@ -4,6 +4,7 @@
 mod clock;
 mod console;
 mod exchange;
+mod hardware;
 mod health;
 mod log;
 mod machine;

@@ -1,6 +1,7 @@
 //! Parses the command line and hands over.
 
 mod cli;
+mod devices;
 mod init;
 mod key_holder;
 mod serve;

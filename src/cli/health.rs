@@ -1,6 +1,7 @@
 //! `lamchat health`
 
 use super::{Failure, Place, Server, output, socket};
+use crate::devices::Devices;
 use lamchat_hardware::{HealthReport, Root, Surveyor};
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ pub struct Health {
     #[arg(long, short)]
     verbose: bool,
     /// Ask no server: read the hardware of this machine, to see what it tells before it is used.
+    /// As root it asks disks and the management controller, too.
     #[arg(long, conflicts_with = "socket")]
     here: bool,
     #[command(flatten)]
@@ -20,7 +22,9 @@ pub struct Health {
 /// Runs it.
 pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
     if command.here {
-        let hardware = json!(HealthReport::of(&Surveyor::new(Root::kernel()).survey()));
+        let hardware = json!(HealthReport::of(
+            &Surveyor::new(Root::kernel()).survey().with(Devices::default().survey())
+        ));
         if command.server.json {
             output::line(hardware.to_string());
             return judge(&hardware);

@@ -102,6 +102,8 @@ impl Machine {
             Some(site) => self.configure(site)?,
             None => self.shared.enter(State::SetUp),
         }
+        // Its drivers are there by now, or come with their devices.
+        threads::hardware(&self.shared)?;
         for name in console::find() {
             threads::console(&self.shared, name)?;
         }

@@ -95,6 +95,8 @@ pub struct Status {
     pub addresses: Vec<String>,
     /// What somebody should look after.
     pub notices: Vec<String>,
+    /// What of the hardware is not well, the worst first; `None` before it was asked.
+    pub hardware: Option<Vec<String>>,
     /// Why the network is not as configured.
     pub network: Option<String>,
     /// Until when a change of the network must be confirmed.
@@ -134,6 +136,7 @@ impl Shared {
                 health: None,
                 addresses: Vec::new(),
                 notices: Vec::new(),
+                hardware: None,
                 network: None,
                 trial: None,
                 watchdog: None,

@@ -1,7 +1,7 @@
 //! The threads that wait for something and tell the main loop.
 
 use super::state::{Event, Shared};
-use super::{clock, console, health, network};
+use super::{clock, console, hardware, health, network};
 use lamchat_appliance::site::Site;
 use lamchat_machine::button;
 use lamchat_machine::signals::Signals;
@@ -86,6 +86,12 @@ pub fn notices(shared: &Arc<Shared>, socket: UnixDatagram) -> std::io::Result<()
 pub fn health(shared: &Arc<Shared>) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     spawn("health", move || health::watch(&shared))
+}
+
+/// Asks the hardware how it is.
+pub fn hardware(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    spawn("hardware", move || hardware::watch(&shared))
 }
 
 /// Keeps the network as the configurations say that are sent to it.

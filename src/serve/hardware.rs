@@ -22,6 +22,9 @@ pub async fn survey_forever(parts: Arc<Parts>) {
         let Ok(health) = tokio::task::spawn_blocking(move || surveyor.survey()).await else {
             return;
         };
+        let told = parts.admin.told.load_full();
+        let told = told.map(|told| told.readings(parts.admin.now_ms()));
+        let health = health.with(told.unwrap_or_default());
         for reading in changed(&parts.admin.hardware.load(), &health) {
             match reading.state {
                 State::Well => tracing::info!(part = reading.part.word(), "hardware is well again: {reading}"),

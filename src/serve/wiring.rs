@@ -187,6 +187,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         exchange: Arc::new(exchange::Wired { app: Arc::clone(&app) }),
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
         hardware: Arc::default(),
+        told: Default::default(),
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
     });

@@ -4,6 +4,7 @@
 //! initrd are taken out of it and booted without firmware. Everything is emulated (TCG): a start takes about 20 s of a processor.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod hardware;
 mod network;
 mod set_up;
 mod virtual_machine;

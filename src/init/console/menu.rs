@@ -102,6 +102,14 @@ pub fn status(shared: &Shared) -> Vec<String> {
         "Watchdog",
         status.watchdog.as_deref().unwrap_or("this machine shows none"),
     ));
+    let hardware = match &status.hardware {
+        None => "not asked yet".to_owned(),
+        Some(problems) => problems.first().map_or_else(
+            || "well".to_owned(),
+            |first| format!("{first} ({} in all)", problems.len()),
+        ),
+    };
+    lines.push(row("Hardware", &hardware));
     if let Some(why) = &status.network {
         lines.push(row("Network", why));
     }

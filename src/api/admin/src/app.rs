@@ -2,7 +2,7 @@
 
 use crate::anchoring::Anchoring;
 use crate::attestation::Attestation;
-use crate::hardware::Latest;
+use crate::hardware::{Latest, Told};
 use crate::nonce::Nonces;
 use crate::signing_key::SigningKeys;
 use arc_swap::ArcSwapOption;
@@ -64,6 +64,8 @@ pub struct Admin {
     pub shared_secret: ArcSwapOption<SecretBytes>,
     /// How the hardware is; empty until it was read.
     pub hardware: Latest,
+    /// What process 1 of a box told of the hardware that only root may ask.
+    pub told: ArcSwapOption<Told>,
     /// What `/metrics` shows; set once the router that counts is there.
     pub metrics: OnceLock<Arc<Metrics>>,
     /// Nonces of registration by shared secret.

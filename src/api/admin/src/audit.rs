@@ -103,13 +103,19 @@ struct BoxAct {
     terminal: String,
 }
 
-/// Notes an act of the box's console before it is done. Process 1 asks; nobody else is root on the box.
-pub async fn box_act(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
-    let actor = actor(&request)?;
-    if !matches!(actor, Actor::Socket { uid: 0 }) {
-        let forbidden = "Only process 1 of the box notes what is done at its console";
-        return Err(AdminError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", forbidden));
+/// Refuses everybody but process 1 of the box: nobody else is root there.
+pub(crate) fn check_box(request: &Request) -> Result<Actor, AdminError> {
+    let actor = actor(request)?;
+    if matches!(actor, Actor::Socket { uid: 0 }) {
+        return Ok(actor);
     }
+    let forbidden = "Only process 1 of the box tells what happens at it";
+    Err(AdminError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", forbidden))
+}
+
+/// Notes an act of the box's console before it is done.
+pub async fn box_act(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let actor = check_box(&request)?;
     let BoxAct { act, terminal } = parse(&request)?;
     if !BOX_ACTS.contains(&act.as_str()) || terminal.len() > TERMINAL_BYTES_MAX {
         return Err(AdminError::invalid(format!("{act:?} is no act of the box's console")));

@@ -1,16 +1,60 @@
 //! How the hardware is: for `lamchat health` and `/metrics`. Somebody else reads it, from time to time.
 
+use crate::{Admin, AdminError, audit, route};
 use arc_swap::ArcSwap;
-use lamchat_hardware::{Health, State};
-use lamchat_http::Metrics;
+use lamchat_hardware::{Health, Part, Reading, State};
+use lamchat_http::{Metrics, Request};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
+use serde_json::{Value, json};
 use std::sync::Arc;
+
+/// The most readings that process 1 may tell.
+const READINGS_MAX: usize = 1024;
+/// After this long without news they are not believed any more.
+const BELIEVED_MS: u64 = 5 * 60 * 1000;
 
 /// The latest readings.
 pub type Latest = Arc<ArcSwap<Health>>;
+
+/// What process 1 told.
+#[derive(Debug)]
+pub struct Told {
+    at_ms: u64,
+    readings: Vec<Reading>,
+}
+
+impl Told {
+    /// The readings; a warning instead of old ones.
+    pub fn readings(&self, now_ms: u64) -> Vec<Reading> {
+        if now_ms.saturating_sub(self.at_ms) <= BELIEVED_MS {
+            return self.readings.clone();
+        }
+        let sentence = "process 1 has not told for five minutes how disks and the management controller are";
+        vec![Reading::new(Part::Controller, "process 1", "").worse(State::Warning, sentence)]
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Telling {
+    readings: Vec<Reading>,
+}
+
+/// Takes what process 1 of the box read from disks and the management controller, which only root may ask.
+pub async fn tell(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    audit::check_box(&request)?;
+    let Telling { readings } = route::parse(&request)?;
+    if readings.len() > READINGS_MAX {
+        return Err(AdminError::invalid(format!(
+            "There are more than {READINGS_MAX} readings"
+        )));
+    }
+    let at_ms = admin.now_ms();
+    admin.told.store(Some(Arc::new(Told { at_ms, readings })));
+    Ok(json!({}))
+}
 
 /// Adds what the metrics say about hardware. Once.
 pub(crate) fn register(latest: &Latest, metrics: &Metrics) {
@@ -62,10 +106,19 @@ impl Collector for Readings {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    use super::{Latest, Readings};
+    use super::{BELIEVED_MS, Latest, Readings, Told};
     use lamchat_hardware::{Health, HealthReport, Part, Reading, State, Unit};
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
+
+    #[test]
+    fn old_news_are_not_believed() {
+        let readings = vec![Reading::new(Part::Disk, "sda", "")];
+        let told = Told { at_ms: 7, readings };
+        assert_eq!(told.readings(7 + BELIEVED_MS)[0].name, "sda");
+        let old = told.readings(8 + BELIEVED_MS);
+        assert_eq!((old.len(), old[0].state), (1, State::Warning));
+    }
 
     #[test]
     fn readings_are_shown_to_people_and_programs() {

@@ -2,8 +2,8 @@
 
 use crate::route::{json_answer, on, raw};
 use crate::{
-    Admin, attestation, audit, backup, health, keyring, media, metrics, report, seal, shared_secret, signing_key,
-    token, user,
+    Admin, attestation, audit, backup, hardware, health, keyring, media, metrics, report, seal, shared_secret,
+    signing_key, token, user,
 };
 use http::Method;
 use lamchat_http::{Auth, Patience, Resource, Route};
@@ -103,6 +103,7 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         ),
         on(admin, &post, "/_lamchat/admin/v1/audit/witness", audit::add_witness),
         on(admin, &post, "/_lamchat/admin/v1/box/acts", audit::box_act),
+        on(admin, &post, "/_lamchat/admin/v1/box/readings", hardware::tell),
         raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
     ]
 }

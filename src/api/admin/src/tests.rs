@@ -201,6 +201,7 @@ fn site() -> Site {
         audit: Arc::new(audit.unwrap()),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         hardware: Arc::default(),
+        told: Default::default(),
         nonces: Nonces::new(&*entropy),
         entropy,
         server_name: "example.org".try_into().unwrap(),

@@ -2,14 +2,18 @@
 //!
 //! The files are data with sources; nothing here invents a limit or a fault. Nothing here writes to hardware either.
 
+mod bmc;
 mod catalogue;
 mod health;
 mod report;
+mod smart;
 mod tpm;
 mod version;
 
+pub use bmc::{Ask, BmcError, BmcSurveyor};
 pub use catalogue::{Catalogue, CatalogueError, CertificateIndex, CertificatePlace, Check, Pcr, catalogue};
 pub use health::{Health, Part, Reading, Root, State, Surveyor, Unit};
 pub use report::{HealthReport, QuirkReport, ReadingReport, TpmReport};
+pub use smart::{NVME_LOG_BYTES, ata, nvme};
 pub use tpm::{Bearing, Family, Kind, KnownTpm, Quirk, QuirkKind, TpmMake};
 pub use version::{Version, VersionError};

@@ -1,6 +1,10 @@
 //! The ioctls that have no safe function anywhere. The only `unsafe` code of the project: each call says why it is right.
 #![expect(unsafe_code, reason = "ioctl(2) takes a pointer whose meaning depends on a number")]
 
+mod commands;
+
+pub use commands::{ata_smart_status, ipmi_receive, ipmi_send, nvme_log};
+
 use nix::errno::Errno;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
 use std::fs::File;

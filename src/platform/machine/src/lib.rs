@@ -1,17 +1,19 @@
 //! What process 1 of the box asks of the kernel: mounts, modules, devices that appear, signals, the watchdog, consoles,
 //! the power button, switching off.
 //!
-//! Mechanisms only: what the box mounts, loads and shows is decided by `lamchat init`. Nothing here is used on an ordinary
-//! distribution, where a service manager does all of this.
+//! Mechanisms only: what the box mounts, loads and shows is decided by `lamchat init`. An ordinary distribution's
+//! service manager does all of this; there `lamchat health --here` uses [`ipmi`] and [`disk_health`], and nothing else is.
 
 pub mod button;
 pub mod console;
 pub mod crypt;
 pub mod dhcp;
+pub mod disk_health;
 pub mod ext4;
 pub mod firewall;
 pub mod gpt;
 mod ioctl;
+pub mod ipmi;
 pub mod kernel_log;
 pub mod modules;
 pub mod mounts;

@@ -130,6 +130,14 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             box_act.0,
             box_act.1,
         ),
+        // It changes nothing: a reading is no act.
+        (
+            "POST /box/readings",
+            "box/readings",
+            json!({"readings": [{"part": "disk", "name": "sda", "value": null, "limit": null, "state": "well", "sentence": ""}]}),
+            box_act.0,
+            "",
+        ),
         // Nobody has signed this checkpoint: refused, and nothing is done.
         (
             "POST /audit/witness",

@@ -1,7 +1,10 @@
 //! What was read of one part.
 
+use serde::{Deserialize, Serialize};
+
 /// What a reading is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Degrees.
     Temperature,
@@ -53,7 +56,8 @@ impl Part {
 }
 
 /// How a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Within its limits, or without any.
     Well,
@@ -75,7 +79,8 @@ impl State {
 }
 
 /// What a value counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// °C.
     Celsius,
@@ -112,7 +117,8 @@ impl Unit {
 }
 
 /// One reading.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reading {
     /// Of what.
     pub part: Part,
@@ -191,6 +197,15 @@ pub struct Health {
 }
 
 impl Health {
+    /// With readings of another reader.
+    #[must_use]
+    pub fn with(mut self, others: impl IntoIterator<Item = Reading>) -> Self {
+        self.readings.extend(others);
+        self.readings
+            .sort_by(|one, other| (one.part, &one.name).cmp(&(other.part, &other.name)));
+        self
+    }
+
     /// The worst state; of a machine that tells nothing: well.
     pub fn state(&self) -> State {
         let states = self.readings.iter().map(|reading| reading.state);

@@ -105,8 +105,7 @@ impl Surveyor {
             }
         }
         readings.extend(asked.iter().map(|(name, part)| silent(name, *part)));
-        readings.sort_by(|one, other| (one.part, &one.name).cmp(&(other.part, &other.name)));
-        Health { readings }
+        Health::default().with(readings)
     }
 
     /// Whether a source may be asked: not while an earlier question waits.

@@ -1,0 +1,43 @@
+//! Asks the hardware how it is, from time to time, in a thread of its own: for the console, and for the exchange as far as
+//! only root may ask.
+
+use super::exchange;
+use super::state::{Shared, State};
+use crate::devices::Devices;
+use lamchat_hardware::{Part, Root, Surveyor};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two surveys: what fails is to be told within a minute.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// Never ends.
+pub fn watch(shared: &Arc<Shared>) {
+    let (surveyor, mut devices) = (Surveyor::new(Root::kernel()), Devices::default());
+    loop {
+        let asked = devices.survey();
+        let health = surveyor.survey().with(asked.clone());
+        let problems = health.problems().iter().map(ToString::to_string).collect();
+        let before = shared.status.lock().hardware.replace(problems);
+        // What is told once: the management controllers that are there, and each problem.
+        let is_news = |line: &String| !before.iter().flatten().any(|known| known == line);
+        let controllers = health
+            .readings
+            .iter()
+            .filter(|reading| before.is_none() && reading.part == Part::Controller);
+        let problems = health.problems().into_iter().map(ToString::to_string).filter(is_news);
+        for line in controllers.map(ToString::to_string).chain(problems) {
+            shared.log.note(&format!("hardware: {line}"));
+        }
+        if matches!(shared.state(), State::Serving | State::Degraded) {
+            let body = serde_json::json!({"readings": asked});
+            if let Err(error) = exchange::call("POST", "/_lamchat/admin/v1/box/readings", Some(&body)) {
+                shared.log.keep(
+                    "init",
+                    &format!("the exchange did not take the hardware's readings: {}", error.0),
+                );
+            }
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
