@@ -61,6 +61,8 @@ impl From<AppendError> for ApiError {
             AppendError::NoSuchRoom | AppendError::Refused(_) | AppendError::NotReachable(_) => {
                 Self::forbidden(error.to_string())
             }
+            AppendError::NoGuests => Self::guest(),
+            AppendError::InviteBlocked(_) => Self::new(StatusCode::FORBIDDEN, "M_INVITE_BLOCKED", error.to_string()),
             AppendError::TooLarge(_) => Self::too_large(error.to_string()),
             AppendError::BadContent(why) => Self::bad_json(why),
             AppendError::Busy => Self::new(

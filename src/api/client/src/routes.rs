@@ -12,6 +12,7 @@ fn collect() -> Routes {
     let mut r = Routes::default();
     crate::discovery::routes(&mut r);
     crate::register::routes(&mut r);
+    crate::login::routes(&mut r);
     crate::session::routes(&mut r);
     crate::account::routes(&mut r);
     crate::device::routes(&mut r);

@@ -11,6 +11,7 @@
 //! Reading: free functions over `&dyn Read` ([`state`], [`membership`], [`head`], [`log`], …). Writing: methods of [`Rooms`].
 
 pub mod alias;
+mod annotation;
 mod append;
 pub mod at_time;
 mod authorize;
@@ -23,9 +24,11 @@ pub mod event;
 pub mod event_id;
 pub mod filter;
 pub mod forget;
+mod guest;
 pub mod head;
 pub mod hierarchy;
 pub mod invite;
+pub mod invite_permission;
 pub mod join;
 pub mod knock;
 pub mod leave;

@@ -1,5 +1,6 @@
 //! Sending messages.
 
+use crate::annotation::Annotation;
 use crate::append::AppendError;
 use crate::chain::NewEvent;
 use crate::redact::RedactError;
@@ -30,6 +31,9 @@ pub enum SendError {
     /// `m.room.redaction` without an event id in `redacts`: `M_BAD_JSON`.
     #[error("a redaction names the event to redact in `redacts`")]
     NoTarget,
+    /// The same user has annotated the same event with the same key already: `M_DUPLICATE_ANNOTATION`.
+    #[error("you have sent this annotation to that event already")]
+    DuplicateAnnotation,
     /// It was a redaction, and could not be made.
     #[error(transparent)]
     Redact(#[from] RedactError),
@@ -55,6 +59,16 @@ impl Rooms {
             return self.send_redaction(caller, message, transaction).await;
         }
         let slot = self.known_slot(message.room)?;
+        if let Some(annotation) = Annotation::of(&message.content) {
+            let read = self.store().read();
+            let is_done = match &transaction {
+                Some(transaction) => transaction.find(&read)?.is_some(),
+                None => false,
+            };
+            if !is_done && annotation.is_there(&read, slot.room.num, caller.user, message.event_type)? {
+                return Err(SendError::DuplicateAnnotation);
+            }
+        }
         let new = NewEvent {
             event_type: message.event_type.to_owned(),
             content: message.content,

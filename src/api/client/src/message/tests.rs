@@ -205,6 +205,9 @@ async fn members_now_and_then() {
     let of = |answer: &Value| answer["chunk"].as_array().unwrap().len();
     assert_eq!(of(&stage.get(&stage.alice, "members?membership=join").await), 1);
     assert_eq!(of(&stage.get(&stage.alice, "members?not_membership=leave").await), 1);
+    // Both together are one or the other.
+    let either = "members?membership=leave&not_membership=leave";
+    assert_eq!(of(&stage.get(&stage.alice, either).await), 2);
     assert_eq!(of(&stage.get(&stage.alice, "members").await), 2);
     let at = before["next_batch"].as_str().unwrap();
     assert_eq!(
@@ -453,4 +456,71 @@ async fn a_suspended_account_reads_redacts_its_own_and_leaves() {
         assert_eq!(status, 200, "{tail}: {answer}");
     }
     stage.post(&stage.bob, "leave", json!({})).await;
+}
+
+#[tokio::test]
+async fn nobody_annotates_twice_with_the_same_key() {
+    let stage = Stage::set().await;
+    let sent = stage
+        .call(
+            "PUT",
+            &stage.alice,
+            "send/m.room.message/1",
+            Some(json!({"msgtype": "m.text", "body": "hi"})),
+        )
+        .await;
+    let event = sent.1["event_id"].clone();
+    let react = async |token: &str, transaction: &str, key: &str| {
+        let content = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": event, "key": key}});
+        stage
+            .call("PUT", token, &format!("send/m.reaction/{transaction}"), Some(content))
+            .await
+    };
+    let (status, first) = react(&stage.bob, "a", "+").await;
+    assert_eq!(status, 200, "{first}");
+    // The same request again is answered as before, another is refused.
+    assert_eq!(react(&stage.bob, "a", "+").await, (200, first.clone()));
+    let (status, error) = react(&stage.bob, "b", "+").await;
+    assert_eq!((status, &error["errcode"]), (400, &json!("M_DUPLICATE_ANNOTATION")));
+    assert_eq!(react(&stage.bob, "c", "-").await.0, 200);
+    assert_eq!(react(&stage.alice, "d", "+").await.0, 200);
+    let redact = format!("redact/{}/e", first["event_id"].as_str().unwrap());
+    assert_eq!(stage.call("PUT", &stage.bob, &redact, Some(json!({}))).await.0, 200);
+    assert_eq!(react(&stage.bob, "f", "+").await.0, 200);
+    // The older way to one event knows the room by itself.
+    let path = format!("{CLIENT}/events/{}", event.as_str().unwrap());
+    assert_eq!(stage.get(&stage.bob, &path).await["content"]["body"], "hi");
+    assert_eq!(
+        stage
+            .call("GET", &stage.bob, &format!("{CLIENT}/events/$x"), None)
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn the_filter_of_a_context_holds_for_the_state_as_well() {
+    let stage = Stage::set().await;
+    let sent = stage
+        .call(
+            "PUT",
+            &stage.alice,
+            "send/m.room.message/1",
+            Some(json!({"msgtype": "m.text", "body": "hi"})),
+        )
+        .await;
+    let event = sent.1["event_id"].as_str().unwrap().to_owned();
+    let all = stage.get(&stage.bob, &format!("context/{event}")).await;
+    assert!(all["state"].as_array().unwrap().len() > 3);
+    let filter = "%7B%22types%22%3A%5B%22m.room.create%22%5D%7D";
+    let some = stage.get(&stage.bob, &format!("context/{event}?filter={filter}")).await;
+    assert_eq!(some["event"]["event_id"], event.as_str());
+    let types: Vec<&Value> = some["state"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["type"])
+        .collect();
+    assert_eq!(types, ["m.room.create"]);
 }

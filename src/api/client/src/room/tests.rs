@@ -393,3 +393,52 @@ async fn only_people_who_exist_are_invited() {
         "a refused room was made"
     );
 }
+
+#[tokio::test]
+async fn who_blocks_invitations_gets_none() {
+    let app = app();
+    let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);
+    let room = alice.room(json!({"invite": ["@bob:example.org"]})).await;
+    let config = "/user/@bob:example.org/account_data/m.invite_permission_config";
+    let in_sync = |sync: &Value| sync.pointer(&format!("/rooms/invite/{room}")).is_some();
+    assert!(in_sync(&bob.get("/sync").await.1));
+    bob.done("PUT", config, json!({"default_action": "block"})).await;
+    // What is there already is hidden.
+    assert!(!in_sync(&bob.get("/sync").await.1));
+    let blocked = (403, "M_INVITE_BLOCKED");
+    let other = alice.room(json!({})).await;
+    let target = json!({"user_id": "@bob:example.org"});
+    let invite = format!("/rooms/{other}/invite");
+    alice
+        .refused("POST", &invite, target.clone(), blocked.0, blocked.1)
+        .await;
+    let state = format!("/rooms/{other}/state/m.room.member/@bob:example.org");
+    alice
+        .refused("PUT", &state, json!({"membership": "invite"}), blocked.0, blocked.1)
+        .await;
+    let create = json!({"invite": ["@bob:example.org"]});
+    alice.refused("POST", "/createRoom", create, blocked.0, blocked.1).await;
+    bob.done("PUT", config, json!({})).await;
+    alice.done("POST", &invite, target).await;
+    assert!(in_sync(&bob.get("/sync").await.1));
+}
+
+#[tokio::test]
+async fn a_room_is_published_unless_the_client_says_otherwise() {
+    let app = app();
+    let alice = Client::new(&app, "alice").await;
+    let room = alice.room(json!({})).await;
+    let path = format!("/directory/list/room/{room}");
+    for (body, expected) in [
+        (json!({}), "public"),
+        (json!({"visibility": "private"}), "private"),
+        (json!({"visibility": "public"}), "public"),
+    ] {
+        alice.done("PUT", &path, body).await;
+        let (_, shown) = alice.get(&path).await;
+        assert_eq!(shown.get("visibility"), Some(&json!(expected)));
+    }
+    alice
+        .refused("PUT", &path, json!({"visibility": "x"}), 400, "M_INVALID_PARAM")
+        .await;
+}
