@@ -13,6 +13,7 @@ pub mod at_time;
 pub mod backup;
 pub mod caller;
 pub mod capabilities;
+mod carry_over;
 pub mod context;
 pub mod cross_signing;
 pub mod device;
@@ -62,6 +63,7 @@ pub mod threads;
 pub mod to_device;
 pub mod typing;
 pub mod uia;
+mod uia_page;
 pub mod user_directory;
 pub mod wire;
 

@@ -1,5 +1,6 @@
 //! Creating and upgrading rooms, and what all endpoints about rooms share.
 
+use crate::carry_over::carry_over;
 use crate::limit::Limited;
 use crate::membership::check_exists;
 use crate::{ApiError, App, Routes, Session};
@@ -196,10 +197,12 @@ async fn upgrade(
     app.limit(Limited::Other, session.user)?;
     let version = request.new_version.as_str();
     let creators = &request.additional_creators;
+    let (user, user_id) = (session.user, session.user_id.clone());
     let replacement = app
         .rooms
         .upgrade(&caller(session)?, &request.room_id, version, creators)
         .await?;
+    carry_over(&app, user, &user_id, &replacement).await;
     Ok(upgrade_room::v3::Response::new(replacement))
 }
 

@@ -14,6 +14,7 @@ fn collect() -> Routes {
     crate::register::routes(&mut r);
     crate::login::routes(&mut r);
     crate::session::routes(&mut r);
+    crate::uia_page::routes(&mut r);
     crate::account::routes(&mut r);
     crate::device::routes(&mut r);
     crate::profile::routes(&mut r);

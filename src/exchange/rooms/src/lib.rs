@@ -11,7 +11,6 @@
 //! Reading: free functions over `&dyn Read` ([`state`], [`membership`], [`head`], [`log`], …). Writing: methods of [`Rooms`].
 
 pub mod alias;
-mod annotation;
 mod append;
 pub mod at_time;
 mod authorize;
@@ -34,6 +33,7 @@ pub mod knock;
 pub mod leave;
 pub mod log;
 pub mod membership;
+mod new_relation;
 pub mod newest_first;
 pub mod preview;
 pub mod profile;

@@ -524,3 +524,65 @@ async fn the_filter_of_a_context_holds_for_the_state_as_well() {
         .collect();
     assert_eq!(types, ["m.room.create"]);
 }
+
+#[tokio::test]
+async fn threads_begin_at_events_that_relate_to_none_and_leave_out_who_is_ignored() {
+    let stage = Stage::set().await;
+    let say = async |token: &str, transaction: &str, relates_to: Value| {
+        let content = json!({"msgtype": "m.text", "body": transaction, "m.relates_to": relates_to});
+        let path = format!("send/m.room.message/{transaction}");
+        stage.call("PUT", token, &path, Some(content)).await
+    };
+    let thread = |root: &Value| json!({"rel_type": "m.thread", "event_id": root});
+    let id = |sent: &(u16, Value)| sent.1["event_id"].clone();
+    let root = id(&say(&stage.bob, "root", json!({})).await);
+    let child = id(&say(&stage.alice, "child", thread(&root)).await);
+    let newest = say(&stage.bob, "newest", thread(&root)).await;
+    assert_eq!(newest.0, 200);
+    let (status, error) = say(&stage.alice, "nested", thread(&child)).await;
+    assert_eq!((status, &error["errcode"]), (400, &json!("M_UNKNOWN")));
+    // A reply relates by no type, and may be a root.
+    let reply = id(&say(&stage.alice, "reply", json!({"m.in_reply_to": {"event_id": root}})).await);
+    assert_eq!(say(&stage.alice, "under", thread(&reply)).await.0, 200);
+
+    let threads = format!("/_matrix/client/v1/rooms/{}/threads", stage.room);
+    let bundle = |page: &Value| {
+        let roots = page["chunk"].as_array().unwrap();
+        roots.iter().find(|event| event["event_id"] == root).unwrap().clone()
+    };
+    let before = bundle(&stage.get(&stage.alice, &threads).await);
+    let thread_of = |event: &Value| event["unsigned"]["m.relations"]["m.thread"].clone();
+    assert_eq!(thread_of(&before)["count"], 2);
+    assert_eq!(thread_of(&before)["latest_event"]["content"]["body"], "newest");
+    let ignore = format!("{CLIENT}/user/@alice:example.org/account_data/m.ignored_user_list");
+    let content = json!({"ignored_users": {"@bob:example.org": {}}});
+    assert_eq!(stage.call("PUT", &stage.alice, &ignore, Some(content)).await.0, 200);
+    let after = bundle(&stage.get(&stage.alice, &threads).await);
+    assert_eq!(after["content"], json!({}));
+    assert_eq!(thread_of(&after)["count"], 1);
+    assert_eq!(thread_of(&after)["latest_event"]["content"]["body"], "child");
+}
+
+#[tokio::test]
+async fn one_event_can_be_read_in_two_threads() {
+    let stage = Stage::set().await;
+    let content = json!({"msgtype": "m.text", "body": "root"});
+    let sent = stage
+        .call("PUT", &stage.alice, "send/m.room.message/1", Some(content))
+        .await;
+    let root = sent.1["event_id"].as_str().unwrap().to_owned();
+    for thread in [json!({"thread_id": "main"}), json!({"thread_id": root}), json!({})] {
+        stage.post(&stage.bob, &format!("receipt/m.read/{root}"), thread).await;
+    }
+    let sync = stage.get(&stage.alice, &format!("{CLIENT}/sync")).await;
+    let events = sync["rooms"]["join"][&stage.room]["ephemeral"]["events"]
+        .as_array()
+        .unwrap();
+    let mut threads: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["type"] == "m.receipt")
+        .map(|event| &event["content"][&root]["m.read"]["@bob:example.org"]["thread_id"])
+        .collect();
+    threads.sort_by_key(|thread| thread.to_string());
+    assert_eq!(threads, [&json!(root), &json!("main"), &Value::Null]);
+}

@@ -31,6 +31,9 @@ const OPEN: &[&str] = &[
     "GET /_matrix/client/v3/login/sso/redirect/{idp_id}",
     // The OpenID token in the query is what is looked up.
     "GET /_matrix/federation/v1/openid/userinfo",
+    // The session in the query is what somebody was given who wants to authenticate.
+    "GET /_matrix/client/v3/auth/{auth_type}/fallback/web",
+    "POST /_matrix/client/v3/auth/{auth_type}/fallback/web",
     // The refresh token is the proof.
     "POST /_matrix/client/v3/refresh",
     "POST /_matrix/client/unstable/org.matrix.msc2918/refresh",

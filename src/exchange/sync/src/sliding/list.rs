@@ -62,7 +62,7 @@ pub(crate) fn sorted(scene: &Scene<'_>) -> Result<Vec<Sorted>, ReadError> {
                     newest: head.newest,
                 }
             }
-            Membership::Invite if !takes_invites => continue,
+            Membership::Invite if !takes_invites || is_from_ignored(scene, member)? => continue,
             Membership::Invite | Membership::Knock => Sorted {
                 room,
                 member,
@@ -90,6 +90,15 @@ pub(crate) fn sorted(scene: &Scene<'_>) -> Result<Vec<Sorted>, ReadError> {
     }
     rooms.sort_unstable_by_key(|sorted| std::cmp::Reverse((sorted.bump, sorted.room)));
     Ok(rooms)
+}
+
+/// "Servers must not send room invites from ignored users to clients."
+fn is_from_ignored(scene: &Scene<'_>, member: Member) -> Result<bool, ReadError> {
+    if scene.ignored.is_empty() {
+        return Ok(false);
+    }
+    let bytes = log::known_event(scene.read, member.position)?;
+    Ok(scene.ignored.contains(EventRow::decode(&bytes)?.sender))
 }
 
 fn bump(scene: &Scene<'_>, room: RoomNum, newest: Position) -> Result<Position, ReadError> {

@@ -1,4 +1,5 @@
-//! Annotations: one of each kind from each user to each event.
+//! What a new event may not relate to: annotations are one of each kind from each user to each event, and threads begin at
+//! events that relate to none.
 
 use crate::event::EventRow;
 use crate::event_id;
@@ -54,6 +55,24 @@ impl<'c> Annotation<'c> {
         }
         Ok(false)
     }
+}
+
+/// Whether a content would begin a thread at an event that is a child itself.
+///
+/// "Servers SHOULD reject client requests which attempt to start a thread off an event with an `m.relates_to` property."
+/// (Matrix 1.16) Such a relation would make a root that no client shows. A reply, which has no `rel_type`, may begin one.
+pub(crate) fn is_nested_thread(read: &dyn Read, content: &Object) -> Result<bool, ReadError> {
+    let Some(relates_to) = content.get("m.relates_to").and_then(|value| value.as_object()) else {
+        return Ok(false);
+    };
+    let text = |name: &str| relates_to.get(name).and_then(|value| value.as_str());
+    let (Some("m.thread"), Some(root)) = (text("rel_type"), text("event_id")) else {
+        return Ok(false);
+    };
+    Ok(match event_id::find(read, root)? {
+        Some((_, bytes)) => relation::of_content(EventRow::decode(&bytes)?.content).is_some(),
+        None => false,
+    })
 }
 
 /// The key of an annotation that is stored.
