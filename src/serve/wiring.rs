@@ -15,7 +15,7 @@ use lamchat_config::Config;
 use lamchat_disk::RealDisk;
 use lamchat_host::{OsEntropy, SystemClock};
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
-use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_identity::{LoginTokens, Passwords, UiaSessions};
 use lamchat_media::Media;
 use lamchat_push::UnreadCounts;
 use lamchat_rooms::Rooms;
@@ -165,6 +165,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         syncer,
         passwords: passwords.clone(),
         uia: UiaSessions::new(),
+        login_tokens: LoginTokens::new(),
         key_queries: lamchat_keys::QueryCache::new(),
         presence,
         searches: Arc::new(tokio::sync::Semaphore::new(lamchat_api_client::app::SEARCHES_MAX)),

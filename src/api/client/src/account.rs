@@ -43,7 +43,7 @@ pub fn routes(r: &mut Routes) {
 }
 
 async fn who_am_i(_app: Arc<App>, session: Session, _: whoami::v3::Request) -> Result<whoami::v3::Response, ApiError> {
-    let mut response = whoami::v3::Response::new(session.user_id, false);
+    let mut response = whoami::v3::Response::new(session.user_id, session.is_guest);
     response.device_id = Some(session.device_id);
     Ok(response)
 }
@@ -56,7 +56,7 @@ async fn set_password(
     app.passwords.check_strength(&request.new_password)?;
     uia::confirm(&app, &session, "POST /account/password", request.auth).await?;
     let hash = app.passwords.hash(request.new_password, &*app.entropy).await?;
-    let now_ms = app.now_ms();
+    let (user, now_ms) = (session.user, app.now_ms());
     let changed = move |txn: &mut WriteTxn<'_>| -> Result<(), ApiError> {
         note(txn, &session, "user.password", now_ms)?;
         account::set_password_hash(txn, session.user, &hash)?;
@@ -68,6 +68,7 @@ async fn set_password(
         Ok(())
     };
     app.store.write(changed).await?;
+    app.login_tokens.revoke(user);
     Ok(change_password::v3::Response::new())
 }
 

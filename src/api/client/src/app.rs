@@ -4,7 +4,7 @@ use crate::limit::{Limiters, RateSettings};
 use arc_swap::ArcSwap;
 use lamchat_accounts::presence::Presences;
 use lamchat_base::{Clock, Entropy};
-use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_identity::{LoginTokens, Passwords, UiaSessions};
 use lamchat_media::Media;
 use lamchat_rooms::Rooms;
 use lamchat_store::Store;
@@ -36,6 +36,8 @@ pub struct App {
     pub passwords: Passwords,
     /// The sessions of user-interactive authentication.
     pub uia: UiaSessions,
+    /// What lets another client of somebody in who is logged in.
+    pub login_tokens: LoginTokens,
     /// Answers queries for keys.
     pub key_queries: lamchat_keys::QueryCache,
     /// Who is there.

@@ -1,6 +1,6 @@
 //! Who sends a request: from the access token to a session. No handler sees the token itself.
 
-use crate::{ApiError, App};
+use crate::{ApiError, App, guest};
 use http::header::AUTHORIZATION;
 use lamchat_accounts::session::{self, AuthenticateError};
 use lamchat_http::{Request, RequestBody};
@@ -32,6 +32,10 @@ pub(crate) async fn admit(app: &Arc<App>, mut request: Request, door: Door) -> R
         Some(token) => authenticate(app, &token, door).await,
         None => Err(ApiError::missing_token()),
     };
+    let session = session.and_then(|session| {
+        guest::check(app, &session, &request.method, request.uri.path())?;
+        Ok(session)
+    });
     match session {
         Ok(session) => Ok((session, request)),
         Err(error) => {

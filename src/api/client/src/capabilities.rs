@@ -40,7 +40,7 @@ async fn capabilities(app: Arc<App>, session: Session, _request: Request) -> Res
         "m.set_avatar_url": { "enabled": true },
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": false },
-        "m.get_login_token": { "enabled": false },
+        "m.get_login_token": { "enabled": true },
     }});
     // "This property should be omitted altogether if `suspend` and `lock` would be `false`." (Matrix 1.18)
     if session.is_admin

@@ -69,6 +69,10 @@ async fn around(app: Arc<App>, session: Session, request: Request) -> Result<Res
             continue;
         }
         let bytes = log::known_event(read, *position)?;
+        // "The filter is only applied to `events_before`, `events_after`, and `state`."
+        if !filter.is_all() && !filter.allows(&EventRow::decode(&bytes)?) {
+            continue;
+        }
         if !std::mem::take(&mut is_first) {
             out.push(b',');
         }

@@ -1,13 +1,15 @@
 //! The public directory of rooms.
 
 use crate::limit::Limited;
+use crate::look::parse_room_id;
 use crate::room::caller;
+use crate::wire::{body, check_json, json};
 use crate::{ApiError, App, Routes, Session};
+use http::{Method, StatusCode};
+use lamchat_http::{Request, Response};
 use lamchat_rooms::directory::{self, Filter, Listed, PAGE_MAX, Page, PublishError};
 use lamchat_rooms::room;
-use ruma::api::client::directory::{
-    get_public_rooms, get_public_rooms_filtered, get_room_visibility, set_room_visibility,
-};
+use ruma::api::client::directory::{get_public_rooms, get_public_rooms_filtered, get_room_visibility};
 use ruma::api::client::room::Visibility;
 use ruma::directory::{PublicRoomsChunk, PublicRoomsChunkInit};
 use ruma::room::{JoinRuleKind, RoomType};
@@ -22,7 +24,11 @@ pub fn routes(r: &mut Routes) {
     r.optional(list);
     r.session(search);
     r.open(visibility);
-    r.session(set_visibility);
+    r.raw(
+        Method::PUT,
+        "/_matrix/client/v3/directory/list/room/{room_id}",
+        set_visibility,
+    );
 }
 
 impl From<PublishError> for ApiError {
@@ -144,19 +150,23 @@ async fn visibility(
     }))
 }
 
-async fn set_visibility(
-    app: Arc<App>,
-    session: Session,
-    request: set_room_visibility::v3::Request,
-) -> Result<set_room_visibility::v3::Response, ApiError> {
+async fn set_visibility(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
+    #[derive(serde::Deserialize)]
+    struct Wish {
+        /// "Defaults to `public`", which ruma's type does not know.
+        #[serde(default)]
+        visibility: Option<String>,
+    }
     app.limit(Limited::Other, session.user)?;
-    let is_published = match request.visibility {
-        Visibility::Public => true,
-        Visibility::Private => false,
-        _ => return Err(ApiError::invalid_param("The visibility is public or private")),
+    let room_id = parse_room_id(request.params.value("room_id"))?;
+    let bytes = body(&mut request).await?;
+    check_json(&bytes)?;
+    let wish: Wish = serde_json::from_slice(&bytes)?;
+    let is_published = match wish.visibility.as_deref() {
+        None | Some("public") => true,
+        Some("private") => false,
+        Some(_) => return Err(ApiError::invalid_param("The visibility is public or private")),
     };
-    app.rooms
-        .publish(&caller(session)?, &request.room_id, is_published)
-        .await?;
-    Ok(set_room_visibility::v3::Response::new())
+    app.rooms.publish(&caller(session)?, &room_id, is_published).await?;
+    json(StatusCode::OK, &serde_json::json!({}))
 }

@@ -261,6 +261,11 @@ async fn thumbnails_are_smaller_images_or_a_clear_no() {
     );
     assert!(body.starts_with(&[0xFF, 0xD8]));
     assert_eq!(get(&image, "width=3000&height=3000&method=scale").await.2, png);
+    // Whatever its uploader called it, it is shown as the image that it is.
+    let odd = upload(&app, &token, "", "text/html", &png).await;
+    let (_, headers, _) = get(&odd, "width=3000&height=3000&method=scale").await;
+    assert_eq!(headers.get("content-type").unwrap(), "image/png");
+    assert_eq!(headers.get("content-disposition").unwrap(), "inline");
     for (id, query) in [
         (&text, "width=30&height=30"),
         (&image, "width=30"),

@@ -43,7 +43,15 @@ async fn members(app: Arc<App>, session: Session, request: Request) -> Result<Re
         let bytes = log::known_event(&look.read, position)?;
         let row = EventRow::decode(&bytes)?;
         let membership = log::membership_in(&row);
-        if only.is_some_and(|only| membership != only) || not.is_some_and(|not| membership == not) {
+        // "the two parameters create an 'or' condition: either the membership is the same as `membership` or is not the same
+        // as `not_membership`."
+        let is_wanted = match (only, not) {
+            (None, None) => true,
+            (Some(only), None) => membership == only,
+            (None, Some(not)) => membership != not,
+            (Some(only), Some(not)) => membership == only || membership != not,
+        };
+        if !is_wanted {
             continue;
         }
         if !std::mem::take(&mut is_first) {

@@ -1,5 +1,6 @@
 //! Joining, inviting, leaving, kicking, banning, forgetting.
 
+use crate::carry_over::carry_over;
 use crate::limit::Limited;
 use crate::room::{caller, caller_even_suspended, resolve, third_party_denied};
 use crate::{ApiError, App, Routes, Session};
@@ -51,10 +52,13 @@ impl From<ForgetError> for ApiError {
 
 async fn join_room(app: &App, session: Session, room: &RoomId, reason: Option<&str>) -> Result<(), ApiError> {
     app.limit(Limited::Join, session.user)?;
+    let (user, user_id) = (session.user, session.user_id.clone());
     match app.rooms.join(&caller(session)?, room, reason).await {
-        Err(AppendError::NoSuchRoom) => Err(ApiError::not_found("This server does not know that room")),
-        joined => Ok(joined?),
+        Err(AppendError::NoSuchRoom) => return Err(ApiError::not_found("This server does not know that room")),
+        joined => joined?,
     }
+    carry_over(app, user, &user_id, room).await;
+    Ok(())
 }
 
 async fn join(

@@ -1,19 +1,40 @@
 //! `GET /mutual_rooms`: the rooms that the caller shares with somebody.
 
 use crate::limit::Limited;
+use crate::wire::json;
 use crate::{ApiError, App, Routes, Session};
+use http::{Method, StatusCode};
 use lamchat_accounts::user;
+use lamchat_http::{Response as Answer, query_value};
 use lamchat_rooms::{membership, room};
-use ruma::UInt;
 use ruma::api::client::membership::get_mutual_rooms::v1::{Request, Response};
+use ruma::{UInt, UserId};
 use std::sync::Arc;
 
+/// The first name of the endpoint, under which Element Web asks; its token has another name.
+const OLD: &str = "/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms";
 /// Rooms of a page.
 const PAGE: usize = 100;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
     r.session(show);
+    r.raw(Method::GET, OLD, show_old);
+}
+
+async fn show_old(app: Arc<App>, session: Session, request: lamchat_http::Request) -> Result<Answer, ApiError> {
+    let query = request.query();
+    let user_id = query_value(query, "user_id").ok_or_else(|| ApiError::missing_param("user_id is missing"))?;
+    let user_id = UserId::parse(user_id).map_err(|error| ApiError::invalid_param(error.to_string()))?;
+    let mut asked = Request::new(user_id);
+    asked.from = query_value(query, "batch_token").or_else(|| query_value(query, "from"));
+    let shown = show(app, session, asked).await?;
+    let mut answer = serde_json::json!({ "joined": shown.joined, "count": shown.count });
+    if let (Some(next), Some(answer)) = (shown.next_batch, answer.as_object_mut()) {
+        answer.insert("next_batch_token".to_owned(), next.as_str().into());
+        answer.insert("next_batch".to_owned(), next.into());
+    }
+    json(StatusCode::OK, &answer)
 }
 
 async fn show(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
@@ -91,6 +112,14 @@ mod tests {
             (&second["joined"], &second["next_batch"]),
             (&json!(rooms[100..]), &Value::Null)
         );
+        let old = |query: &str| format!("/_matrix/client/unstable/uk.half-shot.msc2666/user/mutual_rooms?{query}");
+        let (_, page) = call(&app, "GET", &old("user_id=@bob:example.org"), Some(&alice), None).await;
+        let (next, target) = (
+            page["next_batch_token"].as_str().unwrap(),
+            "user_id=@bob:example.org&batch_token=",
+        );
+        let (_, page) = call(&app, "GET", &old(&format!("{target}{next}")), Some(&alice), None).await;
+        assert_eq!(page["joined"], json!(rooms[100..]));
         assert_eq!(
             ask("user_id=@nobody:example.org").await,
             (200, json!({"joined": [], "count": 0}))

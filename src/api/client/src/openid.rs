@@ -1,9 +1,12 @@
-//! `POST /user/{userId}/openid/request_token`.
+//! `POST /user/{userId}/openid/request_token`, and what becomes of such tokens.
 
 use crate::account_data::must_be_own;
 use crate::limit::Limited;
+use crate::wire::json;
 use crate::{ApiError, App, Routes, Session};
+use http::{Method, StatusCode};
 use lamchat_accounts::openid;
+use lamchat_http::{Request, Response, query_value};
 use ruma::api::client::account::request_openid_token::v3;
 use ruma::authentication::TokenType;
 use std::sync::Arc;
@@ -12,6 +15,23 @@ use std::time::Duration;
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
     r.session::<v3::Request>(request_token);
+    r.raw_open(Method::GET, "/_matrix/federation/v1/openid/userinfo", user_info);
+}
+
+/// "Exchanges an OpenID access token for information about the user who generated the token." Whom the user showed it to asks:
+/// an integration manager, a widget's server. It is of the server-server API and needs nothing else of it.
+async fn user_info(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
+    app.limit(Limited::Other, request.peer)?;
+    let token = query_value(request.query(), "access_token").filter(|token| !token.is_empty());
+    let token = token.ok_or_else(ApiError::missing_token)?;
+    match openid::user_of(&app.store.read(), &token, app.now_ms())? {
+        Some(user_id) => json(StatusCode::OK, &serde_json::json!({ "sub": user_id })),
+        None => Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "M_UNKNOWN_TOKEN",
+            "The OpenID token is unknown or has expired",
+        )),
+    }
 }
 
 async fn request_token(app: Arc<App>, session: Session, request: v3::Request) -> Result<v3::Response, ApiError> {
@@ -54,5 +74,19 @@ mod tests {
         assert_eq!(call(&app, "GET", whoami, Some(token), None).await.0, 401);
         assert_eq!(call(&app, "POST", path, Some(token), Some(json!({}))).await.0, 401);
         assert_eq!(call(&app, "POST", path, Some(&bob), Some(json!({}))).await.0, 403);
+        let info = "/_matrix/federation/v1/openid/userinfo";
+        let ask = async |query: String| {
+            let (status, answer) = call(&app, "GET", &format!("{info}{query}"), None, None).await;
+            (status.as_u16(), answer)
+        };
+        let sub = json!({"sub": "@alice:example.org"});
+        assert_eq!(ask(format!("?access_token={token}")).await, (200, sub));
+        for (query, errcode) in [("", "M_MISSING_TOKEN"), ("?access_token=x", "M_UNKNOWN_TOKEN")] {
+            let (status, error) = ask(query.to_owned()).await;
+            assert_eq!((status, error.get("errcode")), (401, Some(&json!(errcode))));
+        }
+        // An access token is none.
+        let (status, _) = ask(format!("?access_token={alice}")).await;
+        assert_eq!(status, 401);
     }
 }

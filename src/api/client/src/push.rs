@@ -1,17 +1,22 @@
 //! Push rules and pushers. Pushers are kept and listed; no push gateway is called.
 
+use crate::wire::{body, check_json, json};
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
-use lamchat_http::{Request, Response};
+use lamchat_http::{Request, Response, query_value};
 use lamchat_push::pushers::{self, PusherError};
 use lamchat_push::rules::{self, RuleError};
 use lamchat_store::{CommitError, WriteTxn};
 use ruma::api::client::push::set_pusher::v3::PusherAction;
 use ruma::api::client::push::{
-    PusherKind, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, set_pusher, set_pushrule,
+    PusherKind, delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled, set_pusher,
     set_pushrule_actions, set_pushrule_enabled,
 };
-use ruma::push::{InsertPushRuleError, RuleKind, Ruleset};
+use ruma::push::{
+    Action, InsertPushRuleError, NewConditionalPushRule, NewPatternedPushRule, NewPushRule, NewSimplePushRule,
+    PushCondition, RuleKind, Ruleset,
+};
+use ruma::{RoomId, UserId};
 use std::sync::Arc;
 
 /// The endpoints of this file.
@@ -19,7 +24,11 @@ pub fn routes(r: &mut Routes) {
     r.raw(Method::GET, "/_matrix/client/v3/pushrules/", all_rules);
     r.raw(Method::GET, "/_matrix/client/v3/pushrules/global/", global_rules);
     r.session::<get_pushrule::v3::Request>(rule);
-    r.session::<set_pushrule::v3::Request>(put_rule);
+    r.raw(
+        Method::PUT,
+        "/_matrix/client/v3/pushrules/global/{kind}/{rule_id}",
+        put_rule,
+    );
     r.session::<delete_pushrule::v3::Request>(delete_rule);
     r.session::<get_pushrule_enabled::v3::Request>(enabled);
     r.session::<set_pushrule_enabled::v3::Request>(set_enabled);
@@ -63,17 +72,46 @@ async fn rule(
     Ok(get_pushrule::v3::Response::new(rule.into()))
 }
 
-async fn put_rule(
-    app: Arc<App>,
-    session: Session,
-    request: set_pushrule::v3::Request,
-) -> Result<set_pushrule::v3::Response, ApiError> {
+async fn put_rule(app: Arc<App>, session: Session, mut request: Request) -> Result<Response, ApiError> {
+    let bytes = body(&mut request).await?;
+    check_json(&bytes)?;
+    let rule = new_rule(&request, serde_json::from_slice(&bytes)?)?;
+    let [after, before] = ["after", "before"].map(|name| query_value(request.query(), name));
     let put = move |txn: &mut WriteTxn<'_>| {
-        let (after, before) = (request.after.as_deref(), request.before.as_deref());
-        rules::put(txn, session.user, &session.user_id, request.rule, after, before)
+        let (after, before) = (after.as_deref(), before.as_deref());
+        rules::put(txn, session.user, &session.user_id, rule, after, before)
     };
     app.store.write(put).await?;
-    Ok(set_pushrule::v3::Response::new())
+    json(StatusCode::OK, &serde_json::json!({}))
+}
+
+/// The body of a new rule. ruma's type insists on conditions, which may be left out: "A rule with no conditions always
+/// matches."
+#[derive(serde::Deserialize)]
+struct RuleBody {
+    actions: Vec<Action>,
+    #[serde(default)]
+    conditions: Vec<PushCondition>,
+    pattern: Option<String>,
+}
+
+fn new_rule(request: &Request, body: RuleBody) -> Result<NewPushRule, ApiError> {
+    let (id, actions) = (request.params.value("rule_id").to_owned(), body.actions);
+    let invalid = |error: ruma::IdParseError| ApiError::invalid_param(error.to_string());
+    let conditional = |id, actions| NewConditionalPushRule::new(id, body.conditions, actions);
+    Ok(match request.params.value("kind") {
+        "override" => NewPushRule::Override(conditional(id, actions)),
+        "underride" => NewPushRule::Underride(conditional(id, actions)),
+        "content" => {
+            let pattern = body
+                .pattern
+                .ok_or_else(|| ApiError::missing_param("pattern is missing"))?;
+            NewPushRule::Content(NewPatternedPushRule::new(id, pattern, actions))
+        }
+        "room" => NewPushRule::Room(NewSimplePushRule::new(RoomId::parse(id).map_err(invalid)?, actions)),
+        "sender" => NewPushRule::Sender(NewSimplePushRule::new(UserId::parse(id).map_err(invalid)?, actions)),
+        _ => return Err(ApiError::invalid_param("There is no such kind of push rule")),
+    })
 }
 
 async fn delete_rule(

@@ -8,12 +8,13 @@ use lamchat_accounts::account::{self, CreateAccountError, NewAccount};
 use lamchat_accounts::session::NewSession;
 use lamchat_accounts::token::NewTokens;
 use lamchat_audit::{Actor, Entry};
+use lamchat_base::UserNum;
 use lamchat_identity::localpart::{self, LocalpartError};
 use lamchat_identity::registration_token::{self, ConsumeTokenError};
 use lamchat_identity::uia::{Operation, Stage};
-use ruma::OwnedUserId;
 use ruma::api::client::account::register::{self, LoginType, RegistrationKind};
 use ruma::api::client::account::{check_registration_token_validity, get_username_availability};
+use ruma::{OwnedUserId, UserId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ async fn register(
     request: register::v3::Request,
 ) -> Result<register::v3::Response, ApiError> {
     if request.kind == RegistrationKind::Guest {
-        return Err(ApiError::guest());
+        return register_guest(&app, stranger, request).await;
     }
     if request.login_type == Some(LoginType::ApplicationService) {
         return Err(ApiError::forbidden("Application services are not served here"));
@@ -44,7 +45,13 @@ async fn register(
         Some(name) => localpart::user_id(name, &app.server_name)?,
         None => localpart::user_id(&localpart::made_up(&*app.entropy), &app.server_name)?,
     };
-    refuse_taken(&app, &user_id)?;
+    let guest = match &request.guest_access_token {
+        Some(token) => Some(guest_of(&app, token, &user_id)?),
+        None => None,
+    };
+    if guest.is_none() {
+        refuse_taken(&app, &user_id)?;
+    }
     if let Some(password) = &request.password {
         app.passwords.check_strength(password)?;
     }
@@ -65,9 +72,10 @@ async fn register(
         .ok_or_else(|| ApiError::missing_param("password is missing"))?;
 
     let now_ms = app.now_ms();
+    let hash = app.passwords.hash(password, &*app.entropy).await?;
     let mut account = NewAccount {
         user_id,
-        password_hash: Some(app.passwords.hash(password, &*app.entropy).await?),
+        password_hash: Some(hash.clone()),
         is_admin: false,
         display_name: None,
         now_ms,
@@ -95,7 +103,14 @@ async fn register(
                     .fact("logged_in", device.is_some());
                 lamchat_audit::append(txn, &entry)?;
             }
-            let user = account::create(txn, account)?;
+            let user = match guest {
+                Some(guest) => {
+                    account::upgrade_guest(txn, guest, &hash)?;
+                    account::set_admin(txn, guest, account.is_admin)?;
+                    guest
+                }
+                None => account::create(txn, account)?,
+            };
             match device {
                 None => Ok(None),
                 Some(device) => Ok::<_, ApiError>(Some(device.open(txn, user, now_ms)?)),
@@ -111,6 +126,51 @@ async fn register(
         response.expires_in = opened.expires_in_ms.map(Duration::from_millis);
     }
     Ok(response)
+}
+
+/// "When registering a guest account, all parameters in the request body with the exception of `initial_device_display_name`
+/// MUST BE ignored by the server. The server MUST pick a `device_id` for the account regardless of input."
+async fn register_guest(
+    app: &App,
+    stranger: Stranger,
+    request: register::v3::Request,
+) -> Result<register::v3::Response, ApiError> {
+    if !app.settings.load().guests {
+        return Err(ApiError::guest());
+    }
+    app.limit(Limited::Registration, stranger.peer)?;
+    let user_id = localpart::user_id(&localpart::made_up(&*app.entropy), &app.server_name)?;
+    let device = NewDevice {
+        device_id: session::device_id_or_new(app, None),
+        display_name: request.initial_device_display_name,
+        refreshable: false,
+        tokens: NewTokens::generate(&*app.entropy),
+    };
+    let now_ms = app.now_ms();
+    let opened = app
+        .store
+        .write(move |txn| {
+            let user = account::create_guest(txn, user_id, now_ms)?;
+            Ok::<_, ApiError>(device.open(txn, user, now_ms)?)
+        })
+        .await?;
+    let mut response = register::v3::Response::new(opened.user_id);
+    response.access_token = Some(opened.access_token);
+    response.device_id = Some(opened.device_id);
+    Ok(response)
+}
+
+/// The guest who wants to keep what they did under a name and password: "Guest users can also upgrade their account by going
+/// through the ordinary `register` flow, but specifying the additional POST parameter `guest_access_token`".
+fn guest_of(app: &App, token: &str, user_id: &UserId) -> Result<UserNum, ApiError> {
+    let session = lamchat_accounts::session::authenticate(&app.store.read(), token, app.now_ms())?;
+    if session.is_guest && session.user_id == *user_id {
+        Ok(session.user)
+    } else {
+        Err(ApiError::forbidden(
+            "This is not the access token of a guest with that name",
+        ))
+    }
 }
 
 /// What a new account logs in with at once.

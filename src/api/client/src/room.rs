@@ -1,5 +1,6 @@
 //! Creating and upgrading rooms, and what all endpoints about rooms share.
 
+use crate::carry_over::carry_over;
 use crate::limit::Limited;
 use crate::membership::check_exists;
 use crate::{ApiError, App, Routes, Session};
@@ -61,6 +62,8 @@ impl From<AppendError> for ApiError {
             AppendError::NoSuchRoom | AppendError::Refused(_) | AppendError::NotReachable(_) => {
                 Self::forbidden(error.to_string())
             }
+            AppendError::NoGuests => Self::guest(),
+            AppendError::InviteBlocked(_) => Self::new(StatusCode::FORBIDDEN, "M_INVITE_BLOCKED", error.to_string()),
             AppendError::TooLarge(_) => Self::too_large(error.to_string()),
             AppendError::BadContent(why) => Self::bad_json(why),
             AppendError::Busy => Self::new(
@@ -194,10 +197,12 @@ async fn upgrade(
     app.limit(Limited::Other, session.user)?;
     let version = request.new_version.as_str();
     let creators = &request.additional_creators;
+    let (user, user_id) = (session.user, session.user_id.clone());
     let replacement = app
         .rooms
         .upgrade(&caller(session)?, &request.room_id, version, creators)
         .await?;
+    carry_over(&app, user, &user_id, &replacement).await;
     Ok(upgrade_room::v3::Response::new(replacement))
 }
 

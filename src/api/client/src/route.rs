@@ -215,7 +215,9 @@ impl Routes {
             if self.declared.iter().skip(first).any(|declared| declared.path == path) {
                 continue;
             }
-            let resource = if path.contains("/media/") {
+            let resource = if path.starts_with("/_matrix/federation/") {
+                Resource::Federation
+            } else if path.contains("/media/") {
                 Resource::Media
             } else {
                 Resource::Client
@@ -275,6 +277,7 @@ pub(crate) fn aliases(path: &'static str) -> Vec<Cow<'static, str>> {
     for (new, old) in [
         ("/_matrix/client/v3/", "/_matrix/client/r0/"),
         ("/_matrix/media/v3/", "/_matrix/media/r0/"),
+        ("/_matrix/media/v3/", "/_matrix/media/v1/"),
     ] {
         if let Some(rest) = path.strip_prefix(new) {
             names.push(Cow::Owned(format!("{old}{rest}")));

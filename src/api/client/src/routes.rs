@@ -12,7 +12,9 @@ fn collect() -> Routes {
     let mut r = Routes::default();
     crate::discovery::routes(&mut r);
     crate::register::routes(&mut r);
+    crate::login::routes(&mut r);
     crate::session::routes(&mut r);
+    crate::uia_page::routes(&mut r);
     crate::account::routes(&mut r);
     crate::device::routes(&mut r);
     crate::profile::routes(&mut r);

@@ -32,6 +32,11 @@ impl From<SendError> for ApiError {
     fn from(error: SendError) -> Self {
         match error {
             SendError::NoTarget => Self::bad_json(error.to_string()),
+            SendError::DuplicateAnnotation => {
+                Self::new(StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION", error.to_string())
+            }
+            // "A specific error code is not currently available for this case: servers should use `M_UNKNOWN`".
+            SendError::NestedThread => Self::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", error.to_string()),
             SendError::Redact(error) => error.into(),
             SendError::Append(error) => error.into(),
         }

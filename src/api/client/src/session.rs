@@ -1,144 +1,21 @@
-//! Logging in and out, and refreshing.
+//! Refreshing and logging out, and what logging in shares with registering.
 
 use crate::limit::Limited;
-use crate::wire::{body, check_json, into_response};
 use crate::{ApiError, App, Routes, Session, device};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use lamchat_accounts::account;
-use lamchat_accounts::session::{self, NewSession, OpenSessionError, OpenedSession, RefreshError};
+use lamchat_accounts::session::{self, OpenSessionError, RefreshError};
 use lamchat_accounts::token::{NewTokens, generate_device_id};
-use lamchat_audit::{Actor, Entry};
-use lamchat_http::{Request, Response};
-use lamchat_keys::cross_signing;
-use lamchat_store::WriteTxn;
-use ruma::api::client::session::{get_login_types, login, logout, logout_all, refresh_token};
-use ruma::api::client::uiaa::UserIdentifier;
+use ruma::api::client::session::{logout, logout_all, refresh_token};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
-use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.open::<get_login_types::v3::Request>(login_types);
-    r.raw_open(Method::POST, "/_matrix/client/v3/login", log_in);
     r.open::<refresh_token::v3::Request>(refresh);
     r.session_even_locked::<logout::v3::Request>(log_out);
     r.session_even_locked::<logout_all::v3::Request>(log_out_everywhere);
-}
-
-async fn login_types(
-    _app: Arc<App>,
-    _request: get_login_types::v3::Request,
-) -> Result<get_login_types::v3::Response, ApiError> {
-    use get_login_types::v3::{LoginType, PasswordLoginType, Response};
-    Ok(Response::new(vec![LoginType::Password(PasswordLoginType::new())]))
-}
-
-/// The body of a login. ruma's own type indexes into what the client sent, so it is not used for reading.
-#[derive(Deserialize)]
-struct Login {
-    #[serde(rename = "type")]
-    login_type: String,
-    identifier: Option<UserIdentifier>,
-    /// "Deprecated in favour of identifier" (Matrix r0.4.0); still sent.
-    user: Option<String>,
-    password: Option<String>,
-    device_id: Option<OwnedDeviceId>,
-    initial_device_display_name: Option<String>,
-    #[serde(default)]
-    refresh_token: bool,
-}
-
-async fn log_in(app: Arc<App>, mut request: Request) -> Result<Response, ApiError> {
-    app.limit(Limited::LoginByAddress, request.peer)?;
-    let bytes = body(&mut request).await?;
-    check_json(&bytes)?;
-    let login: Login = serde_json::from_slice(&bytes)?;
-    if login.login_type != "m.login.password" {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "M_UNKNOWN",
-            "This kind of login is not offered here",
-        ));
-    }
-    let password = login
-        .password
-        .ok_or_else(|| ApiError::missing_param("password is missing"))?;
-    let name = match (login.identifier, login.user) {
-        (Some(UserIdentifier::Matrix(identifier)), _) => identifier.user,
-        // Nobody has an address or a telephone number here, so none of them is right.
-        (Some(UserIdentifier::Email(_) | UserIdentifier::Msisdn(_) | UserIdentifier::PhoneNumber(_)), _) => {
-            return Err(wrong_credentials());
-        }
-        (Some(_), _) => {
-            return Err(ApiError::new(
-                StatusCode::BAD_REQUEST,
-                "M_UNKNOWN",
-                "This kind of identifier is not known here",
-            ));
-        }
-        (None, Some(name)) => name,
-        (None, None) => return Err(ApiError::missing_param("identifier is missing")),
-    };
-    let user_id = user_of(&app, &name).ok_or_else(wrong_credentials)?;
-    let is_right = check_password(&app, &user_id, password).await?;
-    let account = account::by_id(&app.store.read(), &user_id)?;
-    if account
-        .as_ref()
-        .is_some_and(|account| account.standing.is_deactivated())
-    {
-        return Err(OpenSessionError::Deactivated.into());
-    }
-    let Some(account) = account.filter(|_| is_right) else {
-        return Err(wrong_credentials());
-    };
-
-    let new = NewSession {
-        user: account.user,
-        device_id: device_id_or_new(&app, login.device_id),
-        initial_display_name: login.initial_device_display_name,
-        refreshable: login.refresh_token,
-        tokens: NewTokens::generate(&*app.entropy),
-        now_ms: app.now_ms(),
-    };
-    let opened = move |txn: &mut WriteTxn<'_>| -> Result<OpenedSession, ApiError> {
-        // "Servers therefore must ensure that device IDs will not collide with cross-signing public keys."
-        if cross_signing::is_public_key(txn, new.user, new.device_id.as_str())? {
-            return Err(ApiError::invalid_param(
-                "The device id is one of your cross-signing keys: choose another",
-            ));
-        }
-        Ok(open(txn, new)?)
-    };
-    let opened = app.store.write(opened).await?;
-    into_response(login_response(&app, opened))
-}
-
-/// Opens a session; that of an administrator is an entry of the audit log. Sessions of others are nobody's business.
-fn open(txn: &mut WriteTxn<'_>, new: NewSession) -> Result<OpenedSession, OpenSessionError> {
-    let now_ms = new.now_ms;
-    let is_admin = account::standing(txn, new.user)?.is_some_and(|standing| standing.is_admin());
-    let opened = session::open(txn, new)?;
-    if is_admin {
-        let actor = Actor::User(opened.user_id.to_string());
-        let entry = Entry::new(now_ms, actor, "admin.login").fact("device", &opened.device_id);
-        lamchat_audit::append(txn, &entry)?;
-    }
-    Ok(opened)
-}
-
-/// "Both the access token and device_id … home_server: Clients should extract the server_name from user_id instead."
-#[expect(deprecated, reason = "older clients still read home_server")]
-fn login_response(app: &App, opened: OpenedSession) -> login::v3::Response {
-    use login::v3::{DiscoveryInfo, HomeserverInfo};
-    let mut response = login::v3::Response::new(opened.user_id, opened.access_token, opened.device_id);
-    response.home_server = Some(app.server_name.clone());
-    response.refresh_token = opened.refresh_token;
-    response.expires_in = opened.expires_in_ms.map(Duration::from_millis);
-    let base_url = app.settings.load().public_baseurl.clone();
-    response.well_known = base_url.map(|base_url| DiscoveryInfo::new(HomeserverInfo::new(base_url)));
-    response
 }
 
 /// The device that a client names, or a new one.
@@ -176,7 +53,7 @@ pub(crate) async fn check_password(app: &App, user_id: &UserId, password: String
     Ok(is_right)
 }
 
-fn wrong_credentials() -> ApiError {
+pub(crate) fn wrong_credentials() -> ApiError {
     ApiError::forbidden("The user name or the password is wrong")
 }
 

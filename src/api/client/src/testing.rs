@@ -9,7 +9,7 @@ use lamchat_accounts::presence::Presences;
 use lamchat_base::{Entropy, ManualClock};
 use lamchat_http::{Limits, Router};
 use lamchat_identity::password::Cost;
-use lamchat_identity::{Passwords, UiaSessions};
+use lamchat_identity::{LoginTokens, Passwords, UiaSessions};
 use lamchat_rooms::Rooms;
 use lamchat_rules::SigningKey;
 use lamchat_store::{Store, Table};
@@ -106,6 +106,7 @@ pub fn app() -> Arc<App> {
         syncer,
         passwords: Passwords::new(Cost::Minimum, 2),
         uia: UiaSessions::new(),
+        login_tokens: LoginTokens::new(),
         key_queries: lamchat_keys::QueryCache::new(),
         presence,
         searches: Arc::new(tokio::sync::Semaphore::new(crate::app::SEARCHES_MAX)),

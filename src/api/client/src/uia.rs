@@ -127,7 +127,9 @@ async fn take(
             .complete(&progress.session, operation, Stage::Dummy, now_ms)
             .ok_or_else(over)),
         // A client that was sent to a fallback page asks whether the stage is completed.
-        AuthData::FallbackAcknowledgement(_) => Ok(Ok(progress)),
+        AuthData::FallbackAcknowledgement(_) => {
+            Ok(app.uia.resume(&progress.session, operation, now_ms).ok_or_else(over))
+        }
         _ => Ok(Err(ask(
             &progress,
             Some(("M_UNRECOGNIZED", "This kind of authentication is not offered here")),

@@ -104,6 +104,33 @@ pub fn create(txn: &mut WriteTxn<'_>, new: NewAccount) -> Result<UserNum, Create
     Ok(user)
 }
 
+/// Makes an account for a guest.
+pub fn create_guest(txn: &mut WriteTxn<'_>, user_id: OwnedUserId, now_ms: u64) -> Result<UserNum, CreateAccountError> {
+    let new = NewAccount {
+        user_id,
+        password_hash: None,
+        is_admin: false,
+        display_name: None,
+        now_ms,
+    };
+    let user = create(txn, new)?;
+    if let Some((standing, row)) = load(txn, user)? {
+        store(txn, user, standing.with_guest(true), &row)?;
+    }
+    Ok(user)
+}
+
+/// Makes a guest's account one like others, with a password.
+pub fn upgrade_guest(txn: &mut WriteTxn<'_>, user: UserNum, hash: &str) -> Result<(), ChangeAccountError> {
+    change(txn, user, |standing| standing.with_guest(false))?;
+    set_password_hash(txn, user, hash)
+}
+
+/// Whether the account belongs to a guest.
+pub fn is_guest(read: &dyn Read, user: UserNum) -> Result<bool, ReadError> {
+    Ok(standing(read, user)?.is_some_and(Standing::is_guest))
+}
+
 /// What an account may do; `None` if the user has no account here. One read by key.
 pub fn standing(read: &dyn Read, user: UserNum) -> Result<Option<Standing>, ReadError> {
     let Some(value) = read.get(ACCOUNT, &user.to_key())? else {

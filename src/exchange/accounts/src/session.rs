@@ -53,6 +53,8 @@ pub struct Session {
     pub is_admin: bool,
     /// Whether the account may only read and leave (`M_USER_SUSPENDED`).
     pub is_suspended: bool,
+    /// Whether the account is a guest's.
+    pub is_guest: bool,
     token: TokenHash,
     is_unconfirmed: bool,
     last_seen_ms: u64,
@@ -127,6 +129,7 @@ fn find(read: &dyn Read, token: &str, now_ms: u64) -> Result<(Option<Session>, a
         device_id: row.device_id,
         is_admin: standing.is_admin(),
         is_suspended: standing.is_suspended(),
+        is_guest: standing.is_guest(),
         token,
         is_unconfirmed: row.is_unconfirmed,
         last_seen_ms: row.last_seen_ms,

@@ -1,4 +1,4 @@
-//! Who somebody is: passwords (argon2id), registration tokens, user-interactive authentication, user names.
+//! Who somebody is: passwords (argon2id), registration tokens, login tokens, user-interactive authentication, user names.
 //!
 //! Promises:
 //! - A password is kept only as an argon2id hash; in memory it is cleared when it has been used.
@@ -9,10 +9,12 @@
 //!   one caller.
 
 pub mod localpart;
+pub mod login_token;
 pub mod password;
 pub mod registration_token;
 pub mod uia;
 
+pub use login_token::LoginTokens;
 pub use password::Passwords;
 pub use uia::UiaSessions;
 

@@ -4,6 +4,8 @@
 //! A session belongs to one operation (method and path) of one caller, is good for carrying it out once, and is lost
 //! when the exchange restarts: the client is then asked again.
 
+mod page;
+
 use lamchat_base::{DeviceNum, Entropy, UserNum};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -154,33 +156,15 @@ impl UiaSessions {
         is_valid: impl FnOnce(u32) -> Result<(), E>,
     ) -> Option<Result<Progress, E>> {
         let mut inner = self.0.lock();
-        let session = inner
+        inner
             .sessions
             .get(id)
             .filter(|session| session.is_for(operation, now_ms))?;
-        if session.registration_token.as_deref() == Some(token) {
-            return Some(Ok(session.progress(id)));
-        }
-        inner.make_room(now_ms);
-        if let Err(error) = is_valid(inner.pending.get(token).copied().unwrap_or(0)) {
-            return Some(Err(error));
-        }
-        if let Some(before) = inner
-            .sessions
-            .get_mut(id)
-            .and_then(|session| session.registration_token.take())
-        {
-            inner.release(&before);
-        }
-        let session = inner.sessions.get_mut(id)?;
-        session.registration_token = Some(token.to_owned());
-        session.complete(Stage::RegistrationToken);
-        let progress = session.progress(id);
-        *inner.pending.entry(token.to_owned()).or_default() += 1;
-        if progress.is_done {
+        let shown = inner.show_token(id, token, now_ms, is_valid)?;
+        if shown.as_ref().is_ok_and(|progress| progress.is_done) {
             inner.remove(id);
         }
-        Some(Ok(progress))
+        Some(shown)
     }
 
     /// How many sessions have shown a registration token and are not finished.
@@ -217,6 +201,37 @@ impl Session {
 }
 
 impl Inner {
+    /// Notes that a session has shown a registration token, if `is_valid` says so.
+    fn show_token<E>(
+        &mut self,
+        id: &str,
+        token: &str,
+        now_ms: u64,
+        is_valid: impl FnOnce(u32) -> Result<(), E>,
+    ) -> Option<Result<Progress, E>> {
+        let session = self.sessions.get(id)?;
+        if session.registration_token.as_deref() == Some(token) {
+            return Some(Ok(session.progress(id)));
+        }
+        self.make_room(now_ms);
+        if let Err(error) = is_valid(self.pending.get(token).copied().unwrap_or(0)) {
+            return Some(Err(error));
+        }
+        if let Some(before) = self
+            .sessions
+            .get_mut(id)
+            .and_then(|session| session.registration_token.take())
+        {
+            self.release(&before);
+        }
+        let session = self.sessions.get_mut(id)?;
+        session.registration_token = Some(token.to_owned());
+        session.complete(Stage::RegistrationToken);
+        let progress = session.progress(id);
+        *self.pending.entry(token.to_owned()).or_default() += 1;
+        Some(Ok(progress))
+    }
+
     /// Drops sessions whose time is over, and the oldest if there are too many.
     fn make_room(&mut self, now_ms: u64) {
         while let Some((ends_at_ms, _)) = self.order.front() {

@@ -79,9 +79,10 @@ pub(crate) enum RenderError {
     TooLarge,
 }
 
-/// Whether the first bytes are of a format that thumbnails are made of.
-pub(crate) fn is_image(start: &[u8]) -> bool {
-    image::guess_format(start).is_ok_and(|format| FORMATS.contains(&format))
+/// The media type of a file with these first bytes, if thumbnails are made of such.
+pub(crate) fn image_type(start: &[u8]) -> Option<&'static str> {
+    let format = image::guess_format(start).ok()?;
+    FORMATS.contains(&format).then(|| format.to_mime_type())
 }
 
 /// Makes a thumbnail. Takes time and memory in proportion to the pixels: run it where blocking is allowed.

@@ -72,7 +72,7 @@ impl Media {
         if let Some(made) = self.kept(&key).await? {
             return Ok(made);
         }
-        if !self.is_image(&blob).await? {
+        if self.image_type(&blob).await?.is_none() {
             return Err(ThumbnailError::Undecodable);
         }
         if blob.size > self.0.options.thumbnail_source_bytes_max {
@@ -112,10 +112,11 @@ impl Media {
 
     /// The image itself, if it is one.
     async fn original(&self, media_id: &str, blob: &Blob) -> Result<Thumbnail, ThumbnailError> {
-        if !self.is_image(blob).await? {
-            return Err(ThumbnailError::Undecodable);
-        }
-        Ok(Thumbnail::Original(self.download(media_id, Duration::ZERO).await?))
+        let image_type = self.image_type(blob).await?.ok_or(ThumbnailError::Undecodable)?;
+        let mut original = self.download(media_id, Duration::ZERO).await?;
+        // Not what its uploader said: a thumbnail is of one of a few types, and shown in place.
+        original.content_type = Some(image_type.to_owned());
+        Ok(Thumbnail::Original(original))
     }
 
     /// A thumbnail that was made before. One whose content is lost or damaged is made anew.
@@ -140,13 +141,13 @@ impl Media {
         }
     }
 
-    /// Whether a blob starts like an image: cheap, and it spares encrypted files the rest.
-    async fn is_image(&self, blob: &Blob) -> Result<bool, DownloadError> {
+    /// The type of the image that a blob starts like: cheap, and it spares encrypted files the rest.
+    async fn image_type(&self, blob: &Blob) -> Result<Option<&'static str>, DownloadError> {
         let (inner, blob) = (Arc::clone(&self.0), blob.clone());
-        let look = move || -> Result<bool, DownloadError> {
+        let look = move || -> Result<Option<&'static str>, DownloadError> {
             let mut reader = Reader::open(&inner, &blob)?;
             reader.stop_at(64);
-            Ok(reader.next()?.first().is_some_and(|start| render::is_image(start)))
+            Ok(reader.next()?.first().and_then(|start| render::image_type(start)))
         };
         tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?
     }

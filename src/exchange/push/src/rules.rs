@@ -6,8 +6,11 @@
 use lamchat_accounts::account_data::{self, PutAccountDataError, Scope};
 use lamchat_base::UserNum;
 use lamchat_store::{Bytes, CommitError, Read, ReadError, WriteTxn};
-use ruma::UserId;
-use ruma::push::{Action, InsertPushRuleError, NewPushRule, RemovePushRuleError, RuleKind, Ruleset};
+use ruma::push::{
+    Action, InsertPushRuleError, NewConditionalPushRule, NewPushRule, NewSimplePushRule, PushCondition,
+    RemovePushRuleError, RuleKind, Ruleset,
+};
+use ruma::{RoomId, UserId};
 use serde_json::Value;
 
 /// The type of the account data.
@@ -160,6 +163,58 @@ pub fn set_actions(
         rules
             .set_actions(kind, rule_id, actions)
             .map_err(|_| RuleError::NotFound)
+    })
+}
+
+/// Makes for the room `new` what the user made for `old`: the rule about all of the room, and the one that mutes it, which
+/// clients put above all others and name after it. What is there for `new` stays.
+pub fn copy_room(
+    txn: &mut WriteTxn<'_>,
+    user: UserNum,
+    user_id: &UserId,
+    old: &RoomId,
+    new: &RoomId,
+) -> Result<(), RuleError> {
+    let rules = of(txn, user, user_id)?;
+    let of_room = rules
+        .room
+        .get(old.as_str())
+        .filter(|_| rules.room.get(new.as_str()).is_none())
+        .cloned();
+    let muting = rules
+        .override_
+        .get(old.as_str())
+        .filter(|_| rules.override_.get(new.as_str()).is_none())
+        .cloned();
+    if of_room.is_none() && muting.is_none() {
+        return Ok(());
+    }
+    change(txn, user, user_id, |rules| {
+        if let Some(rule) = of_room {
+            rules.insert(
+                NewPushRule::Room(NewSimplePushRule::new(new.to_owned(), rule.actions)),
+                None,
+                None,
+            )?;
+            rules
+                .set_enabled(RuleKind::Room, new, rule.enabled)
+                .map_err(|_| RuleError::NotFound)?;
+        }
+        if let Some(rule) = muting {
+            let conditions = rule.conditions.into_iter().map(|condition| match condition {
+                PushCondition::EventMatch(mut condition) if condition.pattern == old.as_str() => {
+                    condition.pattern = new.to_string();
+                    PushCondition::EventMatch(condition)
+                }
+                condition => condition,
+            });
+            let copy = NewConditionalPushRule::new(new.to_string(), conditions.collect(), rule.actions);
+            rules.insert(NewPushRule::Override(copy), None, None)?;
+            rules
+                .set_enabled(RuleKind::Override, new, rule.enabled)
+                .map_err(|_| RuleError::NotFound)?;
+        }
+        Ok(())
     })
 }
 

@@ -36,6 +36,12 @@ pub enum AppendError {
     /// The invited user may not be reached by the sender: `M_FORBIDDEN`.
     #[error("{0} cannot be invited by you")]
     NotReachable(OwnedUserId),
+    /// The caller is a guest, and the room lets no guests in: 403 `M_GUEST_ACCESS_FORBIDDEN`.
+    #[error("guests may not join this room")]
+    NoGuests,
+    /// The invited user takes no invitations: 403 `M_INVITE_BLOCKED`.
+    #[error("{0} does not take invitations")]
+    InviteBlocked(OwnedUserId),
     /// The room was changed by others all the time: worth trying again.
     #[error("the room is too busy")]
     Busy,

@@ -3,6 +3,7 @@
 use crate::append::{AppendError, Built, Pending};
 use crate::authorize::AuthState;
 use crate::head::Head;
+use crate::invite_permission;
 use crate::membership::Membership;
 use crate::room::Room;
 use crate::rooms::{Caller, Rooms, Slot};
@@ -170,6 +171,13 @@ impl<'r> Chain<'r> {
     pub(crate) fn push(&mut self, sender: &Caller, new: NewEvent) -> Result<String, AppendError> {
         let member = self.member_change(&new)?;
         let auth_events = self.authorize(sender, &new)?;
+        // "the user's homeserver MUST respond (…) with an HTTP 403 status code, with the Matrix error code `M_INVITE_BLOCKED`"
+        if let Some((invited, Membership::Invite)) = &member
+            && let Some(num) = user::num(&self.read, invited)?
+            && invite_permission::blocks(&self.read, num)?
+        {
+            return Err(AppendError::InviteBlocked(invited.clone()));
+        }
         let origin_server_ts = new.origin_server_ts.unwrap_or_else(|| self.rooms.now_ms());
         let is_create = new.event_type == "m.room.create";
         let has_room_id = !(is_create && self.version.has_hashed_room_id());

@@ -3,10 +3,11 @@
 use crate::append::AppendError;
 use crate::chain::{Chain, NewEvent};
 use crate::content;
+use crate::guest;
 use crate::membership::{self, Membership};
 use crate::room;
 use crate::rooms::{Caller, Rooms};
-use lamchat_accounts::user;
+use lamchat_accounts::{account, user};
 use lamchat_rules::Object;
 use ruma::{OwnedUserId, RoomId};
 
@@ -33,6 +34,12 @@ pub(crate) fn push_join(chain: &mut Chain<'_>, caller: &Caller, mut content: Obj
     // Only the server may say who vouches; a client could name anybody.
     content.remove("join_authorised_via_users_server");
     let before = chain.membership(&caller.user_id)?;
+    if before != Some(Membership::Join)
+        && account::is_guest(chain.read(), caller.user)?
+        && !guest::may_join(&chain.state_content("m.room.guest_access", "")?)
+    {
+        return Err(AppendError::NoGuests);
+    }
     if !matches!(before, Some(Membership::Join | Membership::Invite | Membership::Ban)) && is_restricted(chain)? {
         let voucher = voucher(chain, caller)?;
         content.insert("join_authorised_via_users_server".to_owned(), voucher.as_str().into());

@@ -3,6 +3,7 @@
 use crate::alias;
 use crate::append::AppendError;
 use crate::chain::{Chain, NewEvent};
+use crate::guest;
 use crate::join::push_join;
 use crate::rooms::{Caller, Rooms};
 use lamchat_rules::Object;
@@ -57,7 +58,11 @@ impl Rooms {
                 }
                 _ => {}
             }
-            Ok(chain.push_state(caller, NewEvent::state(event_type, state_key, content.clone()))?)
+            let event_id = chain.push_state(caller, NewEvent::state(event_type, state_key, content.clone()))?;
+            if event_type == guest::ACCESS && state_key.is_empty() && !guest::may_join(&content) {
+                guest::remove_all(chain)?;
+            }
+            Ok(event_id)
         })
         .await
     }

@@ -10,6 +10,7 @@ use lamchat_accounts::user;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_store::{Key, KeyRange, KeyReader, Order, Read, ReadError, Topic, WriteTxn};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
 /// The main timeline as a thread.
@@ -238,43 +239,81 @@ pub fn read_up_to(
         .max())
 }
 
-/// Appends an `m.receipt` event with those of `receipts` that `reader` may see; nothing if there are none.
-/// Answers whether it wrote one.
+/// Appends `m.receipt` events with those of `receipts` that `reader` may see, a comma between two; nothing if there are none.
+/// Answers whether it wrote any.
+///
+/// The format has room for one receipt of a kind of one user at one event. "receipts SHOULD be batched into one event per room
+/// and thread" (Matrix 1.16): who has read one event in two threads needs two.
+pub fn write_events(
+    out: &mut Vec<u8>,
+    read: &dyn Read,
+    reader: UserNum,
+    receipts: &[Receipt],
+) -> Result<bool, ReadError> {
+    let mut left = shown_to(reader, receipts);
+    let is_any = !left.is_empty();
+    let mut index = 0;
+    while !left.is_empty() {
+        comma(out, index);
+        index += 1;
+        left = write_one(out, read, left)?;
+    }
+    Ok(is_any)
+}
+
+/// Like [`write_events`], for where there is room for one event: of what collides, the newest is told.
 pub fn write_event(
     out: &mut Vec<u8>,
     read: &dyn Read,
     reader: UserNum,
     receipts: &[Receipt],
 ) -> Result<bool, ReadError> {
-    // "m.read.private (…) the homeserver MUST NOT send (it) to other users".
-    let mine = |receipt: &&Receipt| receipt.kind == Kind::Read || receipt.user == reader;
-    let mut events: BTreeMap<&str, BTreeMap<Kind, Vec<&Receipt>>> = BTreeMap::new();
-    for receipt in receipts.iter().filter(mine) {
-        events
+    let shown = shown_to(reader, receipts);
+    if shown.is_empty() {
+        return Ok(false);
+    }
+    write_one(out, read, shown)?;
+    Ok(true)
+}
+
+/// "m.read.private (…) the homeserver MUST NOT send (it) to other users".
+fn shown_to(reader: UserNum, receipts: &[Receipt]) -> Vec<&Receipt> {
+    let is_shown = |receipt: &&Receipt| receipt.kind == Kind::Read || receipt.user == reader;
+    receipts.iter().filter(is_shown).collect()
+}
+
+/// Appends one event with as many receipts as fit, and answers those that did not.
+fn write_one<'r>(
+    out: &mut Vec<u8>,
+    read: &dyn Read,
+    receipts: Vec<&'r Receipt>,
+) -> Result<Vec<&'r Receipt>, ReadError> {
+    let mut events: BTreeMap<&str, BTreeMap<Kind, BTreeMap<UserNum, &Receipt>>> = BTreeMap::new();
+    let mut left = Vec::new();
+    for receipt in receipts {
+        let users = events
             .entry(&receipt.event_id)
             .or_default()
             .entry(receipt.kind)
-            .or_default()
-            .push(receipt);
-    }
-    if events.is_empty() {
-        return Ok(false);
+            .or_default();
+        match users.entry(receipt.user) {
+            Entry::Vacant(place) => drop(place.insert(receipt)),
+            Entry::Occupied(mut place) if place.get().position < receipt.position => left.push(place.insert(receipt)),
+            Entry::Occupied(_) => left.push(receipt),
+        }
     }
     out.extend_from_slice(b"{\"content\":{");
     for (index, (event_id, kinds)) in events.into_iter().enumerate() {
         comma(out, index);
         write_string(out, event_id);
         out.extend_from_slice(b":{");
-        for (index, (kind, mut receipts)) in kinds.into_iter().enumerate() {
+        for (index, (kind, users)) in kinds.into_iter().enumerate() {
             comma(out, index);
             write_string(out, kind.as_str());
             out.extend_from_slice(b":{");
-            // One user can have read one event in two threads; the format has room for one: the newest stays.
-            receipts.sort_by_key(|receipt| (receipt.user, std::cmp::Reverse(receipt.position)));
-            receipts.dedup_by_key(|receipt| receipt.user);
-            for (index, receipt) in receipts.into_iter().enumerate() {
+            for (index, (user, receipt)) in users.into_iter().enumerate() {
                 comma(out, index);
-                write_string(out, user::known_id(read, receipt.user)?.as_str());
+                write_string(out, user::known_id(read, user)?.as_str());
                 if let Some(thread) = &receipt.thread {
                     out.extend_from_slice(b":{\"thread_id\":");
                     write_string(out, thread);
@@ -290,7 +329,7 @@ pub fn write_event(
         out.push(b'}');
     }
     out.extend_from_slice(b"},\"type\":\"m.receipt\"}");
-    Ok(true)
+    Ok(left)
 }
 
 fn comma(out: &mut Vec<u8>, index: usize) {

@@ -2,8 +2,9 @@
 
 use crate::append::AppendError;
 use crate::chain::NewEvent;
+use crate::new_relation::{self, Annotation};
 use crate::redact::RedactError;
-use crate::rooms::{Caller, Rooms};
+use crate::rooms::{Caller, Rooms, Slot};
 use crate::transaction::Transaction;
 use lamchat_rules::Object;
 use lamchat_store::ReadError;
@@ -30,6 +31,12 @@ pub enum SendError {
     /// `m.room.redaction` without an event id in `redacts`: `M_BAD_JSON`.
     #[error("a redaction names the event to redact in `redacts`")]
     NoTarget,
+    /// The same user has annotated the same event with the same key already: `M_DUPLICATE_ANNOTATION`.
+    #[error("you have sent this annotation to that event already")]
+    DuplicateAnnotation,
+    /// The root of a thread relates to another event: 400 `M_UNKNOWN`.
+    #[error("a thread cannot begin at an event that is in a thread, or relates to another otherwise")]
+    NestedThread,
     /// It was a redaction, and could not be made.
     #[error(transparent)]
     Redact(#[from] RedactError),
@@ -55,6 +62,9 @@ impl Rooms {
             return self.send_redaction(caller, message, transaction).await;
         }
         let slot = self.known_slot(message.room)?;
+        if message.content.contains_key("m.relates_to") {
+            self.check_relation(caller, &slot, &message, transaction.as_ref())?;
+        }
         let new = NewEvent {
             event_type: message.event_type.to_owned(),
             content: message.content,
@@ -71,6 +81,32 @@ impl Rooms {
             Ok(chain.push(caller, new.clone())?)
         })
         .await
+    }
+
+    /// On a snapshot before the room's lock is taken, which spares others the wait.
+    fn check_relation(
+        &self,
+        caller: &Caller,
+        slot: &Slot,
+        message: &Message<'_>,
+        transaction: Option<&Transaction>,
+    ) -> Result<(), SendError> {
+        let read = self.store().read();
+        // The same request again is answered as before.
+        if let Some(transaction) = transaction
+            && transaction.find(&read)?.is_some()
+        {
+            return Ok(());
+        }
+        if new_relation::is_nested_thread(&read, &message.content)? {
+            return Err(SendError::NestedThread);
+        }
+        match Annotation::of(&message.content) {
+            Some(annotation) if annotation.is_there(&read, slot.room.num, caller.user, message.event_type)? => {
+                Err(SendError::DuplicateAnnotation)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A redaction sent like a message names its target in the content, as those of version 11 do.

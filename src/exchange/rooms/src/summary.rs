@@ -1,7 +1,8 @@
 //! What a client needs to name a room and to say how many are in it.
 
-use crate::event::{write_number, write_string};
+use crate::event::{EventRow, write_number, write_string};
 use crate::head::Head;
+use crate::log;
 use crate::membership::{self, Membership};
 use crate::state;
 use lamchat_accounts::user;
@@ -15,9 +16,7 @@ const HEROES_MAX: usize = 5;
 ///
 /// Ordered by the user's number, which is the order in which this exchange first heard of them.
 pub fn heroes(read: &dyn Read, room: RoomNum, reader: UserNum) -> Result<Option<Vec<UserNum>>, ReadError> {
-    if state::current(read, room, "m.room.name", "")?.is_some()
-        || state::current(read, room, "m.room.canonical_alias", "")?.is_some()
-    {
+    if is_told(read, room, "m.room.name", "name")? || is_told(read, room, "m.room.canonical_alias", "alias")? {
         return Ok(None);
     }
     // "If no joined or invited members are available, this consists of the banned and left users."
@@ -37,6 +36,17 @@ pub fn heroes(read: &dyn Read, room: RoomNum, reader: UserNum) -> Result<Option<
         }
     }
     Ok(Some(Vec::new()))
+}
+
+/// "Required if the room's `m.room.name` or `m.room.canonical_alias` state events are unset or empty."
+fn is_told(read: &dyn Read, room: RoomNum, event_type: &str, field: &str) -> Result<bool, ReadError> {
+    let Some(position) = state::current(read, room, event_type, "")? else {
+        return Ok(false);
+    };
+    let bytes = log::known_event(read, position)?;
+    let content: serde_json::Value = serde_json::from_str(EventRow::decode(&bytes)?.content).unwrap_or_default();
+    let text = content.get(field).and_then(|text| text.as_str());
+    Ok(text.is_some_and(|text| !text.is_empty()))
 }
 
 /// Appends the `summary` object of `/sync`.

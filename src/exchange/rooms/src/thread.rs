@@ -94,7 +94,7 @@ pub fn list(
             {
                 continue;
             }
-            if view.is_visible(root, &row)? {
+            if view.is_visible_by_rules(root, &row)? {
                 threads.roots.push(Entry {
                     order: live_order(root),
                     position: root,

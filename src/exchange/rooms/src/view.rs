@@ -11,7 +11,8 @@ use lamchat_accounts::{account, user};
 use lamchat_base::{DeviceNum, Position, RoomNum, UserNum};
 use lamchat_store::{Bytes, Read, ReadError};
 use ruma::UserId;
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 /// Most edits of one event that are compared to find the newest.
 const EDITS_MAX: usize = 1_000;
@@ -58,6 +59,11 @@ impl Ignored {
                 .map(|content| content.ignored_users.into_keys().collect())
                 .unwrap_or_default(),
         )
+    }
+
+    /// Whether nobody is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether `user_id` is ignored.
@@ -113,7 +119,17 @@ impl<'a> View<'a> {
 
     /// Whether the reader may see the event, by the room's rules and their own wishes.
     pub fn is_visible(&mut self, position: Position, row: &EventRow<'_>) -> Result<bool, ReadError> {
-        if !row.is_visible() || (row.state_key.is_none() && self.reader.ignored.contains(row.sender)) {
+        Ok(!self.is_ignored(row) && self.is_visible_by_rules(position, row)?)
+    }
+
+    /// Whether the reader ignores who sent the event. State is shown all the same.
+    fn is_ignored(&self, row: &EventRow<'_>) -> bool {
+        row.state_key.is_none() && self.reader.ignored.contains(row.sender)
+    }
+
+    /// Whether the reader may see the event, by the room's rules alone. Of a sender whom they ignore it is written redacted.
+    pub fn is_visible_by_rules(&mut self, position: Position, row: &EventRow<'_>) -> Result<bool, ReadError> {
+        if !row.is_visible() {
             return Ok(false);
         }
         if self.was_joined_since(position) {
@@ -232,9 +248,14 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    /// What is left of an event that is not shown as it is: of a sender whom the reader ignores, where it has to be there ("If
+    /// the thread root event was sent by an ignored user, the event is returned redacted to the caller"), and
     /// "the server SHOULD (…) if the user had asked for erasure: serve (…) events sent by the user (…) redacted to users who
     /// were not in the room at the time" (Matrix 1.16, `/account/deactivate`).
     fn erased(&self, row: &EventRow<'_>, membership: Membership) -> Result<Option<String>, ReadError> {
+        if self.is_ignored(row) {
+            return self.redacted(row).map(Some);
+        }
         if membership == Membership::Join || row.state_key.is_some() {
             return Ok(None);
         }
@@ -247,11 +268,13 @@ impl<'a> View<'a> {
         if !account::one(self.read, sender)?.is_some_and(|account| account.erased) {
             return Ok(None);
         }
+        self.redacted(row).map(Some)
+    }
+
+    fn redacted(&self, row: &EventRow<'_>) -> Result<String, ReadError> {
         let room = room::by_num(self.read, self.room)?;
-        Ok(Some(
-            lamchat_rules::redact::redacted_json(room.version, row.event_type, row.content)
-                .unwrap_or_else(|_| "{}".to_owned()),
-        ))
+        let redacted = lamchat_rules::redact::redacted_json(room.version, row.event_type, row.content);
+        Ok(redacted.unwrap_or_else(|_| "{}".to_owned()))
     }
 
     /// Writes the bundled aggregations of an event: the object under `m.relations`, or nothing.
@@ -262,13 +285,25 @@ impl<'a> View<'a> {
         row: &EventRow<'_>,
         depth: u8,
     ) -> Result<(), ReadError> {
-        let loaded = if depth == 0 {
+        let mut loaded = if depth == 0 {
             let start = self.relations.partition_point(|relation| relation.parent < parent);
             let end = self.relations.partition_point(|relation| relation.parent <= parent);
             self.relations.get(start..end).unwrap_or_default().to_vec()
         } else {
             relation::children(self.read, self.room, parent)?
         };
+        // "`latest_event` is the most recent event (…) sent by an un-ignored user", "`count` (…) does not include events sent by
+        // ignored users".
+        if !self.reader.ignored.is_empty() {
+            let mut ignored = HashMap::new();
+            for relation in &loaded {
+                if let Entry::Vacant(sender) = ignored.entry(relation.sender) {
+                    let user_id = user::known_id(self.read, relation.sender)?;
+                    sender.insert(self.reader.ignored.contains(user_id.as_str()));
+                }
+            }
+            loaded.retain(|relation| ignored.get(&relation.sender) != Some(&true));
+        }
         if loaded.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use lamchat_base::RoomNum;
 use lamchat_rooms::event::EventRow;
 use lamchat_rooms::membership::Member;
 use lamchat_rooms::view::Ignored;
-use lamchat_rooms::{log, state};
+use lamchat_rooms::{Membership, invite_permission, log, state};
 use lamchat_store::ReadError;
 
 /// "the following state events SHOULD be included: m.room.create, m.room.name, m.room.avatar, m.room.topic, m.room.join_rules,
@@ -33,6 +33,10 @@ pub(crate) fn write(
     let own = EventRow::decode(&own)?;
     // "the server MUST NOT send room invites from ignored users to clients."
     if own.sender != scene.who.user_id.as_str() && ignored.contains(own.sender) {
+        return Ok(());
+    }
+    // "invite events for this user already in the database (…) MUST NOT be served over client synchronisation endpoints"
+    if member.membership == Membership::Invite && invite_permission::blocks(scene.read, scene.who.user)? {
         return Ok(());
     }
     open_room(scene, section, room)?;

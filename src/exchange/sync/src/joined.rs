@@ -147,7 +147,7 @@ fn write_ephemeral(
         };
         if !receipts.is_empty() {
             let mut event = Vec::new();
-            if receipt::write_event(&mut event, scene.read, scene.who.user, &receipts)? {
+            if receipt::write_events(&mut event, scene.read, scene.who.user, &receipts)? {
                 if !out.is_empty() {
                     out.push(b',');
                 }

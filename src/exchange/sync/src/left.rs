@@ -59,6 +59,9 @@ pub(crate) fn write(
         };
         let positions = delta.positions(scene)?;
         state::write(scene, section, &mut view, &positions)?;
+    } else {
+        // "Required if `use_state_after` was set to `true` in the request, even if it is empty."
+        state::write(scene, section, &mut view, &[])?;
     }
     section.push(b'}');
     Ok(())

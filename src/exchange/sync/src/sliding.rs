@@ -15,7 +15,7 @@ use lamchat_keys::to_device;
 use lamchat_rooms::event::write_string;
 use lamchat_rooms::membership::Member;
 use lamchat_rooms::view::Ignored;
-use lamchat_rooms::{Membership, membership, room as known_room};
+use lamchat_rooms::{Membership, log, membership, room as known_room};
 use lamchat_store::{Read, ReadError, ReadTxn, Topic, WriteError};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
@@ -67,6 +67,8 @@ pub(crate) struct Told {
 pub(crate) struct ToldRoom {
     /// Up to here.
     pub(crate) position: Position,
+    /// Typing up to here.
+    pub(crate) ephemeral: u64,
     /// And this was asked for.
     pub(crate) config: Arc<RoomConfig>,
 }
@@ -102,6 +104,28 @@ pub(crate) struct Scene<'a> {
     pub(crate) now_ms: u64,
     pub(crate) rooms: Vec<(RoomNum, Member)>,
     pub(crate) ignored: Ignored,
+}
+
+impl Scene<'_> {
+    /// What the user is to a room; `None` if they have nothing to do with it.
+    pub(crate) fn member(&self, room: RoomNum) -> Option<Member> {
+        // They are sorted by room.
+        let at = self.rooms.binary_search_by_key(&room, |(num, _)| *num).ok()?;
+        self.rooms.get(at).map(|(_, member)| *member)
+    }
+
+    /// What the client knows of a room; `None` if all of it is to be told: it never was, or the user has come in since.
+    pub(crate) fn known(&self, room: RoomNum, member: Member) -> Result<Option<&ToldRoom>, ReadError> {
+        let Some(known) = self.told.and_then(|told| told.rooms.get(&room)) else {
+            return Ok(None);
+        };
+        if member.membership != Membership::Join || member.position <= known.position {
+            return Ok(Some(known));
+        }
+        // The event may as well be a new name of somebody who was there before.
+        let was = log::member_at(self.read, self.who.user, room, known.position)?;
+        Ok(was.is_some_and(|(was, _)| was == Membership::Join).then_some(known))
+    }
 }
 
 struct Answer {
@@ -279,7 +303,13 @@ fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, T
         rooms: scene.told.map(|told| told.rooms.clone()).unwrap_or_default(),
     };
     let mut out = Vec::with_capacity(16 << 10);
-    out.extend_from_slice(format!("{{\"pos\":\"{epoch}_{serial}\",\"lists\":{{").as_bytes());
+    out.extend_from_slice(format!("{{\"pos\":\"{epoch}_{serial}\",").as_bytes());
+    if let Some(txn_id) = &scene.body.txn_id {
+        out.extend_from_slice(b"\"txn_id\":");
+        write_string(&mut out, txn_id);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"lists\":{");
     let mut wanted: BTreeMap<RoomNum, RoomConfig> = BTreeMap::new();
     let sorted = list::sorted(scene)?;
     for (index, (name, list)) in scene.body.lists.iter().enumerate() {
@@ -302,23 +332,21 @@ fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, T
         }
     }
     let start = out.len();
-    let mut told_now = Vec::new();
     for sorted in sorted.iter().filter(|sorted| wanted.contains_key(&sorted.room)) {
         if let Some(config) = wanted.get(&sorted.room) {
             let before = out.len();
             let mut entry = Vec::new();
-            let known = scene.told.and_then(|told| told.rooms.get(&sorted.room));
-            if room::write(scene, &mut entry, sorted, config, known)? {
+            if room::write(scene, &mut entry, sorted, config)? {
                 if before != start {
                     out.push(b',');
                 }
                 out.extend_from_slice(&entry);
-                told_now.push((sorted.room, known.is_none()));
             }
             next.rooms.insert(
                 sorted.room,
                 ToldRoom {
                     position,
+                    ephemeral: scene.ephemeral,
                     config: Arc::new(config.clone()),
                 },
             );
@@ -326,7 +354,7 @@ fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, T
     }
     let rooms_news = out.len() != start;
     out.extend_from_slice(b"},\"extensions\":{");
-    let extension_news = extension::write(scene, &mut out, &wanted, &told_now)?;
+    let extension_news = extension::write(scene, &mut out, &wanted)?;
     out.extend_from_slice(b"}}");
     Ok((out, scene.told.is_none() || rooms_news || extension_news, next))
 }

@@ -305,7 +305,7 @@ async fn a_device_cannot_be_called_like_a_cross_signing_key() {
     let (status, error) = alice.call("POST", "/login", login.clone()).await;
     assert_eq!(
         (status, &error["errcode"]),
-        (StatusCode::BAD_REQUEST, &json!("M_INVALID_PARAM"))
+        (StatusCode::FORBIDDEN, &json!("M_FORBIDDEN"))
     );
     login["device_id"] = json!("TABLET");
     alice.ok("POST", "/login", login).await;

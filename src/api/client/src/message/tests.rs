@@ -205,6 +205,9 @@ async fn members_now_and_then() {
     let of = |answer: &Value| answer["chunk"].as_array().unwrap().len();
     assert_eq!(of(&stage.get(&stage.alice, "members?membership=join").await), 1);
     assert_eq!(of(&stage.get(&stage.alice, "members?not_membership=leave").await), 1);
+    // Both together are one or the other.
+    let either = "members?membership=leave&not_membership=leave";
+    assert_eq!(of(&stage.get(&stage.alice, either).await), 2);
     assert_eq!(of(&stage.get(&stage.alice, "members").await), 2);
     let at = before["next_batch"].as_str().unwrap();
     assert_eq!(
@@ -453,4 +456,133 @@ async fn a_suspended_account_reads_redacts_its_own_and_leaves() {
         assert_eq!(status, 200, "{tail}: {answer}");
     }
     stage.post(&stage.bob, "leave", json!({})).await;
+}
+
+#[tokio::test]
+async fn nobody_annotates_twice_with_the_same_key() {
+    let stage = Stage::set().await;
+    let sent = stage
+        .call(
+            "PUT",
+            &stage.alice,
+            "send/m.room.message/1",
+            Some(json!({"msgtype": "m.text", "body": "hi"})),
+        )
+        .await;
+    let event = sent.1["event_id"].clone();
+    let react = async |token: &str, transaction: &str, key: &str| {
+        let content = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": event, "key": key}});
+        stage
+            .call("PUT", token, &format!("send/m.reaction/{transaction}"), Some(content))
+            .await
+    };
+    let (status, first) = react(&stage.bob, "a", "+").await;
+    assert_eq!(status, 200, "{first}");
+    // The same request again is answered as before, another is refused.
+    assert_eq!(react(&stage.bob, "a", "+").await, (200, first.clone()));
+    let (status, error) = react(&stage.bob, "b", "+").await;
+    assert_eq!((status, &error["errcode"]), (400, &json!("M_DUPLICATE_ANNOTATION")));
+    assert_eq!(react(&stage.bob, "c", "-").await.0, 200);
+    assert_eq!(react(&stage.alice, "d", "+").await.0, 200);
+    let redact = format!("redact/{}/e", first["event_id"].as_str().unwrap());
+    assert_eq!(stage.call("PUT", &stage.bob, &redact, Some(json!({}))).await.0, 200);
+    assert_eq!(react(&stage.bob, "f", "+").await.0, 200);
+    // The older way to one event knows the room by itself.
+    let path = format!("{CLIENT}/events/{}", event.as_str().unwrap());
+    assert_eq!(stage.get(&stage.bob, &path).await["content"]["body"], "hi");
+    assert_eq!(
+        stage
+            .call("GET", &stage.bob, &format!("{CLIENT}/events/$x"), None)
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn the_filter_of_a_context_holds_for_the_state_as_well() {
+    let stage = Stage::set().await;
+    let sent = stage
+        .call(
+            "PUT",
+            &stage.alice,
+            "send/m.room.message/1",
+            Some(json!({"msgtype": "m.text", "body": "hi"})),
+        )
+        .await;
+    let event = sent.1["event_id"].as_str().unwrap().to_owned();
+    let all = stage.get(&stage.bob, &format!("context/{event}")).await;
+    assert!(all["state"].as_array().unwrap().len() > 3);
+    let filter = "%7B%22types%22%3A%5B%22m.room.create%22%5D%7D";
+    let some = stage.get(&stage.bob, &format!("context/{event}?filter={filter}")).await;
+    assert_eq!(some["event"]["event_id"], event.as_str());
+    let types: Vec<&Value> = some["state"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["type"])
+        .collect();
+    assert_eq!(types, ["m.room.create"]);
+}
+
+#[tokio::test]
+async fn threads_begin_at_events_that_relate_to_none_and_leave_out_who_is_ignored() {
+    let stage = Stage::set().await;
+    let say = async |token: &str, transaction: &str, relates_to: Value| {
+        let content = json!({"msgtype": "m.text", "body": transaction, "m.relates_to": relates_to});
+        let path = format!("send/m.room.message/{transaction}");
+        stage.call("PUT", token, &path, Some(content)).await
+    };
+    let thread = |root: &Value| json!({"rel_type": "m.thread", "event_id": root});
+    let id = |sent: &(u16, Value)| sent.1["event_id"].clone();
+    let root = id(&say(&stage.bob, "root", json!({})).await);
+    let child = id(&say(&stage.alice, "child", thread(&root)).await);
+    let newest = say(&stage.bob, "newest", thread(&root)).await;
+    assert_eq!(newest.0, 200);
+    let (status, error) = say(&stage.alice, "nested", thread(&child)).await;
+    assert_eq!((status, &error["errcode"]), (400, &json!("M_UNKNOWN")));
+    // A reply relates by no type, and may be a root.
+    let reply = id(&say(&stage.alice, "reply", json!({"m.in_reply_to": {"event_id": root}})).await);
+    assert_eq!(say(&stage.alice, "under", thread(&reply)).await.0, 200);
+
+    let threads = format!("/_matrix/client/v1/rooms/{}/threads", stage.room);
+    let bundle = |page: &Value| {
+        let roots = page["chunk"].as_array().unwrap();
+        roots.iter().find(|event| event["event_id"] == root).unwrap().clone()
+    };
+    let before = bundle(&stage.get(&stage.alice, &threads).await);
+    let thread_of = |event: &Value| event["unsigned"]["m.relations"]["m.thread"].clone();
+    assert_eq!(thread_of(&before)["count"], 2);
+    assert_eq!(thread_of(&before)["latest_event"]["content"]["body"], "newest");
+    let ignore = format!("{CLIENT}/user/@alice:example.org/account_data/m.ignored_user_list");
+    let content = json!({"ignored_users": {"@bob:example.org": {}}});
+    assert_eq!(stage.call("PUT", &stage.alice, &ignore, Some(content)).await.0, 200);
+    let after = bundle(&stage.get(&stage.alice, &threads).await);
+    assert_eq!(after["content"], json!({}));
+    assert_eq!(thread_of(&after)["count"], 1);
+    assert_eq!(thread_of(&after)["latest_event"]["content"]["body"], "child");
+}
+
+#[tokio::test]
+async fn one_event_can_be_read_in_two_threads() {
+    let stage = Stage::set().await;
+    let content = json!({"msgtype": "m.text", "body": "root"});
+    let sent = stage
+        .call("PUT", &stage.alice, "send/m.room.message/1", Some(content))
+        .await;
+    let root = sent.1["event_id"].as_str().unwrap().to_owned();
+    for thread in [json!({"thread_id": "main"}), json!({"thread_id": root}), json!({})] {
+        stage.post(&stage.bob, &format!("receipt/m.read/{root}"), thread).await;
+    }
+    let sync = stage.get(&stage.alice, &format!("{CLIENT}/sync")).await;
+    let events = sync["rooms"]["join"][&stage.room]["ephemeral"]["events"]
+        .as_array()
+        .unwrap();
+    let mut threads: Vec<&Value> = events
+        .iter()
+        .filter(|event| event["type"] == "m.receipt")
+        .map(|event| &event["content"][&root]["m.read"]["@bob:example.org"]["thread_id"])
+        .collect();
+    threads.sort_by_key(|thread| thread.to_string());
+    assert_eq!(threads, [&json!(root), &json!("main"), &Value::Null]);
 }

@@ -29,6 +29,24 @@ async fn rules_and_pushers() {
     assert_eq!(all["global"]["sender"], json!([]));
     assert_eq!(ask("GET", "pushrules/global/", Value::Null).await.1, all["global"]);
 
+    // "A rule with no conditions always matches."
+    let always = "pushrules/global/override/always";
+    assert_eq!(ask("PUT", always, json!({"actions": []})).await, ok);
+    assert_eq!(ask("GET", always, Value::Null).await.1["conditions"], json!([]));
+    assert_eq!(ask("DELETE", always, Value::Null).await, ok);
+    for (path, errcode) in [
+        ("override/.m.own", "M_INVALID_PARAM"),
+        ("override/a%2Fb", "M_INVALID_PARAM"),
+        ("content/x", "M_MISSING_PARAM"),
+        ("room/x", "M_INVALID_PARAM"),
+        ("bogus/x", "M_INVALID_PARAM"),
+    ] {
+        is(
+            &ask("PUT", &format!("pushrules/global/{path}"), json!({"actions": []})).await,
+            400,
+            errcode,
+        );
+    }
     let rule = json!({"actions": ["notify"], "pattern": "cake"});
     for (name, place) in [("a", ""), ("b", ""), ("c", "?after=b"), ("d", "?before=a")] {
         assert_eq!(

@@ -393,3 +393,105 @@ async fn only_people_who_exist_are_invited() {
         "a refused room was made"
     );
 }
+
+#[tokio::test]
+async fn who_blocks_invitations_gets_none() {
+    let app = app();
+    let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);
+    let room = alice.room(json!({"invite": ["@bob:example.org"]})).await;
+    let config = "/user/@bob:example.org/account_data/m.invite_permission_config";
+    let in_sync = |sync: &Value| sync.pointer(&format!("/rooms/invite/{room}")).is_some();
+    assert!(in_sync(&bob.get("/sync").await.1));
+    bob.done("PUT", config, json!({"default_action": "block"})).await;
+    // What is there already is hidden.
+    assert!(!in_sync(&bob.get("/sync").await.1));
+    let blocked = (403, "M_INVITE_BLOCKED");
+    let other = alice.room(json!({})).await;
+    let target = json!({"user_id": "@bob:example.org"});
+    let invite = format!("/rooms/{other}/invite");
+    alice
+        .refused("POST", &invite, target.clone(), blocked.0, blocked.1)
+        .await;
+    let state = format!("/rooms/{other}/state/m.room.member/@bob:example.org");
+    alice
+        .refused("PUT", &state, json!({"membership": "invite"}), blocked.0, blocked.1)
+        .await;
+    let create = json!({"invite": ["@bob:example.org"]});
+    alice.refused("POST", "/createRoom", create, blocked.0, blocked.1).await;
+    bob.done("PUT", config, json!({})).await;
+    alice.done("POST", &invite, target).await;
+    assert!(in_sync(&bob.get("/sync").await.1));
+}
+
+#[tokio::test]
+async fn a_room_is_published_unless_the_client_says_otherwise() {
+    let app = app();
+    let alice = Client::new(&app, "alice").await;
+    let room = alice.room(json!({})).await;
+    let path = format!("/directory/list/room/{room}");
+    for (body, expected) in [
+        (json!({}), "public"),
+        (json!({"visibility": "private"}), "private"),
+        (json!({"visibility": "public"}), "public"),
+    ] {
+        alice.done("PUT", &path, body).await;
+        let (_, shown) = alice.get(&path).await;
+        assert_eq!(shown.get("visibility"), Some(&json!(expected)));
+    }
+    alice
+        .refused("PUT", &path, json!({"visibility": "x"}), 400, "M_INVALID_PARAM")
+        .await;
+}
+
+#[tokio::test]
+async fn what_a_user_has_set_for_a_room_goes_on_in_its_replacement() {
+    let app = app();
+    let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);
+    let old = alice.room(json!({"preset": "public_chat"})).await;
+    bob.done("POST", &format!("/rooms/{old}/join"), json!({})).await;
+    let of = |name: &str, rest: &str| format!("/user/@{name}:example.org/{rest}");
+    let tag = format!("rooms/{old}/tags/m.favourite");
+    bob.done("PUT", &of("bob", &tag), json!({"order": 0.5})).await;
+    let direct = of("bob", "account_data/m.direct");
+    bob.done("PUT", &direct, json!({"@alice:example.org": [old]})).await;
+    let condition = json!({"kind": "event_match", "key": "room_id", "pattern": old});
+    let mute = json!({"actions": ["dont_notify"], "conditions": [condition]});
+    bob.done("PUT", &format!("/pushrules/global/override/{old}"), mute)
+        .await;
+    bob.done(
+        "PUT",
+        &format!("/pushrules/global/room/{old}"),
+        json!({"actions": ["notify"]}),
+    )
+    .await;
+    alice
+        .done("PUT", &of("alice", &tag.replace("favourite", "lowpriority")), json!({}))
+        .await;
+    let upgraded = alice
+        .done("POST", &format!("/rooms/{old}/upgrade"), json!({"new_version": "12"}))
+        .await;
+    let new = text(&upgraded, "replacement_room");
+    let (_, tags) = alice.get(&of("alice", &format!("rooms/{new}/tags"))).await;
+    assert_eq!(tags, json!({"tags": {"m.lowpriority": {}}}));
+
+    // Anybody can claim to follow a room; this one says that another follows.
+    let claim = json!({"predecessor": {"room_id": old, "event_id": "$x"}});
+    let false_one = alice
+        .room(json!({"preset": "public_chat", "creation_content": claim}))
+        .await;
+    for room in [&new, &false_one] {
+        bob.done("POST", &format!("/rooms/{room}/join"), json!({})).await;
+    }
+    let (_, tags) = bob.get(&of("bob", &format!("rooms/{new}/tags"))).await;
+    assert_eq!(tags, json!({"tags": {"m.favourite": {"order": 0.5}}}));
+    let (_, content) = bob.get(&direct).await;
+    assert_eq!(content, json!({"@alice:example.org": [old, new]}));
+    let (_, rule) = bob.get(&format!("/pushrules/global/override/{new}")).await;
+    assert_eq!(rule.pointer("/conditions/0/pattern"), Some(&json!(new)));
+    assert_eq!(bob.get(&format!("/pushrules/global/room/{new}")).await.0, 200);
+    let (_, tags) = bob.get(&of("bob", &format!("rooms/{false_one}/tags"))).await;
+    assert_eq!(tags, json!({"tags": {}}));
+    // Joining once more changes nothing.
+    bob.done("POST", &format!("/rooms/{new}/join"), json!({})).await;
+    assert_eq!(bob.get(&direct).await.1, content);
+}

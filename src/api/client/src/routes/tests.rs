@@ -26,6 +26,14 @@ const OPEN: &[&str] = &[
     "GET /_matrix/client/unstable/org.matrix.msc3231/register/org.matrix.msc3231.login.registration_token/validity",
     "GET /_matrix/client/v3/login",
     "POST /_matrix/client/v3/login",
+    // A browser is sent there before anybody is known; it hears that there is no such thing.
+    "GET /_matrix/client/v3/login/sso/redirect",
+    "GET /_matrix/client/v3/login/sso/redirect/{idp_id}",
+    // The OpenID token in the query is what is looked up.
+    "GET /_matrix/federation/v1/openid/userinfo",
+    // The session in the query is what somebody was given who wants to authenticate.
+    "GET /_matrix/client/v3/auth/{auth_type}/fallback/web",
+    "POST /_matrix/client/v3/auth/{auth_type}/fallback/web",
     // The refresh token is the proof.
     "POST /_matrix/client/v3/refresh",
     "POST /_matrix/client/unstable/org.matrix.msc2918/refresh",
@@ -62,7 +70,8 @@ const OPTIONAL: &[&str] = &[
 fn canonical(method: &Method, path: &str) -> String {
     let path = path
         .replace("/_matrix/client/r0/", "/_matrix/client/v3/")
-        .replace("/_matrix/media/r0/", "/_matrix/media/v3/");
+        .replace("/_matrix/media/r0/", "/_matrix/media/v3/")
+        .replace("/_matrix/media/v1/", "/_matrix/media/v3/");
     format!("{method} {path}")
 }
 

@@ -33,7 +33,10 @@ async fn login_offers_passwords() {
         let (status, body) = call(&app, "GET", path, None, None).await;
         assert_eq!(
             (status.as_u16(), body),
-            (200, json!({"flows": [{"type": "m.login.password"}]}))
+            (
+                200,
+                json!({"flows": [{"type": "m.login.password"}, {"type": "m.login.token", "get_login_token": true}]})
+            )
         );
     }
 }
@@ -92,7 +95,13 @@ async fn wrong_logins_have_their_codes() {
             403,
             "M_FORBIDDEN",
         ),
-        (json!({"type": "m.login.token", "token": "x"}), 400, "M_UNKNOWN"),
+        (
+            json!({"type": "m.login.password", "password": "x", "medium": "email", "address": "a@b"}),
+            403,
+            "M_FORBIDDEN",
+        ),
+        (json!({"type": "m.login.token", "token": "x"}), 403, "M_FORBIDDEN"),
+        (json!({"type": "m.login.token"}), 400, "M_MISSING_PARAM"),
         (json!({"type": "org.example"}), 400, "M_UNKNOWN"),
         (json!({"type": 7}), 400, "M_BAD_JSON"),
         (json!({}), 400, "M_MISSING_PARAM"),

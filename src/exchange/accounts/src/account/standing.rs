@@ -4,6 +4,7 @@ const ADMIN: u8 = 1;
 const DEACTIVATED: u8 = 2;
 const LOCKED: u8 = 4;
 const SUSPENDED: u8 = 8;
+const GUEST: u8 = 16;
 
 /// What an account may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +37,15 @@ impl Standing {
     /// Can read and leave, neither send nor join.
     pub fn is_suspended(self) -> bool {
         self.0 & SUSPENDED != 0
+    }
+
+    /// Belongs to a guest: it has no password and may do little.
+    pub fn is_guest(self) -> bool {
+        self.0 & GUEST != 0
+    }
+
+    pub(crate) fn with_guest(self, on: bool) -> Self {
+        self.with(GUEST, on)
     }
 
     pub(crate) fn with_admin(self, on: bool) -> Self {

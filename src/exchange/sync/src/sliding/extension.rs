@@ -1,8 +1,8 @@
 //! What is told beside rooms.
 
-use super::Scene;
 use super::request::RoomConfig;
 use super::room::shared_scene;
+use super::{Scene, ToldRoom};
 use crate::answer::{comma, write_item, write_key_counts};
 use crate::device_lists::{self, Meetings};
 use crate::state;
@@ -25,7 +25,6 @@ pub(super) fn write(
     scene: &Scene<'_>,
     out: &mut Vec<u8>,
     wanted: &BTreeMap<RoomNum, RoomConfig>,
-    told_now: &[(RoomNum, bool)],
 ) -> Result<bool, ReadError> {
     let asked = &scene.body.extensions;
     let mut is_news = false;
@@ -46,13 +45,13 @@ pub(super) fn write(
     }
     if asked.account_data.enabled {
         next(out, "account_data");
-        is_news |= write_account_data(scene, out, wanted, told_now)?;
+        is_news |= write_account_data(scene, out, wanted)?;
     }
     if asked.receipts.enabled {
         next(out, "receipts");
-        is_news |= write_by_room(scene, out, wanted, told_now, |event, room, is_new| {
-            let receipts = match scene.told.filter(|_| !is_new) {
-                Some(told) => receipt::changed_since(scene.read, room, told.position)?,
+        is_news |= write_by_room(scene, out, wanted, |event, room, known| {
+            let receipts = match known {
+                Some(known) => receipt::changed_since(scene.read, room, known.position)?,
                 None => receipt::of_room(scene.read, room)?,
             };
             receipt::write_event(event, scene.read, scene.who.user, &receipts)
@@ -60,8 +59,8 @@ pub(super) fn write(
     }
     if asked.typing.enabled {
         next(out, "typing");
-        is_news |= write_by_room(scene, out, wanted, told_now, |event, room, is_new| {
-            let since = scene.told.filter(|_| !is_new).map(|told| told.ephemeral);
+        is_news |= write_by_room(scene, out, wanted, |event, room, known| {
+            let since = known.map(|known| known.ephemeral);
             Ok(scene.syncer.typing.write_event(event, room, since))
         })?;
     }
@@ -138,24 +137,33 @@ fn write_account_data(
     scene: &Scene<'_>,
     out: &mut Vec<u8>,
     wanted: &BTreeMap<RoomNum, RoomConfig>,
-    told_now: &[(RoomNum, bool)],
 ) -> Result<bool, ReadError> {
     let (read, user) = (scene.read, scene.who.user);
+    let mut rooms: BTreeMap<RoomNum, Vec<Item>> = BTreeMap::new();
+    // A room that was out of the windows for a while is told from where it was told last.
+    let mut known = BTreeMap::new();
+    for (room, member) in wanted.keys().filter_map(|room| Some((*room, scene.member(*room)?))) {
+        match scene.known(room, member)? {
+            Some(told) => drop(known.insert(room, told.position)),
+            None => drop(rooms.insert(room, account_data::all(read, user, Scope::Room(room))?)),
+        }
+    }
     let items = match scene.told {
-        Some(told) => account_data::changed_since(read, user, told.position, read.position())?,
+        Some(told) => {
+            let since = known.values().copied().fold(told.position, Position::min);
+            account_data::changed_since(read, user, since, read.position())?
+        }
         None => account_data::all(read, user, Scope::Global)?,
     };
-    let mut rooms: BTreeMap<RoomNum, Vec<Item>> = BTreeMap::new();
     let mut global = Vec::new();
     for item in items {
         match item.scope {
-            Scope::Global => global.push(item),
-            Scope::Room(room) if wanted.contains_key(&room) => rooms.entry(room).or_default().push(item),
-            Scope::Room(_) => {}
+            Scope::Global if scene.told.is_none_or(|told| item.position > told.position) => global.push(item),
+            Scope::Room(room) if known.get(&room).is_some_and(|told| item.position > *told) => {
+                rooms.entry(room).or_default().push(item);
+            }
+            Scope::Global | Scope::Room(_) => {}
         }
-    }
-    for (room, _) in told_now.iter().filter(|(_, is_new)| *is_new) {
-        rooms.insert(*room, account_data::all(read, user, Scope::Room(*room))?);
     }
     rooms.retain(|_, items| !items.is_empty());
     out.extend_from_slice(b"{\"global\":[");
@@ -193,19 +201,19 @@ fn write_by_room(
     scene: &Scene<'_>,
     out: &mut Vec<u8>,
     wanted: &BTreeMap<RoomNum, RoomConfig>,
-    told_now: &[(RoomNum, bool)],
-    write: impl Fn(&mut Vec<u8>, RoomNum, bool) -> Result<bool, ReadError>,
+    write: impl Fn(&mut Vec<u8>, RoomNum, Option<&ToldRoom>) -> Result<bool, ReadError>,
 ) -> Result<bool, ReadError> {
     out.extend_from_slice(b"{\"rooms\":{");
     let mut written = 0;
     for room in wanted.keys() {
-        let is_joined = scene
-            .rooms
-            .iter()
-            .any(|(of, member)| of == room && member.membership == Membership::Join);
-        let is_new = scene.told.is_none() || told_now.contains(&(*room, true));
+        let Some(member) = scene
+            .member(*room)
+            .filter(|member| member.membership == Membership::Join)
+        else {
+            continue;
+        };
         let mut event = Vec::new();
-        if is_joined && write(&mut event, *room, is_new)? {
+        if write(&mut event, *room, scene.known(*room, member)?)? {
             comma(out, written);
             written += 1;
             write_string(out, scene.syncer.room(scene.read, *room)?.id.as_str());

@@ -7,7 +7,7 @@ use lamchat_base::{Position, RoomNum};
 use lamchat_rooms::event::EventRow;
 use lamchat_rooms::head::Head;
 use lamchat_rooms::membership::Member;
-use lamchat_rooms::{Membership, log, state};
+use lamchat_rooms::{Membership, invite_permission, log, state};
 use lamchat_store::{Order, Read, ReadError};
 use std::collections::HashSet;
 
@@ -44,6 +44,11 @@ pub(crate) struct Sorted {
 /// All rooms that the user is in, is invited to, asks to come into, or was removed from since the last answer.
 pub(crate) fn sorted(scene: &Scene<'_>) -> Result<Vec<Sorted>, ReadError> {
     let mut rooms = Vec::with_capacity(scene.rooms.len());
+    let is_invited = scene
+        .rooms
+        .iter()
+        .any(|(_, member)| member.membership == Membership::Invite);
+    let takes_invites = !is_invited || !invite_permission::blocks(scene.read, scene.who.user)?;
     for (room, member) in scene.rooms.iter().copied() {
         let sorted = match member.membership {
             Membership::Join => {
@@ -57,6 +62,7 @@ pub(crate) fn sorted(scene: &Scene<'_>) -> Result<Vec<Sorted>, ReadError> {
                     newest: head.newest,
                 }
             }
+            Membership::Invite if !takes_invites || is_from_ignored(scene, member)? => continue,
             Membership::Invite | Membership::Knock => Sorted {
                 room,
                 member,
@@ -84,6 +90,15 @@ pub(crate) fn sorted(scene: &Scene<'_>) -> Result<Vec<Sorted>, ReadError> {
     }
     rooms.sort_unstable_by_key(|sorted| std::cmp::Reverse((sorted.bump, sorted.room)));
     Ok(rooms)
+}
+
+/// "Servers must not send room invites from ignored users to clients."
+fn is_from_ignored(scene: &Scene<'_>, member: Member) -> Result<bool, ReadError> {
+    if scene.ignored.is_empty() {
+        return Ok(false);
+    }
+    let bytes = log::known_event(scene.read, member.position)?;
+    Ok(scene.ignored.contains(EventRow::decode(&bytes)?.sender))
 }
 
 fn bump(scene: &Scene<'_>, room: RoomNum, newest: Position) -> Result<Position, ReadError> {

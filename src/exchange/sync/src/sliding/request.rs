@@ -20,6 +20,9 @@ pub struct Body {
     /// Names one of several connections of a device.
     #[serde(default)]
     pub conn_id: String,
+    /// Comes back in the answer.
+    #[serde(default)]
+    pub txn_id: Option<String>,
     /// Windows into the sorted rooms.
     #[serde(default)]
     pub lists: BTreeMap<String, List>,

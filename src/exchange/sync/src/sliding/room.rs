@@ -25,8 +25,8 @@ pub(crate) fn write(
     out: &mut Vec<u8>,
     sorted: &Sorted,
     config: &RoomConfig,
-    known: Option<&ToldRoom>,
 ) -> Result<bool, ReadError> {
+    let known = scene.told.and_then(|told| told.rooms.get(&sorted.room));
     let widened = known.is_some_and(|known| *known.config != *config);
     let moved = known.is_none_or(|known| sorted.newest > known.position || sorted.member.position > known.position);
     if !moved && !widened {
@@ -37,8 +37,7 @@ pub(crate) fn write(
     out.extend_from_slice(b":{\"bump_stamp\":");
     write_number(out, sorted.bump.0);
     // Coming in anew, the user is told all of the room again.
-    let known =
-        known.filter(|known| sorted.member.membership == Membership::Join && sorted.member.position <= known.position);
+    let known = scene.known(sorted.room, sorted.member)?;
     if known.is_none() {
         out.extend_from_slice(b",\"initial\":true");
     }
@@ -160,14 +159,17 @@ fn write_names(scene: &Scene<'_>, out: &mut Vec<u8>, room: RoomNum) -> Result<()
         Some(name) => Some(name),
         None => text_of(scene.read, room, "m.room.canonical_alias", "alias")?,
     };
-    for (key, text) in [
-        (&b",\"name\":"[..], name),
-        (b",\"avatar\":", text_of(scene.read, room, "m.room.avatar", "url")?),
-    ] {
-        if let Some(text) = text {
-            out.extend_from_slice(key);
-            write_string(out, &text);
+    if let Some(name) = name {
+        out.extend_from_slice(b",\"name\":");
+        write_string(out, &name);
+    }
+    match text_of(scene.read, room, "m.room.avatar", "url")? {
+        Some(avatar) => {
+            out.extend_from_slice(b",\"avatar\":");
+            write_string(out, &avatar);
         }
+        // What is left out has not changed: a client would go on showing an avatar that was taken away.
+        None => out.extend_from_slice(b",\"avatar\":null"),
     }
     let Some(heroes) = summary::heroes(scene.read, room, scene.who.user)? else {
         return Ok(());
@@ -181,10 +183,11 @@ fn write_names(scene: &Scene<'_>, out: &mut Vec<u8>, room: RoomNum) -> Result<()
         if let Some(position) = state::current(scene.read, room, MEMBER, user_id.as_str())? {
             let bytes = log::known_event(scene.read, position)?;
             let content: Option<serde_json::Value> = serde_json::from_str(EventRow::decode(&bytes)?.content).ok();
-            for (key, field) in [(&b",\"name\":"[..], "displayname"), (b",\"avatar\":", "avatar_url")] {
-                let text = content.as_ref().and_then(|content| content.get(field)?.as_str());
-                if let Some(text) = text {
-                    out.extend_from_slice(key);
+            for field in ["displayname", "avatar_url"] {
+                if let Some(text) = content.as_ref().and_then(|content| content.get(field)?.as_str()) {
+                    out.push(b',');
+                    write_string(out, field);
+                    out.push(b':');
                     write_string(out, text);
                 }
             }
@@ -237,6 +240,15 @@ fn required(
                 log::each_current(scene.read, &range, &mut |_, _, position| add(position))?;
             }
             (MEMBER, "$LAZY") => {
+                // Whoever came or went in a gap sent nothing that the client gets: it would take who left for a member.
+                if let Some(since) = since.filter(|_| page.end.is_some()) {
+                    let range = KeyRange::prefix(&room_key.str(MEMBER));
+                    log::each_current(scene.read, &range, &mut |_, _, position| {
+                        if position > since {
+                            found.insert(position);
+                        }
+                    })?;
+                }
                 for entry in &page.entries {
                     if let Some(position) = state::current(scene.read, room, MEMBER, entry.row()?.sender)? {
                         found.insert(position);

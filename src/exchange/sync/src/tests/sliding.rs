@@ -148,3 +148,95 @@ async fn filters_and_invites() {
     let after = world.slide(&bob, pos(&gone), &all).await.unwrap();
     assert_eq!(after["lists"]["all"]["count"], 0);
 }
+
+#[tokio::test]
+async fn what_changes_outside_of_a_window_is_told_when_the_room_comes_back() {
+    let world = World::new();
+    let alice = world.user("alice").await;
+    let (one, two) = (
+        world.room(&alice, Preset::PrivateChat).await,
+        world.room(&alice, Preset::PrivateChat).await,
+    );
+    let ask = |room: &OwnedRoomId| {
+        json!({"txn_id": "t", "room_subscriptions": {room.as_str(): {"timeline_limit": 1}},
+        "extensions": {"account_data": {"enabled": true}, "receipts": {"enabled": true}}})
+    };
+    let first = world.slide(&alice, None, &ask(&one)).await.unwrap();
+    assert_eq!(first["txn_id"], "t");
+    let second = world.slide(&alice, pos(&first), &ask(&two)).await.unwrap();
+    let (user, num) = (alice.user, room::num(&world.store.read(), &one).unwrap().unwrap());
+    world
+        .store
+        .write(move |txn| {
+            lamchat_accounts::account_data::put(
+                txn,
+                user,
+                lamchat_accounts::account_data::Scope::Room(num),
+                "m.marked_unread",
+                b"{}",
+            )
+        })
+        .await
+        .unwrap();
+    let third = world.slide(&alice, pos(&second), &ask(&two)).await.unwrap();
+    assert_eq!(third["extensions"]["account_data"]["rooms"], json!({}));
+    let fourth = world.slide(&alice, pos(&third), &ask(&one)).await.unwrap();
+    assert_eq!(
+        fourth["extensions"]["account_data"]["rooms"][one.as_str()][0]["type"],
+        "m.marked_unread"
+    );
+    let fifth = world.slide(&alice, pos(&fourth), &ask(&one)).await.unwrap();
+    assert_eq!(fifth["extensions"]["account_data"]["rooms"], json!({}));
+}
+
+#[tokio::test]
+async fn heroes_names_and_leaving_are_told_as_clients_read_them() {
+    let world = World::new();
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let room = world.room(&alice, Preset::PublicChat).await;
+    world.rooms.join(&caller(&bob), &room, None).await.unwrap();
+    let named = json!({"membership": "join", "displayname": "Bob", "avatar_url": "mxc://x/y"});
+    world
+        .set(&bob, &room, "m.room.member", bob.user_id.as_str(), named)
+        .await;
+    world
+        .set(&alice, &room, "m.room.avatar", "", json!({"url": "mxc://x/room"}))
+        .await;
+    let body = json!({"room_subscriptions": {room.as_str(): {"timeline_limit": 2,
+        "required_state": [["m.room.member", "$LAZY"]]}}});
+    let first = world.slide(&alice, None, &body).await.unwrap();
+    let block = &first["rooms"][room.as_str()];
+    let hero = json!({"user_id": bob.user_id, "displayname": "Bob", "avatar_url": "mxc://x/y"});
+    assert_eq!(block["heroes"], json!([hero]));
+    assert_eq!(block["avatar"], "mxc://x/room");
+    let at_bob = world.slide(&bob, None, &body).await.unwrap();
+    // A new name of their own is no coming in.
+    let renamed = json!({"membership": "join", "displayname": "Robert"});
+    world
+        .set(&bob, &room, "m.room.member", bob.user_id.as_str(), renamed)
+        .await;
+    world.set(&alice, &room, "m.room.avatar", "", json!({})).await;
+    let at_bob = world.slide(&bob, pos(&at_bob), &body).await.unwrap();
+    let block = &at_bob["rooms"][room.as_str()];
+    assert_eq!((block.get("initial"), &block["avatar"]), (None, &Value::Null));
+    assert!(block.as_object().unwrap().contains_key("avatar"));
+    assert_eq!(ids(&block["timeline"]).len(), 2);
+    // In a gap, who left is told of though they sent nothing in the timeline.
+    world.rooms.leave(&caller(&bob), &room, None).await.unwrap();
+    for n in 0..3 {
+        world.say(&alice, &room, &n.to_string()).await;
+    }
+    let second = world.slide(&alice, pos(&first), &body).await.unwrap();
+    let block = &second["rooms"][room.as_str()];
+    assert_eq!(block["limited"], true);
+    let state = block["required_state"].as_array().unwrap();
+    assert!(
+        state
+            .iter()
+            .any(|event| event["state_key"] == bob.user_id.as_str() && event["content"]["membership"] == "leave")
+    );
+    let gone = world.slide(&bob, pos(&at_bob), &body).await.unwrap();
+    let block = &gone["rooms"][room.as_str()];
+    assert_eq!((block.get("initial"), &block["membership"]), (None, &json!("leave")));
+    assert_eq!(ids(&block["timeline"]).len(), 1);
+}
