@@ -1,6 +1,7 @@
 //! `lamchat key-holder`: the process that has the keys. `lamchat serve` starts it, or a service manager does.
 
 mod attester;
+mod release;
 mod tpm;
 
 pub use attester::ek_certificates;

@@ -54,6 +54,16 @@ pub enum Seal {
         #[command(flatten)]
         server: Server,
     },
+    /// Raise the security floor: releases of lower epochs open the keys no more. On our image only.
+    RaiseFloor {
+        /// The lowest security epoch that opens the keys from now on.
+        epoch: u64,
+        /// The security epoch of an image that this machine may start: name each of them. None may be lower.
+        #[arg(long, required = true, value_name = "EPOCH")]
+        bootable: Vec<u64>,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Remove a slot, by its number.
     Remove {
         /// The number, as `lamchat seal status` shows it.
@@ -122,6 +132,20 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             None => {
                 let answer = call(&server, "POST", &format!("{SEAL}/slots/{slot}/rebind"), None)?;
                 show(&server, &answer);
+            }
+        },
+        Seal::RaiseFloor {
+            epoch: floor,
+            bootable,
+            server,
+        } => match pin(&status(&server)?)? {
+            Some(pin) => {
+                typed(&status(&server)?, &Typed::RaiseFloor { floor, bootable, pin })?;
+                show(&server, &status(&server)?);
+            }
+            None => {
+                let body = json!({"floor": floor, "bootable": bootable});
+                show(&server, &call(&server, "POST", &format!("{SEAL}/floor"), Some(body))?);
             }
         },
         Seal::Remove { slot, server } => {
@@ -205,10 +229,11 @@ fn show(server: &Server, answer: &Value) {
             Some(time) => time.as_u64().map_or_else(|| "never".to_owned(), output::time),
             None => "-".to_owned(),
         };
-        vec![number, text("kind"), verified]
+        let bound = slot.pointer("/seal/sentence").and_then(Value::as_str).unwrap_or("-");
+        vec![number, text("kind"), verified, bound.to_owned()]
     };
     output::table(
-        &["SLOT", "KIND", "TYPED BACK (UTC)"],
+        &["SLOT", "KIND", "TYPED BACK (UTC)", "BOUND TO"],
         &slots.map(row).collect::<Vec<_>>(),
     );
     output::line(answer.get("sentence").and_then(Value::as_str).unwrap_or_default());

@@ -1,5 +1,6 @@
 //! The TPM that the configuration names.
 
+use super::release;
 use lamchat_base::Entropy;
 use lamchat_config::{Seal, TpmAddress};
 use lamchat_holder::Tpm;
@@ -21,7 +22,13 @@ pub fn find(seal: &Seal, entropy: &Arc<dyn Entropy>) -> Tpm {
     let software = matches!(seal.tpm, TpmAddress::Tcp { .. });
     let secure_boot = lamchat_host::secure_boot().filter(|_| !software);
     match address(&seal.tpm).and_then(|address| Ok((selection?, address))) {
-        Ok((selection, address)) => Tpm::at(address, selection, seal.pin, secure_boot, Arc::clone(entropy)),
+        Ok((selection, address)) => {
+            let release = seal
+                .release_key
+                .as_deref()
+                .map(|key| release::read(key, &seal.pcr_signature));
+            Tpm::at(address, selection, seal.pin, secure_boot, release, Arc::clone(entropy))
+        }
         Err(why) => Tpm::none(&why, &pcrs, secure_boot),
     }
 }

@@ -16,6 +16,7 @@ mod configuration;
 mod harness;
 mod holder;
 mod hostile;
+mod image_policy;
 mod lifecycle;
 mod moderation;
 mod quote;

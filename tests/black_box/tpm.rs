@@ -97,7 +97,7 @@ impl Swtpm {
     }
 
     /// How many of the counters there are that slots have, one each.
-    fn indices(&self) -> usize {
+    pub fn indices(&self) -> usize {
         let is_counter = |line: &&str| line.contains("0x1804C0") || line.contains("0x1804C1");
         let listed = self.tool(&["tpm2_getcap", "handles-nv-index"]);
         listed.lines().filter(is_counter).count()

@@ -1,7 +1,7 @@
 //! A TPM that is busy, full or locked out: a clear word, nothing lost, and the recovery key in the meantime.
 
 use crate::harness::{CONFIG, Site, text};
-use crate::tpm::{Swtpm, opens, recovers, slot, status};
+use crate::tpm::{Swtpm, copy, opens, rebind, recovers, slot, status};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,6 +19,8 @@ const RETRY: u32 = 0x922;
 const LOAD: u32 = 0x157;
 /// StartAuthSession.
 const START_SESSION: u32 = 0x176;
+/// NV_UndefineSpace, which takes an older seal's counter away.
+const UNDEFINE: u32 = 0x122;
 /// Any command.
 const ANY: u32 = 0;
 
@@ -109,7 +111,7 @@ fn every_fault_is_named_and_the_recovery_key_opens_meanwhile() {
     let (site, key) = sealed(&proxy);
     let (object, session) = ("no room for another object", "no room for another session");
     for (command, code, word) in [
-        (LOAD, LOCKOUT, "the TPM refuses all of them"),
+        (LOAD, LOCKOUT, "these keys have no PIN"),
         (ANY, RETRY, "busy"),
         (LOAD, OBJECT_MEMORY, object),
         (START_SESSION, SESSION_MEMORY, session),
@@ -133,4 +135,24 @@ fn every_fault_is_named_and_the_recovery_key_opens_meanwhile() {
         proxy.answer(0, 0);
         opens(&site).stop();
     }
+}
+
+#[test]
+fn what_could_not_be_taken_out_of_the_tpm_goes_at_the_next_start() {
+    let tpm = Swtpm::new();
+    let proxy = Proxy::before(&tpm);
+    let (site, key) = sealed(&proxy);
+    let older = Site::with(&proxy.config());
+    copy(&site.path("data"), &older.path("data"));
+    let server = opens(&site);
+    proxy.answer(UNDEFINE, LOCKOUT);
+    rebind(&site);
+    assert_eq!(tpm.indices(), 2, "the counter of before is still there");
+    proxy.answer(0, 0);
+    server.stop();
+    opens(&site).stop();
+    assert_eq!(tpm.indices(), 1);
+    let (server, reason) = recovers(&older, &key);
+    assert!(reason.contains("the counter against rollback"), "{reason}");
+    server.stop();
 }

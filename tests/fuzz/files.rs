@@ -56,6 +56,30 @@ fn a_made_up_backup_is_refused() {
 }
 
 #[test]
+fn approvals_of_a_release_are_read_as_they_stand_or_not_at_all() {
+    let digest = |byte: &str| byte.repeat(32);
+    let value = lamchat_tpm::PcrValues::new([(11, [7; 32])]).unwrap();
+    let message = lamchat_tpm::SignedPolicy::message(&value, 3).unwrap();
+    let policy: String = message[..32].iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = format!(
+        r#"{{"sha256":[{{"pcrs":[11],"epoch":3,"value":"{}","pkfp":"{}","pol":"{policy}","sig":"{}A=="}}]}}"#,
+        digest("07"),
+        digest("00"),
+        "A".repeat(85)
+    );
+    assert_eq!(lamchat_tpm::parse_approvals(file.as_bytes()).unwrap().len(), 1);
+    fuzz("approvals", &[file.as_bytes()], |input| {
+        for approval in lamchat_tpm::parse_approvals(input).into_iter().flatten() {
+            // The policy's digest in the file follows from the value: it stands there.
+            let message = lamchat_tpm::SignedPolicy::message(&approval.pcrs, approval.epoch).unwrap();
+            let policy: String = message[..32].iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = String::from_utf8_lossy(input).to_lowercase();
+            assert!(text.contains(&policy) || text.contains("\\u"), "{text}");
+        }
+    });
+}
+
+#[test]
 fn a_recovery_key_is_read_as_written_or_not_at_all() {
     let good = RecoveryKey::generate(&Fixed).text();
     fuzz("recovery key", &[good.as_bytes(), &[b'0'; 48]], |input| {
@@ -188,7 +212,9 @@ fn a_checkpoint_that_parses_is_written_as_it_was_read() {
 
 #[test]
 fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
-    use lamchat_holder::{Ack, Act, Notice, Reason, Reply, Request, State, Typed};
+    use lamchat_holder::{
+        Ack, Act, HolderStatus, ImageSeal, Notice, Reason, Reply, Request, SlotSeal, State, TpmStatus, Typed,
+    };
     let typed = || SecretBytes::new(b"000012 005157".to_vec());
     let origin = "example.org/audit/1";
     let checkpoint = lamchat_audit::checkpoint::Checkpoint {
@@ -209,6 +235,7 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
         slot: Some(2),
         kind: Some(lamchat_seal::SlotKind::Tpm),
         force: false,
+        floor: Some(6),
     };
     let by = lamchat_seal::SlotKind::Tpm;
     let slot = lamchat_seal::SlotInfo {
@@ -216,7 +243,43 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
         kind: lamchat_seal::SlotKind::Recovery,
         verified_ms: Some(9),
     };
+    let seal = SlotSeal {
+        slot: 2,
+        pin: true,
+        pcrs: vec![7],
+        image: Some(ImageSeal {
+            release_key: [9; 32],
+            epochs: vec![5, 6],
+        }),
+    };
+    let status = HolderStatus {
+        slots: vec![slot],
+        seals: vec![seal],
+        tpm: TpmStatus {
+            present: true,
+            sentence: "there".to_owned(),
+            secure_boot: Some(true),
+            pcrs: vec![7],
+            pin: true,
+            problem: Some("no file".to_owned()),
+        },
+        confinement: "apart".to_owned(),
+        socket: "/run/s".to_owned(),
+    };
+    let (floor, bootable) = (6, vec![6, 7]);
     let seeds = [
+        Reply::Status(Box::new(status)).encode(),
+        Request::RaiseFloor {
+            floor,
+            bootable: bootable.clone(),
+        }
+        .encode(),
+        Typed::RaiseFloor {
+            floor,
+            bootable,
+            pin: typed(),
+        }
+        .encode(),
         Request::Open { create: true }.encode(),
         Request::LogIdentity(origin.to_owned()).encode(),
         Request::SignHead {

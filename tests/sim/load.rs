@@ -74,10 +74,8 @@ fn change_keys(house: &House, known: &mut Changing<Vec<String>>, dice: &mut Dice
                 known.begun = Some(next.clone());
                 let slots = keyring.slots();
                 assert!(slots.iter().all(|slot| slot.kind == SlotKind::Passphrase));
-                keyring
-                    .remove_slot(slots[at + 1].id, None)
-                    .map(drop)
-                    .map_err(|error| error.to_string())
+                let removed = keyring.remove_slot(slots[at + 1].id);
+                removed.map_err(|error| error.to_string())
             }
             _ => continue,
         };

@@ -6,6 +6,8 @@ use crate::sections::{Config, Listener};
 
 /// How many PCRs a TPM has.
 const PCRS: u32 = 24;
+/// The PCR with the image.
+const IMAGE_PCR: u32 = 11;
 /// Those that only a reset clears come first; the others say nothing about how the machine was started.
 const QUOTED_PCRS: u32 = 16;
 
@@ -37,6 +39,10 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
         reader.wrong_key("registration.shared_secret", message);
     }
     check_pcrs("seal.pcrs", &config.seal.pcrs, PCRS, reader);
+    if config.seal.release_key.is_some() && config.seal.pcrs.contains(&IMAGE_PCR) {
+        let message = "PCR 11 is what the release key approves: bound to its value as well, the next release could not open the keys";
+        reader.wrong_key("seal.pcrs", message);
+    }
     check_pcrs("attestation.pcrs", &config.attestation.pcrs, QUOTED_PCRS, reader);
     check_positive(config, reader);
 }

@@ -171,6 +171,10 @@ section! {
         fixed tpm: TpmAddress = TpmAddress::Auto;
         /// The PCRs (0 to 23) whose values `lamchat seal init` and `lamchat seal rebind` seal to; 7 is the state of Secure Boot and who may sign what boots.
         fixed pcrs: Vec<u32> = vec![7];
+        /// On our image: the public half of the key that signs its releases (PEM). With it, keys are sealed to what this key approves instead of to PCR 11 as it is, so that the next release opens them, and no other system.
+        fixed release_key: Option<PathBuf> = None => "\"/etc/lamchat/release.pub\"";
+        /// The release's approvals of what it measures, which systemd's stub hands over; read where there is a `release_key`.
+        fixed pcr_signature: PathBuf = PathBuf::from("/.extra/tpm2-pcr-signature.json");
         /// Whether what is sealed from now on asks for a PIN at every start beside the TPM, against theft of the whole server: `lamchat seal init` and `seal rebind` ask for a new one, `lamchat seal unlock` takes it.
         fixed pin: bool = false;
         /// The folder of the keyring, which only the key holder touches; without it `keys` in the data folder. Name another where the key holder runs as a user of its own.

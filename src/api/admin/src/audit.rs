@@ -63,6 +63,7 @@ pub fn entry_of(notice: &Notice) -> Entry {
         Act::AddSlot => "keyring.add-slot",
         Act::VerifyRecovery => "keyring.verify-recovery",
         Act::Rebind => "keyring.rebind",
+        Act::RaiseFloor => "keyring.raise-floor",
     };
     let state = match notice.state {
         State::Begun => "begun",
@@ -78,6 +79,9 @@ pub fn entry_of(notice: &Notice) -> Entry {
     }
     if notice.force {
         entry = entry.fact("force", true);
+    }
+    if let Some(floor) = notice.floor {
+        entry = entry.fact("floor", floor);
     }
     entry
 }

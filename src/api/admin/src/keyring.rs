@@ -15,7 +15,11 @@ pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminEr
     admin.holder.forget_status();
     let told = ask(&admin, |holder| holder.status()).await?;
     let status = Status::of(told.slots.clone());
-    let slots: Vec<Value> = status.slots.iter().map(seal::describe).collect();
+    let slots: Vec<Value> = status
+        .slots
+        .iter()
+        .map(|slot| seal::describe(slot, &told.seals))
+        .collect();
     Ok(json!({
         "state": "open",
         "slots": slots,

@@ -31,7 +31,11 @@ pub struct Locked {
 
 impl Locked {
     fn describe(&self) -> Value {
-        let slots: Vec<Value> = self.slots.iter().map(seal::describe).collect();
+        let slots: Vec<Value> = self
+            .slots
+            .iter()
+            .map(|slot| seal::describe(slot, &self.holder.seals))
+            .collect();
         let advice = if self.holder.tpm.pin { ADVICE_PIN } else { ADVICE };
         json!({
             "state": "locked",

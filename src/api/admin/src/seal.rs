@@ -5,7 +5,7 @@ use crate::route::parse;
 use crate::{Admin, AdminError, keyring};
 use lamchat_audit::Entry;
 use lamchat_hardware::TpmReport;
-use lamchat_holder::{AskError, HolderStatus, TpmStatus};
+use lamchat_holder::{AskError, BOOTABLE_MAX, HolderStatus, IMAGE_PCR, SlotSeal, TpmStatus};
 use lamchat_http::Request;
 use lamchat_seal::{SlotInfo, SlotKind};
 use serde_json::{Value, json};
@@ -19,6 +19,7 @@ pub(crate) fn describe_tpm(tpm: &TpmStatus) -> Value {
         "secure_boot": tpm.secure_boot,
         "pcrs": tpm.pcrs,
         "pin": tpm.pin,
+        "problem": tpm.problem,
     })
 }
 
@@ -27,13 +28,44 @@ pub(crate) fn describe_holder(status: &HolderStatus) -> Value {
     json!({"sentence": status.confinement, "socket": status.socket})
 }
 
-/// A slot as JSON.
-pub fn describe(slot: &SlotInfo) -> Value {
+/// A slot as JSON; a `tpm` slot with what it is bound to.
+pub fn describe(slot: &SlotInfo, seals: &[SlotSeal]) -> Value {
     let mut described = json!({"id": slot.id, "kind": slot.kind.to_string()});
-    if let (SlotKind::Recovery, Value::Object(fields)) = (slot.kind, &mut described) {
-        fields.insert("verified_ms".to_owned(), json!(slot.verified_ms));
+    if let Value::Object(fields) = &mut described {
+        if slot.kind == SlotKind::Recovery {
+            fields.insert("verified_ms".to_owned(), json!(slot.verified_ms));
+        }
+        if let Some(seal) = seals.iter().find(|seal| seal.slot == slot.id) {
+            fields.insert("seal".to_owned(), describe_seal(seal));
+        }
     }
     described
+}
+
+/// What a `tpm` slot is bound to, with a sentence about how much that says.
+fn describe_seal(seal: &SlotSeal) -> Value {
+    let mut numbers: Vec<String> = seal.pcrs.iter().map(u8::to_string).collect();
+    let pcrs = numbers.join(", ");
+    let Some(image) = &seal.image else {
+        let sentence = format!("PCR {pcrs} only");
+        return json!({"policy": "pcrs", "pcrs": seal.pcrs, "pin": seal.pin, "sentence": sentence});
+    };
+    let (first, last) = (image.epochs.first(), image.epochs.last());
+    numbers.clear();
+    numbers.extend(first.into_iter().chain(last).map(u64::to_string));
+    let sentence = format!(
+        "image policy, security epochs {}, PCR {IMAGE_PCR} as the release key approves and PCR {pcrs} as it was",
+        numbers.join(" to ")
+    );
+    json!({
+        "policy": "image",
+        "pcrs": seal.pcrs,
+        "pin": seal.pin,
+        "release_key": image.release_key.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "floor": first,
+        "epochs": image.epochs,
+        "sentence": sentence,
+    })
 }
 
 /// All slots, the TPM, and a sentence about how well the keys are protected.
@@ -86,6 +118,32 @@ pub async fn rebind(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
     };
     noted(&admin, entry, bind).await?;
     tracing::info!(slot, "an administrator bound a slot to the TPM anew");
+    keyring::list(admin, request).await
+}
+
+#[derive(serde::Deserialize)]
+struct Raise {
+    /// The lowest security epoch that opens the keys from now on.
+    floor: u64,
+    /// The epochs of all images that this machine may start.
+    bootable: Vec<u64>,
+}
+
+/// Raises the security floor.
+pub async fn raise_floor(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let Raise { floor, bootable } = parse(&request)?;
+    if bootable.len() > BOOTABLE_MAX {
+        return Err(AdminError::invalid("There are not so many images"));
+    }
+    may_seal(&admin, true).await?;
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.raise-floor").fact("floor", floor);
+    let holder = Arc::clone(&admin.holder);
+    let raise = move || {
+        holder.raise_floor(floor, &bootable)?;
+        Ok(Vec::new())
+    };
+    noted(&admin, entry, raise).await?;
+    tracing::info!(floor, "an administrator raised the security floor");
     keyring::list(admin, request).await
 }
 

@@ -35,6 +35,14 @@ impl Holder {
                 notice.slot = Some(slot);
                 self.noted(notice, || self.rebind(slot, Some(pin))).map(Reply::Slot)
             }
+            Typed::RaiseFloor { floor, bootable, pin } => {
+                check_pin(&pin)?;
+                self.may_seal(true, true)?;
+                let mut notice = self.notice(Act::RaiseFloor, uid, Some(SlotKind::Tpm));
+                notice.floor = Some(floor);
+                let raise = || self.raise_floor(floor, &bootable, Some(&pin));
+                self.noted(notice, raise).map(Reply::Slot)
+            }
         }
     }
 
@@ -108,6 +116,7 @@ impl Holder {
             slot: None,
             kind,
             force: false,
+            floor: None,
         }
     }
 

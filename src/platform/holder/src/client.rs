@@ -147,6 +147,14 @@ impl Client {
         self.slot(&Request::Rebind(slot))
     }
 
+    /// Raises the security floor, where no image that the machine may start is below it.
+    pub fn raise_floor(&self, floor: u64, bootable: &[u64]) -> Result<(), AskError> {
+        let bootable = bootable.to_vec();
+        let raised = self.done(&Request::RaiseFloor { floor, bootable });
+        self.forget_status();
+        raised
+    }
+
     /// Removes a slot.
     pub fn remove(&self, slot: u32) -> Result<(), AskError> {
         let removed = self.done(&Request::Remove(slot));

@@ -21,6 +21,8 @@ pub struct Notice {
     pub kind: Option<SlotKind>,
     /// Whether it was asked for even without Secure Boot.
     pub force: bool,
+    /// The security floor, where one is raised.
+    pub floor: Option<u64>,
 }
 
 /// What is done.
@@ -34,6 +36,8 @@ pub enum Act {
     VerifyRecovery,
     /// A `tpm` slot is bound anew.
     Rebind,
+    /// The security floor is raised.
+    RaiseFloor,
 }
 
 /// How far it is.
@@ -47,11 +51,12 @@ pub enum State {
     Failed,
 }
 
-const ACTS: [(Act, u8); 4] = [
+const ACTS: [(Act, u8); 5] = [
     (Act::Unlock, 1),
     (Act::AddSlot, 2),
     (Act::VerifyRecovery, 3),
     (Act::Rebind, 4),
+    (Act::RaiseFloor, 5),
 ];
 const STATES: [(State, u8); 3] = [(State::Begun, 1), (State::Done, 2), (State::Failed, 3)];
 
@@ -79,6 +84,7 @@ impl Notice {
                 &self.uid.to_be_bytes(),
                 &slot.to_be_bytes(),
                 &[kind, u8::from(self.force)],
+                &self.floor.unwrap_or(0).to_be_bytes(),
             ],
         )
     }
@@ -100,6 +106,7 @@ impl Notice {
                 code => Some(kind_of(code)?),
             },
             force: body.flag()?,
+            floor: Some(body.u64()?).filter(|floor| *floor > 0),
         };
         body.end(notice)
     }

@@ -95,6 +95,8 @@ impl Holder {
     fn opened_by(&self, keyring: Keyring, by: SlotKind, hand: bool) -> Result<Reply, Refusal> {
         let keyring = Arc::new(keyring);
         let reply = keys(&keyring, by)?;
+        // What could not go when its slot was sealed anew: the power went, or the TPM did not answer.
+        self.retire_former(&keyring);
         *self.keys.lock() = Keys::Open {
             keyring,
             by,
@@ -139,6 +141,7 @@ impl Holder {
             slot: None,
             kind: tries.last().map(kind),
             force: false,
+            floor: None,
         };
         let mut refusal = Refusal(Reason::WrongKey, "nothing here opens by what was typed".to_owned());
         for unlock in &tries {

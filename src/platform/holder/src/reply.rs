@@ -1,6 +1,7 @@
 //! What the holder answers. Never in an answer: the master key, a key that seals, a typed secret.
 
 use crate::anchor::Anchored;
+use crate::image::{ImageSeal, SlotSeal};
 use crate::wire::{
     Body, MalformedError, assemble, cut, head, kind_code, kind_of, slot as slot_bytes, slots as slots_bytes, text,
 };
@@ -19,6 +20,8 @@ const KEYS_MAX: usize = 1_024;
 const MISSING_MAX: usize = 16;
 /// Most PCRs of an answer.
 const PCRS_MAX: usize = 24;
+/// Most security epochs of a slot.
+const EPOCHS_MAX: usize = 8;
 /// The purpose number of the database key in the keyring's format.
 const DATABASE: u8 = 1;
 
@@ -81,6 +84,8 @@ pub enum Reply {
 pub struct HolderStatus {
     /// All slots.
     pub slots: Vec<SlotInfo>,
+    /// What the `tpm` slots are bound to.
+    pub seals: Vec<SlotSeal>,
     /// The TPM.
     pub tpm: TpmStatus,
     /// What the holder has given up: sentences without their last full stop.
@@ -102,6 +107,8 @@ pub struct TpmStatus {
     pub pcrs: Vec<u8>,
     /// Whether what is sealed from now on asks for a PIN.
     pub pin: bool,
+    /// Why nothing can be sealed although there is a TPM: the image's files, in a sentence without its full stop.
+    pub problem: Option<String>,
 }
 
 impl TpmStatus {
@@ -109,6 +116,9 @@ impl TpmStatus {
     pub fn refusal(&self, force: bool, pin: bool) -> Option<(Reason, String)> {
         if !self.present {
             return Some((Reason::Tpm, format!("nothing can be sealed: {}", self.sentence)));
+        }
+        if let Some(problem) = &self.problem {
+            return Some((Reason::Tpm, format!("nothing can be sealed: {problem}")));
         }
         if self.pin != pin {
             let sentence = if self.pin {
@@ -323,9 +333,12 @@ impl HolderStatus {
         body.extend([u8::from(self.tpm.present), secure_boot, u8::from(self.tpm.pin)]);
         body.extend((self.tpm.pcrs.len() as u16).to_be_bytes());
         body.extend(&self.tpm.pcrs);
-        for sentence in [&self.tpm.sentence, &self.confinement, &self.socket] {
+        let problem = self.tpm.problem.clone().unwrap_or_default();
+        for sentence in [&self.tpm.sentence, &self.confinement, &self.socket, &problem] {
             body.extend(text(sentence));
         }
+        body.extend((self.seals.len() as u16).to_be_bytes());
+        self.seals.iter().for_each(|seal| put_seal(&mut body, seal));
         body
     }
 
@@ -340,17 +353,53 @@ impl HolderStatus {
         };
         let pin = body.flag()?;
         let pcrs = body.list(PCRS_MAX, Body::u8)?;
+        let (sentence, confinement, socket) = (body.text()?, body.text()?, body.text()?);
+        let problem = Some(body.text()?).filter(|problem| !problem.is_empty());
         Ok(Self {
             slots,
+            seals: body.list(SLOTS_MAX, seal)?,
             tpm: TpmStatus {
                 present,
-                sentence: body.text()?,
+                sentence,
                 secure_boot,
                 pcrs,
                 pin,
+                problem,
             },
-            confinement: body.text()?,
-            socket: body.text()?,
+            confinement,
+            socket,
         })
     }
+}
+
+fn put_seal(body: &mut Vec<u8>, seal: &SlotSeal) {
+    body.extend(seal.slot.to_be_bytes());
+    body.push(u8::from(seal.pin));
+    body.extend((seal.pcrs.len() as u16).to_be_bytes());
+    body.extend(&seal.pcrs);
+    match &seal.image {
+        None => body.push(0),
+        Some(image) => {
+            body.push(1);
+            body.extend(image.release_key);
+            body.extend((image.epochs.len() as u16).to_be_bytes());
+            image.epochs.iter().for_each(|epoch| body.extend(epoch.to_be_bytes()));
+        }
+    }
+}
+
+fn seal(body: &mut Body<'_>) -> Result<SlotSeal, MalformedError> {
+    Ok(SlotSeal {
+        slot: body.u32()?,
+        pin: body.flag()?,
+        pcrs: body.list(PCRS_MAX, Body::u8)?,
+        image: if body.flag()? {
+            Some(ImageSeal {
+                release_key: body.take()?,
+                epochs: body.list(EPOCHS_MAX, Body::u64)?,
+            })
+        } else {
+            None
+        },
+    })
 }

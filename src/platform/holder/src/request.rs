@@ -1,6 +1,6 @@
 //! What the exchange asks of the holder.
 
-use crate::wire::{Body, MalformedError, assemble, head, text};
+use crate::wire::{Body, MalformedError, assemble, floor, head, text};
 use lamchat_attestation::Sha256;
 use lamchat_attestation::limits::KEYS_MAX;
 use lamchat_attester::{Nonce, Statement};
@@ -79,6 +79,13 @@ pub enum Request {
     WriteAnchor(Anchor),
     /// To answer once somebody has opened the keys by hand in this start.
     AwaitHand,
+    /// To raise the security floor of the `tpm` slots under the image's policy.
+    RaiseFloor {
+        /// The lowest epoch that opens the keys from now on.
+        floor: u64,
+        /// The epochs of all images that this machine may start.
+        bootable: Vec<u64>,
+    },
     /// Evidence of this box for a verifier's nonce.
     Evidence {
         /// The nonce: the one thing that comes from outside.
@@ -125,6 +132,10 @@ impl Request {
             Self::ReadAnchor => assemble(16, &[]),
             Self::WriteAnchor(anchor) => assemble(17, &[&anchor.encode()]),
             Self::AwaitHand => assemble(18, &[]),
+            Self::RaiseFloor {
+                floor: lowest,
+                bootable,
+            } => assemble(28, &[&floor(*lowest, bootable)]),
             Self::Evidence {
                 nonce,
                 origin,
@@ -186,6 +197,10 @@ impl Request {
             25 => Self::EnrolmentRequest,
             26 => Self::Activate(body.rest().to_vec()),
             27 => Self::TpmMake,
+            28 => {
+                let (floor, bootable) = body.floor()?;
+                Self::RaiseFloor { floor, bootable }
+            }
             _ => return Err(MalformedError),
         };
         body.end(request)

@@ -1,11 +1,13 @@
-//! What the keyring's `tpm` slots are sealed by: the values of PCRs, and an NV counter of each blob's own.
+//! What the keyring's `tpm` slots are sealed by: the values of PCRs, or on our image what its release key approves; and an
+//! NV counter of each blob's own.
 
 use crate::deadline::Deadline;
+use crate::image::{self, Release};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_seal::{Sealer, SealerError, SealerReason};
 use lamchat_tpm::{
-    Address, Binding, Counter, CounterError, Identity, PcrSelection, Reason, SealError, SealedBlob, Tpm, TpmError,
+    Address, Counter, CounterError, Identity, PcrSelection, Reason, SealError, SealedBlob, SignedPolicy, Tpm, TpmError,
     UnsealError,
 };
 use parking_lot::Mutex;
@@ -34,6 +36,10 @@ pub struct TpmSealer {
     timeout: Duration,
     /// What a blob is sealed with and opened by beside its policy.
     pin: Option<SecretBytes>,
+    /// What the image of this machine was released with; or why that cannot be used.
+    release: Option<Arc<Result<Release, String>>>,
+    /// The lowest security epoch that opens what is sealed from now on; without it, the one that runs.
+    floor: Option<u64>,
     /// A software TPM talks to one client at a time.
     busy: Arc<Mutex<()>>,
 }
@@ -55,7 +61,36 @@ impl TpmSealer {
             entropy,
             timeout: OPERATION_TIMEOUT,
             pin: None,
+            release: None,
+            floor: None,
             busy: Arc::default(),
+        }
+    }
+
+    /// Seals to what the release key approves, on the image, and opens by the release's approvals.
+    #[must_use]
+    pub fn with_release(self, release: Result<Release, String>) -> Self {
+        Self {
+            release: Some(Arc::new(release)),
+            ..self
+        }
+    }
+
+    /// The same with this security epoch as the lowest that opens what is sealed.
+    #[must_use]
+    pub fn with_floor(self, floor: Option<u64>) -> Self {
+        Self { floor, ..self }
+    }
+
+    /// What the image of this machine was released with; or why that cannot be used. `None` without an image.
+    pub(crate) fn release(&self) -> Option<&Result<Release, String>> {
+        self.release.as_deref()
+    }
+
+    fn approvals(&self) -> &[SignedPolicy] {
+        match self.release() {
+            Some(Ok(release)) => &release.approvals,
+            _ => &[],
         }
     }
 
@@ -105,14 +140,14 @@ impl TpmSealer {
 
     /// Seals under `counter`, and opens the blob once: nobody should rely on one that never opened.
     fn seal_under(&self, tpm: &mut Tpm, secret: &Secret<32>, counter: &Counter) -> Result<SealedBlob, SealerError> {
-        let fixed = self.pcrs;
-        let blob = tpm.seal_at(secret, &Binding::Pcrs { fixed }, counter, self.pin.as_ref());
+        let binding = image::binding(tpm, self.release(), self.pcrs, self.floor)?;
+        let blob = tpm.seal_at(secret, &binding, counter, self.pin.as_ref());
         let blob = blob.map_err(|error| match error {
             SealError::Tpm(error) => unavailable(&error),
             error => failure(SealerReason::Unavailable, error.to_string()),
         })?;
-        let opened = tpm.unseal(&blob, &[], self.pin.as_ref());
-        let opened = opened.map_err(|error| refusal(tpm, error))?;
+        let opened = tpm.unseal(&blob, self.approvals(), self.pin.as_ref());
+        let opened = opened.map_err(|error| refusal(tpm, error, self.pin.is_some()))?;
         verify_slices_are_equal(opened.expose(), secret.expose()).map_err(|_| {
             let explanation = "the TPM gave back something else than what was sealed";
             failure(SealerReason::Malformed, explanation.to_owned())
@@ -142,8 +177,8 @@ impl Sealer for TpmSealer {
         let blob = parse(blob)?;
         let began = Instant::now();
         self.with_tpm(|tpm| {
-            let opened = tpm.unseal(&blob, &[], self.pin.as_ref());
-            let opened = opened.map_err(|error| refusal(tpm, error));
+            let opened = tpm.unseal(&blob, self.approvals(), self.pin.as_ref());
+            let opened = opened.map_err(|error| self.told(&blob, refusal(tpm, error, blob.pin)));
             let (milliseconds, opens) = (began.elapsed().as_millis(), opened.is_ok());
             tracing::info!(milliseconds, opens, "the TPM was asked to open the keys");
             opened
@@ -171,12 +206,29 @@ impl Sealer for TpmSealer {
     }
 }
 
-fn parse(blob: &[u8]) -> Result<SealedBlob, SealerError> {
+impl TpmSealer {
+    /// A blob of the image needs the release's approvals: that they could not be read is part of why it did not open.
+    fn told(&self, blob: &SealedBlob, error: SealerError) -> SealerError {
+        let why = match (self.release(), &blob.image) {
+            (Some(Err(why)), Some(_)) => why.as_str(),
+            (None, Some(_)) => {
+                "the keys were sealed under the image's policy, and `seal.release_key` names no release key"
+            }
+            _ => return error,
+        };
+        SealerError {
+            explanation: format!("{}; {why}", error.explanation),
+            ..error
+        }
+    }
+}
+
+pub(crate) fn parse(blob: &[u8]) -> Result<SealedBlob, SealerError> {
     SealedBlob::parse(blob).map_err(|_| failure(SealerReason::Malformed, "the sealed key is damaged".to_owned()))
 }
 
-/// Why a blob did not open, for the operator.
-fn refusal(tpm: &mut Tpm, error: UnsealError) -> SealerError {
+/// Why a blob did not open, for the operator. `pin`: whether it asks for one.
+fn refusal(tpm: &mut Tpm, error: UnsealError, pin: bool) -> SealerError {
     let sentence = error.to_string();
     match error {
         UnsealError::Refused(reasons) => {
@@ -189,7 +241,7 @@ fn refusal(tpm: &mut Tpm, error: UnsealError) -> SealerError {
         }
         UnsealError::PinNeeded => failure(SealerReason::PinNeeded, "the TPM asks for its PIN".to_owned()),
         UnsealError::WrongPin => failure(SealerReason::WrongPin, format!("{sentence}; {}", tries_left(tpm))),
-        UnsealError::Tpm(TpmError::Lockout) => failure(SealerReason::Unavailable, lockout(tpm)),
+        UnsealError::Tpm(TpmError::Lockout) => failure(SealerReason::Unavailable, lockout(tpm, pin)),
         UnsealError::Damaged => failure(SealerReason::Malformed, format!("{sentence}; {REBIND}")),
         UnsealError::Tpm(TpmError::Integrity) => failure(
             SealerReason::Malformed,
@@ -213,20 +265,29 @@ fn tries_left(tpm: &mut Tpm) -> String {
     }
 }
 
-/// What a locked-out TPM says about its end.
-fn lockout(tpm: &mut Tpm) -> String {
+/// What a locked-out TPM says about its end. Without a PIN the wrong tries were not at these keys.
+fn lockout(tpm: &mut Tpm, pin: bool) -> String {
     let forgets = match tpm.lockout() {
-        Ok(state) => format!("it takes the next PIN in at most {} s", state.forgets_after_s),
-        Err(_) => "it opens again by itself after a while".to_owned(),
+        Ok(state) => format!("in at most {} s", state.forgets_after_s),
+        Err(_) => "by itself after a while".to_owned(),
     };
-    format!("after too many wrong PINs the TPM refuses all of them: {forgets}; the recovery key opens the keys now")
+    if pin {
+        return format!(
+            "after too many wrong PINs the TPM refuses all of them: it takes the next one {forgets}; the recovery key opens \
+             the keys now"
+        );
+    }
+    format!(
+        "the TPM is locked out and ends that {forgets}: something else on this machine tried wrong passwords at it, or the \
+         power went too often (these keys have no PIN); the recovery key opens them now"
+    )
 }
 
-fn unavailable(error: &TpmError) -> SealerError {
+pub(crate) fn unavailable(error: &TpmError) -> SealerError {
     failure(SealerReason::Unavailable, format!("{error}; {RETRY}"))
 }
 
-fn failure(reason: SealerReason, explanation: String) -> SealerError {
+pub(crate) fn failure(reason: SealerReason, explanation: String) -> SealerError {
     SealerError { reason, explanation }
 }
 

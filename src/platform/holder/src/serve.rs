@@ -79,6 +79,7 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
         Request::ReadAnchor => holder.anchored(),
         Request::WriteAnchor(anchor) => holder.anchor(anchor),
         Request::AwaitHand => holder.await_hand(),
+        Request::RaiseFloor { floor, bootable } => holder.raise_floor(floor, &bootable, None).map(|_| Reply::Done),
         Request::Evidence {
             nonce,
             origin,

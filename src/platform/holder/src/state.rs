@@ -2,15 +2,14 @@
 
 use crate::audit;
 use crate::guesses::{Guess, Guesses};
+use crate::image::SlotSeal;
 use crate::notices::Notices;
 use crate::reply::{HolderStatus, Reason, Reply};
 use crate::tpm::Tpm;
 use lamchat_attester::Attester;
 use lamchat_audit::notary::Notary;
 use lamchat_base::{Clock, Entropy, SecretBytes};
-use lamchat_seal::{
-    ExportError, Keyring, KeyringError, OpenError, PassphraseCost, SealerError, SlotError, SlotInfo, SlotKind,
-};
+use lamchat_seal::{ExportError, Keyring, KeyringError, OpenError, PassphraseCost, SlotError, SlotInfo, SlotKind};
 use parking_lot::{Condvar, Mutex};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,12 +107,17 @@ impl Holder {
 
     /// Everything that may be told.
     pub(crate) fn status(&self) -> Result<Reply, Refusal> {
-        let keyring = self.keyring().map(|keyring| keyring.slots());
-        let slots = keyring
-            .or_else(|_| Keyring::peek(&self.setup.dir))
-            .map_err(refused_to_open)?;
+        let (slots, blobs) = match self.keyring() {
+            Ok(keyring) => (keyring.slots(), keyring.blobs()),
+            Err(_) => (
+                Keyring::peek(&self.setup.dir).map_err(refused_to_open)?,
+                Keyring::peek_blobs(&self.setup.dir).map_err(refused_to_open)?,
+            ),
+        };
+        let seals = blobs.iter().filter_map(|(slot, blob)| SlotSeal::of(*slot, blob));
         Ok(Reply::Status(Box::new(HolderStatus {
             slots,
+            seals: seals.collect(),
             tpm: self.setup.tpm.status.clone(),
             confinement: self.confinement.clone(),
             socket: self.setup.dir.join(crate::SOCKET).display().to_string(),
@@ -151,36 +155,60 @@ impl Holder {
 
     /// Removes a slot, and what the TPM keeps for it.
     pub(crate) fn remove(&self, slot: u32) -> Result<Reply, Refusal> {
-        let sealer = self.setup.tpm.sealer(None);
-        let removed = self.keyring()?.remove_slot(slot, sealer.as_deref());
-        left_behind(slot, removed.map_err(refused_slot)?);
+        let keyring = self.keyring()?;
+        self.remember_blob(&keyring, slot)?;
+        let removed = keyring.remove_slot(slot);
+        self.retire_former(&keyring);
+        removed.map_err(refused_slot)?;
         if let Err(Refusal(_, sentence)) = self.drop_anchor() {
             tracing::warn!(sentence, "the anchor stays");
         }
         Ok(Reply::Done)
     }
 
-    /// Binds a `tpm` slot anew.
+    /// Binds a `tpm` slot anew, at the floor that it has.
     pub(crate) fn rebind(&self, slot: u32, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
-        let (keyring, sealer) = (self.keyring()?, self.sealer(true, pin)?);
-        left_behind(slot, keyring.rebind(slot, &*sealer).map_err(refused_slot)?);
+        self.may_seal(true, pin.is_some())?;
+        let keyring = self.keyring()?;
+        let blob = keyring.blobs().into_iter().find(|(id, _)| *id == slot);
+        let floor = blob.and_then(|(_, blob)| SlotSeal::of(slot, &blob)?.floor());
+        let (bound, _) = self.bind(&keyring, slot, floor, pin)?;
+        Ok(bound)
+    }
+
+    /// Seals a slot anew at this floor. Answers how many blobs of before still open, because the TPM did not answer again.
+    pub(crate) fn bind(
+        &self,
+        keyring: &Keyring,
+        slot: u32,
+        floor: Option<u64>,
+        pin: Option<SecretBytes>,
+    ) -> Result<(SlotInfo, usize), Refusal> {
+        let none = || Refusal(Reason::Tpm, self.setup.tpm.status.sentence.clone());
+        let sealer = self.setup.tpm.sealer_from(floor, pin).ok_or_else(none)?;
+        self.remember_blob(keyring, slot)?;
+        let bound = keyring.rebind(slot, &*sealer);
+        let left = self.retire_former(keyring);
+        bound.map_err(refused_slot)?;
         let slots = keyring.slots();
         let found = slots.into_iter().find(|known| known.id == slot);
-        found.ok_or_else(|| refused_slot(SlotError::Unknown(slot)))
+        Ok((found.ok_or_else(|| refused_slot(SlotError::Unknown(slot)))?, left))
     }
 
     /// Makes a `tpm` slot.
     pub(crate) fn add_tpm(&self, force: bool, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
-        let (keyring, sealer) = (self.keyring()?, self.sealer(force, pin)?);
+        self.may_seal(force, pin.is_some())?;
+        let keyring = self.keyring()?;
+        // One that was raised holds for every slot.
+        let blobs = keyring.blobs();
+        let floor = blobs
+            .iter()
+            .filter_map(|(slot, blob)| SlotSeal::of(*slot, blob)?.floor())
+            .max();
+        let none = || Refusal(Reason::Tpm, self.setup.tpm.status.sentence.clone());
+        let sealer = self.setup.tpm.sealer_from(floor, pin).ok_or_else(none)?;
         let unlock = lamchat_seal::Unlock::Tpm(sealer);
         keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
-    }
-
-    /// What seals; a PIN must be there exactly if the configuration says so.
-    fn sealer(&self, force: bool, pin: Option<SecretBytes>) -> Result<Arc<dyn lamchat_seal::Sealer>, Refusal> {
-        self.may_seal(force, pin.is_some())?;
-        let none = || Refusal(Reason::Tpm, self.setup.tpm.status.sentence.clone());
-        self.setup.tpm.sealer(pin).ok_or_else(none)
     }
 
     /// Whether something may be sealed at all.
@@ -195,13 +223,6 @@ impl Holder {
         exported
             .map(Reply::Bytes)
             .map_err(|error: ExportError| Refusal(Reason::NoPortableSlot, error.to_string()))
-    }
-}
-
-/// Something useless that stays in the TPM keeps nobody from going on.
-fn left_behind(slot: u32, error: Option<SealerError>) {
-    if let Some(error) = error {
-        tracing::warn!(slot, %error, "what the TPM kept for the slot could not be removed");
     }
 }
 

@@ -516,7 +516,7 @@ fn work(dir: &Path) -> Result<(), OpenError> {
     let passphrase = Unlock::Passphrase(typed("long enough now"));
     keyring.add_slot(&passphrase, PassphraseCost::DEFAULT).unwrap();
     keyring.keep_own("heads", &typed("x")).unwrap();
-    keyring.remove_slot(1, None).unwrap();
+    keyring.remove_slot(1).unwrap();
     Keyring::open(dir, &passphrase, entropy(2)).map(drop)
 }
 

@@ -1,5 +1,6 @@
 //! The TPM as the holder is given it.
 
+use crate::image::{IMAGE_PCR, Release};
 use crate::reply::TpmStatus;
 use crate::sandbox::TpmPlace;
 use crate::sealer::TpmSealer;
@@ -39,20 +40,29 @@ impl Tpm {
                 secure_boot,
                 pcrs: pcrs.to_vec(),
                 pin: false,
+                problem: None,
             },
         }
     }
 
-    /// The one at `address`, without a word to it. `secure_boot`: what the firmware says, if it says anything.
+    /// The one at `address`, without a word to it. `secure_boot`: what the firmware says, if it says anything. `release`:
+    /// what the image of this machine was released with, or why that cannot be used; `None` without an image.
     pub fn at(
         address: Address,
         pcrs: PcrSelection,
         pin: bool,
         secure_boot: Option<bool>,
+        release: Option<Result<Release, String>>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let asks = if pin { "; it asks for a PIN at every start" } else { "" };
-        let sentence = format!("the TPM at {address} is used, with {}{asks}", claim(&pcrs));
+        let claim = match &release {
+            None => claim(&pcrs),
+            Some(Ok(release)) => image_claim(&pcrs, release.epoch()),
+            Some(Err(why)) => format!("nothing to seal to: {why}"),
+        };
+        let problem = release.as_ref().and_then(|release| release.as_ref().err().cloned());
+        let sentence = format!("the TPM at {address} is used, with {claim}{asks}");
         let place = match &address {
             Address::Device(path) => Place::Device(path.clone()),
             Address::Tcp(_) | Address::Unix(_) => Place::Network,
@@ -65,8 +75,12 @@ impl Tpm {
                 secure_boot,
                 pcrs: pcrs.iter().collect(),
                 pin,
+                problem,
             },
-            sealer: Some(TpmSealer::new(address, pcrs, entropy)),
+            sealer: Some(match release {
+                Some(release) => TpmSealer::new(address, pcrs, entropy).with_release(release),
+                None => TpmSealer::new(address, pcrs, entropy),
+            }),
         }
     }
 
@@ -107,10 +121,15 @@ impl Tpm {
 
     /// What seals, with a PIN where one was typed.
     pub(crate) fn sealer(&self, pin: Option<SecretBytes>) -> Option<Arc<dyn Sealer>> {
-        let sealer = self.sealer.as_ref()?;
+        self.sealer_from(None, pin)
+    }
+
+    /// The same at a floor, where the image's policy is sealed to.
+    pub(crate) fn sealer_from(&self, floor: Option<u64>, pin: Option<SecretBytes>) -> Option<Arc<dyn Sealer>> {
+        let sealer = self.sealer.clone()?.with_floor(floor);
         Some(match pin {
             Some(pin) => Arc::new(sealer.with_pin(pin)),
-            None => Arc::new(sealer.clone()),
+            None => Arc::new(sealer),
         })
     }
 }
@@ -130,6 +149,20 @@ fn claim(pcrs: &PcrSelection) -> String {
     format!(
         "PCR {} only: the keys open on this machine while these stay as they are",
         contents.join(", ")
+    )
+}
+
+/// The same for our image.
+fn image_claim(pcrs: &PcrSelection, epoch: Option<u64>) -> String {
+    let numbers: Vec<String> = pcrs.iter().map(|pcr| pcr.to_string()).collect();
+    let epoch = epoch.map_or_else(
+        || "the release key signed none of its approvals".to_owned(),
+        |epoch| format!("this one has security epoch {epoch}"),
+    );
+    format!(
+        "the image's policy: the keys open for releases that the operator's key approves (PCR {IMAGE_PCR}; {epoch}) while \
+         PCR {} stays as it is",
+        numbers.join(", ")
     )
 }
 

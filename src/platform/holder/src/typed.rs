@@ -1,6 +1,6 @@
 //! What the command line asks of the holder, past the exchange: whatever has something secret in it that somebody types.
 
-use crate::wire::{MalformedError, assemble, head};
+use crate::wire::{MalformedError, assemble, floor, head};
 use lamchat_base::SecretBytes;
 use zeroize::Zeroizing;
 
@@ -29,6 +29,15 @@ pub enum Typed {
         /// The PIN.
         pin: SecretBytes,
     },
+    /// To raise the security floor of the `tpm` slots under the image's policy, with this PIN.
+    RaiseFloor {
+        /// The lowest epoch that opens the keys from now on.
+        floor: u64,
+        /// The epochs of all images that this machine may start.
+        bootable: Vec<u64>,
+        /// The PIN.
+        pin: SecretBytes,
+    },
 }
 
 impl Typed {
@@ -41,6 +50,11 @@ impl Typed {
             Self::AddPassphrase(passphrase) => assemble(67, &[passphrase.expose()]),
             Self::AddTpm { force, pin } => assemble(68, &[&[u8::from(*force)], pin.expose()]),
             Self::Rebind { slot, pin } => assemble(69, &[&slot.to_be_bytes(), pin.expose()]),
+            Self::RaiseFloor {
+                floor: lowest,
+                bootable,
+                pin,
+            } => assemble(80, &[&floor(*lowest, bootable), pin.expose()]),
         }
     }
 
@@ -60,6 +74,14 @@ impl Typed {
                 slot: body.u32()?,
                 pin: body.typed()?,
             },
+            80 => {
+                let (floor, bootable) = body.floor()?;
+                Self::RaiseFloor {
+                    floor,
+                    bootable,
+                    pin: body.typed()?,
+                }
+            }
             _ => return Err(MalformedError),
         };
         body.end(request)

@@ -5,9 +5,11 @@ use lamchat_seal::{SlotInfo, SlotKind};
 use zeroize::Zeroizing;
 
 /// The version of the protocol.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Longest passphrase, PIN or typed recovery key.
 const TYPED_BYTES_MAX: usize = 1_024;
+/// Most images that a machine may start.
+pub const BOOTABLE_MAX: usize = 64;
 /// Longest sentence.
 pub(crate) const SENTENCE_BYTES_MAX: usize = 4_096;
 
@@ -39,6 +41,14 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
     let text = cut(text);
     // A sentence is far below 65,535 bytes.
     [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// A security floor, and the epochs of what may be started with their number.
+pub(crate) fn floor(floor: u64, bootable: &[u64]) -> Vec<u8> {
+    let mut body = floor.to_be_bytes().to_vec();
+    body.extend((bootable.len() as u16).to_be_bytes());
+    bootable.iter().for_each(|epoch| body.extend(epoch.to_be_bytes()));
+    body
 }
 
 /// Slots with their number.
@@ -160,6 +170,11 @@ impl<'f> Body<'f> {
             return Err(MalformedError);
         }
         (0..count).map(|_| item(self)).collect()
+    }
+
+    /// A security floor, and the epochs of what may be started.
+    pub fn floor(&mut self) -> Result<(u64, Vec<u64>), MalformedError> {
+        Ok((self.u64()?, self.list(BOOTABLE_MAX, Self::u64)?))
     }
 
     pub fn slot(&mut self) -> Result<SlotInfo, MalformedError> {

@@ -12,7 +12,7 @@ use crate::data_keys::{DataKeys, ReleasedKey};
 use crate::format::{self, Parsed, Ring, WrappedKey};
 use crate::passphrase::PassphraseCost;
 use crate::recovery::{RecoveryKey, RecoveryKeyError};
-use crate::sealer::{Sealer, SealerError};
+use crate::sealer::Sealer;
 use crate::slot::{Slot, SlotError, SlotInfo, SlotKind, SlotLock};
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_disk::{Disk, RealDisk, read_file, replace_file};
@@ -272,6 +272,16 @@ impl Keyring {
         self.ring.read().slots.iter().map(Slot::info).collect()
     }
 
+    /// The `tpm` slots with their blobs.
+    pub fn blobs(&self) -> Vec<(u32, Vec<u8>)> {
+        blobs(&self.ring.read())
+    }
+
+    /// [`Keyring::blobs`] of the keyring in the folder `dir`, without opening it: nothing proves that they are the owner's.
+    pub fn peek_blobs(dir: &Path) -> Result<Vec<(u32, Vec<u8>)>, OpenError> {
+        Ok(blobs(&read_ring(&RealDisk, dir)?.ring))
+    }
+
     /// How well the keys are protected.
     pub fn status(&self) -> Status {
         Status::of(self.slots())
@@ -292,9 +302,9 @@ impl Keyring {
     /// Removes a way to unlock, and the file `keyring.key` with a file slot. Durable on return.
     ///
     /// The master key stays: somebody who copied the keyring together with what opened the slot keeps access to that
-    /// copy, and to what is encrypted under keys that this copy holds. With a `tpm` slot goes what `sealer` keeps for it,
-    /// so that no copy opens by that TPM any more; that this failed is answered beside the success.
-    pub fn remove_slot(&self, id: u32, sealer: Option<&dyn Sealer>) -> Result<Option<SealerError>, SlotError> {
+    /// copy, and to what is encrypted under keys that this copy holds. The blob of a `tpm` slot is to be retired then
+    /// ([`Sealer::retire`]), so that no copy opens by that TPM any more.
+    pub fn remove_slot(&self, id: u32) -> Result<(), SlotError> {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
         let at = ring
@@ -316,10 +326,7 @@ impl Keyring {
             self.disk.sync_dir(&self.dir)?;
         }
         drop(changing);
-        Ok(match (&slot.lock, sealer) {
-            (SlotLock::Tpm { blob }, Some(sealer)) => sealer.retire(blob).err(),
-            _ => None,
-        })
+        Ok(())
     }
 
     pub(crate) fn assemble(
@@ -391,6 +398,14 @@ fn read_ring(disk: &dyn Disk, dir: &Path) -> Result<Parsed, OpenError> {
         Err(error) => return Err(error.into()),
     };
     format::parse_file(&bytes).map_err(|source| OpenError::Format { path, source })
+}
+
+fn blobs(ring: &Ring) -> Vec<(u32, Vec<u8>)> {
+    let blobs = ring.slots.iter().filter_map(|slot| match &slot.lock {
+        SlotLock::Tpm { blob } => Some((slot.id, blob.clone())),
+        _ => None,
+    });
+    blobs.collect()
 }
 
 pub(crate) fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {

@@ -17,7 +17,7 @@ pub trait Sealer: std::fmt::Debug + Send + Sync + 'static {
     fn unseal(&self, blob: &[u8]) -> Result<Secret<32>, SealerError>;
 
     /// `blob` is no longer in the keyring, and its successor (if there is one) is durable: whatever the hardware keeps
-    /// for it can go. Called once; if it fails, something useless stays behind.
+    /// for it can go, so that no copy of the blob opens any more. May be called again for a blob that went.
     fn retire(&self, blob: &[u8]) -> Result<(), SealerError> {
         let _ = blob;
         Ok(())

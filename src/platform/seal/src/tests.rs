@@ -81,7 +81,7 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
         keyring.add_slot(&passphrase(""), PassphraseCost::MINIMUM),
         Err(SlotError::Passphrase)
     ));
-    assert!(matches!(keyring.remove_slot(1, None), Err(SlotError::Last)));
+    assert!(matches!(keyring.remove_slot(1), Err(SlotError::Last)));
     for text in ["correct horse", "battery staple"] {
         keyring.add_slot(&passphrase(text), PassphraseCost::MINIMUM).unwrap();
     }
@@ -92,9 +92,9 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
         open(&disk, &passphrase("correct house")),
         Err(OpenError::WrongPassphrase)
     ));
-    assert!(matches!(keyring.remove_slot(9, None), Err(SlotError::Unknown(9))));
-    keyring.remove_slot(1, None).unwrap();
-    keyring.remove_slot(3, None).unwrap();
+    assert!(matches!(keyring.remove_slot(9), Err(SlotError::Unknown(9))));
+    keyring.remove_slot(1).unwrap();
+    keyring.remove_slot(3).unwrap();
     assert!(contents(&disk, "/data/keyring.key").is_err());
     assert!(matches!(
         open(&disk, &Unlock::File),
@@ -114,7 +114,6 @@ fn a_keyring_opens_by_each_of_its_slots_and_by_nothing_else() {
 #[derive(Debug, Default)]
 struct PretendTpm {
     refusing: std::sync::atomic::AtomicBool,
-    retired: parking_lot::Mutex<Vec<Vec<u8>>>,
     sealed: AtomicU8,
 }
 
@@ -137,11 +136,6 @@ impl Sealer for PretendTpm {
             .try_into()
             .map_err(|_| error(SealerReason::Malformed, "length"))?;
         Ok(Secret::new(bytes.map(|byte| byte ^ 0x5A)))
-    }
-
-    fn retire(&self, blob: &[u8]) -> Result<(), SealerError> {
-        self.retired.lock().push(blob.to_vec());
-        Ok(())
     }
 }
 
@@ -198,7 +192,7 @@ fn a_recovery_key_opens_and_is_noted_as_verified() {
         .install_on(Arc::new(restored.clone()), Path::new(DIR), false, entropy())
         .unwrap();
     assert!(open(&restored, &Unlock::Recovery(key)).is_ok());
-    again.remove_slot(2, None).unwrap();
+    again.remove_slot(2).unwrap();
     assert_eq!(version(&disk), 1);
 }
 
@@ -213,7 +207,7 @@ fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
     assert!(!keyring.status().hardware_sealed, "the file slot undoes it");
     assert!(keyring.export_for_backup().is_err(), "a backup holds no tpm slot");
     keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).unwrap();
-    keyring.remove_slot(1, None).unwrap();
+    keyring.remove_slot(1).unwrap();
     assert!(keyring.status().hardware_sealed);
     assert!(same_keys(&keyring, &open(&disk, &unlock).unwrap()));
     // The policy refuses; another way in stays, and binds the slot anew.
@@ -229,13 +223,12 @@ fn a_tpm_slot_opens_by_its_sealer_and_is_bound_anew() {
     assert!(matches!(by_hand.rebind(3, &*tpm), Err(SlotError::NotTpm { id: 3, .. })));
     assert!(matches!(by_hand.rebind(9, &*tpm), Err(SlotError::Unknown(9))));
     disk.fail_syncs("keyring", 1);
+    let before = by_hand.blobs();
     assert!(by_hand.rebind(slot.id, &*tpm).is_err());
-    assert!(
-        tpm.retired.lock().is_empty(),
-        "nothing goes before its successor is durable"
-    );
+    assert_eq!(by_hand.blobs(), before, "nothing goes before its successor is durable");
     by_hand.rebind(slot.id, &*tpm).unwrap();
-    assert_eq!(tpm.retired.lock().iter().map(|blob| blob[0]).collect::<Vec<_>>(), [0]);
+    assert_ne!(by_hand.blobs(), before);
+    assert_eq!(by_hand.blobs().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [slot.id]);
     tpm.refusing.store(false, Ordering::Relaxed);
     assert!(same_keys(&keyring, &open(&disk, &unlock).unwrap()));
     let exported = by_hand.export_for_backup().unwrap();
@@ -413,7 +406,7 @@ fn change_until_power_fails(disk: &SimulatedDisk) -> (bool, bool, bool) {
         return (false, false, false);
     };
     let added = keyring.add_slot(&passphrase("p"), PassphraseCost::MINIMUM).is_ok();
-    (true, added, added && keyring.remove_slot(1, None).is_ok())
+    (true, added, added && keyring.remove_slot(1).is_ok())
 }
 
 #[test]

@@ -7,6 +7,7 @@ use aws_lc_rs::cipher::{
 };
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use aws_lc_rs::{digest, hmac};
 use zeroize::Zeroizing;
 
@@ -35,7 +36,12 @@ impl Point {
         bytes
     }
 
-    fn from_uncompressed(bytes: &[u8]) -> Result<Self, KeyError> {
+    /// Whether there is such a point on the curve.
+    pub(crate) fn is_on_curve(&self) -> bool {
+        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.uncompressed()).is_ok()
+    }
+
+    pub(crate) fn from_uncompressed(bytes: &[u8]) -> Result<Self, KeyError> {
         let (head, rest) = bytes.split_first().ok_or(KeyError)?;
         let (x, rest) = rest.split_first_chunk::<32>().ok_or(KeyError)?;
         let (y, rest) = rest.split_first_chunk::<32>().ok_or(KeyError)?;

@@ -10,6 +10,7 @@
 //! a wait without end.
 
 mod anchor;
+mod approvals;
 mod blob;
 mod bytes;
 mod capability;
@@ -33,6 +34,7 @@ mod transport;
 mod wire;
 
 pub use anchor::{ANCHOR_BYTES, Anchor, AnchorError, Standing, WriteBudget};
+pub use approvals::{APPROVALS_BYTES_MAX, APPROVALS_MAX, ApprovalsError, parse_approvals};
 pub use blob::{BLOB_BYTES_MAX, ImageBinding, SealedBlob};
 pub use bytes::MalformedError;
 pub use capability::{Clock, Identity, LockoutState};

@@ -281,15 +281,17 @@ impl Tpm {
     }
 }
 
-/// The approval for the PCRs as they are, of an epoch that the binding allows.
+/// The approval for the PCRs as they are, of an epoch that the binding allows: one by the binding's release key, if there
+/// is one. A release between two keys has an approval by each.
 pub(crate) fn approval<'s>(
     image: &ImageBinding,
     signed: &'s [SignedPolicy],
     now: &PcrValues,
 ) -> Option<&'s SignedPolicy> {
-    signed
-        .iter()
-        .find(|approval| approval.pcrs == *now && image.epochs.contains(&approval.epoch))
+    let fits = |approval: &&SignedPolicy| approval.pcrs == *now && image.epochs.contains(&approval.epoch);
+    let by_key = |approval: &&SignedPolicy| approval.is_signed_by(&image.release_key);
+    let mut fitting = signed.iter().filter(fits);
+    fitting.clone().find(by_key).or_else(|| fitting.next())
 }
 
 /// Create's answer: the private and the public part; creation data, hash and ticket are of no use here.

@@ -288,3 +288,24 @@ impl Release {
         }
     }
 }
+
+/// The file of these approvals, as `image` writes it.
+pub(crate) fn approvals_file(approvals: &[SignedPolicy]) -> String {
+    use base64::Engine;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let entries: Vec<String> = approvals
+        .iter()
+        .map(|approval| {
+            let (pcr, value) = approval.pcrs.iter().next().unwrap();
+            let message = SignedPolicy::message(&approval.pcrs, approval.epoch).unwrap();
+            format!(
+                r#"{{"pcrs":[{pcr}],"epoch":{},"value":"{}","pkfp":"00","pol":"{}","sig":"{}"}}"#,
+                approval.epoch,
+                hex(value),
+                hex(&message[..32]),
+                base64::engine::general_purpose::STANDARD.encode(approval.signature)
+            )
+        })
+        .collect();
+    format!("{{\"sha256\":[{}]}}", entries.join(","))
+}

@@ -109,6 +109,13 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
         // Without a TPM nothing is done.
         ("POST /seal/init", "seal/init", json!({}), 400, ""),
         (
+            "POST /seal/floor",
+            "seal/floor",
+            json!({"floor": 2, "bootable": [2]}),
+            400,
+            "",
+        ),
+        (
             "POST /seal/slots/{slot}/rebind",
             "seal/slots/1/rebind",
             Value::Null,

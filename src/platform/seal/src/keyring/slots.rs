@@ -41,23 +41,21 @@ impl Keyring {
     }
 
     /// Binds the `tpm` slot `id` to what `sealer` seals to now. The slot keeps its number, and opens as before until the
-    /// new binding is durable, which it is on return. That the old blob could not be retired is answered beside it.
-    pub fn rebind(&self, id: u32, sealer: &dyn Sealer) -> Result<Option<SealerError>, SlotError> {
+    /// new binding is durable, which it is on return; then the blob of before is to be retired ([`Sealer::retire`]).
+    pub fn rebind(&self, id: u32, sealer: &dyn Sealer) -> Result<(), SlotError> {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
         let mut slots = ring.slots.iter_mut();
         let slot = slots.find(|slot| slot.id == id).ok_or(SlotError::Unknown(id))?;
-        let SlotLock::Tpm { blob: old } = slot.lock.clone() else {
-            return Err(SlotError::NotTpm {
-                id,
-                kind: slot.lock.kind(),
-            });
-        };
+        if !matches!(slot.lock, SlotLock::Tpm { .. }) {
+            let kind = slot.lock.kind();
+            return Err(SlotError::NotTpm { id, kind });
+        }
         let (lock, wrapping) = self.seal_to(sealer)?;
         *slot = Slot::seal(&ring.id, id, lock, &wrapping, &self.master, &*self.entropy);
         self.store(ring)?;
         drop(changing);
-        Ok(sealer.retire(&old).err())
+        Ok(())
     }
 
     /// A slot for `unlock`; for a file slot the wrapping key is durable on return.
