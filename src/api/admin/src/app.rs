@@ -2,6 +2,7 @@
 
 use crate::anchoring::Anchoring;
 use crate::attestation::Attestation;
+use crate::distance::Distance;
 use crate::hardware::Latest;
 use crate::nonce::Nonces;
 use crate::signing_key::SigningKeys;
@@ -68,6 +69,8 @@ pub struct Admin {
     pub metrics: OnceLock<Arc<Metrics>>,
     /// Nonces of registration by shared secret.
     pub nonces: Nonces,
+    /// The same commands from a distance.
+    pub distance: Distance,
 }
 
 impl Admin {
