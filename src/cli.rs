@@ -1,9 +1,11 @@
 //! The command line: what can be typed. Each command's file does it.
 
+mod admin_credential;
 mod attest;
 mod audit;
 mod backup;
 mod config;
+mod distance;
 mod health;
 mod init;
 mod media;
@@ -18,10 +20,11 @@ pub mod socket;
 mod token;
 mod user;
 
+pub use distance::Distance;
 pub use seal::recovery_code;
 
 use crate::key_holder;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,7 +54,7 @@ struct Cli {
 }
 
 /// Where the server's configuration and data are.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Place {
     /// The configuration file. `lamchat --config FILE` alone means `lamchat serve --config FILE`.
     #[arg(long, global = true, value_name = "FILE")]
@@ -59,6 +62,8 @@ pub struct Place {
     /// The data folder, instead of the configuration's (default: ./lamchat-data).
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub distance: Distance,
 }
 
 impl Place {
@@ -79,7 +84,7 @@ impl Place {
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// The server's Unix socket (default: the configuration's, or admin.sock in the data folder).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub socket: Option<PathBuf>,
     /// Print JSON, for scripts.
     #[arg(long)]
@@ -116,6 +121,9 @@ enum Command {
     /// Evidence of what runs on a box: give it, and check it without trusting anybody.
     #[command(subcommand)]
     Attest(attest::Attest),
+    /// Credentials with which commands work from a distance, by `--server`.
+    #[command(subcommand)]
+    AdminCredential(admin_credential::AdminCredential),
     /// The key that signs this server's events: show it, or make a new one.
     #[command(subcommand)]
     SigningKey(signing_key::SigningKey),
@@ -151,14 +159,20 @@ impl<T: std::fmt::Display> From<T> for Failure {
 
 /// Runs what was typed.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let typed = Cli::command().try_get_matches();
+    let parsed = typed.and_then(|typed| Cli::from_arg_matches(&typed).map(|cli| (cli, distance::path(&typed))));
+    let (mut cli, path) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Help and version go to standard output with code 0, wrong usage to standard error with code 2.
             let printed = error.print();
             return ExitCode::from(if printed.is_ok() && !error.use_stderr() { 0 } else { 2 });
         }
     };
+    if let Err(Failure(reason)) = cli.place.distance.settle(&path) {
+        output::error(&reason);
+        return ExitCode::FAILURE;
+    }
     let result = match cli.command {
         Some(Command::Serve) | None => serve::run(&cli.place),
         Some(Command::User(command)) => user::run(&cli.place, command),
@@ -170,6 +184,7 @@ pub fn run() -> ExitCode {
         Some(Command::Seal(command)) => seal::run(&cli.place, command),
         Some(Command::Audit(command)) => audit::run(&cli.place, command),
         Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
+        Some(Command::AdminCredential(command)) => admin_credential::run(&cli.place, command),
         Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Init) => init::run(),

@@ -4,7 +4,7 @@ mod paper;
 
 pub use paper::code as recovery_code;
 
-use super::{Failure, Place, Server, output, password, socket};
+use super::{Failure, Place, Server, distance, output, password, socket};
 use lamchat_base::SecretBytes;
 use lamchat_holder::{AskError, MalformedError, Reply, Typed};
 use lamchat_seal::SlotKind;
@@ -85,9 +85,10 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
         socket::call(place, server, method, target, body.as_ref())
     };
     let status = |server: &Server| call(server, "GET", SEAL, None);
+    let is_far = place.distance.is_far();
     match command {
         Seal::Status { server } => show(&server, &status(&server)?),
-        Seal::Init { force, server } => match pin(&status(&server)?)? {
+        Seal::Init { force, server } => match pin(&status(&server)?, is_far)? {
             Some(pin) => {
                 typed(&status(&server)?, &Typed::AddTpm { force, pin })?;
                 show(&server, &status(&server)?);
@@ -124,7 +125,7 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             typed(&now, &Typed::AddPassphrase(passphrase))?;
             show(&server, &status(&server)?);
         }
-        Seal::Rebind { slot, server } => match pin(&status(&server)?)? {
+        Seal::Rebind { slot, server } => match pin(&status(&server)?, is_far)? {
             Some(pin) => {
                 typed(&status(&server)?, &Typed::Rebind { slot, pin })?;
                 show(&server, &status(&server)?);
@@ -138,7 +139,7 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             epoch: floor,
             bootable,
             server,
-        } => match pin(&status(&server)?)? {
+        } => match pin(&status(&server)?, is_far)? {
             Some(pin) => {
                 typed(&status(&server)?, &Typed::RaiseFloor { floor, bootable, pin })?;
                 show(&server, &status(&server)?);
@@ -206,8 +207,11 @@ fn asks_for_pin(status: &Value) -> bool {
     pin.and_then(Value::as_bool).unwrap_or_default()
 }
 
-/// A new PIN, where the server's configuration asks for one.
-fn pin(status: &Value) -> Result<Option<SecretBytes>, Failure> {
+/// A new PIN, where the server's configuration asks for one. It never travels.
+fn pin(status: &Value, is_far: bool) -> Result<Option<SecretBytes>, Failure> {
+    if asks_for_pin(status) && is_far {
+        return Err(distance::PIN.into());
+    }
     if asks_for_pin(status) {
         Ok(Some(secret(&password::read_new("PIN")?)))
     } else {

@@ -1,6 +1,6 @@
-//! Talks to the running server through its Unix socket: one HTTP/1.1 request a connection.
+//! Talks to the running server: one HTTP/1.1 request a connection, through its Unix socket or, with `--server`, over TLS.
 //!
-//! Written by hand on a plain socket, so that a command starts no runtime. It reads only what our own server
+//! Written by hand on a plain stream, so that a command starts no runtime. It reads only what our own server
 //! sends: a status, headers, and a body with Content-Length or in chunks.
 
 use super::{Failure, Place, Server};
@@ -9,13 +9,14 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Longest answer that is held in memory.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Longest status or header line.
 const LINE_BYTES_MAX: u64 = 16 << 10;
 /// How long the server may be silent. Hashing a password or leaving a thousand rooms takes a while.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
+pub const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Where the server of this command line listens.
 pub fn path(place: &Place, server: &Server) -> Result<PathBuf, Failure> {
@@ -89,6 +90,9 @@ pub fn send(
     target: &str,
     body: Option<&Value>,
 ) -> Result<Answer, Failure> {
+    if let Some(way) = place.distance.way()? {
+        return way.send(method, target, body);
+    }
     let path = path(place, server)?;
     let stream = UnixStream::connect(&path).map_err(|error| unreachable(&path, &error))?;
     stream.set_read_timeout(Some(SILENCE_MAX))?;
@@ -124,14 +128,15 @@ pub fn request<S: Read + Write + 'static>(
     body: Option<&Value>,
 ) -> std::io::Result<Answer> {
     let body = body.map(Value::to_string).unwrap_or_default();
-    let token = access_token.map(|token| format!("Authorization: Bearer {token}\r\n"));
-    let head = format!(
+    let token = access_token.map(|token| Zeroizing::new(format!("Authorization: Bearer {token}\r\n")));
+    let head = Zeroizing::new(format!(
         "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n",
-        token.unwrap_or_default(),
+        token.as_ref().map_or("", |token| token.as_str()),
         body.len()
-    );
+    ));
     stream.write_all(head.as_bytes())?;
     stream.write_all(body.as_bytes())?;
+    stream.flush()?;
     receive(stream)
 }
 

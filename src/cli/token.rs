@@ -36,7 +36,7 @@ pub enum Token {
     },
 }
 
-fn parse_time_ms(text: &str) -> Result<u64, String> {
+pub fn parse_time_ms(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit_ms = match unit {

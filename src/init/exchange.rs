@@ -107,7 +107,7 @@ pub fn program() -> Program {
 pub fn call(method: &str, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
     let place = Place {
         config: Some(config_file()),
-        data_dir: None,
+        ..Place::default()
     };
     let server = Server {
         socket: Some(folder().join("admin.sock")),

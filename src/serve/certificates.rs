@@ -185,13 +185,18 @@ fn issue(keys: &DataKeys, store: &Store, folder: &Path, host: &str, now_ms: u64)
         let written = replace_file(&RealDisk, &copy, authority.certificate_pem.as_bytes());
         written.map_err(StartError::io(copy.display().to_string()))?;
     }
-    if let Some(kept) = unseal(keys, LEAF)? {
-        let due = certificate::leaf_is_due(&kept.certificate_pem, &authority.certificate_pem, host, now_ms);
-        if !due.map_err(refused)? {
-            return Ok((kept, false));
+    let made = match unseal(keys, LEAF)? {
+        Some(kept) => {
+            let due = certificate::leaf_is_due(&kept.certificate_pem, &authority.certificate_pem, host, now_ms);
+            if !due.map_err(refused)? {
+                return Ok((kept, false));
+            }
+            // Administrators far away have pinned the key.
+            certificate::renew_leaf(&authority, &kept, host, now_ms)
         }
-    }
-    let made = certificate::make_leaf(&authority, host, now_ms).map_err(refused)?;
+        None => certificate::make_leaf(&authority, host, now_ms),
+    };
+    let made = made.map_err(refused)?;
     seal(keys, store, LEAF, &made, now_ms)?;
     Ok((made, true))
 }

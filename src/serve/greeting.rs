@@ -3,7 +3,7 @@
 use super::wiring::{Listening, Parts};
 use super::{Start, StartError, refused};
 use crate::cli::output;
-use lamchat_config::{Config, Resource};
+use lamchat_config::{Config, Listener, Resource};
 use lamchat_identity::registration_token;
 use lamchat_seal::Status;
 use std::net::SocketAddr;
@@ -25,6 +25,11 @@ pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Resul
         let file = std::fs::canonicalize(&authority.file).unwrap_or(authority.file);
         text.push_str(&format!("  CA            {}\n", file.display()));
         text.push_str(&format!("  Fingerprint   {}\n", authority.fingerprint));
+    }
+    for door in parts.admin.distance.doors.get().into_iter().flatten() {
+        if let Some(pin) = door.pin() {
+            text.push_str(&format!("  Admin         {} {pin}\n", door.url));
+        }
     }
     let holder = Arc::clone(&parts.admin.holder);
     let told = tokio::task::spawn_blocking(move || holder.status()).await;
@@ -79,14 +84,17 @@ fn urls(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {
     let listeners = config.listeners.iter().zip(addresses);
     let clients = listeners.filter(|(listener, _)| listener.resources.contains(&Resource::Client));
     clients
-        .map(|(listener, address)| {
-            let tls = listener.tls_local_authority || listener.tls_certificate.is_some();
-            let host = if address.ip().is_loopback() {
-                "localhost"
-            } else {
-                config.server_name.host()
-            };
-            format!("{}://{host}:{}", if tls { "https" } else { "http" }, address.port())
-        })
+        .map(|(listener, address)| url(config, listener, *address))
         .collect()
+}
+
+/// A listener's address as clients write it.
+pub fn url(config: &Config, listener: &Listener, address: SocketAddr) -> String {
+    let tls = listener.tls_local_authority || listener.tls_certificate.is_some();
+    let host = if address.ip().is_loopback() {
+        "localhost"
+    } else {
+        config.server_name.host()
+    };
+    format!("{}://{host}:{}", if tls { "https" } else { "http" }, address.port())
 }

@@ -3,10 +3,11 @@
 use super::attestation::Evidence;
 use super::certificates::Certificates;
 use super::{
-    StartError, anchor, attestation, audit, data_dir, exchange, holder, refused, server_name, settings, signing_key,
+    StartError, anchor, attestation, audit, data_dir, exchange, greeting, holder, refused, server_name, settings,
+    signing_key,
 };
 use lamchat_accounts::presence::Presences;
-use lamchat_api_admin::{Admin, Attest, Attestation};
+use lamchat_api_admin::{Admin, Attest, Attestation, Door};
 use lamchat_api_client::App;
 use lamchat_appliance::Folders;
 use lamchat_audit::AuditLog;
@@ -75,6 +76,7 @@ pub fn tables() -> Vec<Table> {
         lamchat_media::TABLES,
         lamchat_push::TABLES,
         lamchat_audit::TABLES,
+        lamchat_api_admin::TABLES,
     ];
     all.concat()
 }
@@ -191,6 +193,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         told: Default::default(),
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
+        distance: lamchat_api_admin::Distance::default(),
     });
     Ok(Parts {
         clock,
@@ -245,5 +248,21 @@ pub async fn listen(parts: &Parts, config: &Config) -> Result<Listening, StartEr
         resources: listener.resources.iter().copied().map(settings::resource).collect(),
     });
     let public = Server::start(listeners.collect(), router).await.map_err(refused)?;
+    if parts.admin.distance.doors.set(doors(parts, config, &public)).is_err() {
+        return Err(StartError::Refused("the listeners were opened twice".to_owned()));
+    }
     Ok(Listening { public, admin })
+}
+
+/// Where commands come in from a distance.
+fn doors(parts: &Parts, config: &Config, public: &Server) -> Vec<Door> {
+    let listeners = config.listeners.iter().zip(public.addresses());
+    let doors = listeners.filter(|(listener, _)| listener.resources.contains(&lamchat_config::Resource::Admin));
+    let doors = doors.filter_map(|(listener, address)| {
+        Some(Door {
+            url: greeting::url(config, listener, *address),
+            identity: parts.certificates.identity(listener)?,
+        })
+    });
+    doors.collect()
 }

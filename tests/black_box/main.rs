@@ -13,6 +13,7 @@ mod audit;
 mod authentication;
 mod commands;
 mod configuration;
+mod distance;
 mod harness;
 mod holder;
 mod hostile;

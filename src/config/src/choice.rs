@@ -73,7 +73,7 @@ choice! {
         Federation = "federation",
         /// Media, up and down.
         Media = "media",
-        /// `/metrics` and `/_synapse/admin/v1/register`.
+        /// `/metrics`, `/_synapse/admin/v1/register`, and commands from a distance.
         Admin = "admin",
     }
 }

@@ -39,7 +39,7 @@ section! {
         fixed tls_private_key: Option<PathBuf> = None => "\"key.pem\"";
         /// TLS with a certificate of the server's own authority, which is made in the data folder on first start.
         fixed tls_local_authority: bool = true;
-        /// What is served here: "client", "federation", "media", "admin" (the last: /metrics and registration by shared secret).
+        /// What is served here: "client", "federation", "media", "admin" (the last: /metrics, registration by shared secret, and over TLS the commands of administrators who have a credential).
         fixed resources: Vec<Resource> = vec![Resource::Client, Resource::Federation, Resource::Media];
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::anchoring::Anchoring;
 use crate::attestation::Attestation;
+use crate::distance::Distance;
 use crate::hardware::{Latest, Told};
 use crate::nonce::Nonces;
 use crate::signing_key::SigningKeys;
@@ -70,6 +71,8 @@ pub struct Admin {
     pub metrics: OnceLock<Arc<Metrics>>,
     /// Nonces of registration by shared secret.
     pub nonces: Nonces,
+    /// The same commands from a distance.
+    pub distance: Distance,
 }
 
 impl Admin {

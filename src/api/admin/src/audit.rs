@@ -16,8 +16,11 @@ const PAGE: usize = 500;
 /// Pieces of an export that may wait for the command; each is some hundred entries.
 const PIECES_AHEAD: usize = 4;
 
-/// Who sends a request through the Unix socket.
+/// Who sends a request: through the Unix socket, or with a credential from a distance.
 pub(crate) fn actor(request: &Request) -> Result<Actor, AdminError> {
+    if let Some(name) = &request.caller {
+        return Ok(Actor::Credential(name.clone()));
+    }
     let uid = request.peer_uid.ok_or_else(|| {
         AdminError::new(
             StatusCode::FORBIDDEN,

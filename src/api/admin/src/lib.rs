@@ -1,10 +1,11 @@
 //! Administration: the JSON routes behind the command line's Unix socket, and on listeners with the resource
-//! `admin` registration by shared secret (the convention of provisioning scripts) and `/metrics`.
+//! `admin` the same for who has a credential, registration by shared secret (the convention of provisioning scripts)
+//! and `/metrics`.
 //!
 //! Promises:
 //! - [`socket_routes`] are for the Unix socket only: who may open it is who may administer.
-//! - Nothing here answers on a TCP listener without proof of the shared secret, except `/metrics` and, if the operator
-//!   says so, the evidence of [`attestation`].
+//! - Nothing here answers on a TCP listener without a credential ([`distance`]) or proof of the shared secret, except
+//!   `/metrics` and, if the operator says so, the evidence of [`attestation`].
 //! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
@@ -13,6 +14,8 @@ pub mod app;
 pub mod attestation;
 pub mod audit;
 pub mod backup;
+pub mod credential;
+pub mod distance;
 pub mod error;
 pub mod hardware;
 pub mod health;
@@ -36,6 +39,8 @@ mod tests;
 pub use anchoring::Anchoring;
 pub use app::{Admin, Exchange};
 pub use attestation::{Attest, AttestFailure, Attestation, Endpoint};
+pub use credential::TABLES;
+pub use distance::{Distance, Door};
 pub use error::AdminError;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;

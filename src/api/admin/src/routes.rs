@@ -2,8 +2,8 @@
 
 use crate::route::{json_answer, on, raw};
 use crate::{
-    Admin, attestation, audit, backup, hardware, health, keyring, media, metrics, report, seal, shared_secret,
-    signing_key, token, user,
+    Admin, attestation, audit, backup, credential, distance, hardware, health, keyring, media, metrics, report, seal,
+    shared_secret, signing_key, token, user,
 };
 use http::Method;
 use lamchat_http::{Auth, Patience, Resource, Route};
@@ -105,6 +105,14 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &post, "/_lamchat/admin/v1/audit/witness", audit::add_witness),
         on(admin, &post, "/_lamchat/admin/v1/box/acts", audit::box_act),
         on(admin, &post, "/_lamchat/admin/v1/box/readings", hardware::tell),
+        on(admin, &get, "/_lamchat/admin/v1/credentials", credential::act::list),
+        on(admin, &post, "/_lamchat/admin/v1/credentials", credential::act::create),
+        on(
+            admin,
+            &delete,
+            "/_lamchat/admin/v1/credentials/{name}",
+            credential::act::revoke,
+        ),
         raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
     ]
 }
@@ -117,18 +125,20 @@ const ATTESTATION: &str = "/_lamchat/v1/attestation";
 
 /// The method, path and kind of authentication of each of [`listener_routes`]; for tests that prove something about all.
 pub fn listener_table() -> Vec<(Method, Cow<'static, str>, Auth)> {
-    vec![
+    let mut table = vec![
         (Method::GET, REGISTER.into(), Auth::SharedSecret),
         (Method::POST, REGISTER.into(), Auth::SharedSecret),
         (Method::GET, METRICS.into(), Auth::Open),
         (Method::GET, ATTESTATION.into(), Auth::Open),
-    ]
+    ];
+    table.extend(distance::table());
+    table
 }
 
 /// The routes of TCP listeners: with the resource `admin`, and evidence with the resource `client`.
 pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
     let evidence = raw(admin, &Method::GET, ATTESTATION, Auth::Open, attestation::public);
-    vec![
+    let mut routes = vec![
         raw(admin, &Method::GET, REGISTER, Auth::SharedSecret, |admin, request| {
             json_answer(shared_secret::nonce(admin, request))
         }),
@@ -143,5 +153,7 @@ pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
             patience: Patience::Own,
             ..evidence
         },
-    ]
+    ];
+    routes.extend(distance::guard(admin, socket_routes(admin)));
+    routes
 }

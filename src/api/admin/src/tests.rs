@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod acts;
+mod distance;
 mod evidence;
 mod moderation;
 
@@ -176,6 +177,7 @@ fn site() -> Site {
         lamchat_rooms::TABLES,
         lamchat_media::TABLES,
         lamchat_audit::TABLES,
+        crate::TABLES,
     ]
     .concat();
     let store = Store::in_memory(&tables).unwrap();
@@ -216,6 +218,7 @@ fn site() -> Site {
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),
+        distance: crate::Distance::default(),
     };
     Site {
         admin: Arc::new(admin),

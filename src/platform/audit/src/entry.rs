@@ -30,6 +30,8 @@ pub enum Actor {
     User(String),
     /// Whoever knows `registration.shared_secret`.
     SharedSecret,
+    /// Whoever has the administrator's credential of this name, from a distance.
+    Credential(String),
 }
 
 impl fmt::Display for Actor {
@@ -39,6 +41,7 @@ impl fmt::Display for Actor {
             Self::Socket { uid } => write!(f, "uid {uid}"),
             Self::User(user) => f.write_str(user),
             Self::SharedSecret => f.write_str("shared secret"),
+            Self::Credential(name) => write!(f, "credential {name}"),
         }
     }
 }
@@ -83,6 +86,7 @@ impl Entry {
     pub fn new(time_ms: u64, actor: Actor, act: &str) -> Self {
         let actor = match actor {
             Actor::User(user) => Actor::User(clip(&user, TEXT_BYTES_MAX)),
+            Actor::Credential(name) => Actor::Credential(clip(&name, TEXT_BYTES_MAX)),
             other => other,
         };
         Self {
@@ -133,6 +137,10 @@ impl Entry {
                 push_text(&mut out, user);
             }
             Actor::SharedSecret => out.push(3),
+            Actor::Credential(name) => {
+                out.push(4);
+                push_text(&mut out, name);
+            }
         }
         push_text(&mut out, &self.act);
         push_text(&mut out, &self.subject);
@@ -162,6 +170,7 @@ impl Entry {
             },
             2 => Actor::User(reader.text(1, TEXT_BYTES_MAX)?),
             3 => Actor::SharedSecret,
+            4 => Actor::Credential(reader.text(1, TEXT_BYTES_MAX)?),
             _ => return Err(EntryError::Malformed),
         };
         let act = reader.text(1, NAME_BYTES_MAX)?;

@@ -72,9 +72,21 @@ pub fn make_authority(host: &str, now_ms: u64) -> Result<Issued, CertificateErro
 
 /// Makes a server certificate for `host`, `localhost`, 127.0.0.1 and ::1. Its PEM is the leaf alone: clients have the authority.
 pub fn make_leaf(authority: &Issued, host: &str, now_ms: u64) -> Result<Issued, CertificateError> {
-    let authority_key = std::str::from_utf8(authority.key_pem.expose()).map_err(|_| CertificateError::Key)?;
-    let issuer = Issuer::from_ca_cert_pem(&authority.certificate_pem, KeyPair::from_pem(authority_key)?)?;
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    certify(authority, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?, host, now_ms)
+}
+
+/// As [`make_leaf`], with the key of the certificate that it replaces: whoever pinned that key need not notice.
+pub fn renew_leaf(authority: &Issued, leaf: &Issued, host: &str, now_ms: u64) -> Result<Issued, CertificateError> {
+    certify(authority, key_pair(leaf)?, host, now_ms)
+}
+
+fn key_pair(issued: &Issued) -> Result<KeyPair, CertificateError> {
+    let pem = std::str::from_utf8(issued.key_pem.expose()).map_err(|_| CertificateError::Key)?;
+    Ok(KeyPair::from_pem(pem)?)
+}
+
+fn certify(authority: &Issued, key: KeyPair, host: &str, now_ms: u64) -> Result<Issued, CertificateError> {
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate_pem, key_pair(authority)?)?;
     let mut params = CertificateParams::new(names(host))?;
     params.distinguished_name.push(DnType::CommonName, host);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -342,6 +354,10 @@ mod tests {
         assert!(leaf_is_due(&leaf.certificate_pem, &other.certificate_pem, host, NOW_MS).unwrap());
         assert!(!authority_is_due(&authority.certificate_pem, host, NOW_MS + 3000 * DAY_MS).unwrap());
         assert!(authority_is_due(&authority.certificate_pem, host, NOW_MS + 3300 * DAY_MS).unwrap());
+        let renewed = renew_leaf(&authority, &leaf, host, NOW_MS + 340 * DAY_MS).unwrap();
+        assert!(verify(&authority, &renewed, host, NOW_MS + 700 * DAY_MS));
+        assert_ne!(renewed.certificate_pem, leaf.certificate_pem);
+        assert_eq!(renewed.key_pem.expose(), leaf.key_pem.expose());
         assert!(leaf_is_due("nonsense", &authority.certificate_pem, host, NOW_MS).is_err());
     }
 

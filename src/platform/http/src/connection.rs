@@ -2,7 +2,7 @@
 
 use crate::activity::{Activity, Verdict, Watched};
 use crate::body::Outgoing;
-use crate::listener::{Peer, Stream};
+use crate::listener::{Origin, Peer, Stream};
 use crate::{Identity, Resource, Router};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -72,6 +72,10 @@ where
 {
     let activity = Activity::begin();
     let router = Arc::clone(&shared.router);
+    let origin = Origin {
+        peer,
+        is_encrypted: shared.tls.is_some(),
+    };
     let limits = &router.limits;
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), limits.write_stall_time));
     let service = service_fn({
@@ -79,7 +83,7 @@ where
         move |request: http::Request<Incoming>| {
             let (shared, in_flight) = (Arc::clone(&shared), activity.begin_request());
             async move {
-                let answer = shared.router.serve(request, &shared.resources, peer).await;
+                let answer = shared.router.serve(request, &shared.resources, origin).await;
                 Ok::<_, Infallible>(answer.map(|body: Outgoing| body.until_its_end(in_flight)))
             }
         }

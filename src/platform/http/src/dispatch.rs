@@ -4,7 +4,7 @@
 //! therefore one write of the store, or a task of its own.
 
 use crate::body::{BodyReader, Outgoing};
-use crate::listener::Peer;
+use crate::listener::Origin;
 use crate::router::{Bound, Found, Router};
 use crate::{Body, BodyError, BodyPolicy, BoxFuture, Patience, Request, RequestBody, RequestId, Resource, Response};
 use bytes::{Buf, Bytes};
@@ -36,9 +36,8 @@ impl Router {
     /// Answers a request that did not come over a network: tests, and the command line's own socket.
     pub async fn answer(&self, request: http::Request<Bytes>) -> http::Response<Vec<u8>> {
         let (parts, body) = request.into_parts();
-        let ourselves = Peer::ourselves();
         let response = self
-            .route(parts, Arriving::Memory(body), &Resource::ALL, ourselves)
+            .route(parts, Arriving::Memory(body), &Resource::ALL, Origin::ourselves())
             .await;
         let mut answer = http::Response::new(Vec::new());
         *answer.status_mut() = response.status;
@@ -58,17 +57,23 @@ impl Router {
         &self,
         request: http::Request<Incoming>,
         offered: &[Resource],
-        peer: Peer,
+        origin: Origin,
     ) -> http::Response<Outgoing> {
         let (parts, body) = request.into_parts();
-        let response = self.route(parts, Arriving::Network(body), offered, peer).await;
+        let response = self.route(parts, Arriving::Network(body), offered, origin).await;
         let mut answer = http::Response::new(Outgoing::from(response.body));
         *answer.status_mut() = response.status;
         *answer.headers_mut() = response.headers;
         answer
     }
 
-    async fn route(&self, parts: http::request::Parts, body: Arriving, offered: &[Resource], peer: Peer) -> Response {
+    async fn route(
+        &self,
+        parts: http::request::Parts,
+        body: Arriving,
+        offered: &[Resource],
+        origin: Origin,
+    ) -> Response {
         let started = Instant::now();
         let http::request::Parts {
             method, uri, headers, ..
@@ -92,8 +97,10 @@ impl Router {
                     headers,
                     body: RequestBody::Empty,
                     id,
-                    peer: peer.address(),
-                    peer_uid: peer.uid(),
+                    peer: origin.peer.address(),
+                    peer_uid: origin.peer.uid(),
+                    is_encrypted: origin.is_encrypted,
+                    caller: None,
                 };
                 let mut response = self.carry_out(bound, request, body).instrument(span.clone()).await;
                 let took = started.elapsed();

@@ -1,4 +1,4 @@
-//! Listeners, TLS, certificates, routing, limits and metrics.
+//! Listeners, TLS, certificates, routing, limits and metrics; and the way of a command to a server far away.
 //!
 //! The only crate that knows hyper and rustls. It knows nothing of Matrix but the shape of its errors and the
 //! CORS headers that its browsers need. Everything that a stranger can make grow has a named bound in [`Limits`].
@@ -6,6 +6,7 @@
 mod activity;
 mod body;
 pub mod certificate;
+pub mod client;
 mod connection;
 mod dispatch;
 mod limits;

@@ -63,6 +63,25 @@ pub(crate) enum Peer {
     Process(u32),
 }
 
+/// How a request came here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// Who is at the other end.
+    pub(crate) peer: Peer,
+    /// Whether nobody in between can read it.
+    pub(crate) is_encrypted: bool,
+}
+
+impl Origin {
+    /// This process, when it asks itself.
+    pub(crate) fn ourselves() -> Self {
+        Self {
+            peer: Peer::Process(nix::unistd::geteuid().as_raw()),
+            is_encrypted: false,
+        }
+    }
+}
+
 impl Peer {
     /// The address, for limits.
     pub(crate) fn address(self) -> Option<IpAddr> {
@@ -78,11 +97,6 @@ impl Peer {
             Self::Address(_) => None,
             Self::Process(uid) => Some(uid),
         }
-    }
-
-    /// This process, when it asks itself.
-    pub(crate) fn ourselves() -> Self {
-        Self::Process(nix::unistd::geteuid().as_raw())
     }
 }
 

@@ -71,6 +71,10 @@ pub struct Request {
     pub peer: Option<IpAddr>,
     /// The effective uid of the process at the other end of a Unix socket, as the kernel says; `None` on TCP.
     pub peer_uid: Option<u32>,
+    /// Whether it came over TLS.
+    pub is_encrypted: bool,
+    /// Who asks, once the API's own code has checked a credential and put a name here. Never from the network.
+    pub caller: Option<String>,
 }
 
 impl Request {

@@ -137,6 +137,20 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             box_act.0,
             box_act.1,
         ),
+        (
+            "POST /credentials",
+            "credentials",
+            json!({"name": "monitor"}),
+            200,
+            "credential.create",
+        ),
+        (
+            "DELETE /credentials/{name}",
+            "credentials/monitor",
+            Value::Null,
+            200,
+            "credential.revoke",
+        ),
         // It changes nothing: a reading is no act.
         (
             "POST /box/readings",
