@@ -25,6 +25,7 @@ pub mod filter;
 mod guest;
 mod handler;
 pub mod hierarchy;
+pub mod initial_sync;
 pub mod keys;
 pub mod knock;
 pub mod limit;

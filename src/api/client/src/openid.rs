@@ -23,7 +23,7 @@ pub fn routes(r: &mut Routes) {
 async fn user_info(app: Arc<App>, request: Request) -> Result<Response, ApiError> {
     app.limit(Limited::Other, request.peer)?;
     let token = query_value(request.query(), "access_token").filter(|token| !token.is_empty());
-    let token = token.ok_or_else(ApiError::missing_token)?;
+    let token = token.ok_or_else(|| ApiError::missing_param("access_token is missing"))?;
     match openid::user_of(&app.store.read(), &token, app.now_ms())? {
         Some(user_id) => json(StatusCode::OK, &serde_json::json!({ "sub": user_id })),
         None => Err(ApiError::new(
@@ -81,9 +81,12 @@ mod tests {
         };
         let sub = json!({"sub": "@alice:example.org"});
         assert_eq!(ask(format!("?access_token={token}")).await, (200, sub));
-        for (query, errcode) in [("", "M_MISSING_TOKEN"), ("?access_token=x", "M_UNKNOWN_TOKEN")] {
-            let (status, error) = ask(query.to_owned()).await;
-            assert_eq!((status, error.get("errcode")), (401, Some(&json!(errcode))));
+        for (query, status, errcode) in [
+            ("", 400, "M_MISSING_PARAM"),
+            ("?access_token=x", 401, "M_UNKNOWN_TOKEN"),
+        ] {
+            let (got, error) = ask(query.to_owned()).await;
+            assert_eq!((got, error.get("errcode")), (status, Some(&json!(errcode))));
         }
         // An access token is none.
         let (status, _) = ask(format!("?access_token={alice}")).await;

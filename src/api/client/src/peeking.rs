@@ -1,93 +1,26 @@
-//! Looking into a room without being in it: `GET /rooms/{roomId}/initialSync` and `GET /events`. Who has been in it may as
-//! well.
+//! Looking into a room without being in it: `GET /events`. Who has been in it may as well. What is there already,
+//! `GET /rooms/{roomId}/initialSync` tells.
 
 use crate::look::{Look, parse_room_id};
-use crate::message::limit;
 use crate::{ApiError, App, Routes, Session};
 use http::{Method, StatusCode};
-use lamchat_accounts::account_data::{self, Scope};
 use lamchat_http::{Request, Response, query_value};
-use lamchat_rooms::event::{EventRow, write_string};
+use lamchat_rooms::event::write_string;
 use lamchat_rooms::filter::EventFilter;
 use lamchat_rooms::timeline::{self, PageRequest, Point};
-use lamchat_rooms::{context, directory, log};
 use lamchat_store::{Order, Read, Topic};
 use lamchat_sync::TIMEOUT_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Events of a first look if the client does not say, and the most of any answer.
-const EVENTS_DEFAULT: usize = 20;
+/// Most events of an answer.
 const EVENTS_MAX: usize = 100;
 /// How long a request waits if the client does not say, in milliseconds.
 const TIMEOUT_DEFAULT_MS: u64 = 30_000;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw(Method::GET, "/_matrix/client/v3/rooms/{room_id}/initialSync", first);
     r.raw(Method::GET, "/_matrix/client/v3/events", listen).long();
-}
-
-/// "Get a copy of the current state and the most recent messages in a room."
-async fn first(app: Arc<App>, session: Session, request: Request) -> Result<Response, ApiError> {
-    let limit = limit(request.query())?.unwrap_or(EVENTS_DEFAULT).min(EVENTS_MAX);
-    let epoch = app.store.epoch();
-    let look = Look::at(&app, &session, request.params.value("room_id"))?;
-    let (read, room) = (&look.read, look.room.num);
-    let mut view = look.view();
-    let everything = EventFilter::default();
-    let newest = Point::after(read.position());
-    let asked = PageRequest {
-        from: Some(newest),
-        to: None,
-        direction: Order::Descending,
-        limit,
-        filter: &everything,
-    };
-    let mut page = timeline::page(read, room, &look.standing, &mut view, &asked)?;
-    // The most recent event is the last.
-    page.entries.reverse();
-    let mut out = Vec::with_capacity(16 << 10);
-    out.extend_from_slice(b"{\"room_id\":");
-    write_string(&mut out, look.room.id.as_str());
-    if let Some(member) = look.standing.member {
-        out.extend_from_slice(b",\"membership\":");
-        write_string(&mut out, member.membership.as_str());
-    }
-    out.extend_from_slice(b",\"visibility\":");
-    let is_published = directory::is_published(read, room)?;
-    write_string(&mut out, if is_published { "public" } else { "private" });
-    out.extend_from_slice(b",\"messages\":{\"chunk\":");
-    timeline::write_events(&mut out, &mut view, &page.entries)?;
-    out.extend_from_slice(b",\"start\":");
-    let oldest = page.entries.first().map_or(newest, |entry| Point::before(entry.order));
-    write_string(&mut out, &page.end.unwrap_or(oldest).token(epoch));
-    out.extend_from_slice(b",\"end\":");
-    write_string(&mut out, &newest.token(epoch));
-    out.extend_from_slice(b"},\"state\":[");
-    for (index, position) in context::state_for(read, room, &look.standing)?.values().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        let bytes = log::known_event(read, *position)?;
-        view.write(&mut out, *position, &EventRow::decode(&bytes)?)?;
-    }
-    out.extend_from_slice(b"],\"account_data\":[");
-    for (index, item) in account_data::all(read, session.user, Scope::Room(room))?
-        .iter()
-        .enumerate()
-    {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"content\":");
-        out.extend_from_slice(&item.content);
-        out.extend_from_slice(b",\"type\":");
-        write_string(&mut out, &item.event_type);
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"],\"presence\":[],\"receipts\":[]}");
-    Ok(Response::json(StatusCode::OK, out))
 }
 
 /// "This will listen for new events related to a particular room and return them to the caller. This will block until an

@@ -7,8 +7,10 @@ use lamchat_base::{RoomNum, UserNum};
 use lamchat_connections::{Reach, may_reach};
 use lamchat_rooms::event::EventRow;
 use lamchat_rooms::membership::{self, Membership};
+use lamchat_rooms::visibility::History;
 use lamchat_rooms::{directory, log, room, state};
 use lamchat_store::{Read, ReadError};
+use ruma::UserId;
 use ruma::api::client::user_directory::search_users::v3::{Request, Response, User};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -41,7 +43,7 @@ fn find(read: &dyn Read, searcher: UserNum, term: &str, limit: usize) -> Result<
     let term = term.trim().to_lowercase();
     let mut found = Vec::new();
     if term.is_empty() {
-        return Ok(Response::new(found, false));
+        return Ok(Response::new(Vec::new(), false));
     }
     for candidate in candidates(read, searcher)? {
         if !may_reach(searcher, candidate, Reach::Profile) {
@@ -51,25 +53,57 @@ fn find(read: &dyn Read, searcher: UserNum, term: &str, limit: usize) -> Result<
             continue;
         };
         let profile = profile::display(read, candidate)?;
-        // "The search is performed case-insensitively on user IDs and display names".
-        let fits = user_id.as_str().to_lowercase().contains(&term)
-            || profile
-                .displayname
-                .as_ref()
-                .is_some_and(|name| name.to_lowercase().contains(&term));
-        if !fits {
+        let Some(fit) = Fit::of(&user_id, profile.displayname.as_deref(), &term) else {
             continue;
-        }
-        // "limited: Indicates if the result list has been truncated by the limit."
-        if found.len() == limit {
-            return Ok(Response::new(found, true));
-        }
+        };
+        let has_no_profile = profile.displayname.is_none() && profile.avatar_url.is_none();
         let mut shown = User::new(user_id);
         shown.display_name = profile.displayname;
         shown.avatar_url = profile.avatar_url.map(Into::into);
-        found.push(shown);
+        found.push(((fit, has_no_profile), shown));
     }
-    Ok(Response::new(found, false))
+    // "Ordered by rank and then whether or not profile info is available." Who shares a room stays before others.
+    found.sort_by_key(|(rank, _)| *rank);
+    // "limited: Indicates if the result list has been truncated by the limit."
+    let is_limited = found.len() > limit;
+    found.truncate(limit);
+    Ok(Response::new(
+        found.into_iter().map(|(_, shown)| shown).collect(),
+        is_limited,
+    ))
+}
+
+/// How well somebody fits a term; the best comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It is their id, their id without the server, or their name.
+    Whole,
+    /// Their id or a word of their name begins with it.
+    Beginning,
+    /// It is somewhere in there.
+    Part,
+}
+
+impl Fit {
+    /// "The search is performed case-insensitively on user IDs and display names". `term` is in small letters.
+    fn of(user_id: &UserId, name: Option<&str>, term: &str) -> Option<Self> {
+        let id = user_id.as_str().to_lowercase();
+        let localpart = user_id.localpart().to_lowercase();
+        let name = name.unwrap_or_default().to_lowercase();
+        if id == term || localpart == term || name == term {
+            Some(Self::Whole)
+        } else if id.starts_with(term)
+            || localpart.starts_with(term)
+            || name.starts_with(term)
+            || name.split_whitespace().any(|word| word.starts_with(term))
+        {
+            Some(Self::Beginning)
+        } else if id.contains(term) || name.contains(term) {
+            Some(Self::Part)
+        } else {
+            None
+        }
+    }
 }
 
 /// Whom the searcher may find: those who share a room first.
@@ -102,14 +136,14 @@ fn add(
     Ok(())
 }
 
-/// Whether everybody may join a room, or finds it in the directory.
+/// Whether everybody may join a room or read in it, or finds it in the directory.
 fn is_public(read: &dyn Read, room: RoomNum) -> Result<bool, ReadError> {
     #[derive(Deserialize)]
     struct JoinRules<'a> {
         #[serde(borrow)]
         join_rule: std::borrow::Cow<'a, str>,
     }
-    if directory::is_published(read, room)? {
+    if directory::is_published(read, room)? || History::now(read, room)? == History::WorldReadable {
         return Ok(true);
     }
     let Some(position) = state::current(read, room, "m.room.join_rules", "")? else {

@@ -331,14 +331,12 @@ impl<'a> View<'a> {
         if let Some(position) = self.newest_edit(&loaded, row)? {
             let bytes = log::known_event(self.read, position)?;
             open(out, b"\"m.replace\":");
-            EventRow::decode(&bytes)?.write_client(
-                out,
-                self.room_id,
-                &Unsigned {
-                    age: Some(self.reader.now_ms.saturating_sub(row.origin_server_ts)),
-                    ..Unsigned::default()
-                },
-            );
+            let edit = EventRow::decode(&bytes)?;
+            let unsigned = Unsigned {
+                age: Some(self.reader.now_ms.saturating_sub(edit.origin_server_ts)),
+                ..Unsigned::default()
+            };
+            edit.write_client(out, self.room_id, &unsigned);
         }
         let newest = if depth == 0 {
             of_kind(&loaded, Kind::Thread).next_back()

@@ -1,5 +1,5 @@
 //! Tests.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use crate::App;
 use crate::testing::{self, call};
@@ -76,4 +76,49 @@ async fn only_people_one_has_to_do_with_are_found() {
     app.rooms.leave(&caller(&app, "bob"), &room, None).await.unwrap();
     assert_eq!(search(&app, &bob, "alice", 10).await, (vec![], false));
     assert_eq!(search(&app, &bob, "alice", 0).await, (vec![], false));
+}
+
+#[tokio::test]
+async fn who_fits_best_comes_first_and_world_readable_rooms_are_public() {
+    let app = testing::app();
+    let searcher = testing::register(&app, "searcher").await;
+    let host = testing::register(&app, "host").await;
+    let body = json!({"initial_state": [
+        {"type": "m.room.history_visibility", "content": {"history_visibility": "world_readable"}},
+        {"type": "m.room.join_rules", "content": {"join_rule": "public"}},
+    ]});
+    let (_, room) = call(&app, "POST", "/_matrix/client/v3/createRoom", Some(&host), Some(body)).await;
+    let room = room.get("room_id").and_then(Value::as_str).unwrap();
+    for (name, displayname) in [
+        ("xbob", ""),
+        ("bobby", ""),
+        ("bobo", "Bobo"),
+        ("bob", ""),
+        ("robert", "Uncle Bob"),
+    ] {
+        let token = testing::register(&app, name).await;
+        let join = format!("/_matrix/client/v3/rooms/{room}/join");
+        assert_eq!(call(&app, "POST", &join, Some(&token), Some(json!({}))).await.0, 200);
+        let path = format!("/_matrix/client/v3/profile/@{name}:example.org/displayname");
+        call(
+            &app,
+            "PUT",
+            &path,
+            Some(&token),
+            Some(json!({"displayname": displayname})),
+        )
+        .await;
+    }
+    let closed = format!("/_matrix/client/v3/rooms/{room}/state/m.room.join_rules");
+    let invite = json!({"join_rule": "invite"});
+    assert_eq!(call(&app, "PUT", &closed, Some(&host), Some(invite)).await.0, 200);
+    let ids = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| format!("@{name}:example.org"))
+            .collect::<Vec<_>>()
+    };
+    let all = ids(&["bob", "bobo", "robert", "bobby", "xbob"]);
+    assert_eq!(search(&app, &searcher, "BOB", 10).await, (all.clone(), false));
+    assert_eq!(search(&app, &searcher, "bob", 2).await, (all[..2].to_vec(), true));
 }
