@@ -57,9 +57,6 @@ pub fn command(place: &Place, launch: bool) -> Command {
     ] {
         command.env_remove(variable);
     }
-    // The allocator would have the kernel back its arena by pages of 2 MiB before there is a chance to switch them off:
-    // 5 MB for a process that needs one.
-    command.env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
     command
 }
 

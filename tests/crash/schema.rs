@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 const SECTOR: usize = 512;
-const FIXTURES: [&[u8]; 2] = [
+const FIXTURES: [&[u8]; 3] = [
     include_bytes!("fixtures/schema-1.folder"),
     include_bytes!("fixtures/schema-2.folder"),
+    include_bytes!("fixtures/schema-3.folder"),
 ];
 const ROOM: &str = "#fixture:localhost";
 const MESSAGES: usize = 12;

@@ -7,7 +7,7 @@ use lamchat_store::{Key, ReadError, Table};
 /// Position -> [`crate::event::EventRow`].
 pub const EVENT: Table = Table::new(80, "rooms.event");
 /// First 16 bytes of the SHA-256 hash that the event id is (room versions 6–12) -> Position (8 bytes). See `event_id.rs`.
-pub const EVENT_BY_ID: Table = Table::gathered(81, "rooms.event_by_id");
+pub const EVENT_BY_ID: Table = Table::hashed(81, "rooms.event_by_id");
 /// (RoomNum, order u64) -> Position (8 bytes). Order of live events: [`LIVE`] + position. Gathered: each room has an end
 /// of its own, where its next row goes.
 pub const TIMELINE: Table = Table::gathered(83, "rooms.timeline");
@@ -31,7 +31,7 @@ pub const COUNTER: Table = Table::new(91, "rooms.counter");
 /// State group (u64) -> its difference to an earlier group, see `state.rs`.
 pub const STATE_GROUP: Table = Table::new(92, "rooms.state_group");
 /// (DeviceNum, hash of endpoint and transaction id) -> Position of the event, see `transaction.rs`.
-pub const TRANSACTION: Table = Table::gathered(93, "rooms.transaction");
+pub const TRANSACTION: Table = Table::hashed(93, "rooms.transaction");
 /// Alias -> the room and who made it, as JSON ([`crate::alias::Alias`]).
 pub const ALIAS: Table = Table::new(94, "rooms.alias");
 /// (RoomNum, alias raw) -> nothing.

@@ -161,7 +161,7 @@ impl Checkpoints {
         let mut txn = database.begin_write()?;
         // Every durable commit must have it, or the next start after a power cut walks the whole file.
         txn.set_quick_repair(true);
-        let limit = self.pressure.limits.gathered_rows;
+        let limit = self.pressure.limits.gathering;
         let number = frozen.saved.sequence;
         write_rows(
             &txn,

@@ -3,7 +3,7 @@
 use crate::backend::EncryptedBackend;
 use crate::memtable::Memtable;
 use crate::migrate::{SCHEMA_ROW, version};
-use crate::runs::AllGathered;
+use crate::runs::{AllGathered, Gathering};
 use crate::table::META;
 use crate::xts::SectorCipher;
 use crate::{OpenError, Position, Table, codec};
@@ -153,14 +153,14 @@ pub(crate) fn write_rows(
     txn: &redb::WriteTransaction,
     tables: &[Table],
     memtable: &Memtable,
-    (gathered, number, gathered_rows): (&mut AllGathered, u64, usize),
+    (gathered, number, gathering): (&mut AllGathered, u64, Gathering),
 ) -> Result<(), redb::Error> {
     for table in tables {
         let Some(rows) = memtable.rows_of(*table).filter(|rows| !rows.is_empty()) else {
             continue;
         };
         if let Some(runs) = gathered.get_mut(&table.id) {
-            runs.checkpoint(txn, *table, rows, number, gathered_rows)?;
+            runs.checkpoint(txn, *table, rows, number, gathering)?;
             continue;
         }
         let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;

@@ -17,7 +17,7 @@
 //! `queue` → `writer` runs the closures of a group over `view` (redb + memtables) with `changes` in between →
 //! `log` appends one frame (`segment`, `logfiles`) and syncs → `shared` publishes into the `memtable` → `topic` wakes.
 //! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`), those of gathered tables by way of
-//! `runs`; `pressure` keeps both in step.
+//! `runs` and `shelves`; `pressure` keeps both in step.
 //! `opening` and `recovery` are the way back. All of it stands on `lamchat_disk::Disk`, for which a
 //! simulated disk can stand in.
 //!
@@ -31,6 +31,7 @@ mod checkpoint;
 mod codec;
 mod database;
 mod error;
+mod filter;
 mod key;
 mod keys;
 mod log;
@@ -40,6 +41,7 @@ mod merge;
 mod migrate;
 mod opening;
 mod packed;
+mod part;
 mod pressure;
 mod queue;
 mod read;
@@ -48,9 +50,12 @@ mod run;
 mod runs;
 mod segment;
 mod shared;
+mod shelf;
+mod shelves;
 mod snapshot;
 mod store;
 mod table;
+mod table_runs;
 #[cfg(test)]
 mod tests;
 mod topic;

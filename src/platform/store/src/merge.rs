@@ -4,16 +4,18 @@ use crate::changes::ChangedRows;
 use crate::memtable::{Rows, Versions};
 use crate::read::Visit;
 use crate::run::{Run, RunRow};
+use crate::shelf::{Shelf, ShelfWalk};
 use crate::{Bytes, KeyRange, Order, ReadError};
 use crossbeam_skiplist::map;
 use redb::ReadableTable;
 use std::collections::btree_map;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 /// A table of redb, opened for reading.
 pub(crate) type DiskRows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
-type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+/// First and last key of a walk.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 type DiskGuard = redb::AccessGuard<'static, &'static [u8]>;
 
 /// A layer and the row at which its walk stands.
@@ -35,6 +37,8 @@ pub(crate) enum Layer<'a> {
         left: (usize, usize),
         row: Option<RunRow<'a>>,
     },
+    /// A shelf.
+    Shelf(Box<ShelfWalk<'a>>),
     /// redb.
     Disk {
         rows: Box<redb::Range<'a, &'static [u8], &'static [u8]>>,
@@ -78,6 +82,15 @@ impl<'a> Layer<'a> {
         Self::Run { run, left, row: None }
     }
 
+    /// A walk over a shelf, whose blocks are in `blocks`.
+    pub(crate) fn shelf(
+        shelf: &'a Shelf,
+        blocks: &'a impl ReadableTable<&'static [u8], &'static [u8]>,
+        bounds: Bounds<'a>,
+    ) -> Result<Self, ReadError> {
+        Ok(Self::Shelf(Box::new(ShelfWalk::new(shelf, blocks, bounds)?)))
+    }
+
     /// A walk over a table of redb.
     pub(crate) fn disk(rows: &'a DiskRows, bounds: Bounds<'a>) -> Result<Self, ReadError> {
         let rows = Box::new(ReadableTable::range::<&[u8]>(rows, bounds)?);
@@ -106,6 +119,7 @@ impl<'a> Layer<'a> {
                 *row = step(&mut places, order).and_then(|place| run.row(place));
                 *left = (places.start, places.end);
             }
+            Self::Shelf(walk) => walk.advance(order)?,
             Self::Disk { rows, row } => *row = step(&mut **rows, order).transpose()?,
         }
         Ok(())
@@ -117,6 +131,7 @@ impl<'a> Layer<'a> {
             Self::Changes { row, .. } => row.as_ref().map(|(key, _)| key.as_ref()),
             Self::Memory { row, .. } => row.as_ref().map(|(entry, _)| entry.key().as_ref()),
             Self::Run { row, .. } => row.map(|(key, _)| key),
+            Self::Shelf(walk) => walk.row().map(|(key, _)| key),
             Self::Disk { row, .. } => row.as_ref().map(|(key, _)| key.value()),
         }
     }
@@ -127,12 +142,14 @@ impl<'a> Layer<'a> {
             Self::Changes { row, .. } => row.as_ref().and_then(|(_, value)| value.as_deref()),
             Self::Memory { row, .. } => row.as_ref().and_then(|(_, value)| value.as_deref()),
             Self::Run { row, .. } => row.and_then(|(_, value)| value),
+            Self::Shelf(walk) => walk.row().and_then(|(_, value)| value),
             Self::Disk { row, .. } => row.as_ref().map(|(_, value)| value.value()),
         }
     }
 }
 
-fn step<I: DoubleEndedIterator>(rows: &mut I, order: Order) -> Option<I::Item> {
+/// The next item of a walk in `order`.
+pub(crate) fn step<I: DoubleEndedIterator>(rows: &mut I, order: Order) -> Option<I::Item> {
     match order {
         Order::Ascending => rows.next(),
         Order::Descending => rows.next_back(),
@@ -149,8 +166,20 @@ impl Order {
     }
 }
 
-/// Walks over `layers`, of which the first is the newest.
-pub(crate) fn merge(mut layers: Vec<Layer<'_>>, order: Order, visit: Visit<'_>) -> Result<(), ReadError> {
+/// Walks over the rows of `layers`, of which the first is the newest.
+pub(crate) fn merge(layers: Vec<Layer<'_>>, order: Order, visit: Visit<'_>) -> Result<(), ReadError> {
+    merge_all(layers, order, |key, value| match value {
+        Some(value) => visit(key, value),
+        None => ControlFlow::Continue(()),
+    })
+}
+
+/// Like [`merge`], and visits deletions as well.
+pub(crate) fn merge_all(
+    mut layers: Vec<Layer<'_>>,
+    order: Order,
+    mut visit: impl FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
     for layer in &mut layers {
         layer.advance(order)?;
     }
@@ -159,9 +188,7 @@ pub(crate) fn merge(mut layers: Vec<Layer<'_>>, order: Order, visit: Visit<'_>) 
         // Most scans end up in one layer: no comparisons from there on.
         if let [layer] = layers.as_mut_slice() {
             while let Some(key) = layer.key() {
-                if let Some(value) = layer.value()
-                    && visit(key, value).is_break()
-                {
+                if visit(key, layer.value()).is_break() {
                     return Ok(());
                 }
                 layer.advance(order)?;
@@ -182,9 +209,7 @@ pub(crate) fn merge(mut layers: Vec<Layer<'_>>, order: Order, visit: Visit<'_>) 
         while let Some(key) = chosen.key()
             && next.is_none_or(|next| order.is_nearer(key, next))
         {
-            if let Some(value) = chosen.value()
-                && visit(key, value).is_break()
-            {
+            if visit(key, chosen.value()).is_break() {
                 return Ok(());
             }
             chosen.advance(order)?;
@@ -194,9 +219,7 @@ pub(crate) fn merge(mut layers: Vec<Layer<'_>>, order: Order, visit: Visit<'_>) 
             continue;
         }
         let Some(key) = chosen.key() else { return Ok(()) };
-        if let Some(value) = chosen.value()
-            && visit(key, value).is_break()
-        {
+        if visit(key, chosen.value()).is_break() {
             return Ok(());
         }
         debug_assert!(newer.iter().all(|layer| layer.key() != Some(key)));

@@ -2,11 +2,11 @@
 
 use crate::database::{META_ROWS, Saved, note_saved, write_rows};
 use crate::memtable::Memtable;
-use crate::runs::AllGathered;
+use crate::runs::{AllGathered, GATHERING};
 use crate::{OpenError, Table, codec};
 
 /// The version that this program writes.
-pub const SCHEMA_VERSION: u32 = 3;
+pub const SCHEMA_VERSION: u32 = 4;
 
 /// Changes the rows of one version into those of the next, inside the transaction that also notes the new version.
 pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
@@ -41,7 +41,7 @@ impl Schema {
 
 /// The step from version `n` to `n + 1` stands at place `n - 1`. A change of the form of rows that older programs
 /// could misread raises [`SCHEMA_VERSION`] and adds its step here; new tables and new optional fields need neither.
-const STEPS: &[Step] = &[runs, timelines];
+const STEPS: &[Step] = &[runs, timelines, shelves];
 
 /// To version 2: there may be runs, which a program of version 1 would not look into. There are none yet.
 fn runs(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
@@ -50,6 +50,11 @@ fn runs(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
 
 /// To version 3: there may be runs of `rooms.timeline`, where a program of version 2 would not look for them.
 fn timelines(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    Ok(())
+}
+
+/// To version 4: there may be shelves, where a program of version 3 would not look.
+fn shelves(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn drain(
             runs.empty(&txn, *table)?;
         }
     }
-    write_rows(&txn, tables, rows, (&mut gathered, saved.sequence, 0))?;
+    write_rows(&txn, tables, rows, (&mut gathered, saved.sequence, GATHERING))?;
     note_saved(&txn, saved)?;
     Ok(txn.commit()?)
 }

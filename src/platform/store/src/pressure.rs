@@ -1,7 +1,7 @@
 //! Between the writer and the checkpoint thread: who has to do what, and who has to wait.
 
 use crate::CommitError;
-use crate::runs::GATHERED_ROWS;
+use crate::runs::{GATHERING, Gathering};
 use crate::shared::Shared;
 use parking_lot::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -19,8 +19,8 @@ pub(crate) struct Limits {
     pub(crate) bytes_max: usize,
     /// A failed checkpoint is tried again after this long.
     pub(crate) retry_after: Duration,
-    /// So many rows of a gathered table come together before they drain into it.
-    pub(crate) gathered_rows: usize,
+    /// When the rows of gathered tables move on.
+    pub(crate) gathering: Gathering,
 }
 
 impl Default for Limits {
@@ -32,7 +32,7 @@ impl Default for Limits {
             after: Duration::from_secs(1),
             bytes_max: 16 * 1024 * 1024,
             retry_after: Duration::from_millis(250),
-            gathered_rows: GATHERED_ROWS,
+            gathering: GATHERING,
         }
     }
 }
@@ -46,7 +46,7 @@ impl Limits {
         after: Duration::from_millis(5),
         bytes_max: 200_000,
         retry_after: Duration::from_millis(2),
-        gathered_rows: 150,
+        gathering: Gathering { rows: 150, shelves: 3 },
     };
 }
 

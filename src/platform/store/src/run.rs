@@ -3,12 +3,10 @@
 //! Its text is what redb keeps of it (FORMAT.md, "Runs").
 
 use crate::Bytes;
+use crate::filter::{Filter, key_hash};
 pub(crate) use crate::packed::RunRow;
 use crate::packed::{Packed, first_row, write_row};
 use std::ops::Bound;
-
-/// Bits of the filter for each row: four probes of ten bits pass one foreign key in 85.
-const FILTER_BITS: usize = 10;
 
 /// Rows of one table.
 #[derive(Default)]
@@ -80,6 +78,11 @@ impl Run {
         text
     }
 
+    /// The filter of its keys.
+    pub(crate) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// How many rows it has.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
@@ -137,56 +140,11 @@ impl Run {
     }
 }
 
-/// The hash of a key for [`Run::find`]. It need not withstand anybody: a filter that passes too much costs a search.
-pub(crate) fn key_hash(key: &[u8]) -> u64 {
-    let mut hash = 0x51_7C_C1_B7_27_22_0A_95u64;
-    for part in key.chunks(8) {
-        let mut word = [0; 8];
-        for (to, from) in word.iter_mut().zip(part) {
-            *to = *from;
-        }
-        hash = (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-    hash ^ (hash >> 32)
-}
-
-/// A Bloom filter: most keys that a run does not have are known by it without a search.
-#[derive(Default)]
-struct Filter(Vec<u64>);
-
-impl Filter {
-    fn of_size(rows: usize) -> Self {
-        Self(vec![0; (rows * FILTER_BITS).div_ceil(64)])
-    }
-
-    /// Word and bit of each probe.
-    fn probes(&self, hash: u64) -> impl Iterator<Item = (usize, u64)> + use<> {
-        let words = self.0.len() as u64;
-        (0..4u32).map(move |probe| {
-            let mixed = hash.rotate_left(probe * 16).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            let word = (u128::from(mixed) * u128::from(words)) >> 64;
-            (usize::try_from(word).unwrap_or(0), 1 << (mixed & 63))
-        })
-    }
-
-    fn add(&mut self, hash: u64) {
-        for (word, bit) in self.probes(hash) {
-            if let Some(word) = self.0.get_mut(word) {
-                *word |= bit;
-            }
-        }
-    }
-
-    fn may_have(&self, hash: u64) -> bool {
-        self.probes(hash)
-            .all(|(word, bit)| self.0.get(word).is_some_and(|word| word & bit != 0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::{Run, RunRow, key_hash};
+    use super::{Run, RunRow};
+    use crate::filter::key_hash;
     use std::ops::Bound;
 
     fn run(rows: &[RunRow<'_>]) -> Run {
@@ -244,19 +202,5 @@ mod tests {
         }
         let text = whole.text().repeat(2);
         assert!(Run::read(&text).is_none(), "keys must rise");
-    }
-
-    #[test]
-    fn filters_pass_few_foreign_keys() {
-        let keys: Vec<[u8; 16]> = (0..4000u128)
-            .map(|n| (n * 0x1234_5678_9ABC_DEF1).to_be_bytes())
-            .collect();
-        let mut sorted = keys.clone();
-        sorted.sort_unstable();
-        let run = Run::new(sorted.iter().map(|key| (key.as_slice(), Some(b"v".as_slice()))));
-        assert!(keys.iter().all(|key| run.find(key, key_hash(key)).is_some()));
-        let foreign = (5000..15_000u128).map(|n| (n * 0x1234_5678_9ABC_DEF1).to_be_bytes());
-        let passed = foreign.filter(|key| run.filter.may_have(key_hash(key))).count();
-        assert!(passed < 500, "{passed} of 10000");
     }
 }

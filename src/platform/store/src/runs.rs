@@ -2,14 +2,19 @@
 //! rows are gathered in runs before they enter redb's table.
 //!
 //! With millions of rows each new one of such a table would rewrite a leaf of redb of its own. So a checkpoint writes
-//! its rows of the table as one sorted run, in one row of redb ([`RUNS`]). Once [`GATHERED_ROWS`] have come together,
-//! they are one large run that drains into the table in the order of keys, as many rows with each checkpoint as come
-//! anew: neighbours share leaves then, and no checkpoint is larger than others. A mark tells how far that has come.
+//! its rows of the table as one sorted run, in one row of redb ([`RUNS`]). Once [`Gathering::rows`] have come together, they
+//! are one large run. It drains into the table in the order of keys, as many rows with each checkpoint as come anew:
+//! neighbours share leaves then, and no checkpoint is larger than others. A mark tells how far that has come. The large runs
+//! of tables with hashed keys, of which few are neighbours, wait on shelves first (`shelves.rs`).
 //!
-//! Small runs are put together, so that there are never many. Newer runs hide older ones, and runs hide the table. Whatever of a run is in the table already reads the same from both.
+//! Small runs are put together, so that there are never many. Newer runs hide older ones, runs hide shelves, and both hide the
+//! table. Whatever of them is in the table already reads the same from both.
 
 use crate::memtable::Rows;
-use crate::run::{Run, key_hash};
+use crate::part::{Part, merged};
+use crate::run::Run;
+use crate::shelves::Shelves;
+use crate::table_runs::TableRuns;
 use crate::{Bytes, Table};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -17,43 +22,28 @@ use std::sync::Arc;
 
 /// (table id: two bytes, number: eight bytes, big-endian) -> the text of a run. (Table id) -> the mark of a drain:
 /// the last number that drains (eight bytes) and the last key that is in the table.
-const RUNS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new("store.runs");
+pub(crate) const RUNS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new("store.runs");
 
-/// So many rows of a table are gathered before they drain; at most about twice as many are in memory.
-/// More would save more writes and take more memory and longer starts. A row takes two bytes beside key and value, or
-/// fourteen if their lengths differ from those of other rows.
-pub(crate) const GATHERED_ROWS: usize = 64_000;
+/// When gathered rows move on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gathering {
+    /// So many rows of a table are gathered before they drain or go on a shelf; at most about twice as many are in memory.
+    pub(crate) rows: usize,
+    /// So many shelves fill before they drain; at most about twice as many are there.
+    pub(crate) shelves: usize,
+}
 
-/// Runs that are one in memory become one in redb, too, up to this share of [`GATHERED_ROWS`]. A quiet server would have a run
-/// for every other message else, and a start reads them all.
+/// More rows would save more writes and take more memory and longer starts: a row takes two bytes beside key and value, or
+/// fourteen if their lengths differ from those of other rows. A row on a shelf takes ten bits. Sixteen shelves are a million
+/// rows: ten millions have some ten new neighbours in each leaf then.
+pub(crate) const GATHERING: Gathering = Gathering {
+    rows: 64_000,
+    shelves: 16,
+};
+
+/// Runs that are one in memory become one in redb, too, up to this share of [`Gathering::rows`]. A quiet server would have
+/// a run for every other message else, and a start reads them all.
 const SMALL_SHARE: usize = 32;
-
-/// The runs of one table, the newest first, as a reader sees them.
-#[derive(Clone, Default)]
-pub(crate) struct TableRuns(Vec<Arc<Run>>);
-
-impl TableRuns {
-    /// The row under `key`: `None` if no run knows it.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<Option<Bytes>> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let hash = key_hash(key);
-        self.0.iter().find_map(|run| run.find(key, hash))
-    }
-
-    /// The runs, the newest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Run>> {
-        self.0.iter()
-    }
-}
-
-/// Gathered rows, and the rows of [`RUNS`] that hold them.
-#[derive(Clone)]
-struct Part {
-    run: Arc<Run>,
-    numbers: Vec<u64>,
-}
 
 /// A run on its way into the table.
 #[derive(Clone)]
@@ -70,6 +60,8 @@ pub(crate) struct Gathered {
     /// were loaded: they are put together by the first checkpoint, as a start must be fast.
     parts: Vec<Part>,
     drain: Option<Drain>,
+    /// What waits on shelves, older than all runs.
+    shelves: Shelves,
     /// A drain that was under way when the store was closed: its last number, and the last key that is in the table.
     mark: Option<(u64, Vec<u8>)>,
 }
@@ -91,6 +83,9 @@ impl Gathered {
             Some(Some((last, key))) => Some((u64::from_le_bytes(*last), key.to_vec())),
             Some(None) => return Err(malformed()),
         };
+        if table.shelved {
+            own.shelves = Shelves::load(txn, table, own.mark.take())?;
+        }
         let (first, end) = (run_key(table, 0), run_key(table, u64::MAX));
         for row in runs.range::<&[u8]>(first.as_slice()..=end.as_slice())? {
             let (key, text) = row?;
@@ -118,15 +113,17 @@ impl Gathered {
         });
     }
 
-    /// Whether there are no runs.
+    /// Whether there are no runs and no shelves.
     pub(crate) fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.drain.is_none()
+        self.parts.is_empty() && self.drain.is_none() && self.shelves.is_empty()
     }
 
     /// What readers see.
     pub(crate) fn runs(&self) -> TableRuns {
         let parts = self.parts.iter().chain(self.drain.as_ref().map(|drain| &drain.part));
-        TableRuns(parts.map(|part| Arc::clone(&part.run)).collect())
+        let runs = parts.map(|part| Arc::clone(&part.run)).collect();
+        let shelves = self.shelves.iter().cloned().collect();
+        TableRuns::new(runs, shelves, self.shelves.draining())
     }
 
     /// Moves the rows of a memtable into a new run with number `number`, and about as many others into the table.
@@ -136,7 +133,7 @@ impl Gathered {
         table: Table,
         rows: &Rows,
         number: u64,
-        gathered_rows: usize,
+        gathering: Gathering,
     ) -> Result<(), redb::Error> {
         self.resume();
         let rows: Vec<(Bytes, Option<Bytes>)> = rows
@@ -148,15 +145,20 @@ impl Gathered {
         ));
         let mut runs = txn.open_table(RUNS)?;
         let numbers = vec![number];
-        let (stored, replaced) = self.gather(Part { run, numbers }, gathered_rows / SMALL_SHARE);
+        let (stored, replaced) = self.gather(Part { run, numbers }, gathering.rows / SMALL_SHARE);
         for older in replaced {
             runs.remove(run_key(table, older).as_slice())?;
         }
         runs.insert(run_key(table, number).as_slice(), stored.text().as_slice())?;
-        self.begin_drain(gathered_rows);
+        if table.shelved {
+            drop(runs);
+            self.shelve(txn, table, number, gathering.rows)?;
+            return self.shelves.drain(txn, table, rows.len(), gathering);
+        }
+        self.begin_drain(gathering.rows);
         let Some(drain) = &mut self.drain else { return Ok(()) };
         // A drain that began large (after a start) goes faster, so that the next one does not.
-        let quota = rows.len() * drain.part.run.len().div_ceil(gathered_rows.max(1));
+        let quota = rows.len() * drain.part.run.len().div_ceil(gathering.rows.max(1));
         let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
         let mut last = None;
         for index in drain.done..(drain.done + quota).min(drain.part.run.len()) {
@@ -186,6 +188,7 @@ impl Gathered {
 
     /// Moves everything into the table, for a migration.
     pub(crate) fn empty(mut self, txn: &redb::WriteTransaction, table: Table) -> Result<(), redb::Error> {
+        std::mem::take(&mut self.shelves).empty(txn, table)?;
         let Some(all) = merged(std::mem::take(&mut self.parts)) else {
             return Ok(());
         };
@@ -232,40 +235,39 @@ impl Gathered {
     }
 
     fn begin_drain(&mut self, gathered_rows: usize) {
+        if self.drain.is_none() {
+            self.drain = self.take_full(gathered_rows).map(|part| Drain { part, done: 0 });
+        }
+    }
+
+    /// Puts what has been gathered on a shelf, if it is enough.
+    fn shelve(
+        &mut self,
+        txn: &redb::WriteTransaction,
+        table: Table,
+        number: u64,
+        gathered_rows: usize,
+    ) -> Result<(), redb::Error> {
+        let Some(part) = self.take_full(gathered_rows) else {
+            return Ok(());
+        };
+        let mut runs = txn.open_table(RUNS)?;
+        for number in &part.numbers {
+            runs.remove(run_key(table, *number).as_slice())?;
+        }
+        self.shelves.put(txn, table, number, &part.run)
+    }
+
+    /// All parts as one, if they are large enough together.
+    fn take_full(&mut self, gathered_rows: usize) -> Option<Part> {
         let rows: usize = self.parts.iter().map(|part| part.run.len()).sum();
-        if self.drain.is_some() || rows < gathered_rows {
-            return;
-        }
-        self.drain = merged(std::mem::take(&mut self.parts)).map(|part| Drain { part, done: 0 });
+        let parts = if rows < gathered_rows {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.parts)
+        };
+        merged(parts)
     }
-}
-
-impl Part {
-    /// Both as one, the rows of `self` hiding those of `older`.
-    fn over(self, older: Self) -> Self {
-        let mut numbers = older.numbers;
-        numbers.extend(self.numbers);
-        Self {
-            run: Arc::new(Run::merged(&self.run, &older.run)),
-            numbers,
-        }
-    }
-}
-
-/// All of them as one; the newest stands first. Neighbours are merged first, so a row is copied a few times only.
-fn merged(mut parts: Vec<Part>) -> Option<Part> {
-    while parts.len() > 1 {
-        let mut pairs = parts.into_iter();
-        let mut halved = Vec::new();
-        while let Some(newer) = pairs.next() {
-            halved.push(match pairs.next() {
-                Some(older) => newer.over(older),
-                None => newer,
-            });
-        }
-        parts = halved;
-    }
-    parts.pop()
 }
 
 fn run_key(table: Table, number: u64) -> Vec<u8> {

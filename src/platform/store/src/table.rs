@@ -15,6 +15,8 @@ pub struct Table {
     pub name: &'static str,
     /// Whether its rows are gathered before they enter redb's table (`runs.rs`).
     pub(crate) gathered: bool,
+    /// Whether what was gathered waits on shelves for more (`shelves.rs`).
+    pub(crate) shelved: bool,
 }
 
 /// Ids of tables are below this.
@@ -30,17 +32,26 @@ impl Table {
             id,
             name,
             gathered: false,
+            shelved: false,
         }
     }
 
-    /// Declares a table of small rows that are added often and whose keys come in no order, such as hashes, or in many
-    /// orders at once. A write costs less in a large table then, a scan more; some hundred thousand of its newest rows
-    /// are in memory.
+    /// Declares a table of small rows that are added often and whose keys come in many orders at once, such as the timelines
+    /// of all rooms. A write costs less in a large table then, a scan more; some hundred thousand of its newest rows are in
+    /// memory.
     pub const fn gathered(id: u16, name: &'static str) -> Self {
         Self {
-            id,
-            name,
             gathered: true,
+            ..Self::new(id, name)
+        }
+    }
+
+    /// Declares a table of small rows that are added often, whose keys are hashes, and that are looked up one by one. A write
+    /// costs less still, a scan more.
+    pub const fn hashed(id: u16, name: &'static str) -> Self {
+        Self {
+            shelved: true,
+            ..Self::gathered(id, name)
         }
     }
 }

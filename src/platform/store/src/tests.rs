@@ -15,7 +15,7 @@ use lamchat_base::Secret;
 use lamchat_disk::simulation::SimulatedDisk;
 use std::sync::Arc;
 
-const ROWS: Table = Table::gathered(100, "test.rows");
+const ROWS: Table = Table::hashed(100, "test.rows");
 const HEADS: Table = Table::new(101, "test.heads");
 // Gathered as well: its keys have one length, and its values.
 const LOG: Table = Table::gathered(300, "test.log");

@@ -2,7 +2,9 @@
 
 use crate::memtable::Memtable;
 use crate::merge::{DiskRows, Layer, disk_value};
-use crate::runs::{AllGathered, TableRuns};
+use crate::runs::AllGathered;
+use crate::shelf::SHELVES;
+use crate::table_runs::TableRuns;
 use crate::{Bytes, Position, ReadError, Table};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ pub(crate) struct Base {
     tables: Vec<Option<DiskRows>>,
     /// By table id; for gathered tables.
     runs: Vec<TableRuns>,
+    /// The blocks of all shelves; `None` as long as there are none.
+    blocks: Option<DiskRows>,
 }
 
 impl Base {
@@ -25,12 +29,13 @@ impl Base {
         let end = tables.last().map_or(0, |table| usize::from(table.id) + 1);
         let mut slots = Vec::new();
         slots.resize_with(end, || None);
+        let open = |definition| match txn.open_table(definition) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(redb::Error::from(error)),
+        };
         for table in tables {
-            let opened = match txn.open_table(redb::TableDefinition::new(table.name)) {
-                Ok(opened) => Some(opened),
-                Err(redb::TableError::TableDoesNotExist(_)) => None,
-                Err(error) => return Err(error.into()),
-            };
+            let opened = open(redb::TableDefinition::new(table.name))?;
             if let Some(slot) = slots.get_mut(usize::from(table.id)) {
                 *slot = opened;
             }
@@ -41,7 +46,11 @@ impl Base {
                 *slot = gathered.runs();
             }
         }
-        Ok(Self { tables: slots, runs })
+        Ok(Self {
+            tables: slots,
+            runs,
+            blocks: open(SHELVES)?,
+        })
     }
 
     fn rows_of(&self, table: Table) -> Option<&DiskRows> {
@@ -78,7 +87,9 @@ impl View {
             }
         }
         let Some(base) = &self.base else { return Ok(None) };
-        if let Some(value) = base.runs_of(table).and_then(|runs| runs.find(key)) {
+        if let Some(runs) = base.runs_of(table)
+            && let Some(value) = runs.find(base.blocks.as_ref(), key)?
+        {
             return Ok(value);
         }
         match base.rows_of(table) {
@@ -101,8 +112,9 @@ impl View {
             }
         }
         let Some(base) = &self.base else { return Ok(()) };
-        let runs = base.runs_of(table).into_iter().flat_map(TableRuns::iter);
-        layers.extend(runs.map(|run| Layer::run(run, bounds)));
+        if let Some(runs) = base.runs_of(table) {
+            runs.layers(base.blocks.as_ref(), bounds, layers)?;
+        }
         if let Some(rows) = base.rows_of(table) {
             layers.push(Layer::disk(rows, bounds)?);
         }
