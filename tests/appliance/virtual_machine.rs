@@ -13,6 +13,31 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 const KERNEL_ARGUMENTS: &str = "module.sig_enforce=1 lockdown=integrity oops=panic panic=10 init_on_alloc=1 \
 slab_nomerge vsyscall=none debugfs=off console=ttyS0,115200 quiet loglevel=3 rdinit=/lamchat -- init";
 
+/// Bytes of a machine's disk: more than the image has, so that it is grown.
+const DISK_BYTES: u64 = 2 << 30;
+
+/// A disk that outlives its machine. Removed when dropped.
+pub struct Disk(tempfile::NamedTempFile);
+
+impl Disk {
+    /// The image as it is written to a larger disk, and nothing after it.
+    pub fn blank() -> Self {
+        let image = match std::env::var_os("LAMCHAT_DISK") {
+            Some(image) => PathBuf::from(image),
+            None => PathBuf::from(std::env::var_os("LAMCHAT_UKI").unwrap()).with_extension("img"),
+        };
+        let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        std::io::copy(&mut std::fs::File::open(image).unwrap(), file.as_file_mut()).unwrap();
+        file.as_file().set_len(DISK_BYTES).unwrap();
+        Self(file)
+    }
+
+    /// Its bytes.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
 /// A running machine. Killed when dropped.
 pub struct VirtualMachine {
     child: Child,
@@ -64,8 +89,8 @@ fn pe_section<'a>(image: &'a [u8], wanted: &str) -> &'a [u8] {
 }
 
 impl VirtualMachine {
-    /// Starts one with further arguments of QEMU's.
-    pub fn start(arguments: &[&str]) -> Self {
+    /// Starts one from a disk, with further arguments of QEMU's.
+    pub fn start(disk: &Disk, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let boot = boot_folder(folder.path());
         let listen = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
@@ -81,6 +106,10 @@ impl VirtualMachine {
             .args(["-append", KERNEL_ARGUMENTS])
             .args(["-chardev", &socket("serial"), "-serial", "chardev:serial"])
             .args(["-chardev", &socket("monitor"), "-mon", "chardev=monitor,mode=readline"])
+            .args([
+                "-drive",
+                &format!("file={},if=virtio,format=raw", disk.path().display()),
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .spawn()

@@ -290,8 +290,8 @@ impl Keyring {
     }
 
     /// [`Keyring::blobs`] of the keyring in the folder `dir`, without opening it: nothing proves that they are the owner's.
-    pub fn peek_blobs(dir: &Path) -> Result<Vec<(u32, Vec<u8>)>, OpenError> {
-        Ok(blobs(&read_ring(&RealDisk, dir)?.ring))
+    pub fn peek_blobs_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<(u32, Vec<u8>)>, OpenError> {
+        Ok(blobs(&read_ring(disk, dir)?.ring))
     }
 
     /// How well the keys are protected.
