@@ -82,18 +82,21 @@ pub struct Found {
 
 /// Finds the disk: the one that is set up, else the only one with the image's partitions.
 pub fn find() -> Result<Found, DiskError> {
-    let mut all = Vec::new();
+    let (mut all, mut refused) = (Vec::new(), None);
     for disk in gpt::disks() {
-        // A disk of somebody else's, or none that can be read, is none of ours.
-        if let Ok(Some(found)) = look_at(&disk) {
-            all.push(found);
+        match look_at(&disk) {
+            Ok(Some(found)) => all.push(found),
+            // One of ours, and not as it was.
+            Err(error @ (DiskError::Changed(_) | DiskError::Record(_))) => refused = Some(error),
+            // A disk of somebody else's, or none that can be read.
+            Ok(None) | Err(_) => {}
         }
     }
     if all.iter().filter(|found| found.is_set_up).count() == 1 {
         all.retain(|found| found.is_set_up);
     }
     match all.as_slice() {
-        [] => Err(DiskError::Absent),
+        [] => Err(refused.unwrap_or(DiskError::Absent)),
         [one] => Ok(one.clone()),
         several => {
             let names: Vec<String> = several.iter().map(|found| found.disk.display().to_string()).collect();

@@ -1,8 +1,9 @@
 //! What is there after a restart, and what a disk tells whoever takes it out.
 
 use crate::client::{free_port, get, request};
+use crate::firmware::Board;
 use crate::set_up::{PASSWORD, PIN, set_up, shut_down};
-use crate::virtual_machine::{Disk, VirtualMachine};
+use crate::virtual_machine::{Disk, VirtualMachine, uki};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Read;
@@ -10,11 +11,16 @@ use std::time::{Duration, Instant};
 
 const MESSAGE: &str = "written-before-the-restart";
 
-/// A machine with a network and a port of this one's that leads to its TLS.
-fn start(disk: &Disk) -> (VirtualMachine, u16) {
+/// A machine with a network and a port of this one's that leads to its TLS; `board`: with firmware and a TPM.
+fn start(disk: &Disk, board: Option<&Board>) -> (VirtualMachine, u16) {
     let port = free_port();
     let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
-    (VirtualMachine::start(disk, &["-nic", &network]), port)
+    let arguments = ["-nic", &network];
+    let machine = match board {
+        Some(board) => VirtualMachine::start_on(board, disk, &arguments),
+        None => VirtualMachine::start(disk, &arguments),
+    };
+    (machine, port)
 }
 
 fn text(answer: &Value, key: &str) -> String {
@@ -84,14 +90,14 @@ fn has_bytes(disk: &Disk, wanted: &[u8]) -> bool {
 #[test]
 fn without_a_tpm_the_recovery_key_opens_what_was_there() {
     let disk = Disk::blank();
-    let (mut machine, port) = start(&disk);
+    let (mut machine, port) = start(&disk, None);
     let key = set_up(&mut machine, "dhcp");
     println!("set up after {:?}", machine.age());
     let event = send(port);
     // The power goes without a word.
     drop(machine);
 
-    let (mut machine, port) = start(&disk);
+    let (mut machine, port) = start(&disk, None);
     let screen = machine.expect("Unlock with the recovery key");
     println!("locked after {:?}", machine.age());
     assert!(screen.contains("LOCKED"), "{screen}");
@@ -105,6 +111,8 @@ fn without_a_tpm_the_recovery_key_opens_what_was_there() {
         "000012 005157 010293 015432 020572 025710 030853 035993",
     );
     machine.answer("Press Enter", "");
+    // A wrong key costs a second.
+    std::thread::sleep(Duration::from_secs(2));
     machine.choose("Unlock with the recovery key", "1", None);
     machine.answer("Recovery key: ", &key);
     machine.answer("type yes", "yes");
@@ -118,7 +126,7 @@ fn without_a_tpm_the_recovery_key_opens_what_was_there() {
     let second = send(port);
     machine.command("system_powerdown");
     machine.wait_off();
-    let (mut machine, port) = start(&disk);
+    let (mut machine, port) = start(&disk, None);
     machine.choose("Unlock with the recovery key", "1", None);
     machine.answer("Recovery key: ", &key);
     machine.answer("type yes", "no");
@@ -134,4 +142,42 @@ fn without_a_tpm_the_recovery_key_opens_what_was_there() {
         assert!(!has_bytes(&disk, secret.as_bytes()), "{secret} is on the disk");
     }
     assert!(has_bytes(&disk, b"LAMKEYRG"), "the search finds what is there");
+}
+
+#[test]
+fn a_tpm_opens_what_it_sealed_and_another_ones_box_is_locked() {
+    let release = uki().parent().unwrap().to_owned();
+    let (disk, board) = (Disk::blank(), Board::owned(&release));
+    let (mut machine, port) = start(&disk, Some(&board));
+    let key = set_up(&mut machine, "dhcp");
+    println!("set up after {:?}", machine.age());
+    let event = send(port);
+    drop(machine);
+
+    let (mut machine, port) = start(&disk, Some(&board));
+    machine.expect("New administrator");
+    println!("serving by itself after {:?}", machine.age());
+    is_there(port, &event);
+    shut_down(&mut machine);
+
+    // The disk in another machine.
+    board.exchange_tpm();
+    let (mut machine, port) = start(&disk, Some(&board));
+    let screen = machine.expect("Unlock with the recovery key");
+    assert!(screen.contains("LOCKED") && screen.contains("TPM"), "{screen}");
+    machine.type_text("1");
+    machine.answer("Recovery key: ", &key);
+    machine.answer("type yes", "yes");
+    let shown = machine.answer("Press Enter", "");
+    assert!(shown.contains("it starts by itself"), "{shown}");
+    machine.expect("New administrator");
+    is_there(port, &event);
+    let second = send(port);
+    shut_down(&mut machine);
+
+    let (mut machine, port) = start(&disk, Some(&board));
+    machine.expect("New administrator");
+    is_there(port, &event);
+    is_there(port, &second);
+    shut_down(&mut machine);
 }

@@ -1,5 +1,6 @@
 //! A virtual machine with a serial console and QEMU's own control socket.
 
+use crate::firmware::{Board, Tpm};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -22,10 +23,7 @@ pub struct Disk(tempfile::NamedTempFile);
 impl Disk {
     /// The image as it is written to a larger disk, and nothing after it.
     pub fn blank() -> Self {
-        let image = match std::env::var_os("LAMCHAT_DISK") {
-            Some(image) => PathBuf::from(image),
-            None => PathBuf::from(std::env::var_os("LAMCHAT_UKI").unwrap()).with_extension("img"),
-        };
+        let image = uki().with_extension("img");
         let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         std::io::copy(&mut std::fs::File::open(image).unwrap(), file.as_file_mut()).unwrap();
         file.as_file().set_len(DISK_BYTES).unwrap();
@@ -49,18 +47,20 @@ pub struct VirtualMachine {
     all: String,
     started: Instant,
     _folder: tempfile::TempDir,
+    _tpm: Option<Tpm>,
 }
 
-/// The kernel and the initrd, in a folder as `vmlinuz` and `initrd`: `LAMCHAT_BOOT_DIR` has them already, or they are taken
-/// out of the unified kernel image that `LAMCHAT_UKI` names.
-fn boot_folder(scratch: &Path) -> PathBuf {
-    if let Some(folder) = std::env::var_os("LAMCHAT_BOOT_DIR") {
-        return folder.into();
+/// The unified kernel image of the release that is tested; the release's other files lie beside it.
+pub fn uki() -> PathBuf {
+    match std::env::var_os("LAMCHAT_UKI") {
+        Some(file) => file.into(),
+        None => panic!("LAMCHAT_UKI does not name what to boot: run `tests/run appliance`"),
     }
-    let Some(image) = std::env::var_os("LAMCHAT_UKI") else {
-        panic!("neither LAMCHAT_UKI nor LAMCHAT_BOOT_DIR names what to boot: run `tests/run appliance`");
-    };
-    let image = std::fs::read(image).unwrap();
+}
+
+/// The kernel and the initrd out of the unified kernel image, in a folder as `vmlinuz` and `initrd`.
+fn boot_folder(scratch: &Path) -> PathBuf {
+    let image = std::fs::read(uki()).unwrap();
     for (section, file) in [(".linux", "vmlinuz"), (".initrd", "initrd")] {
         std::fs::write(scratch.join(file), pe_section(&image, section)).unwrap();
     }
@@ -89,21 +89,31 @@ fn pe_section<'a>(image: &'a [u8], wanted: &str) -> &'a [u8] {
 }
 
 impl VirtualMachine {
-    /// Starts one from a disk, with further arguments of QEMU's.
+    /// Starts one from a disk without firmware's help, with further arguments of QEMU's.
     pub fn start(disk: &Disk, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let boot = boot_folder(folder.path());
+        let file = |name: &str| boot.join(name).display().to_string();
+        let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
+        let direct = ["-kernel", &kernel, "-initrd", &initrd, "-append", KERNEL_ARGUMENTS];
+        Self::run(folder, disk, None, &[&direct, arguments].concat())
+    }
+
+    /// Starts one as a server does: its firmware finds the boot loader on the disk, its TPM measures.
+    pub fn start_on(board: &Board, disk: &Disk, arguments: &[&str]) -> Self {
+        let (tpm, firmware) = board.start();
+        let firmware: Vec<&str> = firmware.iter().map(String::as_str).collect();
+        let folder = tempfile::tempdir().unwrap();
+        Self::run(folder, disk, Some(tpm), &[&firmware, arguments].concat())
+    }
+
+    fn run(folder: tempfile::TempDir, disk: &Disk, tpm: Option<Tpm>, arguments: &[&str]) -> Self {
         let listen = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
         let (serial, monitor) = (listen("serial"), listen("monitor"));
         let socket = |id: &str| format!("socket,id={id},path={}", folder.path().join(id).display());
         let child = Command::new("qemu-system-x86_64")
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
             .args(["-display", "none", "-no-reboot", "-nodefaults", "-vga", "std"])
-            .arg("-kernel")
-            .arg(boot.join("vmlinuz"))
-            .arg("-initrd")
-            .arg(boot.join("initrd"))
-            .args(["-append", KERNEL_ARGUMENTS])
             .args(["-chardev", &socket("serial"), "-serial", "chardev:serial"])
             .args(["-chardev", &socket("monitor"), "-mon", "chardev=monitor,mode=readline"])
             .args([
@@ -125,6 +135,7 @@ impl VirtualMachine {
             all: String::new(),
             started: Instant::now(),
             _folder: folder,
+            _tpm: tpm,
         }
     }
 
