@@ -94,7 +94,11 @@ pub struct Server {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve,
+    Serve {
+        /// Give up files and system calls that the exchange never needs; elsewhere the service manager does it.
+        #[arg(long, hide = true)]
+        confined: bool,
+    },
     /// Make and change accounts of the running server.
     #[command(subcommand)]
     User(user::User),
@@ -144,6 +148,14 @@ enum Command {
         /// The user that the server runs as, by name or number, if it is not the same.
         #[arg(long, value_name = "USER", conflicts_with = "launch")]
         exchange_user: Option<String>,
+        /// On the bootable image: the partition of the keyring.
+        #[arg(
+            long = "box",
+            value_name = "PARTITION",
+            conflicts_with = "launch",
+            requires = "exchange_user"
+        )]
+        partition: Option<std::path::PathBuf>,
     },
 }
 
@@ -174,7 +186,8 @@ pub fn run() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match cli.command {
-        Some(Command::Serve) | None => serve::run(&cli.place),
+        Some(Command::Serve { confined }) => serve::run(&cli.place, confined),
+        None => serve::run(&cli.place, false),
         Some(Command::User(command)) => user::run(&cli.place, command),
         Some(Command::Token(command)) => token::run(&cli.place, command),
         Some(Command::Media(command)) => media::run(&cli.place, command),
@@ -190,7 +203,11 @@ pub fn run() -> ExitCode {
         Some(Command::Init) => init::run(),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true, .. }) => key_holder::launch(&cli.place),
-        Some(Command::KeyHolder { exchange_user, .. }) => key_holder::run(&cli.place, exchange_user.as_deref()),
+        Some(Command::KeyHolder {
+            exchange_user,
+            partition,
+            ..
+        }) => key_holder::run(&cli.place, exchange_user.as_deref(), partition.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,9 +3,11 @@
 
 mod clock;
 mod console;
+mod disk;
 mod exchange;
 mod hardware;
 mod health;
+mod keys;
 mod log;
 mod machine;
 mod network;
@@ -13,6 +15,7 @@ mod release;
 mod service;
 mod state;
 mod threads;
+mod vault;
 mod vital;
 
 use crate::cli::Failure;
@@ -114,9 +117,9 @@ fn limits(note: &dyn Fn(&str, Result<(), String>)) {
 fn folders() -> Result<(), Failure> {
     use std::os::unix::fs::{PermissionsExt, chown};
     std::fs::create_dir_all(RUN)?;
-    // The exchange enters, and finds the socket for its notices.
+    // Exchange and key holder enter, and find what is named to them.
     chown(RUN, Some(0), Some(exchange::GROUP))?;
-    std::fs::set_permissions(RUN, std::fs::Permissions::from_mode(0o710))?;
+    std::fs::set_permissions(RUN, std::fs::Permissions::from_mode(0o711))?;
     std::fs::create_dir_all(Path::new(DATA))?;
     Ok(())
 }

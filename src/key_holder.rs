@@ -1,6 +1,7 @@
 //! `lamchat key-holder`: the process that has the keys. `lamchat serve` starts it, or a service manager does.
 
 mod attester;
+mod partition;
 mod release;
 mod tpm;
 
@@ -10,6 +11,7 @@ use crate::cli::{Failure, Place};
 use crate::serve::{keep_files_private, logging};
 use lamchat_base::{Entropy, SecretBytes};
 use lamchat_config::Config;
+use lamchat_disk::{Disk, RealDisk};
 use lamchat_holder::{Post, Setup};
 use lamchat_host::{OsEntropy, SystemClock};
 use lamchat_seal::PassphraseCost;
@@ -80,7 +82,9 @@ pub fn keys_dir(config: &Config) -> PathBuf {
 }
 
 /// Runs until the exchange is gone. `exchange_user`: the number or name of the user that it runs as, if it is another one.
-pub fn run(place: &Place, exchange_user: Option<&str>) -> Result<(), Failure> {
+/// `partition`: on the bootable image, where the keyring lies on that partition, and the holder stays while exchanges come
+/// and go.
+pub fn run(place: &Place, exchange_user: Option<&str>, partition: Option<&Path>) -> Result<(), Failure> {
     keep_files_private();
     let config = place.load()?;
     let keys_dir = keys_dir(&config);
@@ -91,16 +95,23 @@ pub fn run(place: &Place, exchange_user: Option<&str>) -> Result<(), Failure> {
     };
     let _log = logging::start(&config.log)?;
     nix::sys::prctl::set_name(NAME)?;
-    let (requests, notices) = streams()?;
+    let disk = match partition {
+        Some(partition) => partition::open(partition, &post.keys_dir)?,
+        None => RealDisk::shared(),
+    };
     if let Err(error) = lamchat_host::lock_secrets() {
         tracing::warn!(%error, "keys may be written to a swap device");
     }
     if let Err(error) = lamchat_host::use_small_pages() {
         tracing::warn!(%error, "huge pages could not be switched off; the key holder will take more memory");
     }
-    Ok(lamchat_holder::run(requests, notices, &post, || {
-        setup(&config, &post.keys_dir)
-    })?)
+    let setup = || setup(&config, &post.keys_dir, disk, partition.is_some());
+    if partition.is_some() {
+        let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+        return Ok(lamchat_holder::run_on_box(&listener, &post, setup)?);
+    }
+    let (requests, notices) = streams()?;
+    Ok(lamchat_holder::run(requests, notices, &post, setup)?)
 }
 
 /// A user's number, from itself or from a name. Looked up by hand: the library's way would load modules, which a static
@@ -148,10 +159,12 @@ fn leave_terminal() -> io::Result<()> {
     Ok(signals.thread_block()?)
 }
 
-fn setup(config: &Config, dir: &Path) -> Setup {
+fn setup(config: &Config, dir: &Path, disk: Arc<dyn Disk>, on_box: bool) -> Setup {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
     Setup {
         dir: dir.to_owned(),
+        disk,
+        on_box,
         passphrase: config.seal.passphrase_file.as_deref().map(read_passphrase),
         tpm: tpm::find(&config.seal, &entropy),
         attester: attester::open(config),

@@ -12,6 +12,7 @@ mod holder;
 mod locked;
 pub mod logging;
 mod reload;
+mod sandbox;
 mod server_name;
 mod settings;
 mod signing_key;
@@ -34,6 +35,8 @@ pub struct Start {
     pub config: Config,
     /// Where it comes from.
     pub place: Place,
+    /// Whether to give up files and system calls by itself: on the bootable image, where no service manager does it.
+    pub confined: bool,
 }
 
 /// Why the server did not start: one sentence that says what to do.
@@ -67,6 +70,9 @@ fn refused(error: impl std::fmt::Display) -> StartError {
 /// Runs until SIGTERM or SIGINT; `Ok` when everything has ended well.
 pub fn run(start: Start) -> Result<(), StartError> {
     data_dir::keep_files_private();
+    if start.confined {
+        sandbox::close(&start.config, start.place.config.as_deref())?;
+    }
     lamchat_host::take_handed_sockets().map_err(StartError::io("sockets of the service manager"))?;
     let log = logging::start(&start.config.log)?;
     // First of all: it takes its folder and gives everything else up while the rest of this starts.

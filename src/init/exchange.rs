@@ -4,8 +4,6 @@ use super::service::Program;
 use super::{DATA, RUN};
 use crate::cli::{Failure, Place, Server, socket};
 use lamchat_appliance::site::Site;
-use lamchat_base::SecretBytes;
-use lamchat_holder::{Reply, Typed};
 use serde_json::Value;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -30,7 +28,8 @@ fn config_file() -> PathBuf {
     Path::new(DATA).join("lamchat.toml")
 }
 
-fn folder() -> PathBuf {
+/// Its data folder.
+pub fn folder() -> PathBuf {
     Path::new(DATA).join("exchange")
 }
 
@@ -43,11 +42,12 @@ pub fn config(site: &Site) -> String {
     };
     let public = "\"client\", \"federation\", \"media\"";
     format!(
-        "server_name = {:?}\ndata_dir = {:?}\n{}{}",
+        "server_name = {:?}\ndata_dir = {:?}\n{}{}\n[seal]\nholder = {:?}\n",
         site.server_name,
         folder(),
         PORTS.map(|port| listener("::", port, true, public)).concat(),
         listener("127.0.0.1", LOCAL_PORT, false, "\"client\", \"media\""),
+        super::keys::EXCHANGE_SOCKET,
     )
 }
 
@@ -63,10 +63,7 @@ pub fn prepare(site: &Site) -> std::io::Result<()> {
     std::fs::create_dir_all(folder())?;
     chown(folder(), Some(USER), Some(GROUP))?;
     std::fs::set_permissions(folder(), std::fs::Permissions::from_mode(0o700))?;
-    give_tpm()?;
-    // It enters its own folder and reads its file, nothing else.
-    chown(DATA, Some(0), Some(GROUP))?;
-    std::fs::set_permissions(DATA, std::fs::Permissions::from_mode(0o710))?;
+    open_folder()?;
     let new = config_file().with_extension("toml.new");
     std::fs::write(&new, config(site))?;
     chown(&new, Some(0), Some(GROUP))?;
@@ -74,14 +71,10 @@ pub fn prepare(site: &Site) -> std::io::Result<()> {
     std::fs::rename(&new, config_file())
 }
 
-/// The TPM belongs to the exchange's user: its key holder is the only process that uses it. A machine may have none.
-fn give_tpm() -> std::io::Result<()> {
-    let device = Path::new("/dev/tpmrm0");
-    if !device.exists() {
-        return Ok(());
-    }
-    chown(device, Some(0), Some(GROUP))?;
-    std::fs::set_permissions(device, std::fs::Permissions::from_mode(0o660))
+/// It enters its own folder and reads its file, nothing else of the data.
+pub fn open_folder() -> std::io::Result<()> {
+    chown(DATA, Some(0), Some(GROUP))?;
+    std::fs::set_permissions(DATA, std::fs::Permissions::from_mode(0o710))
 }
 
 /// How it is run.
@@ -90,6 +83,7 @@ pub fn program() -> Program {
         name: "exchange",
         arguments: vec![
             "serve".to_owned(),
+            "--confined".to_owned(),
             "--config".to_owned(),
             config_file().display().to_string(),
         ],
@@ -100,6 +94,7 @@ pub fn program() -> Program {
             ("NOTIFY_SOCKET".to_owned(), NOTIFY_SOCKET.to_owned()),
             ("TMPDIR".to_owned(), "/tmp".to_owned()),
         ],
+        input: None,
     }
 }
 
@@ -121,17 +116,6 @@ pub fn note_act(act: &str, terminal: &str) -> Result<(), String> {
     let body = serde_json::json!({"act": act, "terminal": terminal});
     let noted = call("POST", "/_lamchat/admin/v1/box/acts", Some(&body));
     noted.map(drop).map_err(|error| error.0)
-}
-
-/// Hands a secret that was typed on a console to the key holder, past the exchange.
-pub fn typed(request: &Typed) -> Result<Reply, String> {
-    let socket = folder().join("keys/holder.socket");
-    lamchat_holder::ask_typed(&socket, request).map_err(|error| error.to_string())
-}
-
-/// What was typed, as the key holder takes it.
-pub fn secret(text: &str) -> SecretBytes {
-    SecretBytes::new(text.as_bytes().to_vec())
 }
 
 /// Where process 1 listens for notices.

@@ -1,7 +1,7 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 use super::state::{Event, Health, Shared, State};
-use super::{DATA, MODULES, exchange, network, service::Service, threads, vital};
+use super::{DATA, MODULES, clock, disk, exchange, keys, network, service::Service, threads, vital};
 use crate::cli::Failure;
 use lamchat_appliance::site::Site;
 use lamchat_host::OsEntropy;
@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,6 @@ const STOP_PATIENCE: Duration = Duration::from_secs(45);
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How long a change of the network lasts that nobody confirms.
 const TRIAL: Duration = Duration::from_secs(120);
-/// Bytes of the data folder while it is in memory.
-const MEMORY_BYTES: u64 = 1 << 30;
 
 /// Process 1.
 pub struct Machine {
@@ -39,6 +38,9 @@ pub struct Machine {
     fed: Instant,
     buttons: HashSet<String>,
     exchange: Option<Service>,
+    keys: Option<Service>,
+    /// Whether the data's file system was seen to take no writes.
+    is_read_only: bool,
     /// When the exchange answered last.
     heard: Instant,
     ending: Option<(End, Instant)>,
@@ -77,6 +79,8 @@ impl Machine {
             fed: Instant::now(),
             buttons: HashSet::new(),
             exchange: None,
+            keys: None,
+            is_read_only: false,
             heard: Instant::now(),
             ending: None,
             network,
@@ -97,11 +101,7 @@ impl Machine {
         if let Err(error) = network::close() {
             self.shared.log.note(&format!("the packet filter: {error}"));
         }
-        mounts::mount_memory(Path::new(DATA), MEMORY_BYTES, 0o710)?;
-        match Site::load(&exchange::site_file())? {
-            Some(site) => self.configure(site)?,
-            None => self.shared.enter(State::SetUp),
-        }
+        threads::vault(&self.shared)?;
         // Its drivers are there by now, or come with their devices.
         threads::hardware(&self.shared)?;
         for name in console::find() {
@@ -136,6 +136,8 @@ impl Machine {
                 // A console that has gone away needs no answer.
                 drop(answer.try_send(result));
             }
+            Event::Keys(partition) => self.start_keys(&partition),
+            Event::Opened => self.opened(),
             Event::Confirmed => self.confirm(),
             Event::End(end) => self.end(end),
         }
@@ -174,8 +176,13 @@ impl Machine {
             }
             return;
         }
-        if let Some(exchange) = &mut self.exchange {
-            exchange.tick(now);
+        for service in [&mut self.keys, &mut self.exchange].into_iter().flatten() {
+            service.tick(now);
+        }
+        if !self.is_read_only && self.exchange.is_some() && mounts::is_read_only(Path::new(DATA)) {
+            self.is_read_only = true;
+            self.shared
+                .notice("the disk had errors: the data are only for reading now");
         }
         if matches!(state, State::Serving | State::Degraded)
             && now.saturating_duration_since(self.heard) > SILENCE_MAX
@@ -198,7 +205,13 @@ impl Machine {
                         self.shared.enter(State::Degraded);
                     }
                 }
-                _ => self.shared.note_end("an orphan", ended),
+                _ => match &mut self.keys {
+                    Some(keys) if keys.pid() == Some(ended.pid) => {
+                        keys.ended(Instant::now());
+                        self.shared.note_end("the key holder", ended);
+                    }
+                    _ => self.shared.note_end("an orphan", ended),
+                },
             }
         }
     }
@@ -337,6 +350,31 @@ impl Machine {
         Ok(())
     }
 
+    fn start_keys(&mut self, partition: &Path) {
+        match keys::prepare(partition) {
+            Ok(program) => {
+                self.keys = Some(Service::new(program, Arc::clone(&self.shared.log)));
+                self.shared.has_keys.store(true, Ordering::Relaxed);
+            }
+            Err(error) => self
+                .shared
+                .notice(&format!("the key holder cannot be started: {error}")),
+        }
+    }
+
+    /// The data are there: the box goes on as it was set up.
+    fn opened(&mut self) {
+        clock::raise(&self.shared);
+        let site = match Site::load(&exchange::site_file()) {
+            Ok(site) => site.ok_or_else(|| "the data have no configuration".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = site.and_then(|site| self.configure(site).map_err(|error| error.0)) {
+            self.shared.notice(&error);
+            self.shared.enter(State::Degraded);
+        }
+    }
+
     fn end(&mut self, end: End) {
         if self.ending.is_some() {
             return;
@@ -352,6 +390,11 @@ impl Machine {
     fn finish(&mut self, end: End) {
         if let Err(error) = mounts::unmount(Path::new(DATA)) {
             self.shared.log.note(&format!("{DATA} stays mounted: {error}"));
+        }
+        if let Err(error) = disk::close() {
+            self.shared
+                .log
+                .note(&format!("the data's key stays in the kernel: {error}"));
         }
         // A restart that hangs is one that the watchdog ends; after switching off nothing may restart.
         if end == End::PowerOff

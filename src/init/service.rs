@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -53,6 +54,8 @@ pub struct Program {
     pub folder: PathBuf,
     /// Its environment; nothing else is in it.
     pub environment: Vec<(String, String)>,
+    /// Its standard input, of which every start gets a copy; nothing without.
+    pub input: Option<Arc<OwnedFd>>,
 }
 
 /// A process, or the wait for the next one.
@@ -123,6 +126,10 @@ impl Service {
     }
 
     fn spawn(&self) -> std::io::Result<Pid> {
+        let input = match &self.program.input {
+            Some(input) => Stdio::from(input.try_clone()?),
+            None => Stdio::null(),
+        };
         let program = &self.program;
         let mut child = Command::new("/proc/self/exe")
             .arg0("lamchat")
@@ -130,7 +137,7 @@ impl Service {
             .env_clear()
             .envs(program.environment.iter().cloned())
             .current_dir(&program.folder)
-            .stdin(Stdio::null())
+            .stdin(input)
             // What it prints is for a terminal, and has the token of the first account.
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

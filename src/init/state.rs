@@ -1,5 +1,6 @@
 //! What the parts of process 1 know in common.
 
+use super::disk::Found;
 use super::log::Log;
 use super::release::Release;
 use lamchat_appliance::site::Site;
@@ -8,6 +9,8 @@ use lamchat_machine::signals::Ended;
 use lamchat_machine::uevent::Uevent;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -60,6 +63,10 @@ pub enum Event {
     Health(Health),
     /// The operator set the box up or changed it.
     Configured(Box<Site>, SyncSender<Result<(), String>>),
+    /// The key holder is to run, with the keyring on this partition.
+    Keys(PathBuf),
+    /// The data are there.
+    Opened,
     /// The operator still reaches the box after a change of the network.
     Confirmed,
     /// The operator ends the run.
@@ -113,6 +120,10 @@ pub struct Shared {
     pub log: std::sync::Arc<Log>,
     /// What is shown.
     pub status: Mutex<Status>,
+    /// The disk, once it was found.
+    pub disk: Mutex<Option<Found>>,
+    /// Whether the key holder was started.
+    pub has_keys: AtomicBool,
     /// The box's configuration, once it is there and readable.
     pub site: Mutex<Option<Site>>,
     /// Held by the console that sets the box up or unlocks it: one at a time.
@@ -141,6 +152,8 @@ impl Shared {
                 trial: None,
                 watchdog: None,
             }),
+            disk: Mutex::new(None),
+            has_keys: AtomicBool::new(false),
             site: Mutex::new(None),
             operator: Mutex::new(()),
             guesses: Mutex::default(),
@@ -175,6 +188,17 @@ impl Shared {
             drop(status);
             self.log.note(&format!("state: {}", state.sentence()));
         }
+    }
+
+    /// Shows something that somebody should look after, and logs it.
+    pub fn notice(&self, text: &str) {
+        self.status.lock().notices.push(text.to_owned());
+        self.log.note(text);
+    }
+
+    /// It is as it should be again.
+    pub fn forget_notice(&self, text: &str) {
+        self.status.lock().notices.retain(|known| known != text);
     }
 
     /// Tells how a process ended.

@@ -1,7 +1,7 @@
 //! The threads that wait for something and tell the main loop.
 
 use super::state::{Event, Shared};
-use super::{clock, console, hardware, health, network};
+use super::{clock, console, hardware, health, network, vault};
 use lamchat_appliance::site::Site;
 use lamchat_machine::button;
 use lamchat_machine::signals::Signals;
@@ -101,6 +101,12 @@ pub fn network(shared: &Arc<Shared>) -> std::io::Result<Sender<Site>> {
     let (sender, wanted) = channel();
     spawn("network", move || network::run(&shared, &wanted))?;
     Ok(sender)
+}
+
+/// Opens the data.
+pub fn vault(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    spawn("vault", move || vault::run(&shared))
 }
 
 /// Keeps the clock right.

@@ -1,10 +1,13 @@
 //! The box in QEMU: `lamchat` as process 1 on a real kernel, driven over its serial console.
 //!
 //! Runs by `tests/run appliance`, which builds an image and names its unified kernel image in `LAMCHAT_UKI`: kernel and
-//! initrd are taken out of it and booted without firmware. Everything is emulated (TCG): a start takes about 20 s of a processor.
+//! initrd are taken out of it and booted without firmware, with a copy of the image beside it as the disk; one test has firmware and a TPM. Everything is emulated (TCG): a start takes about 20 s of a processor.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod client;
+mod firmware;
 mod hardware;
 mod network;
+mod restart;
 mod set_up;
 mod virtual_machine;

@@ -1,5 +1,6 @@
 //! A virtual machine with a serial console and QEMU's own control socket.
 
+use crate::firmware::{Board, Tpm};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,28 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 const KERNEL_ARGUMENTS: &str = "module.sig_enforce=1 lockdown=integrity oops=panic panic=10 init_on_alloc=1 \
 slab_nomerge vsyscall=none debugfs=off console=ttyS0,115200 quiet loglevel=3 rdinit=/lamchat -- init";
 
+/// Bytes of a machine's disk: more than the image has, so that it is grown.
+const DISK_BYTES: u64 = 2 << 30;
+
+/// A disk that outlives its machine. Removed when dropped.
+pub struct Disk(tempfile::NamedTempFile);
+
+impl Disk {
+    /// The image as it is written to a larger disk, and nothing after it.
+    pub fn blank() -> Self {
+        let image = uki().with_extension("img");
+        let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        std::io::copy(&mut std::fs::File::open(image).unwrap(), file.as_file_mut()).unwrap();
+        file.as_file().set_len(DISK_BYTES).unwrap();
+        Self(file)
+    }
+
+    /// Its bytes.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
 /// A running machine. Killed when dropped.
 pub struct VirtualMachine {
     child: Child,
@@ -24,18 +47,20 @@ pub struct VirtualMachine {
     all: String,
     started: Instant,
     _folder: tempfile::TempDir,
+    _tpm: Option<Tpm>,
 }
 
-/// The kernel and the initrd, in a folder as `vmlinuz` and `initrd`: `LAMCHAT_BOOT_DIR` has them already, or they are taken
-/// out of the unified kernel image that `LAMCHAT_UKI` names.
-fn boot_folder(scratch: &Path) -> PathBuf {
-    if let Some(folder) = std::env::var_os("LAMCHAT_BOOT_DIR") {
-        return folder.into();
+/// The unified kernel image of the release that is tested; the release's other files lie beside it.
+pub fn uki() -> PathBuf {
+    match std::env::var_os("LAMCHAT_UKI") {
+        Some(file) => file.into(),
+        None => panic!("LAMCHAT_UKI does not name what to boot: run `tests/run appliance`"),
     }
-    let Some(image) = std::env::var_os("LAMCHAT_UKI") else {
-        panic!("neither LAMCHAT_UKI nor LAMCHAT_BOOT_DIR names what to boot: run `tests/run appliance`");
-    };
-    let image = std::fs::read(image).unwrap();
+}
+
+/// The kernel and the initrd out of the unified kernel image, in a folder as `vmlinuz` and `initrd`.
+fn boot_folder(scratch: &Path) -> PathBuf {
+    let image = std::fs::read(uki()).unwrap();
     for (section, file) in [(".linux", "vmlinuz"), (".initrd", "initrd")] {
         std::fs::write(scratch.join(file), pe_section(&image, section)).unwrap();
     }
@@ -64,23 +89,37 @@ fn pe_section<'a>(image: &'a [u8], wanted: &str) -> &'a [u8] {
 }
 
 impl VirtualMachine {
-    /// Starts one with further arguments of QEMU's.
-    pub fn start(arguments: &[&str]) -> Self {
+    /// Starts one from a disk without firmware's help, with further arguments of QEMU's.
+    pub fn start(disk: &Disk, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let boot = boot_folder(folder.path());
+        let file = |name: &str| boot.join(name).display().to_string();
+        let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
+        let direct = ["-kernel", &kernel, "-initrd", &initrd, "-append", KERNEL_ARGUMENTS];
+        Self::run(folder, disk, None, &[&direct, arguments].concat())
+    }
+
+    /// Starts one as a server does: its firmware finds the boot loader on the disk, its TPM measures.
+    pub fn start_on(board: &Board, disk: &Disk, arguments: &[&str]) -> Self {
+        let (tpm, firmware) = board.start();
+        let firmware: Vec<&str> = firmware.iter().map(String::as_str).collect();
+        let folder = tempfile::tempdir().unwrap();
+        Self::run(folder, disk, Some(tpm), &[&firmware, arguments].concat())
+    }
+
+    fn run(folder: tempfile::TempDir, disk: &Disk, tpm: Option<Tpm>, arguments: &[&str]) -> Self {
         let listen = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
         let (serial, monitor) = (listen("serial"), listen("monitor"));
         let socket = |id: &str| format!("socket,id={id},path={}", folder.path().join(id).display());
         let child = Command::new("qemu-system-x86_64")
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
             .args(["-display", "none", "-no-reboot", "-nodefaults", "-vga", "std"])
-            .arg("-kernel")
-            .arg(boot.join("vmlinuz"))
-            .arg("-initrd")
-            .arg(boot.join("initrd"))
-            .args(["-append", KERNEL_ARGUMENTS])
             .args(["-chardev", &socket("serial"), "-serial", "chardev:serial"])
             .args(["-chardev", &socket("monitor"), "-mon", "chardev=monitor,mode=readline"])
+            .args([
+                "-drive",
+                &format!("file={},if=virtio,format=raw", disk.path().display()),
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .spawn()
@@ -96,6 +135,7 @@ impl VirtualMachine {
             all: String::new(),
             started: Instant::now(),
             _folder: folder,
+            _tpm: tpm,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Who may act: before the set-up everybody, then whoever types the console's PIN or the recovery key.
 
 use super::screen::{Echo, Screen};
-use crate::init::exchange;
 use crate::init::state::{Shared, State};
+use crate::init::{exchange, keys};
 use lamchat_appliance::pin::{self, PIN_DIGITS_MAX};
 use lamchat_holder::Typed;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ pub fn pass(screen: &mut Screen, shared: &Shared) -> std::io::Result<bool> {
     let right = if typed.len() <= PIN_DIGITS_MAX {
         pin::verify(&typed, &kept).map_err(|error| error.to_string())
     } else if shared.state() == State::Serving {
-        Ok(exchange::typed(&Typed::VerifyRecovery(exchange::secret(&typed))).is_ok())
+        Ok(keys::typed(&Typed::VerifyRecovery(keys::secret(&typed))).is_ok())
     } else {
         Err("the recovery key can be compared only while the exchange answers".to_owned())
     };

@@ -1,7 +1,12 @@
 //! The status screen and the menu of each state.
 
-use super::screen::rule;
+use super::screen::{COLUMNS, rule};
 use crate::init::state::{Health, Shared, State};
+
+/// Columns of what stands before a value.
+const LABEL_COLUMNS: usize = 16;
+/// Lines that a sentence about the keys may have.
+const KEYS_LINES: usize = 5;
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +94,14 @@ pub fn status(shared: &Shared) -> Vec<String> {
     lines.push(row("State", status.state.sentence()));
     if status.state != State::SetUp {
         lines.push(row("Health", &health));
-        lines.push(row("Keys", &keys));
+        // Why they are locked is the one thing that nobody may miss: all of it is shown.
+        for (at, line) in super::screen::wrap_to(&keys, COLUMNS - LABEL_COLUMNS)
+            .iter()
+            .take(KEYS_LINES)
+            .enumerate()
+        {
+            lines.push(row(if at == 0 { "Keys" } else { "" }, line.trim_start()));
+        }
     }
     if status.addresses.is_empty() {
         lines.push(row("Addresses", "none"));

@@ -2,8 +2,8 @@
 
 use super::screen::{Echo, Screen};
 use crate::cli::recovery_code;
-use crate::init::exchange;
 use crate::init::state::Shared;
+use crate::init::{keys, vault};
 use lamchat_holder::{Reply, Typed};
 use zeroize::Zeroizing;
 
@@ -12,7 +12,7 @@ const BLOCKS_A_LINE: usize = 4;
 
 /// Makes a key, shows it, and asks for it until it is typed back right or left by Esc.
 pub fn make(screen: &mut Screen) -> std::io::Result<()> {
-    let key = match exchange::typed(&Typed::AddRecovery) {
+    let key = match keys::typed(&Typed::AddRecovery) {
         Ok(Reply::Recovery(_, key)) => Zeroizing::new(String::from_utf8_lossy(key.expose()).into_owned()),
         Ok(_) => Zeroizing::new(String::new()),
         Err(error) => {
@@ -20,13 +20,18 @@ pub fn make(screen: &mut Screen) -> std::io::Result<()> {
             return screen.pause();
         }
     };
+    show(screen, &key)
+}
+
+/// Shows a key, and asks for it until it is typed back right or left by Esc.
+pub fn show(screen: &mut Screen, key: &str) -> std::io::Result<()> {
     screen.draw(&[" The recovery key. It is shown this once: write it down.".to_owned()])?;
     let blocks: Vec<&str> = key.split(' ').collect();
     for line in blocks.chunks(BLOCKS_A_LINE) {
         let line = Zeroizing::new(format!("     {}\r\n", line.join("   ")));
         screen.print(&line)?;
     }
-    match recovery_code(&key) {
+    match recovery_code(key) {
         Ok(code) => {
             for line in code.lines() {
                 screen.print(&format!("    \x1b[97;40m{line}\x1b[0m\r\n"))?;
@@ -49,7 +54,7 @@ pub fn make(screen: &mut Screen) -> std::io::Result<()> {
             )?;
             return screen.pause();
         };
-        match exchange::typed(&Typed::VerifyRecovery(exchange::secret(&typed))) {
+        match keys::typed(&Typed::VerifyRecovery(keys::secret(&typed))) {
             Ok(_) => {
                 screen.page("Right", "Keep the key where this box is not.")?;
                 return screen.pause();
@@ -65,12 +70,30 @@ pub fn unlock(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
     let Some(typed) = screen.ask("Recovery key", Echo::Shown)? else {
         return Ok(());
     };
-    match exchange::typed(&Typed::Unlock(exchange::secret(&typed))) {
-        Ok(_) => {
-            shared.log.note("an operator on a console unlocked the keys");
-            screen.page("Unlocked", "The exchange goes on starting.")?;
+    match keys::typed(&Typed::Unlock(keys::secret(&typed))) {
+        Ok(_) => shared.log.note("an operator on a console unlocked the keys"),
+        Err(error) => {
+            screen.page("Not unlocked", &error)?;
+            return screen.pause();
         }
-        Err(error) => screen.page("Not unlocked", &error)?,
     }
+    let text = "The box goes on starting. If what has changed is meant to be so, its keys can be sealed to this machine as \
+                it is now: then it starts by itself again.";
+    screen.page("Unlocked", text)?;
+    if !screen.confirm("Seal the keys to this machine as it is now?")? {
+        return Ok(());
+    }
+    let sealed = vault::seal();
+    screen.page("The keys", &sentence(&sealed))?;
     screen.pause()
+}
+
+/// What it means that the keys were sealed or not.
+pub fn sentence(sealed: &Result<(), String>) -> String {
+    match sealed {
+        Ok(()) => "The keys are sealed to this machine's TPM: it starts by itself.".to_owned(),
+        Err(why) => {
+            format!("The recovery key has to be typed at every start, because the keys are not sealed.\n\n{why}")
+        }
+    }
 }

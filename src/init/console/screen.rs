@@ -210,12 +210,17 @@ pub fn rule() -> String {
     format!(" {}", "-".repeat(COLUMNS - 2))
 }
 
-/// Breaks a line at words.
+/// Breaks a line at words, for a whole screen.
 pub fn wrap(line: &str) -> Vec<String> {
+    wrap_to(line, COLUMNS)
+}
+
+/// Breaks a line at words, into lines of at most so many columns.
+pub fn wrap_to(line: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::from(" ")];
     for word in line.split(' ') {
         let length = lines.last().map_or(0, |line| line.chars().count());
-        if length + 1 + word.chars().count() > COLUMNS && length > 1 {
+        if length + 1 + word.chars().count() > columns && length > 1 {
             lines.push(String::from(" "));
         }
         if let Some(last) = lines.last_mut() {

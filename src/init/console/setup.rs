@@ -1,9 +1,10 @@
-//! The first set-up: five questions, then the recovery key.
+//! The first set-up: five questions, then the recovery key. Until its end a restart begins it anew.
 
 use super::acts::{make_administrator, new_secret};
 use super::recovery;
 use super::screen::{Echo, Screen};
 use crate::init::state::{Event, Shared, State};
+use crate::init::vault;
 use lamchat_appliance::pin;
 use lamchat_appliance::site::{Network, Site, parse_network};
 use lamchat_host::OsEntropy;
@@ -42,23 +43,36 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(answers) = ask(screen)? else {
         return Ok(());
     };
-    screen.page("Set up this box", "The exchange starts for the first time …")?;
-    if let Err(error) = start(shared, &answers) {
+    screen.page("Set up this box", "The disk gets a keyring of its own …")?;
+    let begun = match vault::begin(shared) {
+        Ok(begun) => begun,
+        Err(error) => {
+            screen.page("Not set up", &error)?;
+            return screen.pause();
+        }
+    };
+    recovery::show(screen, &begun.recovery)?;
+    screen.page(
+        "Set up this box",
+        "The data get an encrypted file system, and the exchange starts for the first time …",
+    )?;
+    if let Err(error) = vault::format(shared).and_then(|()| start(shared, &answers)) {
         screen.page("Not set up", &error)?;
         return screen.pause();
     }
     match make_administrator(&answers.administrator, &answers.password) {
-        Ok(user) => screen.print(&format!(" {user} was made.\r\n"))?,
+        Ok(user) => shared.log.note(&format!("{user} was made")),
         Err(error) => {
             screen.page("No administrator yet", &format!("{error}\nMake one from the menu."))?;
             screen.pause()?;
         }
     }
-    recovery::make(screen)?;
-    screen.page(
-        "This box is set up",
-        &format!("Clients connect to https://{}/", answers.name),
-    )?;
+    let text = format!(
+        "Clients connect to https://{}/\n\n{}",
+        answers.name,
+        recovery::sentence(&begun.sealed)
+    );
+    screen.page("This box is set up", &text)?;
     screen.pause()
 }
 
@@ -116,6 +130,7 @@ fn start(shared: &Shared, answers: &Answers) -> Result<(), String> {
     let (sender, receiver) = sync_channel(1);
     shared.tell(Event::Configured(Box::new(site), sender));
     receiver.recv_timeout(START_MAX).map_err(|error| error.to_string())??;
+    vault::finish(shared)?;
     let since = Instant::now();
     while shared.state() != State::Serving {
         if since.elapsed() > START_MAX {

@@ -8,11 +8,13 @@
 //! run on threads that may block.
 
 mod disk;
+mod packed;
 mod real;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod small;
 
 pub use disk::{Disk, File, Lock};
+pub use packed::{PackedDisk, Piece};
 pub use real::RealDisk;
 pub use small::{read_file, replace_file};

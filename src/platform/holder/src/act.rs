@@ -2,6 +2,7 @@
 
 use crate::notice::{Act, Notice, State};
 use crate::open::recovery_key;
+use crate::peer::Administrator;
 use crate::reply::{Reason, Reply};
 use crate::state::{Holder, Refusal, refused_slot};
 use crate::typed::Typed;
@@ -14,9 +15,17 @@ const PASSPHRASE_CHARS_MIN: usize = 12;
 const PIN_CHARS_MIN: usize = 4;
 
 impl Holder {
-    /// Does what the process of `uid` asks.
-    pub(crate) fn act(&self, request: Typed, uid: u32) -> Result<Reply, Refusal> {
+    /// Does what somebody asks.
+    pub(crate) fn act(&self, request: Typed, who: Administrator) -> Result<Reply, Refusal> {
+        let uid = who.uid;
         match request {
+            Typed::Create | Typed::DiskKey | Typed::Seal if !(self.setup.on_box && who.is_first) => {
+                let sentence = "only process 1 of the bootable image asks for that";
+                Err(Refusal(Reason::NotAllowed, sentence.to_owned()))
+            }
+            Typed::Create => self.create_on_box(),
+            Typed::DiskKey => self.disk_key(),
+            Typed::Seal => self.seal_on_box(uid),
             Typed::Unlock(key) => self.unlock(&key, uid),
             Typed::AddRecovery => self.add_recovery(uid),
             Typed::VerifyRecovery(key) => self.verify_recovery(&key, uid),
@@ -107,7 +116,7 @@ impl Holder {
         self.noted(notice, verify).map(Reply::Slot)
     }
 
-    fn notice(&self, act: Act, uid: u32, kind: Option<SlotKind>) -> Notice {
+    pub(crate) fn notice(&self, act: Act, uid: u32, kind: Option<SlotKind>) -> Notice {
         Notice {
             act,
             state: State::Begun,
@@ -122,13 +131,28 @@ impl Holder {
 
     /// Does something between two notices. If the power goes in between, the audit log tells of an act that may not have
     /// happened, never the reverse.
-    fn noted(&self, mut notice: Notice, act: impl FnOnce() -> Result<SlotInfo, Refusal>) -> Result<SlotInfo, Refusal> {
-        self.notices.tell(&notice)?;
+    ///
+    /// On the box the keyring is there before there is an exchange: what is done until then is noted once there is one.
+    pub(crate) fn noted(
+        &self,
+        mut notice: Notice,
+        act: impl FnOnce() -> Result<SlotInfo, Refusal>,
+    ) -> Result<SlotInfo, Refusal> {
+        let early = self.setup.on_box && !self.notices.is_ready();
+        if early {
+            self.notices.keep(notice);
+        } else {
+            self.notices.tell(&notice)?;
+        }
         let result = act();
         notice.time_ms = self.setup.clock.now_ms();
         notice.state = if result.is_ok() { State::Done } else { State::Failed };
         if let Ok(slot) = &result {
             notice.slot = Some(slot.id);
+        }
+        if early {
+            self.notices.keep(notice);
+            return result;
         }
         // What is done stays done: the audit log says that it began.
         if let Err(Refusal(_, sentence)) = self.notices.tell(&notice) {

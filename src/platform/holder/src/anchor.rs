@@ -9,6 +9,7 @@ use lamchat_base::{Secret, SecretBytes};
 use lamchat_seal::{Keyring, SlotKind};
 use lamchat_tpm::{ANCHOR_BYTES, Anchor, AnchorError, Tpm, WriteBudget};
 use std::ops::RangeInclusive;
+use std::sync::atomic::AtomicBool;
 
 /// Where anchors are made, one for each installation. The owner's indices are 0x01800000 to 0x01BFFFFF (TCG Registry of
 /// Reserved TPM 2.0 Handles and Localities, 2.2.2); the ones before are the counters'.
@@ -196,15 +197,16 @@ impl Holder {
         Ok(())
     }
 
-    /// Waits until somebody opens the keys by hand, which they may have done in this start.
-    pub(crate) fn await_hand(&self) -> Result<Reply, Refusal> {
+    /// Waits until somebody opens the keys by hand, which they may have done in this start, or the exchange that waits is
+    /// gone.
+    pub(crate) fn await_hand(&self, gone: &AtomicBool) -> Result<Reply, Refusal> {
         let mut state = self.keys.lock();
         loop {
             match &mut *state {
                 Keys::Open { hand: true, .. } => return Ok(Reply::Done),
                 Keys::Open { wanted, .. } => {
                     *wanted = true;
-                    self.opened.wait(&mut state);
+                    self.wait(&mut state, gone)?;
                 }
                 _ => return Err(Refusal(Reason::NotNow, "the keys are not open".to_owned())),
             }

@@ -21,10 +21,10 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Notices(Mutex<State>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    stream: UnixStream,
-    acks: Receiver<Ack>,
+    /// The way to the exchange, while there is one.
+    link: Option<(UnixStream, Receiver<Ack>)>,
     /// Of the time before the exchange listened.
     kept: Vec<Notice>,
     ready: bool,
@@ -40,19 +40,40 @@ pub struct AckReader {
 impl Notices {
     /// Over the stream whose other end the exchange has.
     pub fn new(stream: UnixStream) -> std::io::Result<(Self, AckReader)> {
+        let notices = Self::unattached();
+        let reader = notices.attach(stream)?;
+        Ok((notices, reader))
+    }
+
+    /// To nobody yet.
+    pub fn unattached() -> Self {
+        Self(Mutex::default())
+    }
+
+    /// To the exchange at the other end of this stream, in place of one that is gone.
+    pub(crate) fn attach(&self, stream: UnixStream) -> std::io::Result<AckReader> {
         // One notice is on its way at a time.
         let (sender, acks) = sync_channel(1);
         let reader = AckReader {
             stream: stream.try_clone()?,
             sender,
         };
-        let state = State {
-            stream,
-            acks,
-            kept: Vec::new(),
-            ready: false,
-        };
-        Ok((Self(Mutex::new(state)), reader))
+        let mut state = self.0.lock();
+        state.link = Some((stream, acks));
+        state.ready = false;
+        Ok(reader)
+    }
+
+    /// The exchange is gone; what was kept waits for the next one.
+    pub(crate) fn detach(&self) {
+        let mut state = self.0.lock();
+        state.link = None;
+        state.ready = false;
+    }
+
+    /// Whether an exchange listens.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.lock().ready
     }
 
     /// Keeps a notice of something that was done or tried before the exchange could listen.
@@ -101,8 +122,11 @@ impl State {
             let sentence = format!("it could not be noted in the audit log, without which nothing is done: {why}");
             Refusal(Reason::NotNoted, sentence)
         };
-        frame::write(&mut self.stream, &notice.encode()).map_err(|error| refused(&error))?;
-        match self.acks.recv_timeout(ACK_TIMEOUT) {
+        let Some((stream, acks)) = &mut self.link else {
+            return Err(refused(&"the server is gone"));
+        };
+        frame::write(stream, &notice.encode()).map_err(|error| refused(&error))?;
+        match acks.recv_timeout(ACK_TIMEOUT) {
             Ok(Ack::Noted) => Ok(()),
             Ok(Ack::NotNoted) => Err(refused(&"the server's log says why")),
             Err(RecvTimeoutError::Timeout) => {

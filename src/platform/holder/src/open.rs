@@ -5,8 +5,13 @@ use crate::reply::{Reason, Reply};
 use crate::state::{Holder, Keys, Refusal, refused_key, refused_to_open};
 use lamchat_base::SecretBytes;
 use lamchat_seal::{CreateError, Keyring, OpenError, RecoveryKey, SealerReason, SlotKind, Unlock};
+use parking_lot::MutexGuard;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often whoever waits looks whether its exchange is still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Holder {
     /// Opens the keyring, which is made if there is none and `create` says so.
@@ -19,10 +24,10 @@ impl Holder {
             Some(Err(why)) => return Err(Refusal(Reason::Disk, why)),
             None => None,
         };
-        if !Keyring::exists(&self.setup.dir) {
+        if !self.has_keyring()? {
             return self.create(create, passphrase);
         }
-        let slots = Keyring::peek(&self.setup.dir).map_err(refused_to_open)?;
+        let slots = self.peek()?;
         let has = |kind| slots.iter().any(|slot| slot.kind == kind);
         let tpm = self.setup.tpm.sealer(None);
         let by_tpm = tpm.clone().filter(|_| has(SlotKind::Tpm)).map(Unlock::Tpm);
@@ -71,6 +76,11 @@ impl Holder {
         Ok(Reply::Locked { reason, slots })
     }
 
+    pub(crate) fn has_keyring(&self) -> Result<bool, Refusal> {
+        let exists = Keyring::exists_on(&*self.setup.disk, &self.setup.dir);
+        exists.map_err(|error| Refusal(Reason::Disk, format!("the keyring cannot be read: {error}")))
+    }
+
     fn create(&self, create: bool, passphrase: Option<Unlock>) -> Result<Reply, Refusal> {
         if !create {
             return Err(Refusal(
@@ -81,18 +91,29 @@ impl Holder {
                 ),
             ));
         }
+        if self.setup.on_box {
+            // A wrapping key in the clear is never on the box.
+            let sentence = "the console makes the keyring of a box, when it is set up";
+            return Err(Refusal(Reason::Keyring, sentence.to_owned()));
+        }
         let first = passphrase.unwrap_or(Unlock::File);
-        let (cost, entropy) = (self.setup.cost, Arc::clone(&self.setup.entropy));
-        let keyring = Keyring::create(&self.setup.dir, &first, cost, entropy);
-        let keyring = keyring.map_err(|error: CreateError| Refusal(Reason::Disk, error.to_string()))?;
+        let keyring = self.made_with(&first)?;
         self.opened_by(keyring, kind(&first), false)
     }
 
-    fn open_by(&self, unlock: &Unlock) -> Result<Keyring, OpenError> {
-        Keyring::open(&self.setup.dir, unlock, Arc::clone(&self.setup.entropy))
+    /// A new keyring with this slot.
+    pub(crate) fn made_with(&self, first: &Unlock) -> Result<Keyring, Refusal> {
+        let (disk, entropy) = (Arc::clone(&self.setup.disk), Arc::clone(&self.setup.entropy));
+        let keyring = Keyring::create_on(disk, &self.setup.dir, first, self.setup.cost, entropy);
+        keyring.map_err(|error: CreateError| Refusal(Reason::Disk, error.to_string()))
     }
 
-    fn opened_by(&self, keyring: Keyring, by: SlotKind, hand: bool) -> Result<Reply, Refusal> {
+    fn open_by(&self, unlock: &Unlock) -> Result<Keyring, OpenError> {
+        let (disk, entropy) = (Arc::clone(&self.setup.disk), Arc::clone(&self.setup.entropy));
+        Keyring::open_on(disk, &self.setup.dir, unlock, entropy)
+    }
+
+    pub(crate) fn opened_by(&self, keyring: Keyring, by: SlotKind, hand: bool) -> Result<Reply, Refusal> {
         let keyring = Arc::new(keyring);
         let reply = keys(&keyring, by)?;
         // What could not go when its slot was sealed anew: the power went, or the TPM did not answer.
@@ -107,16 +128,26 @@ impl Holder {
         Ok(reply)
     }
 
-    /// Waits until somebody has unlocked the keys.
-    pub(crate) fn await_unlock(&self) -> Result<Reply, Refusal> {
+    /// Waits until somebody has unlocked the keys, or the exchange that waits is gone.
+    pub(crate) fn await_unlock(&self, gone: &AtomicBool) -> Result<Reply, Refusal> {
         let mut state = self.keys.lock();
         loop {
             match &*state {
                 Keys::Open { keyring, by, .. } => return keys(keyring, *by),
-                Keys::Locked { .. } => self.opened.wait(&mut state),
+                Keys::Locked { .. } => self.wait(&mut state, gone)?,
                 Keys::Closed => return Err(Refusal(Reason::NotNow, "nobody has asked to open the keys".to_owned())),
             }
         }
+    }
+
+    /// Waits for a change of the keys.
+    pub(crate) fn wait(&self, state: &mut MutexGuard<'_, Keys>, gone: &AtomicBool) -> Result<(), Refusal> {
+        // Nobody wakes this thread when its exchange goes, so it looks.
+        let _woken = self.opened.wait_for(state, LOOK);
+        if gone.load(Ordering::Relaxed) {
+            return Err(Refusal(Reason::NotNow, "the exchange is gone".to_owned()));
+        }
+        Ok(())
     }
 
     /// Opens the keys by what somebody typed; the attempt is told to the exchange, once it listens.
@@ -183,7 +214,7 @@ impl Holder {
     /// What the typed text may be: a recovery key if it looks like one; otherwise a passphrase, and at last a PIN, so
     /// that a passphrase never costs one of the TPM's tries.
     fn tries(&self, typed: &SecretBytes, pin: bool) -> Result<Vec<Unlock>, Refusal> {
-        let slots = Keyring::peek(&self.setup.dir).map_err(refused_to_open)?;
+        let slots = self.peek()?;
         let has = |kind| slots.iter().any(|slot| slot.kind == kind);
         if let Some(key) = recovery_key(typed)? {
             return Ok(vec![Unlock::Recovery(key)]);

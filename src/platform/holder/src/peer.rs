@@ -23,6 +23,8 @@ pub enum PeerError {
 /// What a user is called who has no number in this namespace of users (user_namespaces(7), overflowuid).
 const OVERFLOW_UID: u32 = 65_534;
 const ROOT: u32 = 0;
+/// Process 1.
+const FIRST: i32 = 1;
 
 /// The exchange runs as the user `uid`, or as this process's own; answers its process. Before this process is in a
 /// namespace of users of its own.
@@ -35,27 +37,41 @@ pub(crate) fn exchange(stream: &UnixStream, uid: Option<u32>) -> Result<Pid, Pee
     }
 }
 
-/// The user who may administer: this process's own, or root. Answers its number.
+/// Who asks at the holder's own socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Administrator {
+    /// The user.
+    pub uid: u32,
+    /// Whether it is process 1: the one that started everything on the box.
+    pub is_first: bool,
+}
+
+/// The user who may administer: this process's own, or root.
 ///
 /// In a namespace of users of one's own nobody else has a number. There the socket's mode decides, which the kernel has
 /// checked before: who passed it without being the owner has the powers of root.
 ///
 /// The exchange itself is refused. That keeps nobody out who has taken it over and may start processes of its user; a
 /// user of the holder's own does (`--exchange-user`).
-pub(crate) fn administrator(stream: &UnixStream, network: Network, exchange: Pid) -> Result<u32, PeerError> {
+pub(crate) fn administrator(
+    stream: &UnixStream,
+    network: Network,
+    exchange: Option<Pid>,
+) -> Result<Administrator, PeerError> {
     let peer = getsockopt(stream, PeerCredentials)?;
-    if peer.pid() == exchange.as_raw() {
+    if Some(peer.pid()) == exchange.map(Pid::as_raw) {
         return Err(PeerError::Exchange);
     }
+    let is_first = peer.pid() == FIRST;
     match peer.uid() {
-        uid if uid == ROOT || uid == geteuid().as_raw() => Ok(uid),
+        uid if uid == ROOT || uid == geteuid().as_raw() => Ok(Administrator { uid, is_first }),
         OVERFLOW_UID
             if network
                 == (Network::Empty {
                     in_user_namespace: true,
                 }) =>
         {
-            Ok(ROOT)
+            Ok(Administrator { uid: ROOT, is_first })
         }
         uid => Err(PeerError::Foreign(uid)),
     }

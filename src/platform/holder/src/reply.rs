@@ -71,6 +71,8 @@ pub enum Reply {
     Recovery(SlotInfo, SecretBytes),
     /// The keys were opened by hand. On the holder's own socket only.
     Unlocked(SlotKind),
+    /// The key of the disk. On the holder's own socket only, to process 1 of the box.
+    Disk(Secret<64>),
     /// The anchor in the TPM.
     Anchored(Anchored),
     /// A file for an auditor, and what could not be put into it.
@@ -228,6 +230,7 @@ impl Reply {
             ),
             Self::Recovery(slot, key) => assemble(11, &[&slot_bytes(slot), key.expose()]),
             Self::Unlocked(by) => assemble(12, &[&[kind_code(*by)]]),
+            Self::Disk(key) => assemble(26, &[key.expose()]),
             Self::Anchored(anchored) => {
                 let (code, body) = match anchored {
                     Anchored::Never => (0, Vec::new()),
@@ -291,6 +294,7 @@ impl Reply {
                 manufacturer: body.text()?,
                 model: body.text()?,
             }),
+            26 => Self::Disk(Secret::new(body.take()?)),
             255 => Self::Refused(Reason::of(body.u8()?)?, body.rest_text()?),
             _ => return Err(MalformedError),
         };

@@ -9,10 +9,13 @@ use crate::sandbox::{self, ConfineError, Network, TpmPlace};
 use crate::serve::{ServeError, serve, serve_typed};
 use crate::state::{Holder, Setup};
 use nix::unistd::Pid;
-use std::os::unix::net::UnixStream;
+use std::fs::File;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// Why a holder did not come up, or ended otherwise than with its exchange.
@@ -55,7 +58,7 @@ pub fn run(
     let exchange = peer::exchange(&requests, post.exchange_uid).map_err(ServeError::from)?;
     peer::exchange(&notices, post.exchange_uid).map_err(ServeError::from)?;
     match start(notices, post, exchange, setup) {
-        Ok(holder) => Ok(serve(requests, &holder)?),
+        Ok(holder) => Ok(serve(requests, &holder, &AtomicBool::new(false))?),
         // The exchange tells it; if that is gone, this process does.
         Err(error) => refuse(answers, &error).or(Err(error)),
     }
@@ -73,30 +76,9 @@ fn start(
     exchange: Pid,
     setup: impl FnOnce() -> Setup,
 ) -> Result<Arc<Holder>, RunError> {
-    let dir = &post.keys_dir;
-    files::prepare(&post.data_dir, dir)?;
-    let lock = files::lock(dir)?;
-    let listener = files::socket(dir)?;
-    let setup = setup();
-    let network = match setup.tpm.place() {
-        TpmPlace::Network => Network::Open,
-        TpmPlace::Nowhere | TpmPlace::Device(_) => sandbox::leave_network(),
-    };
-    if let Err(error) = lamchat_host::disable_core_dumps() {
-        tracing::warn!(%error, "core dumps could not be switched off");
-    }
-    let secrets = match files::secrets(&setup.exchange_dir) {
-        Ok(secrets) => Some(secrets),
-        // A holder of another user may not see them. Then it has no keys to put into evidence, and says so when asked.
-        Err(error) if post.exchange_uid.is_some() => {
-            tracing::warn!(%error, "the server's keys cannot be part of evidence");
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let files = sandbox::confine(dir, secrets.as_deref(), setup.tpm.place())?;
+    let place = Place::take(post, setup)?;
     let (notices, acks) = Notices::new(notices)?;
-    let holder = Arc::new(Holder::new(setup, notices, sandbox::sentence(network, files)));
+    let (holder, lock) = place.open(notices, Some(exchange))?;
     // Whatever the holder is busy with, it goes with the exchange: files are replaced as a whole.
     thread::Builder::new().name("exchange".to_owned()).spawn(move || {
         let ended = acks.run();
@@ -106,11 +88,104 @@ fn start(
         drop(lock);
         process::exit(i32::from(ended.is_err()))
     })?;
-    let shared = Arc::clone(&holder);
-    thread::Builder::new().name("typed".to_owned()).spawn(move || {
-        if let Err(error) = serve_typed(&listener, &shared, network, exchange) {
-            tracing::error!(%error, "the key holder takes nothing any more that somebody types");
+    Ok(holder)
+}
+
+/// Runs on the bootable image until process 1 ends it: exchanges come and go at `listener`, each by connecting twice, for
+/// requests first; the keys stay open meanwhile.
+pub fn run_on_box(listener: &UnixListener, post: &Post, setup: impl FnOnce() -> Setup) -> Result<(), RunError> {
+    let (holder, _lock) = Place::take(post, setup)?.open(Notices::unattached(), None)?;
+    loop {
+        let (requests, _) = listener.accept()?;
+        let (notices, _) = listener.accept()?;
+        // A broken exchange is process 1's to start anew; it must not cost the keys.
+        if let Err(error) = attend(requests, notices, post, &holder) {
+            tracing::error!(%error, "a connection of the exchange was closed");
+        }
+        holder.notices.detach();
+        holder.forget_hand();
+    }
+}
+
+/// Serves one exchange until it goes.
+pub(crate) fn attend(
+    requests: UnixStream,
+    notices: UnixStream,
+    post: &Post,
+    holder: &Arc<Holder>,
+) -> Result<(), RunError> {
+    for stream in [&requests, &notices] {
+        peer::exchange(stream, post.exchange_uid).map_err(ServeError::from)?;
+    }
+    let (gone, end) = (Arc::new(AtomicBool::new(false)), requests.try_clone()?);
+    let acks = holder.notices.attach(notices)?;
+    let tells = Arc::clone(&gone);
+    thread::Builder::new().name("exchange".to_owned()).spawn(move || {
+        if let Err(error) = acks.run() {
+            tracing::error!(%error, "the exchange is let go");
+        }
+        tells.store(true, Ordering::Relaxed);
+        // It may have closed only one of its ends.
+        if let Err(error) = end.shutdown(Shutdown::Both) {
+            tracing::debug!(%error, "the exchange had closed both ends");
         }
     })?;
-    Ok(holder)
+    Ok(serve(requests, holder, &gone)?)
+}
+
+/// What a holder has taken, and that everything else was given up.
+struct Place {
+    setup: Setup,
+    lock: File,
+    listener: UnixListener,
+    network: Network,
+    files: sandbox::Files,
+}
+
+impl Place {
+    /// Takes the folder and closes everything else.
+    fn take(post: &Post, setup: impl FnOnce() -> Setup) -> Result<Self, RunError> {
+        let dir = &post.keys_dir;
+        files::prepare(&post.data_dir, dir)?;
+        let lock = files::lock(dir)?;
+        let listener = files::socket(dir)?;
+        let setup = setup();
+        let network = match setup.tpm.place() {
+            TpmPlace::Network => Network::Open,
+            TpmPlace::Nowhere | TpmPlace::Device(_) => sandbox::leave_network(),
+        };
+        if let Err(error) = lamchat_host::disable_core_dumps() {
+            tracing::warn!(%error, "core dumps could not be switched off");
+        }
+        let secrets = match files::secrets(&setup.exchange_dir) {
+            Ok(secrets) => Some(secrets),
+            // A holder of another user may not see them. Then it has no keys to put into evidence, and says so when asked.
+            Err(error) if post.exchange_uid.is_some() => {
+                tracing::warn!(%error, "the server's keys cannot be part of evidence");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let files = sandbox::confine(dir, secrets.as_deref(), setup.tpm.place())?;
+        Ok(Self {
+            setup,
+            lock,
+            listener,
+            network,
+            files,
+        })
+    }
+
+    /// The holder, which answers whoever types from now on; `exchange` is no such process.
+    fn open(self, notices: Notices, exchange: Option<Pid>) -> Result<(Arc<Holder>, File), RunError> {
+        let sentence = sandbox::sentence(self.network, self.files);
+        let holder = Arc::new(Holder::new(self.setup, notices, sentence));
+        let (shared, listener, network) = (Arc::clone(&holder), self.listener, self.network);
+        thread::Builder::new().name("typed".to_owned()).spawn(move || {
+            if let Err(error) = serve_typed(&listener, &shared, network, exchange) {
+                tracing::error!(%error, "the key holder takes nothing any more that somebody types");
+            }
+        })?;
+        Ok((holder, self.lock))
+    }
 }

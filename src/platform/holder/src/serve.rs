@@ -11,6 +11,7 @@ use crate::wire::MalformedError;
 use crate::{audit, wire};
 use nix::unistd::Pid;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// How long somebody at the holder's own socket may take to say what they want, or to take the answer.
@@ -33,22 +34,23 @@ pub enum ServeError {
     Socket(#[from] std::io::Error),
 }
 
-/// Answers the exchange at the other end of `stream` until it closes it. Blocks.
-pub fn serve(mut stream: UnixStream, holder: &Holder) -> Result<(), ServeError> {
+/// Answers the exchange at the other end of `stream` until it closes it; what waits for somebody ends when `gone` says so.
+/// Blocks.
+pub fn serve(mut stream: UnixStream, holder: &Holder, gone: &AtomicBool) -> Result<(), ServeError> {
     loop {
         let request = match frame::read(&mut stream) {
             Err(FrameError::Ended) => return Ok(()),
             other => Request::parse(&other?)?,
         };
-        let reply = answer(request, holder).unwrap_or_else(|Refusal(reason, text)| Reply::Refused(reason, text));
+        let reply = answer(request, holder, gone).unwrap_or_else(|Refusal(reason, text)| Reply::Refused(reason, text));
         frame::write(&mut stream, &reply.encode())?;
     }
 }
 
-fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
+fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply, Refusal> {
     match request {
         Request::Open { create } => holder.open(create),
-        Request::AwaitUnlock => holder.await_unlock(),
+        Request::AwaitUnlock => holder.await_unlock(gone),
         Request::Ready => {
             holder.notices.ready();
             Ok(Reply::Done)
@@ -78,7 +80,7 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
         Request::LastKeyChange(origin) => holder.with_notary(|notary| Ok(audit::last_change(notary, &origin))),
         Request::ReadAnchor => holder.anchored(),
         Request::WriteAnchor(anchor) => holder.anchor(anchor),
-        Request::AwaitHand => holder.await_hand(),
+        Request::AwaitHand => holder.await_hand(gone),
         Request::RaiseFloor { floor, bootable } => holder.raise_floor(floor, &bootable, None).map(|_| Reply::Done),
         Request::Evidence {
             nonce,
@@ -91,12 +93,12 @@ fn answer(request: Request, holder: &Holder) -> Result<Reply, Refusal> {
 }
 
 /// Answers people at the holder's own socket, one after the other, for as long as the process lives; `exchange` is no
-/// such process. Blocks.
+/// such process, where it is of the same user. Blocks.
 pub fn serve_typed(
     listener: &UnixListener,
     holder: &Holder,
     network: Network,
-    exchange: Pid,
+    exchange: Option<Pid>,
 ) -> Result<(), ServeError> {
     loop {
         let (stream, _) = listener.accept()?;
@@ -108,12 +110,17 @@ pub fn serve_typed(
     }
 }
 
-fn answer_typed(mut stream: UnixStream, holder: &Holder, network: Network, exchange: Pid) -> Result<(), ServeError> {
-    let uid = peer::administrator(&stream, network, exchange)?;
+fn answer_typed(
+    mut stream: UnixStream,
+    holder: &Holder,
+    network: Network,
+    exchange: Option<Pid>,
+) -> Result<(), ServeError> {
+    let peer = peer::administrator(&stream, network, exchange)?;
     stream.set_read_timeout(Some(TYPED_TIMEOUT))?;
     stream.set_write_timeout(Some(TYPED_TIMEOUT))?;
     let request = Typed::parse(&frame::read(&mut stream)?)?;
-    let reply = holder.act(request, uid);
+    let reply = holder.act(request, peer);
     let reply = reply.unwrap_or_else(|Refusal(reason, sentence)| Reply::Refused(reason, wire::capital(&sentence)));
     frame::write(&mut stream, &reply.encode())?;
     Ok(())

@@ -9,6 +9,7 @@ use crate::tpm::Tpm;
 use lamchat_attester::Attester;
 use lamchat_audit::notary::Notary;
 use lamchat_base::{Clock, Entropy, SecretBytes};
+use lamchat_disk::Disk;
 use lamchat_seal::{ExportError, Keyring, KeyringError, OpenError, PassphraseCost, SlotError, SlotInfo, SlotKind};
 use parking_lot::{Condvar, Mutex};
 use std::path::PathBuf;
@@ -18,6 +19,10 @@ use std::sync::Arc;
 pub struct Setup {
     /// The folder of the keyring.
     pub dir: PathBuf,
+    /// The disk that has it.
+    pub disk: Arc<dyn Disk>,
+    /// Whether this is the bootable image, where process 1 makes the keyring and gets the key of the disk.
+    pub on_box: bool,
     /// The passphrase that opens the keyring at the start; or why the file with it could not be read. Forgotten after it
     /// was tried.
     pub passphrase: Option<Result<SecretBytes, String>>,
@@ -109,10 +114,7 @@ impl Holder {
     pub(crate) fn status(&self) -> Result<Reply, Refusal> {
         let (slots, blobs) = match self.keyring() {
             Ok(keyring) => (keyring.slots(), keyring.blobs()),
-            Err(_) => (
-                Keyring::peek(&self.setup.dir).map_err(refused_to_open)?,
-                Keyring::peek_blobs(&self.setup.dir).map_err(refused_to_open)?,
-            ),
+            Err(_) => (self.peek()?, self.peek_blobs()?),
         };
         let seals = blobs.iter().filter_map(|(slot, blob)| SlotSeal::of(*slot, blob));
         Ok(Reply::Status(Box::new(HolderStatus {
@@ -122,6 +124,16 @@ impl Holder {
             confinement: self.confinement.clone(),
             socket: self.setup.dir.join(crate::SOCKET).display().to_string(),
         })))
+    }
+
+    /// The slots as the file has them, which nothing has authenticated.
+    pub(crate) fn peek(&self) -> Result<Vec<SlotInfo>, Refusal> {
+        Keyring::peek_on(&*self.setup.disk, &self.setup.dir).map_err(refused_to_open)
+    }
+
+    /// What the file keeps for its `tpm` slots.
+    fn peek_blobs(&self) -> Result<Vec<(u32, Vec<u8>)>, Refusal> {
+        Keyring::peek_blobs_on(&*self.setup.disk, &self.setup.dir).map_err(refused_to_open)
     }
 
     /// Asks the TPM who it is.

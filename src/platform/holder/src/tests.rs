@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod on_box;
+
 use crate::{
     Act, Anchor, Anchored, AskError, Client, Files, FolderError, Holder, Network, Notice, Notices, Opened, Reason,
     Reply, Request, ServeError, Setup, State, Tpm, TpmPlace, Typed, ask_typed, confine, files, leave_network, listen,
@@ -12,6 +14,7 @@ use lamchat_attester::{Attester, Machine, Nonce, Places, Settings, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::notary::{HeadSigner, NotarizeError};
 use lamchat_base::{Clock, Entropy, ManualClock, SecretBytes};
+use lamchat_disk::RealDisk;
 use lamchat_hardware::{TpmMake, Version};
 use lamchat_seal::{Keyring, OpenError, PassphraseCost, Purpose, RecoveryKey, ReleasedKey, SlotKind, Unlock};
 use nix::unistd::Pid;
@@ -21,7 +24,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 #[derive(Debug)]
@@ -91,6 +94,8 @@ impl House {
         let clock = Arc::new(ManualClock::new(1_000_000));
         let setup = Setup {
             dir: folder.path().to_owned(),
+            disk: RealDisk::shared(),
+            on_box: false,
             passphrase: passphrase.map(|text| Ok(typed(text))),
             tpm: Tpm::none("this is a test", &[7], None),
             attester: Ok(attester()),
@@ -106,7 +111,7 @@ impl House {
         let _left = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let shared = Arc::clone(&holder);
-        std::thread::spawn(move || serve_typed(&listener, &shared, Network::Open, Pid::from_raw(exchange)));
+        std::thread::spawn(move || serve_typed(&listener, &shared, Network::Open, Some(Pid::from_raw(exchange))));
         std::thread::spawn(move || acks.run());
         let (told, notes) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(true)));
         let (known, can) = (Arc::clone(&told), Arc::clone(&notes));
@@ -124,7 +129,7 @@ impl House {
             folder,
             clock,
             client: Client::new(ours).unwrap(),
-            served: std::thread::spawn(move || serve(theirs, &holder)),
+            served: std::thread::spawn(move || serve(theirs, &holder, &AtomicBool::new(false))),
             told,
             notes,
         }

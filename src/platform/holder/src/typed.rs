@@ -38,6 +38,12 @@ pub enum Typed {
         /// The PIN.
         pin: SecretBytes,
     },
+    /// A new keyring with a recovery slot; the answer shows its key. From process 1 of the box alone, as what follows.
+    Create,
+    /// The key of the disk, once the keyring is open; this opens it where it opens by itself.
+    DiskKey,
+    /// To seal the keys to the TPM: a new slot, or the one that is there bound anew.
+    Seal,
 }
 
 impl Typed {
@@ -55,6 +61,9 @@ impl Typed {
                 bootable,
                 pin,
             } => assemble(80, &[&floor(*lowest, bootable), pin.expose()]),
+            Self::Create => assemble(70, &[]),
+            Self::DiskKey => assemble(71, &[]),
+            Self::Seal => assemble(72, &[]),
         }
     }
 
@@ -82,6 +91,9 @@ impl Typed {
                     pin: body.typed()?,
                 }
             }
+            70 => Self::Create,
+            71 => Self::DiskKey,
+            72 => Self::Seal,
             _ => return Err(MalformedError),
         };
         body.end(request)

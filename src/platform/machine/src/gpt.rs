@@ -1,5 +1,9 @@
 //! Which partition is which: the GUID partition table, UEFI Specification 2.10, section 5.3.
 
+mod write;
+
+pub use write::{mend, renew};
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +30,12 @@ pub enum GptError {
     /// Neither of its two copies is whole.
     #[error("the disk has no GUID partition table")]
     Absent,
+    /// It cannot be grown: the partition is not there, is not the last one, or the disk has no room for the table.
+    #[error("the disk's partitions are not those of the image, or the disk is too small")]
+    Unfit,
+    /// The kernel does not take the new table.
+    #[error("the kernel does not read the partition table again: {0}")]
+    Kernel(nix::errno::Errno),
 }
 
 /// A partition.
@@ -54,20 +64,46 @@ pub fn text(id: &[u8; 16]) -> String {
 
 /// The partitions of a disk.
 pub fn read(disk: &Path) -> Result<Vec<Partition>, GptError> {
-    let io = |source| GptError::Io {
-        path: disk.to_owned(),
+    let file = File::open(disk).map_err(io(disk))?;
+    let table = read_table(&file).map_err(io(disk))?.ok_or(GptError::Absent)?;
+    Ok(parse_entries(&table.entries, table.sector))
+}
+
+fn io(disk: &Path) -> impl Fn(std::io::Error) -> GptError {
+    let path = disk.to_owned();
+    move |source| GptError::Io {
+        path: path.clone(),
         source,
-    };
-    let file = File::open(disk).map_err(io)?;
-    let bytes = length(&file).map_err(io)?;
+    }
+}
+
+/// A copy of the table that is whole.
+struct Table {
+    sector: u64,
+    header: Vec<u8>,
+    entries: Vec<u8>,
+    /// Whether it is the one at the disk's begin.
+    is_first: bool,
+    disk_bytes: u64,
+}
+
+/// The first copy, else the one at the disk's end.
+fn read_table(file: &File) -> std::io::Result<Option<Table>> {
+    let disk_bytes = length(file)?;
     for sector in SECTOR_SIZES {
-        for place in [Some(sector), bytes.checked_sub(sector)].into_iter().flatten() {
-            if let Some(found) = read_copy(&file, place, sector).map_err(io)? {
-                return Ok(found);
+        for place in [Some(sector), disk_bytes.checked_sub(sector)].into_iter().flatten() {
+            if let Some((header, entries)) = read_copy(file, place, sector)? {
+                return Ok(Some(Table {
+                    sector,
+                    header,
+                    entries,
+                    is_first: place == sector,
+                    disk_bytes,
+                }));
             }
         }
     }
-    Err(GptError::Absent)
+    Ok(None)
 }
 
 fn length(file: &File) -> std::io::Result<u64> {
@@ -85,8 +121,12 @@ fn at(file: &File, offset: u64, length: usize) -> std::io::Result<Option<Vec<u8>
     }
 }
 
-fn read_copy(file: &File, place: u64, sector: u64) -> std::io::Result<Option<Vec<Partition>>> {
-    let Some(header) = at(file, place, HEADER_BYTES)?.as_deref().and_then(Header::parse) else {
+/// Header and entries, if both are whole.
+fn read_copy(file: &File, place: u64, sector: u64) -> std::io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let Some(bytes) = at(file, place, HEADER_BYTES)? else {
+        return Ok(None);
+    };
+    let Some(header) = Header::parse(&bytes) else {
         return Ok(None);
     };
     let Some(offset) = header
@@ -99,7 +139,7 @@ fn read_copy(file: &File, place: u64, sector: u64) -> std::io::Result<Option<Vec
     let Some(entries) = at(file, offset, header.count * ENTRY_BYTES)? else {
         return Ok(None);
     };
-    Ok((crc32(&entries) == header.entries_crc).then(|| parse_entries(&entries, sector)))
+    Ok((crc32(&entries) == header.entries_crc).then_some((bytes, entries)))
 }
 
 struct Header {
@@ -193,99 +233,4 @@ pub fn disks() -> Vec<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use proptest::prelude::*;
-
-    /// A disk of 64 sectors with one partition and both copies of the table.
-    fn disk() -> Vec<u8> {
-        let mut entries = vec![0; ENTRIES_MAX * ENTRY_BYTES];
-        entries.get_mut(..16).unwrap().fill(7);
-        entries
-            .get_mut(16..32)
-            .unwrap()
-            .copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
-        entries.get_mut(32..40).unwrap().copy_from_slice(&34u64.to_le_bytes());
-        entries.get_mut(40..48).unwrap().copy_from_slice(&40u64.to_le_bytes());
-        for (at, byte) in b"data".iter().enumerate() {
-            *entries.get_mut(56 + 2 * at).unwrap() = *byte;
-        }
-        let mut disk = vec![0; 512 * 80];
-        let length = disk.len();
-        for (header_at, entries_at) in [(1u64, 2u64), (79, 46)] {
-            let mut header = vec![0; HEADER_BYTES];
-            header.get_mut(..8).unwrap().copy_from_slice(SIGNATURE);
-            header.get_mut(12..16).unwrap().copy_from_slice(&92u32.to_le_bytes());
-            header
-                .get_mut(24..32)
-                .unwrap()
-                .copy_from_slice(&header_at.to_le_bytes());
-            header
-                .get_mut(72..80)
-                .unwrap()
-                .copy_from_slice(&entries_at.to_le_bytes());
-            header.get_mut(80..84).unwrap().copy_from_slice(&128u32.to_le_bytes());
-            header.get_mut(84..88).unwrap().copy_from_slice(&128u32.to_le_bytes());
-            header
-                .get_mut(88..92)
-                .unwrap()
-                .copy_from_slice(&crc32(&entries).to_le_bytes());
-            let crc = crc32(&header);
-            header.get_mut(16..20).unwrap().copy_from_slice(&crc.to_le_bytes());
-            let at = usize::try_from(header_at).unwrap() * 512;
-            disk.get_mut(at..at + HEADER_BYTES).unwrap().copy_from_slice(&header);
-            let at = usize::try_from(entries_at).unwrap() * 512;
-            let end = (at + entries.len()).min(length);
-            disk.get_mut(at..end)
-                .unwrap()
-                .copy_from_slice(entries.get(..end - at).unwrap());
-        }
-        disk
-    }
-
-    fn read_bytes(bytes: &[u8]) -> Result<Vec<Partition>, GptError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        read(file.path())
-    }
-
-    #[test]
-    fn both_copies_are_read() {
-        let mut disk = disk();
-        let found = read_bytes(&disk).unwrap();
-        let one = found.first().unwrap();
-        assert_eq!((found.len(), one.number, one.label.as_str()), (1, 1, "data"));
-        assert_eq!((one.offset, one.length), (34 * 512, 7 * 512));
-        assert_eq!(text(&one.id), "04030201-0605-0807-090a-0b0c0d0e0f10");
-        *disk.get_mut(600).unwrap() ^= 1;
-        assert!(matches!(read_bytes(&disk), Ok(_) | Err(GptError::Absent)));
-        disk.get_mut(512..1024).unwrap().fill(0);
-        let second = read_bytes(&disk);
-        assert_eq!(second.unwrap(), found, "the copy at the end");
-        disk.get_mut(79 * 512..).unwrap().fill(0);
-        assert!(matches!(read_bytes(&disk), Err(GptError::Absent)));
-    }
-
-    #[test]
-    fn checksums_are_the_usual_ones() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[test]
-    fn partitions_have_devices() {
-        assert_eq!(device(Path::new("/dev/sda"), 2), Path::new("/dev/sda2"));
-        assert_eq!(device(Path::new("/dev/nvme0n1"), 3), Path::new("/dev/nvme0n1p3"));
-    }
-
-    proptest! {
-        #[test]
-        fn any_table_is_answered(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 512usize..2000) {
-            let mut disk = disk();
-            let end = (at + bytes.len()).min(disk.len());
-            disk.get_mut(at..end).unwrap().copy_from_slice(bytes.get(..end - at).unwrap());
-            let _ = read_bytes(&disk);
-            parse_entries(&bytes, 4096);
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ mod commands;
 pub use commands::{ata_smart_status, ipmi_receive, ipmi_send, nvme_log};
 
 use nix::errno::Errno;
-use rustix::ioctl::{Opcode, Setter, Updater, ioctl};
+use rustix::ioctl::{NoArg, Opcode, Setter, Updater, ioctl};
 use std::fs::File;
 
 /// Bytes of a request to the device mapper, with its table.
@@ -55,6 +55,15 @@ pub fn resize_ext4(folder: &File, blocks: u64) -> Result<(), Errno> {
     const EXT4_IOC_RESIZE_FS: Opcode = 1 << 30 | 8 << 16 | (b'f' as Opcode) << 8 | 16;
     // SAFETY: the request reads one `__u64` behind the pointer, which the setter gives it.
     let result = unsafe { ioctl(folder, Setter::<EXT4_IOC_RESIZE_FS, u64>::new(blocks)) };
+    result.map_err(|error| Errno::from_raw(error.raw_os_error()))
+}
+
+/// Has the kernel read a disk's partition table again: include/uapi/linux/fs.h, `_IO(0x12, 95)`. Refused while a partition
+/// is in use.
+pub fn reread_partitions(disk: &File) -> Result<(), Errno> {
+    const BLKRRPART: Opcode = 0x12 << 8 | 95;
+    // SAFETY: the request takes no argument.
+    let result = unsafe { ioctl(disk, NoArg::<BLKRRPART>::new()) };
     result.map_err(|error| Errno::from_raw(error.raw_os_error()))
 }
 

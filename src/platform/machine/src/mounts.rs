@@ -155,14 +155,25 @@ pub fn mount_memory(target: &Path, bytes: u64, mode: u32) -> Result<(), MountErr
 }
 
 /// An ext4 file system on a block device. Errors of its own turn it read-only: ext4(5), `errors=remount-ro`.
-pub fn mount_ext4(device: &Path, target: &Path) -> Result<(), MountError> {
+pub fn mount_ext4(device: &Path, target: &Path, read_only: bool) -> Result<(), MountError> {
     make_folder(target)?;
     let data = Some("errors=remount-ro");
-    mount(Some(device), target, Some("ext4"), NOTHING, data).map_err(|source| MountError::Mount {
+    let flags = if read_only {
+        NOTHING.union(MsFlags::MS_RDONLY)
+    } else {
+        NOTHING
+    };
+    mount(Some(device), target, Some("ext4"), flags, data).map_err(|source| MountError::Mount {
         kind: "ext4",
         target: target.to_owned(),
         source,
     })
+}
+
+/// Whether a file system takes no writes, as it is after an error of its own.
+pub fn is_read_only(folder: &Path) -> bool {
+    let known = nix::sys::statvfs::statvfs(folder);
+    known.is_ok_and(|known| known.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
 }
 
 /// Takes a file system away; what is still written goes to the device first.

@@ -8,14 +8,35 @@ use aws_lc_rs::digest::{Context, SHA256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-const MAGIC: &[u8; 8] = b"LAMKEYPT";
 const VERSION: u32 = 1;
 const FIELDS_BYTES: usize = 24;
 const HEADER_BYTES: usize = 4096;
-/// Bytes of an area.
-pub const AREA_BYTES: u64 = 2 << 20;
-/// Longest content.
-pub const CONTENT_BYTES_MAX: usize = 1 << 20;
+/// Bytes from a thing's first copy to its second.
+const DISTANCE: u64 = 2 << 20;
+
+/// One of the things that lie on the partition. Each has one writer, so that nobody needs to ask another one.
+#[derive(Debug, Clone, Copy)]
+pub struct Thing {
+    magic: &'static [u8; 8],
+    /// Bytes from the partition's begin to the first copy.
+    offset: u64,
+    /// Longest content.
+    pub content_bytes_max: usize,
+}
+
+/// The files of the key holder, which writes them.
+pub const KEYRING: Thing = Thing {
+    magic: b"LAMKEYPT",
+    offset: 0,
+    content_bytes_max: 1 << 20,
+};
+
+/// What process 1 has to know before the keys are open, and writes.
+pub const RECORD: Thing = Thing {
+    magic: b"LAMBOXRC",
+    offset: 3 << 19,
+    content_bytes_max: 64 << 10,
+};
 
 /// Why there is no content.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +65,8 @@ enum Area {
 }
 
 /// The newest whole content; `None` when nothing was ever written.
-pub fn read(device: &File) -> Result<Option<Vec<u8>>, TwoCopiesError> {
-    match both(device)? {
+pub fn read(device: &File, thing: &Thing) -> Result<Option<Vec<u8>>, TwoCopiesError> {
+    match both(device, thing)? {
         [Area::Blank, Area::Blank] => Ok(None),
         areas => newest(areas)
             .map(|(_, content)| Some(content))
@@ -54,12 +75,12 @@ pub fn read(device: &File) -> Result<Option<Vec<u8>>, TwoCopiesError> {
 }
 
 /// Writes new content; durable when it returns.
-pub fn write(device: &File, content: &[u8]) -> Result<(), TwoCopiesError> {
+pub fn write(device: &File, thing: &Thing, content: &[u8]) -> Result<(), TwoCopiesError> {
     let length = u32::try_from(content.len())
         .ok()
-        .filter(|_| content.len() <= CONTENT_BYTES_MAX);
+        .filter(|_| content.len() <= thing.content_bytes_max);
     let length = length.ok_or(TwoCopiesError::TooLong(content.len()))?;
-    let areas = both(device)?;
+    let areas = both(device, thing)?;
     let generations = areas.each_ref().map(|area| match area {
         Area::Whole { generation, .. } => Some(*generation),
         _ => None,
@@ -71,7 +92,7 @@ pub fn write(device: &File, content: &[u8]) -> Result<(), TwoCopiesError> {
         [Some(first), Some(second)] => second < first,
     });
     let generation = generations.into_iter().flatten().max().unwrap_or(0).saturating_add(1);
-    let mut fields = MAGIC.to_vec();
+    let mut fields = thing.magic.to_vec();
     fields.extend(VERSION.to_be_bytes());
     fields.extend(length.to_be_bytes());
     fields.extend(generation.to_be_bytes());
@@ -80,13 +101,22 @@ pub fn write(device: &File, content: &[u8]) -> Result<(), TwoCopiesError> {
     area.extend(digest);
     area.resize(HEADER_BYTES, 0);
     area.extend(content);
-    device.write_all_at(&area, target * AREA_BYTES)?;
+    device.write_all_at(&area, thing.offset + target * DISTANCE)?;
     device.sync_all()?;
     Ok(())
 }
 
-fn both(device: &File) -> Result<[Area; 2], TwoCopiesError> {
-    Ok([read_area(device, 0)?, read_area(device, AREA_BYTES)?])
+/// Forgets a thing: both copies read as never written. A power cut may leave one of them.
+pub fn blank(device: &File, thing: &Thing) -> Result<(), TwoCopiesError> {
+    for copy in [0, DISTANCE] {
+        device.write_all_at(&vec![0; HEADER_BYTES + thing.content_bytes_max], thing.offset + copy)?;
+    }
+    device.sync_all()?;
+    Ok(())
+}
+
+fn both(device: &File, thing: &Thing) -> Result<[Area; 2], TwoCopiesError> {
+    Ok([read_area(device, thing, 0)?, read_area(device, thing, DISTANCE)?])
 }
 
 fn newest(areas: [Area; 2]) -> Option<(u64, Vec<u8>)> {
@@ -97,7 +127,8 @@ fn newest(areas: [Area; 2]) -> Option<(u64, Vec<u8>)> {
     whole.max_by_key(|(generation, _)| *generation)
 }
 
-fn read_area(device: &File, offset: u64) -> Result<Area, TwoCopiesError> {
+fn read_area(device: &File, thing: &Thing, copy: u64) -> Result<Area, TwoCopiesError> {
+    let offset = thing.offset + copy;
     let mut header = vec![0; HEADER_BYTES];
     device.read_exact_at(&mut header, offset)?;
     if header.iter().all(|byte| *byte == 0) {
@@ -109,7 +140,7 @@ fn read_area(device: &File, offset: u64) -> Result<Area, TwoCopiesError> {
         usize::try_from(u32::from_be_bytes(four)).unwrap_or(usize::MAX)
     });
     let generation = fields.last_chunk::<8>().map_or(0, |eight| u64::from_be_bytes(*eight));
-    if !fields.starts_with(MAGIC) || four(8) != Some(VERSION.to_be_bytes()) || length > CONTENT_BYTES_MAX {
+    if !fields.starts_with(thing.magic) || four(8) != Some(VERSION.to_be_bytes()) || length > thing.content_bytes_max {
         return Ok(Area::Broken);
     }
     let mut content = vec![0; length];
@@ -137,41 +168,41 @@ mod tests {
 
     fn partition() -> File {
         let file = tempfile::tempfile().unwrap();
-        file.set_len(2 * AREA_BYTES).unwrap();
+        file.set_len(2 * DISTANCE).unwrap();
         file
     }
 
     #[test]
     fn the_newest_whole_copy_counts() {
         let device = partition();
-        assert_eq!(read(&device).unwrap(), None);
+        assert_eq!(read(&device, &KEYRING).unwrap(), None);
         for content in [&b"one"[..], b"", b"three", b"four"] {
-            write(&device, content).unwrap();
-            assert_eq!(read(&device).unwrap().unwrap(), content);
+            write(&device, &KEYRING, content).unwrap();
+            assert_eq!(read(&device, &KEYRING).unwrap().unwrap(), content);
         }
-        assert!(write(&device, &vec![0; CONTENT_BYTES_MAX + 1]).is_err());
+        assert!(write(&device, &KEYRING, &vec![0; KEYRING.content_bytes_max + 1]).is_err());
     }
 
     /// Each prefix of a write that was cut leaves the content before it, whatever else is there.
     #[test]
     fn a_write_that_is_cut_leaves_the_old_content() {
         let device = partition();
-        write(&device, b"old").unwrap();
+        write(&device, &KEYRING, b"old").unwrap();
         let mut before = [vec![0; 8192], vec![0; 8192]];
-        for (at, bytes) in [0, AREA_BYTES].into_iter().zip(&mut before) {
+        for (at, bytes) in [0, DISTANCE].into_iter().zip(&mut before) {
             device.read_exact_at(bytes, at).unwrap();
         }
-        write(&device, b"new content").unwrap();
+        write(&device, &KEYRING, b"new content").unwrap();
         let mut after = vec![0; 8192];
-        device.read_exact_at(&mut after, AREA_BYTES).unwrap();
+        device.read_exact_at(&mut after, DISTANCE).unwrap();
         for cut in [0, 1, 8, 20, 30, 60, 4095, 4096, 4100, 4106] {
             let mut torn = before.get(1).unwrap().clone();
             torn.get_mut(..cut).unwrap().copy_from_slice(after.get(..cut).unwrap());
-            device.write_all_at(&torn, AREA_BYTES).unwrap();
-            assert_eq!(read(&device).unwrap().unwrap(), b"old", "cut at {cut}");
+            device.write_all_at(&torn, DISTANCE).unwrap();
+            assert_eq!(read(&device, &KEYRING).unwrap().unwrap(), b"old", "cut at {cut}");
             // And it can be written again.
-            write(&device, b"again").unwrap();
-            assert_eq!(read(&device).unwrap().unwrap(), b"again");
+            write(&device, &KEYRING, b"again").unwrap();
+            assert_eq!(read(&device, &KEYRING).unwrap().unwrap(), b"again");
             device.write_all_at(before.first().unwrap(), 0).unwrap();
         }
     }
@@ -180,8 +211,23 @@ mod tests {
     fn two_broken_copies_are_told_from_none() {
         let device = partition();
         device.write_all_at(&[1], 0).unwrap();
-        assert!(matches!(read(&device), Err(TwoCopiesError::Broken)));
+        assert!(matches!(read(&device, &KEYRING), Err(TwoCopiesError::Broken)));
         device.write_all_at(b"LAMKEYPT\0\0\0\x01\xff\xff\xff\xff", 0).unwrap();
-        assert!(matches!(read(&device), Err(TwoCopiesError::Broken)));
+        assert!(matches!(read(&device, &KEYRING), Err(TwoCopiesError::Broken)));
+    }
+
+    #[test]
+    fn things_do_not_touch_each_other() {
+        let device = partition();
+        let (largest, record) = (vec![7; KEYRING.content_bytes_max], vec![8; RECORD.content_bytes_max]);
+        for _ in 0..2 {
+            write(&device, &KEYRING, &largest).unwrap();
+            write(&device, &RECORD, &record).unwrap();
+        }
+        assert_eq!(read(&device, &KEYRING).unwrap().unwrap(), largest);
+        assert_eq!(read(&device, &RECORD).unwrap().unwrap(), record);
+        blank(&device, &KEYRING).unwrap();
+        assert_eq!(read(&device, &KEYRING).unwrap(), None);
+        assert_eq!(read(&device, &RECORD).unwrap().unwrap(), record);
     }
 }

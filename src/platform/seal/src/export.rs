@@ -2,7 +2,7 @@
 
 use crate::cipher;
 use crate::format::{self, FormatError, Parsed, Ring};
-use crate::keyring::{CreateError, DATABASE, Keyring, OpenError, RING_FILE, Unlock, mac_key, unlock_ring};
+use crate::keyring::{CreateError, DATABASE, DISK, Keyring, OpenError, RING_FILE, Unlock, mac_key, unlock_ring};
 use crate::passphrase::PassphraseCost;
 use crate::slot::{SlotError, SlotKind};
 use lamchat_base::{Entropy, Secret};
@@ -39,6 +39,8 @@ impl Keyring {
         if ring.slots.is_empty() {
             return Err(ExportError::NoPortableSlot);
         }
+        // Whoever finds a backup and its passphrase must not have the disk as well; where it is restored is another disk.
+        ring.keys.retain(|key| key.purpose != DISK);
         Ok(format::encode(&ring, &mac_key(&self.master)))
     }
 

@@ -33,6 +33,8 @@ pub(crate) const DATABASE: u8 = 1;
 pub(crate) const SECRETS: u8 = 3;
 /// The purpose number of the keys that are never released.
 pub(crate) const AUDIT: u8 = 5;
+/// The purpose number of the key of a disk, 64 bytes: for process 1 of the box alone.
+pub(crate) const DISK: u8 = 6;
 
 /// What a data key encrypts. (The database has a longer one, [`ReleasedKey::Database`].)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +143,11 @@ impl Keyring {
         dir.join(RING_FILE).exists()
     }
 
+    /// [`Keyring::exists`] on a given disk.
+    pub fn exists_on(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+        Ok(disk.list(dir)?.iter().any(|name| name == RING_FILE))
+    }
+
     /// Makes a keyring with new random keys and one slot in the folder `dir`, which is created if need be. Durable on
     /// return. `cost` is for a passphrase.
     pub fn create(
@@ -161,7 +168,7 @@ impl Keyring {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, CreateError> {
         disk.create_dir(dir)?;
-        if disk.list(dir)?.iter().any(|name| name == RING_FILE) {
+        if Self::exists_on(&*disk, dir)? {
             return Err(CreateError::Exists(dir.join(RING_FILE)));
         }
         let mut id = [0u8; 16];
@@ -191,7 +198,12 @@ impl Keyring {
 
     /// The slots of the keyring in the folder `dir`, without opening it: nothing proves that they are the owner's.
     pub fn peek(dir: &Path) -> Result<Vec<SlotInfo>, OpenError> {
-        Ok(read_ring(&RealDisk, dir)?.ring.slots.iter().map(Slot::info).collect())
+        Self::peek_on(&RealDisk, dir)
+    }
+
+    /// [`Keyring::peek`] on a given disk.
+    pub fn peek_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<SlotInfo>, OpenError> {
+        Ok(read_ring(disk, dir)?.ring.slots.iter().map(Slot::info).collect())
     }
 
     /// Opens the keyring of the folder `dir`. A damaged copy of the two in the file is repaired.
@@ -278,8 +290,8 @@ impl Keyring {
     }
 
     /// [`Keyring::blobs`] of the keyring in the folder `dir`, without opening it: nothing proves that they are the owner's.
-    pub fn peek_blobs(dir: &Path) -> Result<Vec<(u32, Vec<u8>)>, OpenError> {
-        Ok(blobs(&read_ring(&RealDisk, dir)?.ring))
+    pub fn peek_blobs_on(disk: &dyn Disk, dir: &Path) -> Result<Vec<(u32, Vec<u8>)>, OpenError> {
+        Ok(blobs(&read_ring(disk, dir)?.ring))
     }
 
     /// How well the keys are protected.
@@ -356,9 +368,7 @@ impl Keyring {
     }
 
     pub(crate) fn new_database_key(&self, ring: &Ring) -> WrappedKey {
-        let mut key = Zeroizing::new([0u8; 64]);
-        self.entropy.fill(key.as_mut_slice());
-        self.new_key(ring, DATABASE, key.as_slice())
+        self.new_key(ring, DATABASE, random_long_key(&*self.entropy).expose())
     }
 
     pub(crate) fn new_key(&self, ring: &Ring, purpose: u8, key: &[u8]) -> WrappedKey {
@@ -417,6 +427,13 @@ pub(crate) fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {
 
 pub(crate) fn random_key(entropy: &dyn Entropy) -> Secret<32> {
     let mut key = Zeroizing::new([0u8; 32]);
+    entropy.fill(key.as_mut_slice());
+    Secret::new(*key)
+}
+
+/// Two AES-256 keys, as XTS wants them.
+pub(crate) fn random_long_key(entropy: &dyn Entropy) -> Secret<64> {
+    let mut key = Zeroizing::new([0u8; 64]);
     entropy.fill(key.as_mut_slice());
     Secret::new(*key)
 }

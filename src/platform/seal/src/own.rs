@@ -1,8 +1,8 @@
 //! Secrets of the holder's own, under a key that is never released: the audit log's software key, the heads that it
-//! signed.
+//! signed. And the key of a disk, which the exchange never gets either.
 
 use crate::data_keys::DataKey;
-use crate::keyring::{AUDIT, Keyring, KeyringError, SECRETS, newest, random_key};
+use crate::keyring::{AUDIT, DISK, Keyring, KeyringError, SECRETS, newest, random_key, random_long_key};
 use crate::sealed::{Folder, SecretError};
 use lamchat_base::{Secret, SecretBytes};
 
@@ -36,6 +36,21 @@ impl Keyring {
     /// 32 random bytes, for a secret that is to be kept.
     pub fn random_key(&self) -> Secret<32> {
         random_key(&*self.entropy)
+    }
+
+    /// The key of the disk beneath everything else: AES-256-XTS, 64 bytes. Made at the first call; durable on return.
+    pub fn disk_key(&self) -> Result<Secret<64>, KeyringError> {
+        // Held throughout, so that two first calls make one key.
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        if let Some(wrapped) = newest(&ring, DISK) {
+            return self.unwrap_key(&ring, wrapped);
+        }
+        let key = random_long_key(&*self.entropy);
+        ring.keys.push(self.new_key(&ring, DISK, key.expose()));
+        self.store(ring)?;
+        drop(changing);
+        Ok(key)
     }
 
     fn own_folder(&self) -> Folder<'_> {

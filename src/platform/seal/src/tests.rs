@@ -4,7 +4,7 @@
 
 use crate::{
     BackupKeyring, CreateError, DataKeys, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost,
-    Purpose, RecoveryKey, Sealer, SealerError, SealerReason, SecretError, SlotError, SlotKind, Unlock,
+    Purpose, RecoveryKey, ReleasedKey, Sealer, SealerError, SealerReason, SecretError, SlotError, SlotKind, Unlock,
     VerifyRecoveryError,
 };
 use lamchat_base::{Entropy, Secret, SecretBytes};
@@ -282,6 +282,37 @@ fn secrets_of_the_holder_are_under_a_key_that_is_never_released() {
 }
 
 /// A keyring as the first version wrote it, byte by byte: that of the test vectors.
+#[test]
+fn the_key_of_the_disk_is_made_once_and_is_in_no_release_and_no_backup() {
+    let disk = SimulatedDisk::new(1);
+    let keyring = create(&disk, &passphrase("open sesame")).unwrap();
+    let key = keyring.disk_key().unwrap();
+    assert_eq!(keyring.disk_key().unwrap(), key);
+    let again = open(&disk, &passphrase("open sesame")).unwrap();
+    assert_eq!(again.disk_key().unwrap(), key, "durable");
+    let released = again.release().unwrap();
+    assert!(
+        released
+            .iter()
+            .all(|released| !format!("{released:?}").contains("Disk"))
+    );
+    assert!(!released.iter().any(|released| matches!(
+        released,
+        ReleasedKey::Database { key: database, .. } if *database == key
+    )));
+    let backup = BackupKeyring::open(&again.export_for_backup().unwrap(), &passphrase("open sesame")).unwrap();
+    let other = SimulatedDisk::new(2);
+    let restored = backup
+        .install_on(
+            Arc::new(other),
+            Path::new(DIR),
+            false,
+            Arc::new(Counting(AtomicU8::new(99))),
+        )
+        .unwrap();
+    assert_ne!(restored.disk_key().unwrap(), key);
+}
+
 #[test]
 fn a_keyring_of_before_opens_and_gets_a_key_of_the_holders_own() {
     let disk = SimulatedDisk::new(0);

@@ -1,0 +1,64 @@
+//! What process 1 of the bootable image asks for: the keyring is made before there is an exchange, and the disk's key is
+//! needed before there is anything that an exchange could keep.
+
+use crate::notice::Act;
+use crate::reply::{Reason, Reply};
+use crate::state::{Holder, Keys, Refusal, refused_key};
+use lamchat_base::SecretBytes;
+use lamchat_seal::{RecoveryKey, SlotKind, Unlock};
+
+impl Holder {
+    /// Makes the keyring with a recovery slot alone, whose key is in the answer and nowhere else.
+    pub(crate) fn create_on_box(&self) -> Result<Reply, Refusal> {
+        let is_closed = matches!(&*self.keys.lock(), Keys::Closed);
+        if !is_closed || self.has_keyring()? {
+            let sentence = "there is a keyring already";
+            return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+        }
+        let key = RecoveryKey::generate(&*self.setup.entropy);
+        let text = SecretBytes::new(key.text().as_bytes().to_vec());
+        let keyring = self.made_with(&Unlock::Recovery(key))?;
+        let slot = keyring.slots().into_iter().next();
+        self.opened_by(keyring, SlotKind::Recovery, true)?;
+        let slot = slot.ok_or_else(|| Refusal(Reason::Keyring, "the new keyring has no slot".to_owned()))?;
+        Ok(Reply::Recovery(slot, text))
+    }
+
+    /// The key of the disk, which is made at the first time; or why the keys are locked.
+    pub(crate) fn disk_key(&self) -> Result<Reply, Refusal> {
+        let locked = match &*self.keys.lock() {
+            Keys::Locked { reason, .. } => Some(reason.clone()),
+            Keys::Closed | Keys::Open { .. } => None,
+        };
+        if let Some(reason) = locked {
+            let slots = self.peek()?;
+            return Ok(Reply::Locked { reason, slots });
+        }
+        match self.open(false)? {
+            Reply::Keys { .. } => self.keyring()?.disk_key().map(Reply::Disk).map_err(refused_key),
+            other => Ok(other),
+        }
+    }
+
+    /// Seals to the TPM as it is now: binds the slot anew that is there, or adds one. Never without Secure Boot.
+    pub(crate) fn seal_on_box(&self, uid: u32) -> Result<Reply, Refusal> {
+        self.may_seal(false, false)?;
+        let slots = self.keyring()?.slots();
+        let known = slots.iter().find(|slot| slot.kind == SlotKind::Tpm).map(|slot| slot.id);
+        let act = known.map_or(Act::AddSlot, |_| Act::Rebind);
+        let mut notice = self.notice(act, uid, Some(SlotKind::Tpm));
+        notice.slot = known;
+        let seal = || match known {
+            Some(slot) => self.rebind(slot, None),
+            None => self.add_tpm(false, None),
+        };
+        self.noted(notice, seal).map(Reply::Slot)
+    }
+
+    /// An exchange has gone: what somebody opened by hand for it says nothing about the next one's database.
+    pub(crate) fn forget_hand(&self) {
+        if let Keys::Open { hand, wanted, .. } = &mut *self.keys.lock() {
+            (*hand, *wanted) = (false, false);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The bootable image: process 1 makes the keyring and gets the disk's key, and exchanges come and go.
+
+use super::*;
+use crate::peer::Administrator;
+use crate::run::attend;
+use crate::{Post, Typed};
+use lamchat_base::Secret;
+
+const FIRST: Administrator = Administrator { uid: 0, is_first: true };
+
+fn holder(folder: &Path) -> Arc<Holder> {
+    let setup = Setup {
+        dir: folder.to_owned(),
+        disk: RealDisk::shared(),
+        on_box: true,
+        passphrase: None,
+        tpm: Tpm::none("this is a test", &[7], None),
+        attester: Ok(attester()),
+        exchange_dir: folder.join("exchange"),
+        cost: PassphraseCost::MINIMUM,
+        clock: Arc::new(ManualClock::new(1_000_000)),
+        entropy: entropy(7),
+    };
+    Arc::new(Holder::new(setup, Notices::unattached(), "on threads".to_owned()))
+}
+
+fn refused(holder: &Holder, request: Typed, who: Administrator) -> Reason {
+    match holder.act(request, who) {
+        Err(refusal) => refusal.0,
+        Ok(reply) => panic!("{reply:?}"),
+    }
+}
+
+fn disk_key(holder: &Holder) -> Secret<64> {
+    match holder.act(Typed::DiskKey, FIRST) {
+        Ok(Reply::Disk(key)) => key,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An exchange: its way to the holder, and what it was told.
+struct Exchange {
+    client: Arc<Client>,
+    notices: UnixStream,
+    attending: JoinHandle<()>,
+    told: Arc<Mutex<Vec<Notice>>>,
+}
+
+impl Exchange {
+    /// It goes, as the end of its process does it.
+    fn go(self, holder: &Holder) {
+        self.client.close();
+        self.notices.shutdown(std::net::Shutdown::Both).unwrap();
+        self.attending.join().unwrap();
+        holder.notices.detach();
+    }
+}
+
+fn exchange(holder: &Arc<Holder>, folder: &Path) -> Exchange {
+    let ((ours, theirs), (notices, told_of)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let post = Post {
+        data_dir: folder.to_owned(),
+        keys_dir: folder.to_owned(),
+        exchange_uid: None,
+    };
+    let shared = Arc::clone(holder);
+    let attending = std::thread::spawn(move || {
+        // What it says at the end is for the log.
+        let _ended = attend(theirs, notices, &post, &shared);
+    });
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let known = Arc::clone(&told);
+    let end = told_of.try_clone().unwrap();
+    std::thread::spawn(move || {
+        listen(told_of, |notice| {
+            known.lock().push(*notice);
+            Ok(())
+        })
+    });
+    Exchange {
+        client: Arc::new(Client::new(ours).unwrap()),
+        notices: end,
+        attending,
+        told,
+    }
+}
+
+#[test]
+fn the_keyring_has_a_recovery_slot_and_the_disks_key_goes_to_process_1_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = holder(folder.path());
+    let stranger = Administrator {
+        uid: 0,
+        is_first: false,
+    };
+    for request in [Typed::Create, Typed::DiskKey, Typed::Seal] {
+        assert_eq!(refused(&first, request, stranger), Reason::NotAllowed);
+    }
+    assert!(first.open(true).is_err(), "no exchange makes a keyring");
+    assert_eq!(refused(&first, Typed::DiskKey, FIRST), Reason::Keyring);
+    let Ok(Reply::Recovery(slot, key)) = first.act(Typed::Create, FIRST) else {
+        panic!("no keyring");
+    };
+    assert_eq!(slot.kind, SlotKind::Recovery);
+    assert_eq!(refused(&first, Typed::Create, FIRST), Reason::NotAllowed);
+    assert_eq!(refused(&first, Typed::Seal, FIRST), Reason::Tpm);
+    // Typed back before there is an exchange that could note it.
+    first.act(Typed::VerifyRecovery(key.clone()), FIRST).unwrap();
+    let disk = disk_key(&first);
+    drop(first);
+
+    let second = holder(folder.path());
+    assert_eq!(refused(&second, Typed::Create, FIRST), Reason::NotAllowed);
+    let Ok(Reply::Locked { reason, slots }) = second.act(Typed::DiskKey, FIRST) else {
+        panic!("not locked");
+    };
+    assert!(reason.contains("no slot that opens by itself"), "{reason}");
+    assert!(
+        slots
+            .iter()
+            .all(|slot| slot.kind == SlotKind::Recovery && slot.verified_ms.is_some())
+    );
+    second.act(Typed::Unlock(key), FIRST).unwrap();
+    assert_eq!(disk_key(&second), disk);
+}
+
+#[test]
+fn elsewhere_process_1_is_nobody() {
+    let house = House::new();
+    house.client.open(true).unwrap();
+    let refused = ask_typed(&house.folder.path().join(crate::SOCKET), &Typed::DiskKey).unwrap_err();
+    assert!(matches!(refused, AskError::Refused(Reason::NotAllowed, _)), "{refused}");
+}
+
+#[test]
+fn exchanges_come_and_go_and_the_keys_stay_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = holder(folder.path());
+    let Ok(Reply::Recovery(_, key)) = holder.act(Typed::Create, FIRST) else {
+        panic!("no keyring");
+    };
+    holder.act(Typed::VerifyRecovery(key.clone()), FIRST).unwrap();
+    for turn in 0..2 {
+        let exchange = exchange(&holder, folder.path());
+        let Opened::Keys { keys, .. } = exchange.client.open(false).unwrap() else {
+            panic!("locked");
+        };
+        assert!(!keys.is_empty());
+        exchange.client.ready().unwrap();
+        // What was done before there was an exchange is noted by the first.
+        let acts: Vec<_> = exchange
+            .told
+            .lock()
+            .iter()
+            .map(|notice| (notice.act, notice.state))
+            .collect();
+        let early = [(Act::VerifyRecovery, State::Begun), (Act::VerifyRecovery, State::Done)];
+        assert_eq!(acts, if turn == 0 { early.to_vec() } else { Vec::new() });
+        exchange.go(&holder);
+    }
+}
+
+#[test]
+fn an_exchange_that_waits_for_a_key_and_goes_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let Ok(Reply::Recovery(_, key)) = holder(folder.path()).act(Typed::Create, FIRST) else {
+        panic!("no keyring");
+    };
+    let holder = holder(folder.path());
+    let first = exchange(&holder, folder.path());
+    assert!(matches!(first.client.open(false).unwrap(), Opened::Locked { .. }));
+    let waits = Arc::clone(&first.client);
+    let waiting = std::thread::spawn(move || waits.await_unlock().is_err());
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    first.go(&holder);
+    assert!(waiting.join().unwrap());
+    holder.act(Typed::Unlock(key), FIRST).unwrap();
+    let second = exchange(&holder, folder.path());
+    assert!(matches!(second.client.open(false).unwrap(), Opened::Keys { .. }));
+    second.go(&holder);
+}

@@ -1,0 +1,107 @@
+//! A client from outside the box, over TLS.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use serde_json::Value;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an answer may take; the machine is emulated.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes any certificate: what is shown here is that the port answers with TLS. `tests/black_box` verifies certificates.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// A port of this machine's that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Asks for something on a forwarded port; status and answer.
+pub fn get(port: u16, target: &str, token: Option<&str>) -> std::io::Result<(u16, Value)> {
+    request(port, "GET", target, token, None)
+}
+
+/// Sends a request on a forwarded port; status and answer.
+pub fn request(
+    port: u16,
+    method: &str,
+    target: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> std::io::Result<(u16, Value)> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let config = ClientConfig::builder()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate));
+    let name = ServerName::try_from("chat.example.org").unwrap();
+    let connection = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).unwrap();
+    let mut stream = StreamOwned::new(connection, stream);
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: chat.example.org\r\nConnection: close\r\nContent-Length: {}\r\n{}\r\n",
+        body.len(),
+        token.unwrap_or_default()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body.as_bytes())?;
+    let mut answer = Vec::new();
+    // The end of the connection may come without TLS's farewell.
+    match stream.read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {}
+        Err(error) => return Err(error),
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    let malformed = || std::io::Error::new(ErrorKind::InvalidData, answer.clone().into_owned());
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((
+        status.ok_or_else(malformed)?,
+        serde_json::from_str(body).map_err(|_| malformed())?,
+    ))
+}
