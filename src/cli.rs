@@ -124,7 +124,11 @@ enum Command {
     Config(config::Config),
     /// Run as process 1 of the bootable image.
     #[command(hide = true)]
-    Init,
+    Init {
+        /// Put the image of the stick onto a disk instead.
+        #[arg(long)]
+        install: bool,
+    },
     /// Ask the running server whether it is well.
     Health(health::Health),
     /// The process that has the keys. The server starts it.
@@ -172,7 +176,7 @@ pub fn run() -> ExitCode {
         Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
         Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
-        Some(Command::Init) => init::run(),
+        Some(Command::Init { install }) => init::run(install),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true, .. }) => key_holder::launch(&cli.place),
         Some(Command::KeyHolder { exchange_user, .. }) => key_holder::run(&cli.place, exchange_user.as_deref()),

@@ -1,7 +1,7 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 use super::state::{Event, Health, Shared, State};
-use super::{DATA, MODULES, exchange, network, service::Service, threads, vital};
+use super::{DATA, MODULES, exchange, measured, network, service::Service, threads, vital};
 use crate::cli::Failure;
 use lamchat_appliance::site::Site;
 use lamchat_host::OsEntropy;
@@ -92,15 +92,19 @@ impl Machine {
         if let Err(error) = mounts::mount_again("/sys/firmware/efi/efivars") {
             self.shared.log.note(&format!("not there: {error}"));
         }
+        measured::note(&self.shared.log);
         self.start_watchdog();
         self.find_buttons();
         if let Err(error) = network::close() {
             self.shared.log.note(&format!("the packet filter: {error}"));
         }
-        mounts::mount_memory(Path::new(DATA), MEMORY_BYTES, 0o710)?;
-        match Site::load(&exchange::site_file())? {
-            Some(site) => self.configure(site)?,
-            None => self.shared.enter(State::SetUp),
+        // The installer has no data and starts nothing.
+        if self.shared.state() != State::Install {
+            mounts::mount_memory(Path::new(DATA), MEMORY_BYTES, 0o710)?;
+            match Site::load(&exchange::site_file())? {
+                Some(site) => self.configure(site)?,
+                None => self.shared.enter(State::SetUp),
+            }
         }
         for name in console::find() {
             threads::console(&self.shared, name)?;
@@ -348,7 +352,9 @@ impl Machine {
     }
 
     fn finish(&mut self, end: End) {
-        if let Err(error) = mounts::unmount(Path::new(DATA)) {
+        if self.exchange.is_some()
+            && let Err(error) = mounts::unmount(Path::new(DATA))
+        {
             self.shared.log.note(&format!("{DATA} stays mounted: {error}"));
         }
         // A restart that hangs is one that the watchdog ends; after switching off nothing may restart.

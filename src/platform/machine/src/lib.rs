@@ -8,6 +8,7 @@ pub mod button;
 pub mod console;
 pub mod crypt;
 pub mod dhcp;
+pub mod efi;
 pub mod ext4;
 pub mod firewall;
 pub mod gpt;
