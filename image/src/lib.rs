@@ -39,5 +39,5 @@ pub use inputs::{InputError, Package, fetch, pinned};
 pub use keys::{KeyError, Keys};
 pub use release::{EPOCH, Release};
 pub use signer::{Signer, SignerError};
-pub use source::{SourceError, built_at, commit, compile, workspace};
+pub use source::{Needs, SourceError, built_at, commit, compile, needs, workspace};
 pub use verify::{Verified, VerifyError, verify};

@@ -165,6 +165,7 @@ impl From {
             },
             program: &program,
             inputs: &inputs,
+            needs: &lamchat_image::needs()?,
             lock: &read(&workspace.join("Cargo.lock"))?,
             changelog: &read(&workspace.join("CHANGELOG.md"))?,
         })

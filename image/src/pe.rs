@@ -178,6 +178,20 @@ pub fn section<'a>(program: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Pe
     Ok(program.get(start..end))
 }
 
+/// The name of the section that a byte of the file is in; `None` for headers and what is behind the sections.
+pub fn section_at(program: &[u8], offset: usize) -> Result<Option<String>, PeError> {
+    let offset = short(offset)?;
+    let headers = Headers::of(program)?;
+    let found = headers.sections.iter().find(|section| {
+        let inside = offset.checked_sub(section.offset);
+        inside.is_some_and(|inside| inside < section.size)
+    });
+    Ok(found.map(|section| {
+        let name = section.name.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }))
+}
+
 /// A program without signatures, padded as Authenticode wants it.
 pub fn unsigned(program: &[u8]) -> Result<Vec<u8>, PeError> {
     let headers = Headers::of(program)?;

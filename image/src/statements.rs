@@ -40,7 +40,7 @@ pub fn write(
     out: &Path,
 ) -> Result<(), AssembleError> {
     let release = &sources.release;
-    let bill = sbom::bill(release, sources.lock, &unpacked.packages)?;
+    let bill = sbom::bill(release, sources.lock, sources.needs, &unpacked.packages)?;
     file::write(&out.join(SBOM), bill.as_bytes())?;
     let predictions = predict(written, signer)?;
     let image = Image {
