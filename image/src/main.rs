@@ -30,6 +30,12 @@ enum Command {
         /// The program's file.
         #[arg(long)]
         out: PathBuf,
+        /// Another copy of the source than the one that this builder was compiled from.
+        #[arg(long)]
+        source: Option<PathBuf>,
+        /// Where to compile.
+        #[arg(long)]
+        target: Option<PathBuf>,
     },
     /// Builds and signs a release.
     Build {
@@ -101,8 +107,13 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Keys(KeysCommand::New { out }) => Ok(Keys::make(&out)?),
         Command::Fetch { out } => Ok(lamchat_image::fetch(&out)?),
-        Command::Compile { out } => {
-            let program = lamchat_image::compile(&target().join("image"))?;
+        Command::Compile {
+            out,
+            source,
+            target: folder,
+        } => {
+            let source = source.unwrap_or_else(|| lamchat_image::workspace().to_owned());
+            let program = lamchat_image::compile(&source, &folder.unwrap_or_else(|| target().join("image")))?;
             Ok(std::fs::write(out, program)?)
         }
         Command::Build { keys, out, from } => {
@@ -154,7 +165,7 @@ impl From {
         };
         let program = match &self.lamchat {
             Some(file) => std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
-            None => lamchat_image::compile(&target.join("image"))?,
+            None => lamchat_image::compile(workspace, &target.join("image"))?,
         };
         then(&Sources {
             release: Release {

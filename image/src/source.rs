@@ -107,9 +107,9 @@ fn git(arguments: &[&str]) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// Compiles the program for a release and reads it. No path of the building machine gets into it.
-pub fn compile(target: &Path) -> Result<Vec<u8>, SourceError> {
-    let workspace = std::fs::canonicalize(workspace()).map_err(FileError::at(workspace()))?;
+/// Compiles the program of a source for a release and reads it. No path of the building machine gets into it.
+pub fn compile(source: &Path, target: &Path) -> Result<Vec<u8>, SourceError> {
+    let workspace = std::fs::canonicalize(source).map_err(FileError::at(source))?;
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
     let places = [
