@@ -1,7 +1,7 @@
 //! The builder's command line.
 
 use clap::{Parser, Subcommand};
-use lamchat_image::{EPOCH, Keys, Release, Signer, Sources};
+use lamchat_image::{EPOCH, Keys, Release, ReleaseKey, Signer, Sources};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -59,6 +59,21 @@ enum Command {
         #[command(flatten)]
         from: From,
     },
+    /// Checks an update bundle and adds an approver's signature to it.
+    Approve {
+        /// The bundle.
+        #[arg(long)]
+        bundle: PathBuf,
+        /// The release key's public half, `release.pub`.
+        #[arg(long)]
+        release_key: PathBuf,
+        /// The approver's private key.
+        #[arg(long)]
+        key: PathBuf,
+        /// The approved bundle, which must not be there yet.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Builds a published release again, with its own signatures, and compares every byte.
     Verify {
         /// The folder with the release.
@@ -76,6 +91,15 @@ enum Command {
 enum KeysCommand {
     /// Makes PK, KEK, db and the release key in a folder that has none.
     New {
+        /// The folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Makes the key of an approver of updates: NAME.key and NAME.pub.
+    Approver {
+        /// The approver's name.
+        #[arg(long)]
+        name: String,
         /// The folder.
         #[arg(long)]
         out: PathBuf,
@@ -106,6 +130,20 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Keys(KeysCommand::New { out }) => Ok(Keys::make(&out)?),
+        Command::Keys(KeysCommand::Approver { name, out }) => Ok(ReleaseKey::make(&out, &name)?),
+        Command::Approve {
+            bundle,
+            release_key,
+            key,
+            out,
+        } => {
+            let (header, count) = lamchat_image::approve(&bundle, &release_key, &ReleaseKey::read(&key)?, &out)?;
+            println!(
+                "release {}, security epoch {}, commit {}: {count} approvals",
+                header.version, header.epoch, header.commit
+            );
+            Ok(())
+        }
         Command::Fetch { out } => Ok(lamchat_image::fetch(&out)?),
         Command::Compile {
             out,

@@ -124,6 +124,10 @@ pub fn compile(source: &Path, target: &Path) -> Result<Vec<u8>, SourceError> {
     ];
     let mut c = Vec::new();
     for (from, to) in places {
+        // A compiler's flags come in one text, divided by spaces.
+        if from.contains(char::is_whitespace) {
+            return Err(SourceError::Compile(format!("there is a space in the path {from}")));
+        }
         rust.push(format!("--remap-path-prefix={from}={to}"));
         c.push(format!("-ffile-prefix-map={from}={to}"));
     }

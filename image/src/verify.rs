@@ -2,17 +2,17 @@
 
 use crate::assemble::{AssembleError, Sources, assemble};
 use crate::file::{self, FileError};
-use crate::pcr11;
 use crate::pe::{self, PeError};
 use crate::signer::{self, Signer, SignerError};
 use crate::statements::{MANIFEST, MANIFEST_SIGNATURE};
+use crate::{pcr11, uki};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lamchat_attestation::Sha256;
 use lamchat_tpm::{PcrValues, SignedPolicy};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
-use p256::pkcs8::DecodePublicKey;
+use p256::pkcs8::{DecodePublicKey, EncodePublicKey};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -158,18 +158,18 @@ fn check_approval(signer: &Signer, key: &VerifyingKey, pcr11: &str, epoch: u64) 
     let value: [u8; 32] = lamchat_attestation::from_hex(pcr11)
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(wrong)?;
-    let approval: serde_json::Value = serde_json::from_slice(signer.found("approval.json")?).map_err(|_| wrong())?;
-    let text = |name: &str| {
-        approval
-            .pointer(&format!("/sha256/0/{name}"))
-            .and_then(serde_json::Value::as_str)
-    };
-    let signature = text("sig")
+    let published = signer.found("approval.json")?;
+    let approval: serde_json::Value = serde_json::from_slice(published).map_err(|_| wrong())?;
+    let signature = approval.pointer("/sha256/0/sig").and_then(serde_json::Value::as_str);
+    let signature = signature
         .and_then(|text| STANDARD.decode(text).ok())
         .unwrap_or_default();
     let values = PcrValues::new([(11, value)]).map_err(|_| wrong())?;
     let message = SignedPolicy::message(&values, epoch).map_err(|_| wrong())?;
-    if text("value") != Some(pcr11) || !verifies(key, &message, &signature) {
+    let public = key.to_public_key_der().map_err(|_| wrong())?;
+    // All of it follows from value, epoch and key, but for the signature.
+    let expected = uki::approval_with(Sha256(value), epoch, public.as_bytes(), &signature).map_err(|_| wrong())?;
+    if expected.as_bytes() != published || !verifies(key, &message, &signature) {
         return Err(wrong());
     }
     Ok(())

@@ -26,13 +26,15 @@ fn owned() -> (Machine, Disk) {
     (machine, disk)
 }
 
-/// What the console's log says the image was measured as.
-fn measured(machine: &mut Machine) -> String {
+/// What the console's log says the image was measured as: PCR 11 and 12.
+fn measured(machine: &mut Machine) -> [String; 2] {
     machine.choose("Kernel log", "7");
     let log = machine.expect("Press Enter");
     assert!(log.contains("Secure Boot is on"), "{log}");
-    let (_, after) = log.split_once("pcr11: ").unwrap();
-    after.split_whitespace().next().unwrap().to_owned()
+    ["pcr11: ", "pcr12: "].map(|name| {
+        let (_, after) = log.split_once(name).unwrap();
+        after.split_whitespace().next().unwrap().to_owned()
+    })
 }
 
 #[test]
@@ -41,7 +43,7 @@ fn the_signed_image_starts_and_is_measured_as_predicted() {
     machine.start(&[&disk]);
     machine.expect(RUNS);
     println!("from power on to the menu: {}", machine.spent());
-    assert_eq!(measured(&mut machine), release::predicted_pcr11());
+    assert_eq!(measured(&mut machine), release::predicted());
     machine.stop();
     assert_eq!(
         tamper::slots(disk.path()),
@@ -104,5 +106,8 @@ fn another_image_of_the_operators_starts_and_is_measured_otherwise() {
     });
     machine.start(&[&disk]);
     machine.expect(RUNS);
-    assert_ne!(measured(&mut machine), release::predicted_pcr11());
+    let measured = measured(&mut machine);
+    for (found, predicted) in measured.iter().zip(&release::predicted()) {
+        assert_ne!(found, predicted, "another command line, in PCR 11 and 12");
+    }
 }

@@ -25,12 +25,14 @@ pub fn stick() -> PathBuf {
     folder().join(format!("lamchat-{}-installer.img", env!("CARGO_PKG_VERSION")))
 }
 
-/// PCR 11 as the manifest has it.
-pub fn predicted_pcr11() -> String {
-    let manifest = std::fs::read(folder().join("manifest.json")).unwrap();
-    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-    let value = manifest.pointer("/predictions/pcr11/0").unwrap();
-    value.as_str().unwrap().to_owned()
+/// PCR 11 and 12 as the auditor's file has them.
+pub fn predicted() -> [String; 2] {
+    let reference = std::fs::read(folder().join("reference.json")).unwrap();
+    let reference: serde_json::Value = serde_json::from_slice(&reference).unwrap();
+    ["/images/0/pcr11/0", "/values/0/sha256/0"].map(|pointer| {
+        let value = reference.pointer(pointer).unwrap();
+        value.as_str().unwrap().to_owned()
+    })
 }
 
 /// Signs an image with the operator's key.
