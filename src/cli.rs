@@ -136,7 +136,11 @@ enum Command {
     Config(config::Config),
     /// Run as process 1 of the bootable image.
     #[command(hide = true)]
-    Init,
+    Init {
+        /// Put the image of the stick onto a disk instead.
+        #[arg(long)]
+        install: bool,
+    },
     /// Ask the running server whether it is well.
     Health(health::Health),
     /// The process that has the keys. The server starts it.
@@ -200,7 +204,7 @@ pub fn run() -> ExitCode {
         Some(Command::AdminCredential(command)) => admin_credential::run(&cli.place, command),
         Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
-        Some(Command::Init) => init::run(),
+        Some(Command::Init { install }) => init::run(install),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true, .. }) => key_holder::launch(&cli.place),
         Some(Command::KeyHolder {

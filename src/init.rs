@@ -10,6 +10,7 @@ mod health;
 mod keys;
 mod log;
 mod machine;
+mod measured;
 mod network;
 mod release;
 mod service;
@@ -37,12 +38,13 @@ const FILES_MAX: u64 = 1 << 20;
 /// How long a reason can be read on the console before the machine starts again.
 const READING_TIME: Duration = Duration::from_secs(30);
 
-/// Runs until the machine is switched off; comes back only where it is not process 1.
-pub fn run() -> Result<(), Failure> {
+/// Runs until the machine is switched off; comes back only where it is not process 1. `installs`: nothing is served, the
+/// consoles offer to put the image onto a disk.
+pub fn run(installs: bool) -> Result<(), Failure> {
     if std::process::id() != 1 {
         return Err("this is process 1 of the bootable image: on another system use `lamchat serve`".into());
     }
-    let Err(reason) = start();
+    let Err(reason) = start(installs);
     // Without a kernel there is nobody to tell but the console.
     eprintln!("lamchat init: {}", reason.0);
     if let Err(error) = kernel_log::write(&format!("init failed: {}", reason.0)) {
@@ -53,7 +55,7 @@ pub fn run() -> Result<(), Failure> {
     Err(Failure(format!("{}; and no restart: {error}", reason.0)))
 }
 
-fn start() -> Result<std::convert::Infallible, Failure> {
+fn start(installs: bool) -> Result<std::convert::Infallible, Failure> {
     // Before any thread, so that each inherits it.
     let signals = Signals::block()?;
     crate::serve::keep_files_private();
@@ -82,6 +84,9 @@ fn start() -> Result<std::convert::Infallible, Failure> {
         network::loopback_up().map_err(|error| error.to_string()),
     );
     clock::raise(&shared);
+    if installs {
+        shared.enter(state::State::Install);
+    }
     machine::Machine::new(shared, signals)?.run()
 }
 

@@ -10,6 +10,7 @@ use crate::pe::PeError;
 use crate::release::Release;
 use crate::sbom::SbomError;
 use crate::signer::{Signer, SignerError};
+use crate::source::Needs;
 use crate::statements::{self, Written};
 use crate::uki::{self, InitrdParts, Kind, Parts, UkiError};
 use crate::unpack::{Unpacked, unpack};
@@ -81,6 +82,8 @@ pub struct Sources<'a> {
     pub inputs: &'a Path,
     /// `Cargo.lock`.
     pub lock: &'a str,
+    /// What each of the workspace's crates needs.
+    pub needs: &'a Needs,
     /// What changed, for whoever accepts an update.
     pub changelog: &'a str,
 }

@@ -101,3 +101,45 @@ fn signed_data(
         ],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
+    use super::*;
+    use crate::keys::Keys;
+    use crate::{pe, secure_boot};
+
+    /// That firmware accepts them is shown by the tests that start one.
+    #[test]
+    fn signatures_name_digest_and_signer_and_are_the_same_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        Keys::make(folder.path()).unwrap();
+        let keys = Keys::read(folder.path()).unwrap();
+        let again = Keys::read(folder.path()).unwrap();
+        let program = crate::pe::example();
+        let first = signature(&program, &keys.db).unwrap();
+        assert_eq!(first, signature(&program, &again.db).unwrap());
+        let has = |wanted: &[u8]| first.windows(wanted.len()).any(|window| window == wanted);
+        assert!(has(&pe::authenticode(&program).unwrap().0) && has(keys.db.certificate()));
+        assert!(!has(keys.kek.certificate()));
+        let signed = pe::with_signature(&program, &first).unwrap();
+        assert_eq!(
+            signature(&signed, &keys.db).unwrap(),
+            first,
+            "a signed program is signed as without"
+        );
+        for bytes in [&b""[..], b"MZ", &program[..100]] {
+            assert!(matches!(signature(bytes, &keys.db), Err(SignError::Program(_))));
+        }
+        let lists = secure_boot::enrolments(&keys).unwrap();
+        assert_eq!(
+            lists.each_ref().map(|one| one.name),
+            ["db", "KEK", "PK"],
+            "PK ends the set-up mode"
+        );
+        for one in &lists {
+            assert!(one.update.ends_with(&one.list) && one.update.len() > one.list.len() + 256);
+        }
+        assert!(Keys::make(folder.path()).is_err(), "keys were overwritten");
+    }
+}

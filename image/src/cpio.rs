@@ -107,3 +107,60 @@ impl Cpio {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
+    use super::Cpio;
+
+    /// What the kernel reads: mode, length and device of each entry.
+    fn entries(mut rest: &[u8]) -> Vec<(String, u32, Vec<u8>, u32)> {
+        let mut found = Vec::new();
+        loop {
+            let (header, tail) = rest.split_at_checked(110).unwrap();
+            assert!(header.starts_with(b"070701"));
+            let field = |number: usize| {
+                let text = header.get(6 + 8 * number..14 + 8 * number).unwrap();
+                u32::from_str_radix(std::str::from_utf8(text).unwrap(), 16).unwrap()
+            };
+            // Owner, group and time.
+            assert_eq!([field(2), field(3), field(5)], [0; 3]);
+            let (length, name_length) = (field(6) as usize, field(11) as usize);
+            let padding = |length: usize| length.next_multiple_of(4) - length;
+            let (name, tail) = tail.split_at_checked(name_length).unwrap();
+            let tail = tail.get(padding(110 + name_length)..).unwrap();
+            let (content, tail) = tail.split_at_checked(length).unwrap();
+            rest = tail.get(padding(length)..).unwrap();
+            let (zero, name) = name.split_last().unwrap();
+            assert_eq!(*zero, 0);
+            let name = String::from_utf8(name.to_vec()).unwrap();
+            if name == "TRAILER!!!" {
+                assert!(rest.is_empty());
+                return found;
+            }
+            found.push((name, field(1), content.to_vec(), field(9) << 8 | field(10)));
+        }
+    }
+
+    #[test]
+    fn the_archive_is_read_back() {
+        let make = || {
+            let mut archive = Cpio::default();
+            archive.folder("etc").unwrap();
+            archive.file("etc/a", 0o644, b"12345").unwrap();
+            archive.file("lamchat", 0o755, &[]).unwrap();
+            archive.character_device("dev/console", (5, 1)).unwrap();
+            archive.finish().unwrap()
+        };
+        let expected: [(&str, u32, &[u8], u32); 4] = [
+            ("etc", 0o040_755, b"", 0),
+            ("etc/a", 0o100_644, b"12345", 0),
+            ("lamchat", 0o100_755, b"", 0),
+            ("dev/console", 0o020_600, b"", 0x501),
+        ];
+        let expected = expected.map(|(name, mode, content, device)| (name.to_owned(), mode, content.to_vec(), device));
+        assert_eq!(entries(&make()), expected);
+        assert_eq!(make(), make());
+        assert_eq!(make().len() % 4, 0);
+    }
+}

@@ -49,3 +49,48 @@ pub fn files(package: &[u8], wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<S
     }
     Err(DebError::NoData)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = b"!<arch>\n".to_vec();
+        for (name, content) in members {
+            bytes.extend(
+                format!(
+                    "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+                    0,
+                    0,
+                    0,
+                    100_644,
+                    content.len()
+                )
+                .bytes(),
+            );
+            bytes.extend_from_slice(content);
+            if content.len() % 2 == 1 {
+                bytes.push(b'\n');
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_is_no_package_is_an_error() {
+        let none = files(&archive(&[("debian-binary", b"2.0\n")]), |_| true);
+        assert!(matches!(none, Err(DebError::NoData)));
+        let damaged = files(&archive(&[("data.tar.xz", b"no xz")]), |_| true);
+        assert!(matches!(damaged, Err(DebError::Archive(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn strangers_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = files(&bytes, |_| true);
+            let start = b"\xFD7zXZ\0".as_slice();
+            let _ = files(&archive(&[("data.tar.xz", &[start, &bytes].concat())]), |_| true);
+        }
+    }
+}

@@ -67,3 +67,54 @@ pub fn make(bytes: u64, serial: u32, loader: &[u8], files: &[(&str, &[u8])]) -> 
     }
     Ok(volume.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
+    use super::*;
+    use std::io::Read;
+
+    /// The smallest FAT32 has 65,525 clusters.
+    const BYTES: u64 = 64 << 20;
+
+    #[test]
+    fn the_partition_has_the_files_with_a_date_that_is_one() {
+        let image = vec![7; 3 << 20];
+        let make = || make(BYTES, 5, b"loader", &[(SLOT_A, &image)]).unwrap();
+        let bytes = make();
+        assert!(bytes == make(), "two are not equal");
+        assert_eq!(bytes.len() as u64, BYTES);
+        let system = FileSystem::new(Cursor::new(bytes), FsOptions::new()).unwrap();
+        assert_eq!(system.fat_type(), FatType::Fat32);
+        assert_eq!(system.volume_id(), 5);
+        let root = system.root_dir();
+        let expected: [(&str, &[u8]); 3] = [
+            (FALLBACK_LOADER, b"loader"),
+            ("EFI/systemd/systemd-bootx64.efi", b"loader"),
+            (SLOT_A, &image),
+        ];
+        for (path, content) in expected {
+            let mut found = Vec::new();
+            root.open_file(path).unwrap().read_to_end(&mut found).unwrap();
+            assert!(found == content, "{path}");
+        }
+        let entries: Vec<_> = root
+            .open_dir("EFI/Linux")
+            .unwrap()
+            .iter()
+            .map(|entry| entry.unwrap())
+            .collect();
+        let slot = entries
+            .iter()
+            .find(|entry| entry.file_name() == "lamchat-a+3.efi")
+            .unwrap();
+        assert_eq!((slot.modified().date.year, slot.created().date.month), (2026, 1));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let image = vec![7; 65 << 20];
+        assert!(make(BYTES, 5, b"loader", &[(SLOT_A, &image)]).is_err());
+        assert!(make(0, 5, b"loader", &[]).is_err());
+    }
+}

@@ -120,3 +120,53 @@ fn protective_mbr(sectors: u64) -> Vec<u8> {
     bytes.extend_from_slice(&[0x55, 0xAA]);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    /// The reader is the box's own: what it does not find, nobody boots from.
+    #[test]
+    fn the_box_reads_both_copies_of_the_table() {
+        let partition = |name, bytes| Partition {
+            name,
+            kind: Guid::of_name("kind"),
+            id: Guid::of_name(name),
+            bytes,
+        };
+        let table = lay_out(
+            Guid::of_name("disk"),
+            &[partition("one", 3 << 20), partition("two", 1 << 20)],
+        );
+        assert_eq!(table.starts, [1 << 20, 4 << 20]);
+        assert_eq!(table.bytes, 6 << 20);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(table.bytes).unwrap();
+        for (offset, bytes) in &table.extents {
+            assert!(offset + bytes.len() as u64 <= table.bytes);
+            assert!(
+                *offset + bytes.len() as u64 <= 1 << 20 || *offset >= 5 << 20,
+                "over a partition"
+            );
+            file.as_file().write_all_at(bytes, *offset).unwrap();
+        }
+        let found = lamchat_machine::gpt::read(file.path()).unwrap();
+        let seen: Vec<(&str, u64, u64)> = found
+            .iter()
+            .map(|one| (one.label.as_str(), one.offset, one.length))
+            .collect();
+        assert_eq!(seen, [("one", 1 << 20, 3 << 20), ("two", 4 << 20, 1 << 20)]);
+        assert!(found.iter().all(|one| one.kind == Guid::of_name("kind").0));
+        file.as_file().write_all_at(&[0; 512], 512).unwrap();
+        assert_eq!(
+            lamchat_machine::gpt::read(file.path()).unwrap(),
+            found,
+            "the copy at the end"
+        );
+        let mut end = [0; 2];
+        file.as_file().read_exact_at(&mut end, 510).unwrap();
+        assert_eq!(end, [0x55, 0xAA]);
+    }
+}

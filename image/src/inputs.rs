@@ -97,3 +97,23 @@ pub fn fetch(folder: &Path) -> Result<(), InputError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
+    use super::*;
+
+    #[test]
+    fn only_the_pinned_bytes_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut package = pinned().unwrap().pop().unwrap();
+        package.version = "1:2".into();
+        assert!(package.file().contains("_1%3a2_amd64.deb"));
+        std::fs::write(folder.path().join(package.file()), b"other").unwrap();
+        assert!(matches!(read(folder.path(), &package), Err(InputError::Digest { .. })));
+        package.sha256 = Sha256::of(b"other").to_string();
+        assert_eq!(read(folder.path(), &package).unwrap(), b"other");
+        package.version = "3".into();
+        assert!(matches!(read(folder.path(), &package), Err(InputError::File(_))));
+    }
+}

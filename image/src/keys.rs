@@ -11,8 +11,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use p256::ecdsa::signature::Signer;
-use p256::ecdsa::{Signature, SigningKey};
-use p256::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
+use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -29,7 +29,7 @@ pub enum KeyError {
     #[error(transparent)]
     File(#[from] FileError),
     /// A file does not have the key or certificate that it should have.
-    #[error("{0} has no valid key or certificate of its kind")]
+    #[error("the {0} has no valid key or certificate of its kind")]
     Invalid(&'static str),
     /// The cryptographic library refused.
     #[error("the cryptographic library refused to make or use the key {0}")]
@@ -47,6 +47,17 @@ pub struct SigningCertificate {
 
 /// The key that approves releases.
 pub struct ReleaseKey(SigningKey);
+
+/// The point of a public key, uncompressed.
+fn point(key: &VerifyingKey) -> Result<[u8; 65], KeyError> {
+    let point = key.to_sec1_point(false);
+    point.as_bytes().try_into().map_err(|_| KeyError::Invalid("file"))
+}
+
+/// The point of a public key in PEM (SubjectPublicKeyInfo), uncompressed.
+pub fn point_of_pem(pem: &str) -> Result<[u8; 65], KeyError> {
+    point(&VerifyingKey::from_public_key_pem(pem).map_err(|_| KeyError::Invalid("file"))?)
+}
 
 /// All keys of an operator.
 pub struct Keys {
@@ -73,21 +84,9 @@ impl Keys {
         ] {
             SigningCertificate::make(folder, name, title)?;
         }
-        let mut scalar = [0; 32];
+        ReleaseKey::make(folder, "release")?;
         let mut owner = [0; 16];
-        let refused = |_| KeyError::Refused("release");
-        aws_lc_rs::rand::fill(&mut scalar).map_err(refused)?;
-        aws_lc_rs::rand::fill(&mut owner).map_err(refused)?;
-        // A random number is a key except for 1 in 2^32; the caller then tries again.
-        let key = SigningKey::from_slice(&scalar).map_err(|_| KeyError::Refused("release"))?;
-        let pem = key.to_pkcs8_pem(LineEnding::LF);
-        let pem = pem.map_err(|_| KeyError::Refused("release"))?;
-        file::write_new(&folder.join("release.key"), 0o600, pem.as_bytes())?;
-        file::write_new(
-            &folder.join("release.pub"),
-            0o644,
-            ReleaseKey(key).public_pem()?.as_bytes(),
-        )?;
+        aws_lc_rs::rand::fill(&mut owner).map_err(|_| KeyError::Refused("owner"))?;
         // RFC 9562: version 4, variant 10.
         owner[6] = owner[6] & 0x0F | 0x40;
         owner[8] = owner[8] & 0x3F | 0x80;
@@ -98,9 +97,6 @@ impl Keys {
 
     /// Reads the keys of a folder.
     pub fn read(folder: &Path) -> Result<Self, KeyError> {
-        let release = file::read(&folder.join("release.key"))?;
-        let release = std::str::from_utf8(&release).ok();
-        let release = release.and_then(|pem| SigningKey::from_pkcs8_pem(pem).ok());
         let owner = file::read(&folder.join("owner.guid"))?;
         let owner = std::str::from_utf8(&owner).ok();
         let owner = owner.and_then(|text| crate::guid::Guid::parse(text.trim_end()));
@@ -108,7 +104,7 @@ impl Keys {
             pk: SigningCertificate::read(folder, "PK")?,
             kek: SigningCertificate::read(folder, "KEK")?,
             db: SigningCertificate::read(folder, "db")?,
-            release: ReleaseKey(release.ok_or(KeyError::Invalid("release.key"))?),
+            release: ReleaseKey::read(&folder.join("release.key"))?,
             owner: owner.ok_or(KeyError::Invalid("owner.guid"))?.0,
         })
     }
@@ -186,6 +182,38 @@ impl SigningCertificate {
 }
 
 impl ReleaseKey {
+    /// Makes `NAME.key` and `NAME.pub` in a folder that does not have them: the release key, or an approver's.
+    pub fn make(folder: &Path, name: &str) -> Result<(), KeyError> {
+        let mut scalar = [0; 32];
+        aws_lc_rs::rand::fill(&mut scalar).map_err(|_| KeyError::Refused("release"))?;
+        // A random number is a key except for 1 in 2^32; the caller then tries again.
+        let key = SigningKey::from_slice(&scalar).map_err(|_| KeyError::Refused("release"))?;
+        let pem = key.to_pkcs8_pem(LineEnding::LF);
+        let pem = pem.map_err(|_| KeyError::Refused("release"))?;
+        file::make_folder(folder)?;
+        file::write_new(&folder.join(format!("{name}.key")), 0o600, pem.as_bytes())?;
+        let public = Self(key).public_pem()?;
+        Ok(file::write_new(
+            &folder.join(format!("{name}.pub")),
+            0o644,
+            public.as_bytes(),
+        )?)
+    }
+
+    /// Reads a private key, PKCS #8 in PEM.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let bytes = file::read(path)?;
+        let key = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|pem| SigningKey::from_pkcs8_pem(pem).ok());
+        Ok(Self(key.ok_or(KeyError::Invalid("file"))?))
+    }
+
+    /// The public point, uncompressed.
+    pub fn point(&self) -> Result<[u8; 65], KeyError> {
+        point(self.0.verifying_key())
+    }
+
     /// ECDSA with SHA-256 and the nonce of RFC 6979: r and s.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         let signature: Signature = self.0.sign(message);

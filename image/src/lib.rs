@@ -6,6 +6,7 @@
 //! What must never happen here: a private key in a file of the output; a signature that two runs make differently; an
 //! input that is not the pinned one.
 
+mod approve;
 mod assemble;
 mod authenticode;
 mod cpio;
@@ -33,11 +34,12 @@ mod uki;
 mod unpack;
 mod verify;
 
+pub use approve::{ApproveError, approve};
 pub use assemble::{AssembleError, BootFiles, Sources, assemble, boot_files};
 pub use file::FileError;
 pub use inputs::{InputError, Package, fetch, pinned};
-pub use keys::{KeyError, Keys};
+pub use keys::{KeyError, Keys, ReleaseKey};
 pub use release::{EPOCH, Release};
 pub use signer::{Signer, SignerError};
-pub use source::{SourceError, built_at, commit, compile, workspace};
+pub use source::{Needs, SourceError, built_at, commit, compile, needs, workspace};
 pub use verify::{Verified, VerifyError, verify};

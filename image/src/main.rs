@@ -1,7 +1,7 @@
 //! The builder's command line.
 
 use clap::{Parser, Subcommand};
-use lamchat_image::{EPOCH, Keys, Release, Signer, Sources};
+use lamchat_image::{EPOCH, Keys, Release, ReleaseKey, Signer, Sources};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,6 +30,12 @@ enum Command {
         /// The program's file.
         #[arg(long)]
         out: PathBuf,
+        /// Another copy of the source than the one that this builder was compiled from.
+        #[arg(long)]
+        source: Option<PathBuf>,
+        /// Where to compile.
+        #[arg(long)]
+        target: Option<PathBuf>,
     },
     /// Builds and signs a release.
     Build {
@@ -53,6 +59,21 @@ enum Command {
         #[command(flatten)]
         from: From,
     },
+    /// Checks an update bundle and adds an approver's signature to it.
+    Approve {
+        /// The bundle.
+        #[arg(long)]
+        bundle: PathBuf,
+        /// The release key's public half, `release.pub`.
+        #[arg(long)]
+        release_key: PathBuf,
+        /// The approver's private key.
+        #[arg(long)]
+        key: PathBuf,
+        /// The approved bundle, which must not be there yet.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Builds a published release again, with its own signatures, and compares every byte.
     Verify {
         /// The folder with the release.
@@ -70,6 +91,15 @@ enum Command {
 enum KeysCommand {
     /// Makes PK, KEK, db and the release key in a folder that has none.
     New {
+        /// The folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Makes the key of an approver of updates: NAME.key and NAME.pub.
+    Approver {
+        /// The approver's name.
+        #[arg(long)]
+        name: String,
         /// The folder.
         #[arg(long)]
         out: PathBuf,
@@ -100,9 +130,28 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Keys(KeysCommand::New { out }) => Ok(Keys::make(&out)?),
+        Command::Keys(KeysCommand::Approver { name, out }) => Ok(ReleaseKey::make(&out, &name)?),
+        Command::Approve {
+            bundle,
+            release_key,
+            key,
+            out,
+        } => {
+            let (header, count) = lamchat_image::approve(&bundle, &release_key, &ReleaseKey::read(&key)?, &out)?;
+            println!(
+                "release {}, security epoch {}, commit {}: {count} approvals",
+                header.version, header.epoch, header.commit
+            );
+            Ok(())
+        }
         Command::Fetch { out } => Ok(lamchat_image::fetch(&out)?),
-        Command::Compile { out } => {
-            let program = lamchat_image::compile(&target().join("image"))?;
+        Command::Compile {
+            out,
+            source,
+            target: folder,
+        } => {
+            let source = source.unwrap_or_else(|| lamchat_image::workspace().to_owned());
+            let program = lamchat_image::compile(&source, &folder.unwrap_or_else(|| target().join("image")))?;
             Ok(std::fs::write(out, program)?)
         }
         Command::Build { keys, out, from } => {
@@ -154,7 +203,7 @@ impl From {
         };
         let program = match &self.lamchat {
             Some(file) => std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
-            None => lamchat_image::compile(&target.join("image"))?,
+            None => lamchat_image::compile(workspace, &target.join("image"))?,
         };
         then(&Sources {
             release: Release {
@@ -165,6 +214,7 @@ impl From {
             },
             program: &program,
             inputs: &inputs,
+            needs: &lamchat_image::needs()?,
             lock: &read(&workspace.join("Cargo.lock"))?,
             changelog: &read(&workspace.join("CHANGELOG.md"))?,
         })

@@ -73,7 +73,10 @@ pub fn is_candidate(path: &str) -> bool {
 
 /// Picks the modules of `modules.toml` and all that they need. `files` are a package's, by path.
 pub fn pick(files: &BTreeMap<String, Vec<u8>>) -> Result<ModuleSet, ModuleError> {
-    let chosen: Chosen = toml::from_str(CHOSEN)?;
+    pick_chosen(&toml::from_str(CHOSEN)?, files)
+}
+
+fn pick_chosen(chosen: &Chosen, files: &BTreeMap<String, Vec<u8>>) -> Result<ModuleSet, ModuleError> {
     let by_name: BTreeMap<String, &Vec<u8>> = files
         .iter()
         .filter(|(path, _)| is_candidate(path))
@@ -181,3 +184,6 @@ fn read(name: &str, file: &[u8]) -> Result<Module, ModuleError> {
         aliases: aliases.into_iter().collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

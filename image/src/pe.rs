@@ -98,6 +98,11 @@ impl Headers {
             end = end.checked_add(section.size).ok_or(PeError("a number is too large"))?;
             sections.push(section);
         }
+        // "PE Format", file alignment: a power of 2 between 512 and 64 K; the stub of systemd has 512.
+        let file_alignment = u32_at(program, optional + 36)?;
+        if !file_alignment.is_power_of_two() || !(16..=65_536).contains(&file_alignment) {
+            return Err(PeError("its file alignment is none"));
+        }
         if program.len() < long(end)? {
             return Err(PeError("it is too short"));
         }
@@ -105,7 +110,7 @@ impl Headers {
             coff,
             optional,
             table,
-            file_alignment: u32_at(program, optional + 36)?,
+            file_alignment,
             sections,
         })
     }
@@ -124,11 +129,12 @@ pub fn with_sections(stub: &[u8], added: &[(&str, &[u8])]) -> Result<Vec<u8>, Pe
     if table_end > long(u32_at(stub, headers.optional + SIZE_OF_HEADERS)?)? {
         return Err(PeError("its headers have no place for more sections"));
     }
-    let last = headers
-        .sections
-        .iter()
-        .map(|section| section.address + section.virtual_size);
-    let mut address = last.max().unwrap_or(0).next_multiple_of(PAGE);
+    let mut address = 0;
+    for section in &headers.sections {
+        let end = section.address.checked_add(section.virtual_size);
+        let end = end.and_then(|end| end.checked_next_multiple_of(PAGE));
+        address = address.max(end.ok_or(PeError("a number is too large"))?);
+    }
     for (name, content) in added {
         let size = short(content.len())?.next_multiple_of(headers.file_alignment);
         let mut header = Vec::with_capacity(SECTION_HEADER);
@@ -178,6 +184,20 @@ pub fn section<'a>(program: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Pe
     Ok(program.get(start..end))
 }
 
+/// The name of the section that a byte of the file is in; `None` for headers and what is behind the sections.
+pub fn section_at(program: &[u8], offset: usize) -> Result<Option<String>, PeError> {
+    let offset = short(offset)?;
+    let headers = Headers::of(program)?;
+    let found = headers.sections.iter().find(|section| {
+        let inside = offset.checked_sub(section.offset);
+        inside.is_some_and(|inside| inside < section.size)
+    });
+    Ok(found.map(|section| {
+        let name = section.name.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }))
+}
+
 /// A program without signatures, padded as Authenticode wants it.
 pub fn unsigned(program: &[u8]) -> Result<Vec<u8>, PeError> {
     let headers = Headers::of(program)?;
@@ -222,3 +242,9 @@ pub fn with_signature(program: &[u8], signature: &[u8]) -> Result<Vec<u8>, PeErr
     signed.resize(signed.len().next_multiple_of(8), 0);
     Ok(signed)
 }
+
+#[cfg(test)]
+pub use tests::program as example;
+
+#[cfg(test)]
+mod tests;

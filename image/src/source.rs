@@ -1,6 +1,7 @@
 //! The source that is built: its commit, its time, and the program that cargo makes of it.
 
 use crate::file::{self, FileError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +14,9 @@ pub enum SourceError {
     /// git does not know the commit, and the environment does not tell.
     #[error("{0} is not known: build from a git repository, or set it in the environment")]
     Unknown(&'static str),
+    /// A manifest is not one.
+    #[error("{} is no manifest of a crate", .0.display())]
+    Manifest(PathBuf),
     /// cargo could not be started or failed.
     #[error("the program cannot be compiled: {0}")]
     Compile(String),
@@ -21,6 +25,59 @@ pub enum SourceError {
 /// The folder of the workspace.
 pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The workspace's own crates, each with the crates that it needs: those of its tests alone are left out.
+pub type Needs = BTreeMap<String, BTreeSet<String>>;
+
+/// Reads the manifests of the workspace.
+pub fn needs() -> Result<Needs, SourceError> {
+    let read = |folder: &Path| -> Result<toml::Table, SourceError> {
+        let path = folder.join("Cargo.toml");
+        let text = file::read(&path)?;
+        let text = std::str::from_utf8(&text).map_err(|_| SourceError::Manifest(path.clone()))?;
+        text.parse().map_err(|_| SourceError::Manifest(path.clone()))
+    };
+    let root = read(workspace())?;
+    let members = root
+        .get("workspace")
+        .and_then(|table| table.get("members")?.as_array().cloned());
+    let members = members.unwrap_or_default();
+    let folders = members
+        .iter()
+        .filter_map(toml::Value::as_str)
+        .map(|member| workspace().join(member));
+    let mut needs = Needs::new();
+    for folder in std::iter::once(workspace().to_owned()).chain(folders) {
+        let manifest = read(&folder)?;
+        let name = manifest
+            .get("package")
+            .and_then(|package| package.get("name")?.as_str());
+        let name = name.ok_or_else(|| SourceError::Manifest(folder.join("Cargo.toml")))?;
+        needs.insert(name.to_owned(), needed(&manifest));
+    }
+    Ok(needs)
+}
+
+/// The names of a manifest's dependencies. No crate here renames another (`package = …`).
+fn needed(manifest: &toml::Table) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut add = |table: &toml::Table| {
+        for kind in ["dependencies", "build-dependencies"] {
+            let dependencies = table.get(kind).and_then(toml::Value::as_table);
+            names.extend(dependencies.into_iter().flat_map(toml::Table::keys).cloned());
+        }
+    };
+    add(manifest);
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    for target in targets
+        .into_iter()
+        .flat_map(toml::Table::values)
+        .filter_map(toml::Value::as_table)
+    {
+        add(target);
+    }
+    names
 }
 
 /// The commit: `LAMCHAT_COMMIT`, else git's.
@@ -50,9 +107,9 @@ fn git(arguments: &[&str]) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-/// Compiles the program for a release and reads it. No path of the building machine gets into it.
-pub fn compile(target: &Path) -> Result<Vec<u8>, SourceError> {
-    let workspace = std::fs::canonicalize(workspace()).map_err(FileError::at(workspace()))?;
+/// Compiles the program of a source for a release and reads it. No path of the building machine gets into it.
+pub fn compile(source: &Path, target: &Path) -> Result<Vec<u8>, SourceError> {
+    let workspace = std::fs::canonicalize(source).map_err(FileError::at(source))?;
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let cargo_home = std::env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
     let places = [
@@ -67,6 +124,10 @@ pub fn compile(target: &Path) -> Result<Vec<u8>, SourceError> {
     ];
     let mut c = Vec::new();
     for (from, to) in places {
+        // A compiler's flags come in one text, divided by spaces.
+        if from.contains(char::is_whitespace) {
+            return Err(SourceError::Compile(format!("there is a space in the path {from}")));
+        }
         rust.push(format!("--remap-path-prefix={from}={to}"));
         c.push(format!("-ffile-prefix-map={from}={to}"));
     }

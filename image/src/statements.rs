@@ -40,7 +40,7 @@ pub fn write(
     out: &Path,
 ) -> Result<(), AssembleError> {
     let release = &sources.release;
-    let bill = sbom::bill(release, sources.lock, &unpacked.packages)?;
+    let bill = sbom::bill(release, sources.lock, sources.needs, &unpacked.packages)?;
     file::write(&out.join(SBOM), bill.as_bytes())?;
     let predictions = predict(written, signer)?;
     let image = Image {
@@ -49,7 +49,8 @@ pub fn write(
         binary: Sha256::of(sources.program),
         pcr11: predictions.pcr11.clone(),
     };
-    let reference = manifest::reference(release, image, pe::authenticode(written.loader)?)?;
+    let loader = pe::authenticode(written.loader)?;
+    let reference = manifest::reference(release, image, loader, predictions.pcr12.clone())?;
     file::write(&out.join(REFERENCE), reference.as_bytes())?;
 
     let version = &release.version;
@@ -146,6 +147,7 @@ fn predict(written: &Written<'_>, signer: &mut Signer) -> Result<Predictions, As
     let command_line = pe::section(written.uki, ".cmdline")?.unwrap_or_default();
     // The boot loader measures it as UTF-16 with a zero at its end.
     let wide: Vec<u8> = command_line.iter().chain(&[0]).flat_map(|byte| [*byte, 0]).collect();
+    let command_line = Sha256::of(&wide);
     Ok(Predictions {
         pcr11: vec![pcr11::predict(written.uki)?],
         pcr4_events: vec![
@@ -161,8 +163,9 @@ fn predict(written: &Written<'_>, signer: &mut Signer) -> Result<Predictions, As
         pcr7_events,
         pcr12_events: vec![PredictedEvent {
             what: "command line",
-            sha256: Sha256::of(&wide),
+            sha256: command_line,
         }],
+        pcr12: vec![Sha256::ZERO.extended(&command_line)],
     })
 }
 

@@ -163,15 +163,23 @@ pub fn approved(image: &[u8], approval: &str) -> Result<Vec<u8>, UkiError> {
 /// The approval: systemd's JSON, with the value and the epoch beside it. The signature is ECDSA over
 /// [`SignedPolicy::message`], where systemd has RSA.
 pub fn approval(value: Sha256, epoch: u64, key: &ReleaseKey) -> Result<String, UkiError> {
-    let values = PcrValues::new([(11, value.0)]).map_err(|_| TpmError::Unencodable("PCR 11"))?;
-    let policy = Sha256(Policy::new(vec![Step::Pcr(values.clone())]).digest()?);
-    let signature = key.sign(&SignedPolicy::message(&values, epoch)?);
+    let signature = key.sign(&SignedPolicy::message(&values(value)?, epoch)?);
+    approval_with(value, epoch, &key.public_der()?, &signature)
+}
+
+fn values(value: Sha256) -> Result<PcrValues, UkiError> {
+    Ok(PcrValues::new([(11, value.0)]).map_err(|_| TpmError::Unencodable("PCR 11"))?)
+}
+
+/// The approval with a signature (r and s) that is there already; `key` is the release key's public half, DER.
+pub fn approval_with(value: Sha256, epoch: u64, key: &[u8], signature: &[u8]) -> Result<String, UkiError> {
+    let policy = Sha256(Policy::new(vec![Step::Pcr(values(value)?)]).digest()?);
     let approval = json!({
         "sha256": [{
             "pcrs": [11],
             "epoch": epoch,
             "value": value.to_string(),
-            "pkfp": Sha256::of(&key.public_der()?).to_string(),
+            "pkfp": Sha256::of(key).to_string(),
             "pol": policy.to_string(),
             "sig": STANDARD.encode(signature),
         }]

@@ -2,17 +2,17 @@
 
 use crate::assemble::{AssembleError, Sources, assemble};
 use crate::file::{self, FileError};
-use crate::pcr11;
-use crate::pe::PeError;
+use crate::pe::{self, PeError};
 use crate::signer::{self, Signer, SignerError};
 use crate::statements::{MANIFEST, MANIFEST_SIGNATURE};
+use crate::{pcr11, uki};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lamchat_attestation::Sha256;
 use lamchat_tpm::{PcrValues, SignedPolicy};
 use p256::ecdsa::signature::Verifier;
 use p256::ecdsa::{Signature, VerifyingKey};
-use p256::pkcs8::DecodePublicKey;
+use p256::pkcs8::{DecodePublicKey, EncodePublicKey};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -39,20 +39,23 @@ pub enum VerifyError {
         /// The commit of this source.
         here: String,
     },
-    /// A file is published that the source does not give, or the other way round.
-    #[error("only one of release and rebuilt release has the file {0}")]
-    Lists(String),
-    /// A file differs.
-    #[error("{file} differs from what the source gives, first at byte {offset}")]
-    Differs {
-        /// The file.
-        file: String,
-        /// The first byte that differs.
-        offset: usize,
+    /// Files differ, or are only in one of the two.
+    #[error("the release is not what the source gives:\n{}", .0.join("\n"))]
+    Differs(Vec<String>),
+    /// The image is not measured as the manifest says: program, packages or builder are others.
+    #[error(
+        "the source gives an image that is measured as PCR 11 = {here}, and the manifest says {published}: the release is \
+         of another program, other packages or another builder"
+    )]
+    Measured {
+        /// The value in the published manifest.
+        published: String,
+        /// The value of the rebuilt image.
+        here: Sha256,
     },
     /// The approval is for another value of PCR 11, or not signed by the release key.
     #[error("the approval in the image is not the release key's for PCR 11 = {0}")]
-    Approval(Sha256),
+    Approval(String),
     /// The manifest or its signature.
     #[error("the manifest is not signed by the release key")]
     Manifest,
@@ -67,44 +70,69 @@ pub struct Verified {
     pub pcr11: Sha256,
 }
 
-/// Builds into `work`, which is a new folder, and compares with `release`.
+/// Builds into `work`, which is a new folder, and compares with `release`. What needs no build is checked first.
 pub fn verify(sources: &Sources<'_>, release: &Path, work: &Path) -> Result<Verified, VerifyError> {
-    let manifest: serde_json::Value =
-        serde_json::from_slice(&file::read(&release.join(MANIFEST))?).map_err(|_| VerifyError::Manifest)?;
-    let published = manifest
-        .get("commit")
-        .and_then(serde_json::Value::as_str)
-        .unwrap_or_default();
+    let mut signer = Signer::published(&release.join(signer::FOLDER))?;
+    let key = VerifyingKey::from_public_key_pem(&signer.release_public()?).map_err(|_| VerifyError::Manifest)?;
+    let manifest = file::read(&release.join(MANIFEST))?;
+    if !verifies(&key, &manifest, &file::read(&release.join(MANIFEST_SIGNATURE))?) {
+        return Err(VerifyError::Manifest);
+    }
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).map_err(|_| VerifyError::Manifest)?;
+    let text = |pointer| {
+        manifest
+            .pointer(pointer)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+    };
+    let published = text("/commit");
     if published != sources.release.commit {
         return Err(VerifyError::Source {
             published: published.to_owned(),
             here: sources.release.commit.clone(),
         });
     }
-    let mut signer = Signer::published(&release.join(signer::FOLDER))?;
+    let published = text("/predictions/pcr11/0");
+    check_approval(&signer, &key, published, sources.release.epoch)?;
+
     file::make_folder(work)?;
     assemble(sources, &mut signer, work)?;
-    let names = names(release)?;
-    if let Some(name) = names.symmetric_difference(&self::names(work)?).next() {
-        return Err(VerifyError::Lists(name.clone()));
+    let image = format!("lamchat-{}.efi", sources.release.version);
+    let pcr11 = pcr11::predict(&file::read(&work.join(&image))?)?;
+    if pcr11.to_string() != published {
+        return Err(VerifyError::Measured {
+            published: published.to_owned(),
+            here: pcr11,
+        });
     }
     let mut files = Vec::new();
-    for name in names {
-        let published = file::read(&release.join(&name))?;
-        let rebuilt = file::read(&work.join(&name))?;
-        if published != rebuilt {
-            let same = published.iter().zip(&rebuilt).take_while(|(left, right)| left == right);
-            return Err(VerifyError::Differs {
-                file: name,
-                offset: same.count(),
-            });
+    let mut differences = Vec::new();
+    let (theirs, ours) = (names(release)?, names(work)?);
+    for name in theirs.union(&ours) {
+        if !(theirs.contains(name) && ours.contains(name)) {
+            differences.push(format!("only one of the two has {name}"));
+            continue;
         }
-        files.push((name, Sha256::of(&published)));
+        let (published, rebuilt) = (file::read(&release.join(name))?, file::read(&work.join(name))?);
+        if published == rebuilt {
+            files.push((name.clone(), Sha256::of(&published)));
+        } else {
+            differences.push(difference(name, &published, &rebuilt));
+        }
     }
-    let image = file::read(&work.join(format!("lamchat-{}.efi", sources.release.version)))?;
-    let pcr11 = pcr11::predict(&image)?;
-    check_signatures(sources, &signer, pcr11, work)?;
+    if !differences.is_empty() {
+        return Err(VerifyError::Differs(differences));
+    }
     Ok(Verified { files, pcr11 })
+}
+
+/// Where a file differs first; in a program, in which section.
+fn difference(name: &str, published: &[u8], rebuilt: &[u8]) -> String {
+    let same = published.iter().zip(rebuilt).take_while(|(left, right)| left == right);
+    let offset = same.count();
+    let section = pe::section_at(rebuilt, offset).ok().flatten();
+    let place = section.map_or_else(String::new, |section| format!(", in the section {section}"));
+    format!("{name} differs, first at byte {offset}{place}")
 }
 
 /// The files of a release, without the folder of its signatures: those that belong are in the files.
@@ -119,27 +147,30 @@ fn names(folder: &Path) -> Result<BTreeSet<String>, FileError> {
     Ok(names)
 }
 
-fn check_signatures(sources: &Sources<'_>, signer: &Signer, pcr11: Sha256, work: &Path) -> Result<(), VerifyError> {
-    let key = VerifyingKey::from_public_key_pem(&signer.release_public()?).map_err(|_| VerifyError::Manifest)?;
-    let verifies = |message: &[u8], signature: &[u8]| {
-        let signature = Signature::from_slice(signature);
-        signature.is_ok_and(|signature| key.verify(message, &signature).is_ok())
-    };
-    let manifest = file::read(&work.join(MANIFEST))?;
-    if !verifies(&manifest, &file::read(&work.join(MANIFEST_SIGNATURE))?) {
-        return Err(VerifyError::Manifest);
-    }
-    let approval: serde_json::Value =
-        serde_json::from_slice(signer.found("approval.json")?).map_err(|_| VerifyError::Approval(pcr11))?;
+fn verifies(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
+    let signature = Signature::from_slice(signature);
+    signature.is_ok_and(|signature| key.verify(message, &signature).is_ok())
+}
+
+/// The approval that the image carries: of the release key, for the value of the manifest, in this epoch.
+fn check_approval(signer: &Signer, key: &VerifyingKey, pcr11: &str, epoch: u64) -> Result<(), VerifyError> {
+    let wrong = || VerifyError::Approval(pcr11.to_owned());
+    let value: [u8; 32] = lamchat_attestation::from_hex(pcr11)
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(wrong)?;
+    let published = signer.found("approval.json")?;
+    let approval: serde_json::Value = serde_json::from_slice(published).map_err(|_| wrong())?;
     let signature = approval.pointer("/sha256/0/sig").and_then(serde_json::Value::as_str);
     let signature = signature
         .and_then(|text| STANDARD.decode(text).ok())
         .unwrap_or_default();
-    let message = PcrValues::new([(11, pcr11.0)])
-        .ok()
-        .and_then(|values| SignedPolicy::message(&values, sources.release.epoch).ok());
-    if !message.is_some_and(|message| verifies(&message, &signature)) {
-        return Err(VerifyError::Approval(pcr11));
+    let values = PcrValues::new([(11, value)]).map_err(|_| wrong())?;
+    let message = SignedPolicy::message(&values, epoch).map_err(|_| wrong())?;
+    let public = key.to_public_key_der().map_err(|_| wrong())?;
+    // All of it follows from value, epoch and key, but for the signature.
+    let expected = uki::approval_with(Sha256(value), epoch, public.as_bytes(), &signature).map_err(|_| wrong())?;
+    if expected.as_bytes() != published || !verifies(key, &message, &signature) {
+        return Err(wrong());
     }
     Ok(())
 }

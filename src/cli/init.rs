@@ -3,6 +3,6 @@
 use super::Failure;
 
 /// Runs the machine until it is switched off.
-pub fn run() -> Result<(), Failure> {
-    crate::init::run()
+pub fn run(install: bool) -> Result<(), Failure> {
+    crate::init::run(install)
 }

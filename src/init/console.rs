@@ -5,6 +5,7 @@ mod acts;
 mod change;
 mod check;
 mod gate;
+mod install;
 mod menu;
 mod recovery;
 mod screen;

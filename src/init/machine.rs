@@ -1,7 +1,7 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 use super::state::{Event, Health, Shared, State};
-use super::{DATA, MODULES, clock, disk, exchange, keys, network, service::Service, threads, vital};
+use super::{DATA, MODULES, clock, disk, exchange, keys, measured, network, service::Service, threads, vital};
 use crate::cli::Failure;
 use lamchat_appliance::site::Site;
 use lamchat_host::OsEntropy;
@@ -96,14 +96,18 @@ impl Machine {
         if let Err(error) = mounts::mount_again("/sys/firmware/efi/efivars") {
             self.shared.log.note(&format!("not there: {error}"));
         }
+        measured::note(&self.shared.log);
         self.start_watchdog();
         self.find_buttons();
         if let Err(error) = network::close() {
             self.shared.log.note(&format!("the packet filter: {error}"));
         }
-        threads::vault(&self.shared)?;
-        // Its drivers are there by now, or come with their devices.
-        threads::hardware(&self.shared)?;
+        // The installer has no data and starts nothing.
+        if self.shared.state() != State::Install {
+            threads::vault(&self.shared)?;
+            // Its drivers are there by now, or come with their devices.
+            threads::hardware(&self.shared)?;
+        }
         for name in console::find() {
             threads::console(&self.shared, name)?;
         }
@@ -388,7 +392,9 @@ impl Machine {
     }
 
     fn finish(&mut self, end: End) {
-        if let Err(error) = mounts::unmount(Path::new(DATA)) {
+        if self.exchange.is_some()
+            && let Err(error) = mounts::unmount(Path::new(DATA))
+        {
             self.shared.log.note(&format!("{DATA} stays mounted: {error}"));
         }
         if let Err(error) = disk::close() {

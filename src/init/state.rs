@@ -22,6 +22,8 @@ const EVENTS_MAX: usize = 1024;
 pub enum State {
     /// Devices are found and the exchange starts.
     Starting,
+    /// It waits for somebody to choose the disk that it is installed on.
+    Install,
     /// It waits for somebody to set it up.
     SetUp,
     /// It waits for the recovery key.
@@ -39,6 +41,7 @@ impl State {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Install => "the installer: nothing is on a disk yet",
             Self::SetUp => "not set up yet",
             Self::Locked => "LOCKED: the recovery key is needed",
             Self::Serving => "serving",

@@ -2,7 +2,7 @@
 
 use super::menu::Act;
 use super::screen::{Echo, Screen};
-use super::{change, check, gate, recovery, setup};
+use super::{change, check, gate, install, recovery, setup};
 use crate::init::exchange;
 use crate::init::state::{Event, Shared, State};
 use lamchat_machine::kernel_log;
@@ -16,6 +16,7 @@ const LOG_LINES: usize = 19;
 /// Does one; back on the status screen afterwards.
 pub fn run(screen: &mut Screen, shared: &Arc<Shared>, act: Act) -> std::io::Result<()> {
     match act {
+        Act::Install => return install::run(screen, shared),
         Act::SetUp => return setup::run(screen, shared),
         Act::Unlock => return recovery::unlock(screen, shared),
         _ => {}
@@ -33,7 +34,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>, act: Act) -> std::io::Resu
         }
     }
     match act {
-        Act::SetUp | Act::Unlock => Ok(()),
+        Act::Install | Act::SetUp | Act::Unlock => Ok(()),
         Act::Recovery => recovery::make(screen),
         Act::Administrator => administrator(screen),
         Act::Check => check::run(screen),
@@ -60,7 +61,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>, act: Act) -> std::io::Resu
 /// exchange and the key holder carry out, they note themselves.
 fn note(screen: &Screen, shared: &Shared, act: Act) -> Result<(), String> {
     let name = match act {
-        Act::SetUp | Act::Unlock | Act::Recovery | Act::Administrator => return Ok(()),
+        Act::Install | Act::SetUp | Act::Unlock | Act::Recovery | Act::Administrator => return Ok(()),
         Act::Check => "check",
         Act::Network => "network",
         Act::Confirm => "network-confirm",

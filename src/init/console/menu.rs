@@ -11,6 +11,8 @@ const KEYS_LINES: usize = 5;
 /// What can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
+    /// The image goes onto a disk.
+    Install,
     /// The questions of the first set-up.
     SetUp,
     /// The recovery key is typed.
@@ -55,6 +57,7 @@ const fn item(key: char, label: &'static str, act: Act) -> Item {
 /// The menu of a state.
 pub fn items(state: State) -> Vec<Item> {
     let mut items = match state {
+        State::Install => vec![item('1', "Install on a disk", Act::Install)],
         State::SetUp => vec![item('1', "Set up this box", Act::SetUp)],
         State::Locked => vec![item('1', "Unlock with the recovery key", Act::Unlock)],
         State::Serving => vec![
@@ -92,7 +95,7 @@ pub fn status(shared: &Shared) -> Vec<String> {
     let minute: String = clock.chars().take(16).collect();
     let mut lines = vec![format!(" {name:<57} {minute} UTC"), rule()];
     lines.push(row("State", status.state.sentence()));
-    if status.state != State::SetUp {
+    if !matches!(status.state, State::Install | State::SetUp) {
         lines.push(row("Health", &health));
         // Why they are locked is the one thing that nobody may miss: all of it is shown.
         for (at, line) in super::screen::wrap_to(&keys, COLUMNS - LABEL_COLUMNS)
@@ -153,6 +156,7 @@ mod tests {
         let shared = Shared::new(Release::default());
         for state in [
             State::Starting,
+            State::Install,
             State::SetUp,
             State::Locked,
             State::Serving,

@@ -9,6 +9,7 @@ pub mod console;
 pub mod crypt;
 pub mod dhcp;
 pub mod disk_health;
+pub mod efi;
 pub mod ext4;
 pub mod firewall;
 pub mod gpt;

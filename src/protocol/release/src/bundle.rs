@@ -1,5 +1,6 @@
 //! Writing a bundle, and checking one from its first to its last byte.
 
+use crate::approvals::{Approvals, ApprovalsError, Approvers};
 use crate::header::{File, HEADER_BYTES_MAX, Header, HeaderError};
 use crate::version::Floor;
 use aws_lc_rs::digest;
@@ -28,6 +29,9 @@ pub enum BundleError {
     /// The release key did not sign it.
     #[error("the update is not signed by this box's release key")]
     Signature,
+    /// The operator's approvers did not sign it, or not enough of them.
+    #[error(transparent)]
+    Approvals(#[from] ApprovalsError),
     /// The header is signed and cannot be used.
     #[error(transparent)]
     Header(#[from] HeaderError),
@@ -86,20 +90,83 @@ pub fn message(header: &[u8]) -> Vec<u8> {
     [DOMAIN, header].concat()
 }
 
-/// Writes a bundle. `files` are those of the header, in its order.
+/// Writes a bundle that nobody has approved yet. `files` are those of the header, in its order.
 ///
 /// # Errors
 /// The header is too long, or `out` fails.
 pub fn write(out: &mut dyn Write, header: &[u8], signature: &[u8; 64], files: &[&[u8]]) -> Result<(), BundleError> {
-    let length = u32::try_from(header.len()).map_err(|_| BundleError::HeaderTooLong(header.len()))?;
-    out.write_all(MAGIC)?;
-    out.write_all(&length.to_be_bytes())?;
-    out.write_all(header)?;
-    out.write_all(signature)?;
+    let start = Start {
+        header: header.to_vec(),
+        signature: *signature,
+        approvals: Approvals::default(),
+    };
+    start.write(out)?;
     for file in files {
         out.write_all(file)?;
     }
     Ok(())
+}
+
+/// What stands before the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The header, as it is signed.
+    pub header: Vec<u8>,
+    /// The release key's signature.
+    pub signature: [u8; 64],
+    /// The approvals.
+    pub approvals: Approvals,
+}
+
+impl Start {
+    /// Reads a bundle up to its files. Nothing of it is checked.
+    ///
+    /// # Errors
+    /// It is no bundle, or cut off.
+    pub fn read(bundle: &mut dyn Read) -> Result<Self, BundleError> {
+        let mut start = [0; 12];
+        bundle.read_exact(&mut start).map_err(|_| BundleError::NotABundle)?;
+        let [magic @ .., a, b, c, d] = start;
+        if magic != *MAGIC {
+            return Err(BundleError::NotABundle);
+        }
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        if length > HEADER_BYTES_MAX {
+            return Err(BundleError::HeaderTooLong(length));
+        }
+        let mut header = vec![0; length];
+        let mut signature = [0; 64];
+        let truncated = |_| BundleError::Truncated("header".to_owned());
+        bundle.read_exact(&mut header).map_err(truncated)?;
+        bundle.read_exact(&mut signature).map_err(truncated)?;
+        let approvals = Approvals::read(bundle).map_err(truncated)?;
+        Ok(Self {
+            header,
+            signature,
+            approvals: approvals?,
+        })
+    }
+
+    /// Writes it; the files come next.
+    ///
+    /// # Errors
+    /// The header is too long, or `out` fails.
+    pub fn write(&self, out: &mut dyn Write) -> Result<(), BundleError> {
+        let length = u32::try_from(self.header.len()).ok();
+        let length = length.filter(|_| self.header.len() <= HEADER_BYTES_MAX);
+        let length = length.ok_or(BundleError::HeaderTooLong(self.header.len()))?;
+        out.write_all(MAGIC)?;
+        out.write_all(&length.to_be_bytes())?;
+        out.write_all(&self.header)?;
+        out.write_all(&self.signature)?;
+        Ok(self.approvals.write(out)?)
+    }
+
+    /// Where the files start, in bytes from the bundle's start.
+    fn length(&self) -> u64 {
+        // 12 bytes before the header, 64 of its signature behind it.
+        (76 + self.header.len() + self.approvals.length()) as u64
+    }
 }
 
 /// Reads a bundle from its start to its end and checks all of it. `release_key` is the point of P-256, uncompressed
@@ -108,26 +175,18 @@ pub fn write(out: &mut dyn Write, header: &[u8], signature: &[u8; 64], files: &[
 ///
 /// # Errors
 /// The reason for which it must not be installed.
-pub fn check(bundle: &mut dyn Read, release_key: &[u8; 65], floor: &Floor) -> Result<Checked, BundleError> {
-    let mut start = [0; 12];
-    bundle.read_exact(&mut start).map_err(|_| BundleError::NotABundle)?;
-    let [magic @ .., a, b, c, d] = start;
-    if magic != *MAGIC {
-        return Err(BundleError::NotABundle);
-    }
-    let length = u32::from_be_bytes([a, b, c, d]) as usize;
-    if length > HEADER_BYTES_MAX {
-        return Err(BundleError::HeaderTooLong(length));
-    }
-    let mut header = vec![0; length];
-    let mut signature = [0; 64];
-    let truncated = |_| BundleError::Truncated("header".to_owned());
-    bundle.read_exact(&mut header).map_err(truncated)?;
-    bundle.read_exact(&mut signature).map_err(truncated)?;
+pub fn check(
+    bundle: &mut dyn Read,
+    release_key: &[u8; 65],
+    floor: &Floor,
+    approvers: &Approvers,
+) -> Result<Checked, BundleError> {
+    let start = Start::read(bundle)?;
+    let signed = message(&start.header);
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, release_key);
-    let signed = key.verify(&message(&header), &signature);
-    signed.map_err(|_| BundleError::Signature)?;
-    let header = Header::from_bytes(&header)?;
+    key.verify(&signed, &start.signature)
+        .map_err(|_| BundleError::Signature)?;
+    let header = Header::from_bytes(&start.header)?;
     if header.version < floor.version {
         return Err(BundleError::BelowVersion {
             found: header.version,
@@ -140,15 +199,17 @@ pub fn check(bundle: &mut dyn Read, release_key: &[u8; 65], floor: &Floor) -> Re
             floor: floor.epoch,
         });
     }
+    approvers.check(&signed, &start.approvals)?;
     for file in &header.files {
         check_file(bundle, file)?;
     }
     if bundle.read(&mut [0])? != 0 {
         return Err(BundleError::Trailing);
     }
-    // 12 bytes and 64 beside the header.
-    let files_at = (length + 76) as u64;
-    Ok(Checked { header, files_at })
+    Ok(Checked {
+        files_at: start.length(),
+        header,
+    })
 }
 
 fn check_file(bundle: &mut dyn Read, file: &File) -> Result<(), BundleError> {
