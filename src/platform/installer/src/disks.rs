@@ -88,6 +88,7 @@ fn content(path: &Path) -> String {
         // It may have an older kind of table, or a file system without any.
         Err(GptError::Absent) => "no partition table".to_owned(),
         Err(GptError::Io { source, .. }) => format!("unreadable: {source}"),
+        Err(error @ (GptError::Unfit | GptError::Kernel(_))) => error.to_string(),
     }
 }
 
