@@ -18,8 +18,10 @@ mod serve;
 mod signing_key;
 pub mod socket;
 mod token;
+mod update;
 mod user;
 
+pub use admin_credential::file as credential_file;
 pub use distance::Distance;
 pub use seal::recovery_code;
 
@@ -141,6 +143,12 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+    /// One request about updates of the box. Process 1 starts it.
+    #[command(hide = true)]
+    Updater(crate::updater::Post),
+    /// Updates of a box: check, show, install.
+    #[command(subcommand)]
+    Update(update::Update),
     /// Ask the running server whether it is well.
     Health(health::Health),
     /// The process that has the keys. The server starts it.
@@ -204,6 +212,13 @@ pub fn run() -> ExitCode {
         Some(Command::AdminCredential(command)) => admin_credential::run(&cli.place, command),
         Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
+        Some(Command::Updater(post)) => {
+            return crate::updater::run(&post).unwrap_or_else(|Failure(reason)| {
+                output::error(&reason);
+                ExitCode::FAILURE
+            });
+        }
+        Some(Command::Update(command)) => update::run(&cli.place, command),
         Some(Command::Init { install }) => init::run(install),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true, .. }) => key_holder::launch(&cli.place),

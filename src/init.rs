@@ -16,6 +16,7 @@ mod release;
 mod service;
 mod state;
 mod threads;
+mod update;
 mod vault;
 mod vital;
 

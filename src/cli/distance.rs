@@ -4,10 +4,9 @@
 //! without one does not start.
 
 use super::Failure;
-use super::socket::{self, Answer, SILENCE_MAX};
+use super::socket::{self, Answer, Body, SILENCE_MAX};
 use clap::ArgMatches;
 use lamchat_http::client::{Address, Pin, Trust};
-use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -58,6 +57,11 @@ const REACH: &[(&str, Reach)] = &[
     ("serve", START),
     ("init", START),
     ("key-holder", START),
+    ("updater", START),
+    ("update check", Reach::Anywhere),
+    ("update show", Reach::Anywhere),
+    ("update apply", Reach::Anywhere),
+    ("update status", Reach::Anywhere),
     ("user add", Reach::Anywhere),
     ("user list", Reach::Anywhere),
     ("user passwd", Reach::Anywhere),
@@ -218,7 +222,7 @@ pub struct Way {
 
 impl Way {
     /// Sends a request.
-    pub fn send(&self, method: &str, target: &str, body: Option<&Value>) -> Result<Answer, Failure> {
+    pub fn send(&self, method: &str, target: &str, body: Body<'_>) -> Result<Answer, Failure> {
         let stream = self.address.dial(self.trust.as_ref(), SILENCE_MAX)?;
         let answer = socket::request(stream, method, target, Some(&self.secret), body);
         let answer = answer.map_err(|error| format!("{}: {error}", self.address))?;

@@ -31,6 +31,19 @@ pub fn read_existing(what: &str) -> Result<Zeroizing<String>, Failure> {
     not_empty(prompt(&format!("{what}: "))?, what)
 }
 
+/// Asks yes or no, on the terminal or as a line of standard input; anything but yes is no.
+pub fn confirm(question: &str) -> Result<bool, Failure> {
+    if std::io::stdin().is_terminal() {
+        output::text_to_terminal(&format!("{question} (type yes) "));
+    }
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .take(PASSWORD_BYTES_MAX as u64)
+        .read_line(&mut line)?;
+    Ok(line.trim() == "yes")
+}
+
 fn not_empty(password: Zeroizing<String>, what: &str) -> Result<Zeroizing<String>, Failure> {
     if password.is_empty() {
         return Err(format!("the {what} is empty: type it, or give it as one line on standard input").into());

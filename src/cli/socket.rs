@@ -82,6 +82,14 @@ pub fn call(
     send(place, server, method, target, body)?.json()
 }
 
+/// What a request carries.
+pub enum Body<'a> {
+    /// JSON, or nothing.
+    Json(Option<&'a Value>),
+    /// So many bytes from here.
+    Bytes(&'a mut dyn Read, u64),
+}
+
 /// Sends a request.
 pub fn send(
     place: &Place,
@@ -90,6 +98,11 @@ pub fn send(
     target: &str,
     body: Option<&Value>,
 ) -> Result<Answer, Failure> {
+    transmit(place, server, method, target, Body::Json(body))
+}
+
+/// Sends a request with any body.
+pub fn transmit(place: &Place, server: &Server, method: &str, target: &str, body: Body<'_>) -> Result<Answer, Failure> {
     if let Some(way) = place.distance.way()? {
         return way.send(method, target, body);
     }
@@ -125,19 +138,35 @@ pub fn request<S: Read + Write + 'static>(
     method: &str,
     target: &str,
     access_token: Option<&str>,
-    body: Option<&Value>,
+    body: Body<'_>,
 ) -> std::io::Result<Answer> {
-    let body = body.map(Value::to_string).unwrap_or_default();
+    let (json, length, kind) = match &body {
+        Body::Json(json) => {
+            let json = json.map(Value::to_string).unwrap_or_default();
+            let length = json.len() as u64;
+            (json, length, "application/json")
+        }
+        Body::Bytes(_, length) => (String::new(), *length, "application/octet-stream"),
+    };
     let token = access_token.map(|token| Zeroizing::new(format!("Authorization: Bearer {token}\r\n")));
     let head = Zeroizing::new(format!(
-        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n",
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\n{}Content-Length: {length}\r\n\r\n",
         token.as_ref().map_or("", |token| token.as_str()),
-        body.len()
     ));
     stream.write_all(head.as_bytes())?;
-    stream.write_all(body.as_bytes())?;
-    stream.flush()?;
-    receive(stream)
+    let sent = match body {
+        Body::Json(_) => stream.write_all(json.as_bytes()),
+        Body::Bytes(from, length) => match std::io::copy(&mut from.take(length), &mut stream) {
+            Ok(sent) if sent < length => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        },
+    };
+    // A server may refuse, and close, before it has read everything: its answer says more than the broken pipe.
+    match (sent.and_then(|()| stream.flush()), receive(stream)) {
+        (_, Ok(answer)) => Ok(answer),
+        (Err(error), _) | (Ok(()), Err(error)) => Err(error),
+    }
 }
 
 fn unreachable(path: &std::path::Path, error: &std::io::Error) -> Failure {

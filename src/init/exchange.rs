@@ -14,6 +14,8 @@ pub const USER: u32 = 990;
 pub const GROUP: u32 = 990;
 /// Where clients and peers connect.
 pub const PORTS: [u16; 2] = [443, 8448];
+/// Where administrators with a credential connect: the box has no shell, so every command works from there.
+pub const ADMIN_PORT: u16 = 8449;
 /// Where the console's check of a working exchange connects: plain HTTP that never leaves the machine.
 pub const LOCAL_PORT: u16 = 8008;
 /// The socket for notices of sd_notify(3).
@@ -42,10 +44,12 @@ pub fn config(site: &Site) -> String {
     };
     let public = "\"client\", \"federation\", \"media\"";
     format!(
-        "server_name = {:?}\ndata_dir = {:?}\n{}{}\n[seal]\nholder = {:?}\n",
+        "server_name = {:?}\ndata_dir = {:?}\n\n[admin]\nmetrics_open = false\nupdates = {:?}\n{}{}{}\n[seal]\nholder = {:?}\n",
         site.server_name,
         folder(),
+        super::update::SOCKET,
         PORTS.map(|port| listener("::", port, true, public)).concat(),
+        listener("::", ADMIN_PORT, true, "\"admin\""),
         listener("127.0.0.1", LOCAL_PORT, false, "\"client\", \"media\""),
         super::keys::EXCHANGE_SOCKET,
     )

@@ -1,8 +1,9 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 use super::state::{Event, Health, Shared, State};
-use super::{DATA, MODULES, clock, disk, exchange, keys, measured, network, service::Service, threads, vital};
+use super::{DATA, MODULES, clock, disk, exchange, keys, measured, network, service::Service, threads, update, vital};
 use crate::cli::Failure;
+use crate::updater::RESTART;
 use lamchat_appliance::site::Site;
 use lamchat_host::OsEntropy;
 use lamchat_machine::modules::Loader;
@@ -45,6 +46,8 @@ pub struct Machine {
     heard: Instant,
     ending: Option<(End, Instant)>,
     network: Sender<Site>,
+    /// Whether the release that runs was marked good since the start, or tried to be.
+    marked: bool,
     /// What comes back unless the change is confirmed, and when.
     trial: Option<(Site, Instant)>,
 }
@@ -59,6 +62,7 @@ impl Machine {
         threads::notices(&shared, exchange::notify_socket()?)?;
         threads::health(&shared)?;
         threads::clock(&shared)?;
+        threads::updates(&shared)?;
         let network = threads::network(&shared)?;
         let loader = match Loader::open(Path::new(MODULES)) {
             Ok(mut loader) => {
@@ -84,6 +88,7 @@ impl Machine {
             heard: Instant::now(),
             ending: None,
             network,
+            marked: false,
             trial: None,
         };
         machine.start()?;
@@ -162,6 +167,10 @@ impl Machine {
                 self.shared.log.note(&format!("the watchdog: {error}"));
             }
         }
+        if state == State::Serving && !self.marked && now.saturating_duration_since(since) >= update::GOOD_AFTER {
+            self.marked = true;
+            update::mark_good(&self.shared);
+        }
         if let Some((before, _)) = self.trial.take_if(|(_, deadline)| now > *deadline) {
             self.shared
                 .log
@@ -207,6 +216,12 @@ impl Machine {
                     self.shared.note_end("the exchange", ended);
                     if self.ending.is_none() {
                         self.shared.enter(State::Degraded);
+                    }
+                }
+                _ if self.shared.updaters.lock().remove(&ended.pid) => {
+                    self.shared.note_end("the updater", ended);
+                    if ended.code == i32::from(RESTART) {
+                        self.end(End::Reboot);
                     }
                 }
                 _ => match &mut self.keys {

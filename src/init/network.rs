@@ -52,7 +52,7 @@ pub fn loopback_up() -> Result<(), NetlinkError> {
 /// What may pass.
 fn policy(site: &Site) -> Policy {
     Policy {
-        tcp_ports: exchange::PORTS.to_vec(),
+        tcp_ports: exchange::PORTS.into_iter().chain([exchange::ADMIN_PORT]).collect(),
         dhcp: site.network.mode == Mode::Dhcp,
         time_servers: site.time.servers.clone(),
     }

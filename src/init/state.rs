@@ -9,6 +9,7 @@ use lamchat_machine::signals::Ended;
 use lamchat_machine::uevent::Uevent;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -133,6 +134,8 @@ pub struct Shared {
     pub operator: Mutex<()>,
     /// Wrong PINs, over all consoles.
     pub guesses: Mutex<super::console::Guesses>,
+    /// The processes that work on updates.
+    pub updaters: Mutex<HashSet<i32>>,
     events: SyncSender<Event>,
     receiver: Mutex<Option<Receiver<Event>>>,
 }
@@ -160,6 +163,7 @@ impl Shared {
             site: Mutex::new(None),
             operator: Mutex::new(()),
             guesses: Mutex::default(),
+            updaters: Mutex::default(),
             events,
             receiver: Mutex::new(Some(receiver)),
         }

@@ -1,7 +1,7 @@
 //! The threads that wait for something and tell the main loop.
 
 use super::state::{Event, Shared};
-use super::{clock, console, hardware, health, network, vault};
+use super::{clock, console, hardware, health, network, update, vault};
 use lamchat_appliance::site::Site;
 use lamchat_machine::button;
 use lamchat_machine::signals::Signals;
@@ -107,6 +107,12 @@ pub fn network(shared: &Arc<Shared>) -> std::io::Result<Sender<Site>> {
 pub fn vault(shared: &Arc<Shared>) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     spawn("vault", move || vault::run(&shared))
+}
+
+/// Takes updates.
+pub fn updates(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let (shared, listener) = (Arc::clone(shared), update::listen()?);
+    spawn("updates", move || update::serve(&shared, &listener))
 }
 
 /// Keeps the clock right.

@@ -193,7 +193,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         told: Default::default(),
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
-        distance: lamchat_api_admin::Distance::default(),
+        distance: lamchat_api_admin::Distance::new(!config.admin.metrics_open),
+        updates: config.admin.updates.clone(),
     });
     Ok(Parts {
         clock,

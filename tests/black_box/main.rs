@@ -26,3 +26,4 @@ mod start;
 mod static_binary;
 mod tpm;
 mod tpm_faults;
+mod update;

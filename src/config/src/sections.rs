@@ -219,6 +219,10 @@ section! {
     pub struct Admin {
         /// The Unix socket of `lamchat user` and the like; by default admin.sock in the data folder.
         fixed socket: Option<PathBuf> = None => "\"/run/lamchat/admin.sock\"";
+        /// Whether /metrics on listeners with the resource "admin" answers everybody, or only who has a credential.
+        fixed metrics_open: bool = true;
+        /// The socket of a box's updater, for `lamchat update`; process 1 of the bootable image sets it.
+        fixed updates: Option<PathBuf> = None => "\"/run/lamchat/update.sock\"";
     }
 }
 

@@ -3,6 +3,7 @@
 use super::menu::Act;
 use super::screen::{Echo, Screen};
 use super::{change, check, gate, install, recovery, setup};
+use crate::cli::credential_file;
 use crate::init::exchange;
 use crate::init::state::{Event, Shared, State};
 use lamchat_machine::kernel_log;
@@ -37,6 +38,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>, act: Act) -> std::io::Resu
         Act::Install | Act::SetUp | Act::Unlock => Ok(()),
         Act::Recovery => recovery::make(screen),
         Act::Administrator => administrator(screen),
+        Act::Credential => credential(screen),
         Act::Check => check::run(screen),
         Act::Network => change::network(screen, shared),
         Act::Confirm => {
@@ -61,7 +63,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>, act: Act) -> std::io::Resu
 /// exchange and the key holder carry out, they note themselves.
 fn note(screen: &Screen, shared: &Shared, act: Act) -> Result<(), String> {
     let name = match act {
-        Act::Install | Act::SetUp | Act::Unlock | Act::Recovery | Act::Administrator => return Ok(()),
+        Act::Install | Act::SetUp | Act::Unlock | Act::Recovery | Act::Administrator | Act::Credential => return Ok(()),
         Act::Check => "check",
         Act::Network => "network",
         Act::Confirm => "network-confirm",
@@ -103,6 +105,26 @@ fn administrator(screen: &mut Screen) -> std::io::Result<()> {
     match make_administrator(&name, &password) {
         Ok(user) => screen.page("Done", &format!("{user} was made."))?,
         Err(error) => screen.page("Not done", &error)?,
+    }
+    screen.pause()
+}
+
+/// Makes a credential and shows it, once, with what `lamchat --credential FILE` needs beside it.
+fn credential(screen: &mut Screen) -> std::io::Result<()> {
+    screen.page(
+        "Administration from a distance",
+        "A credential with which `lamchat --server` works on another machine, for 90 days. It is shown once.",
+    )?;
+    let Some(name) = screen.ask("Name, such as alice-laptop", Echo::Shown)? else {
+        return Ok(());
+    };
+    let body = json!({"name": name.trim()});
+    match exchange::call("POST", "/_lamchat/admin/v1/credentials", Some(&body)) {
+        Ok(answer) => {
+            let file = zeroize::Zeroizing::new(credential_file(&answer));
+            screen.page("Write these lines into a file of their own, chmod 600", &file)?;
+        }
+        Err(error) => screen.page("Not done", &error.0)?,
     }
     screen.pause()
 }

@@ -125,7 +125,7 @@ fn client(method: &str, target: &str, account: Option<&Account>, body: Option<&V
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let token = account.map(|account| account.token.as_str());
-        socket::request(stream, method, target, token, body)
+        socket::request(stream, method, target, token, socket::Body::Json(body))
     };
     let answer = connect().map_err(|error| format!("{method} {target}: {error}"))?;
     answer.json().map_err(|error| format!("{method} {target}: {}", error.0))

@@ -21,6 +21,8 @@ pub enum Act {
     Recovery,
     /// An administrator's account is made.
     Administrator,
+    /// A credential is made for commands from a distance.
+    Credential,
     /// Two accounts exchange a message.
     Check,
     /// Another network.
@@ -66,6 +68,7 @@ pub fn items(state: State) -> Vec<Item> {
             item('3', "Check: two accounts exchange a message", Act::Check),
             item('4', "Network", Act::Network),
             item('5', "Time", Act::Time),
+            item('a', "Administration from a distance", Act::Credential),
         ],
         State::Starting | State::Degraded => Vec::new(),
         State::Stopping => return Vec::new(),
@@ -131,7 +134,9 @@ pub fn status(shared: &Shared) -> Vec<String> {
     if status.trial.is_some() {
         lines.push(row("NETWORK", "for two minutes; 6 keeps it, else it goes back"));
     }
-    for notice in status.notices.iter().take(2) {
+    // One line less while the menu has one more.
+    let room = if status.trial.is_some() { 1 } else { 2 };
+    for notice in status.notices.iter().take(room) {
         lines.push(row("Notice", notice));
     }
     lines.push(rule());

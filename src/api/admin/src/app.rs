@@ -17,6 +17,7 @@ use lamchat_media::Media;
 use lamchat_seal::DataKeys;
 use lamchat_store::{ReadError, Store, WriteTxn};
 use ruma::{OwnedServerName, OwnedUserId};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// What other parts of the exchange do when an administrator changes an account.
@@ -73,6 +74,8 @@ pub struct Admin {
     pub nonces: Nonces,
     /// The same commands from a distance.
     pub distance: Distance,
+    /// The socket of the box's updater; `None`: this is no box with images.
+    pub updates: Option<PathBuf>,
 }
 
 impl Admin {

@@ -26,7 +26,7 @@ const WRONG: Rate = Rate {
 const NOTED_MS: u64 = 60_000;
 
 /// What is offered. Not what only process 1 asks, and no new credentials: those are made on the machine itself.
-pub(crate) const OFFERED: [(&str, &str); 35] = [
+pub(crate) const OFFERED: [(&str, &str); 39] = [
     ("GET", "/_lamchat/admin/v1/health"),
     ("GET", "/_lamchat/admin/v1/users"),
     ("POST", "/_lamchat/admin/v1/users"),
@@ -49,8 +49,8 @@ pub(crate) const OFFERED: [(&str, &str); 35] = [
     ("DELETE", "/_lamchat/admin/v1/keyring/slots/{slot}"),
     ("GET", "/_lamchat/admin/v1/seal"),
     ("POST", "/_lamchat/admin/v1/seal/init"),
-    ("POST", "/_lamchat/admin/v1/seal/slots/{slot}/rebind"),
     ("POST", "/_lamchat/admin/v1/seal/floor"),
+    ("POST", "/_lamchat/admin/v1/seal/slots/{slot}/rebind"),
     ("GET", "/_lamchat/admin/v1/signing-key"),
     ("POST", "/_lamchat/admin/v1/signing-key/rotate"),
     ("GET", "/_lamchat/admin/v1/attestation"),
@@ -62,6 +62,10 @@ pub(crate) const OFFERED: [(&str, &str); 35] = [
     ("POST", "/_lamchat/admin/v1/audit/witness"),
     ("GET", "/_lamchat/admin/v1/credentials"),
     ("DELETE", "/_lamchat/admin/v1/credentials/{name}"),
+    ("GET", "/_lamchat/admin/v1/update"),
+    ("GET", "/_lamchat/admin/v1/update/bundle"),
+    ("POST", "/_lamchat/admin/v1/update/bundle"),
+    ("POST", "/_lamchat/admin/v1/update/apply"),
 ];
 
 /// A listener at which credentials are taken.
@@ -85,6 +89,8 @@ impl Door {
 pub struct Distance {
     /// Where they come in; set once the listeners are open.
     pub doors: OnceLock<Vec<Door>>,
+    /// Whether `/metrics` on listeners asks for a credential, too.
+    pub(crate) guards_metrics: bool,
     wrong: RateLimit,
     /// When a credential's use of a route that only reads was noted, within the last [`NOTED_MS`]: at most
     /// credentials × routes.
@@ -92,6 +98,14 @@ pub struct Distance {
 }
 
 impl Distance {
+    /// Before the listeners are open.
+    pub fn new(guards_metrics: bool) -> Self {
+        Self {
+            guards_metrics,
+            ..Self::default()
+        }
+    }
+
     /// The doors as JSON.
     pub(crate) fn describe(&self) -> Value {
         let doors = self.doors.get().into_iter().flatten();
@@ -136,7 +150,7 @@ pub(crate) fn guard(admin: &Arc<Admin>, routes: Vec<Route>) -> impl Iterator<Ite
 }
 
 /// Who asks, by the credential's name, with the asking noted.
-async fn enter(admin: &Arc<Admin>, request: &Request, path: &str) -> Result<String, AdminError> {
+pub(crate) async fn enter(admin: &Arc<Admin>, request: &Request, path: &str) -> Result<String, AdminError> {
     let is_here = request.peer.is_none_or(|peer| peer.is_loopback());
     if !request.is_encrypted && !is_here {
         return Err(AdminError::new(

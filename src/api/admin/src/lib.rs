@@ -31,6 +31,7 @@ pub mod seal;
 pub mod shared_secret;
 pub mod signing_key;
 pub mod token;
+pub mod update;
 pub mod user;
 
 #[cfg(test)]

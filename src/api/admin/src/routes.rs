@@ -3,10 +3,10 @@
 use crate::route::{json_answer, on, raw};
 use crate::{
     Admin, attestation, audit, backup, credential, distance, hardware, health, keyring, media, metrics, report, seal,
-    shared_secret, signing_key, token, user,
+    shared_secret, signing_key, token, update, user,
 };
 use http::Method;
-use lamchat_http::{Auth, Patience, Resource, Route};
+use lamchat_http::{Auth, BodyPolicy, Patience, Resource, Route};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -113,6 +113,13 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             "/_lamchat/admin/v1/credentials/{name}",
             credential::act::revoke,
         ),
+        on(admin, &get, "/_lamchat/admin/v1/update", update::status),
+        on(admin, &get, "/_lamchat/admin/v1/update/bundle", update::show),
+        Route {
+            body: BodyPolicy::Stream(update::BUNDLE_BYTES_MAX),
+            ..on(admin, &post, "/_lamchat/admin/v1/update/bundle", update::stage)
+        },
+        on(admin, &post, "/_lamchat/admin/v1/update/apply", update::apply),
         raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
     ]
 }
@@ -146,7 +153,18 @@ pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
             json_answer(shared_secret::register(admin, request))
         }),
         // Numbers only, no names; which listener offers the resource `admin` is the operator's decision.
-        raw(admin, &Method::GET, METRICS, Auth::Open, metrics::metrics),
+        raw(
+            admin,
+            &Method::GET,
+            METRICS,
+            Auth::Open,
+            async move |admin: Arc<Admin>, request| {
+                if admin.distance.guards_metrics {
+                    distance::enter(&admin, &request, METRICS).await?;
+                }
+                metrics::metrics(admin, request).await
+            },
+        ),
         Route {
             resource: Resource::Client,
             // It has the TPM's own time limit.

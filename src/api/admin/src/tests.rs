@@ -219,6 +219,7 @@ fn site() -> Site {
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),
         distance: crate::Distance::default(),
+        updates: None,
     };
     Site {
         admin: Arc::new(admin),

@@ -146,10 +146,21 @@ impl std::str::FromStr for Address {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             _ => return Err(wrong()),
         };
+        let host = authority.host();
+        // What http's parser leaves unread in the port would be taken for none.
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") if is_encrypted => 443,
+            Some("") => 80,
+            Some(port) => port
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .ok_or_else(wrong)?,
+            None => return Err(wrong()),
+        };
         let address = Self {
             is_encrypted,
-            host: authority.host().to_owned(),
-            port: uri.port_u16().unwrap_or(if is_encrypted { 443 } else { 80 }),
+            host: host.to_owned(),
+            port,
         };
         // A name, even `localhost`, is what a resolver makes of it.
         let is_here = address.bare_host().parse().is_ok_and(|ip: IpAddr| ip.is_loopback());

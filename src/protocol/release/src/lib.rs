@@ -8,6 +8,7 @@
 mod approvals;
 mod bundle;
 mod header;
+pub mod sbom;
 mod version;
 
 pub use approvals::{APPROVERS_MAX, Approvals, ApprovalsError, Approvers, approver};

@@ -106,6 +106,23 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             500,
             "key.rotate",
         ),
+        (
+            "POST /credentials",
+            "credentials",
+            json!({"name": "alice"}),
+            200,
+            "credential.create",
+        ),
+        (
+            "DELETE /credentials/{name}",
+            "credentials/alice",
+            Value::Null,
+            200,
+            "credential.revoke",
+        ),
+        // Not a box.
+        ("POST /update/bundle", "update/bundle", Value::Null, 404, ""),
+        ("POST /update/apply", "update/apply", json!({"id": ""}), 404, ""),
         // Without a TPM nothing is done.
         ("POST /seal/init", "seal/init", json!({}), 400, ""),
         (
@@ -136,20 +153,6 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             json!({"act": "log", "terminal": "ttyS0"}),
             box_act.0,
             box_act.1,
-        ),
-        (
-            "POST /credentials",
-            "credentials",
-            json!({"name": "monitor"}),
-            200,
-            "credential.create",
-        ),
-        (
-            "DELETE /credentials/{name}",
-            "credentials/monitor",
-            Value::Null,
-            200,
-            "credential.revoke",
         ),
         // It changes nothing: a reading is no act.
         (

@@ -1,0 +1,154 @@
+//! Updates: process 1 takes requests of the exchange's at a socket and starts a sandboxed process for each; and it has
+//! the release that runs marked as good once the exchange has answered for a while.
+
+use super::exchange;
+use super::state::Shared;
+use lamchat_machine::gpt;
+use lamchat_slots::{Name, Slot};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where the exchange hands updates over.
+pub const SOCKET: &str = "/run/lamchat/update.sock";
+/// How long the exchange has to answer before the release is marked good.
+pub const GOOD_AFTER: Duration = Duration::from_secs(10 * 60);
+/// The user of the updater, which has nothing of its own.
+const USER: u32 = 991;
+const KEY: &str = "/etc/lamchat/release.pub";
+const RELEASE: &str = "/etc/lamchat/release.json";
+const FOLDER: &str = "/data/update";
+/// systemd's Boot Loader Interface: LoaderEntrySelected, LoaderDevicePartUUID.
+const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+const VARIABLES: &str = "/sys/firmware/efi/efivars";
+/// Longest variable that is read.
+const VARIABLE_BYTES_MAX: usize = 4096;
+
+/// Where the release that runs came from.
+struct Booted {
+    esp: PathBuf,
+    slot: Slot,
+}
+
+impl Booted {
+    fn find() -> Result<Self, String> {
+        let entry = variable("LoaderEntrySelected")?;
+        let name = Name::parse_path(&entry).ok_or_else(|| format!("{entry:?} was started, which is no slot's file"))?;
+        let wanted = variable("LoaderDevicePartUUID")?.to_ascii_lowercase();
+        for disk in gpt::disks() {
+            let partitions = gpt::read(&disk).unwrap_or_default();
+            if let Some(found) = partitions.iter().find(|partition| gpt::text(&partition.id) == wanted) {
+                return Ok(Self {
+                    esp: gpt::device(&disk, found.number),
+                    slot: name.slot,
+                });
+            }
+        }
+        Err(format!(
+            "no disk has the partition {wanted} that the box was started from"
+        ))
+    }
+}
+
+/// A variable of the boot loader's: four bytes of attributes, then UTF-16 with a zero at its end.
+fn variable(name: &str) -> Result<String, String> {
+    let path = Path::new(VARIABLES).join(format!("{name}-{LOADER}"));
+    let bytes = std::fs::read(&path).map_err(|error| format!("{name}: {error}"))?;
+    if bytes.len() > VARIABLE_BYTES_MAX {
+        return Err(format!("{name} is too long"));
+    }
+    decode(&bytes).ok_or_else(|| format!("{name} is malformed"))
+}
+
+fn decode(bytes: &[u8]) -> Option<String> {
+    let (pairs, rest) = bytes.get(4..)?.as_chunks::<2>();
+    let units: Vec<u16> = pairs
+        .iter()
+        .map(|pair| u16::from_le_bytes(*pair))
+        .take_while(|unit| *unit != 0)
+        .collect();
+    if rest.is_empty() {
+        String::from_utf16(&units).ok()
+    } else {
+        None
+    }
+}
+
+/// Opens the socket; only the exchange's user and root may use it.
+pub fn listen() -> std::io::Result<UnixListener> {
+    let listener = UnixListener::bind(SOCKET)?;
+    chown(SOCKET, Some(0), Some(exchange::GROUP))?;
+    std::fs::set_permissions(SOCKET, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Never ends: a process for each request. The main loop reaps it.
+pub fn serve(shared: &Arc<Shared>, listener: &UnixListener) {
+    for stream in listener.incoming() {
+        let started = stream.map_err(|error| error.to_string()).and_then(|stream| {
+            let peer = getsockopt(&stream, PeerCredentials).map_err(|error| error.to_string())?;
+            if ![0, exchange::USER].contains(&peer.uid()) {
+                return Err(format!("user {} was turned away", peer.uid()));
+            }
+            let mut command = command(&Booted::find()?)?;
+            start(shared, command.stdin(OwnedFd::from(stream)))
+        });
+        if let Err(error) = started {
+            shared.log.note(&format!("updates: {error}"));
+        }
+    }
+}
+
+/// Has the slot that runs marked as good.
+pub fn mark_good(shared: &Arc<Shared>) {
+    let started = Booted::find().and_then(|booted| {
+        let mut command = command(&booted)?;
+        start(shared, command.arg("--mark-good").stdin(Stdio::null()))
+    });
+    match started {
+        Ok(()) => shared.log.note("the release that runs is marked good"),
+        Err(error) => shared.log.note(&format!("the release is not marked good: {error}")),
+    }
+}
+
+fn command(booted: &Booted) -> Result<Command, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .arg("updater")
+        .arg("--esp")
+        .arg(&booted.esp)
+        .args(["--folder", FOLDER, "--key", KEY, "--release", RELEASE])
+        .args(["--running", &booted.slot.to_string(), "--user", &USER.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Ok(command)
+}
+
+fn start(shared: &Arc<Shared>, command: &mut Command) -> Result<(), String> {
+    // Under the lock, so that the main loop does not reap it before it is known.
+    let mut updaters = shared.updaters.lock();
+    let child = command.spawn().map_err(|error| error.to_string())?;
+    updaters.insert(i32::try_from(child.id()).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn variables_are_utf_16_behind_their_attributes() {
+        let bytes = b"\x06\0\0\0a\0-\0b\0\0\0";
+        assert_eq!(decode(bytes).as_deref(), Some("a-b"));
+        assert_eq!(decode(b"\x06\0\0\0a"), None);
+        assert_eq!(decode(b"\x06"), None);
+        assert_eq!(decode(b"\x06\0\0\0\x00\xd8"), None);
+    }
+}

@@ -1,0 +1,183 @@
+//! `lamchat updater`: one request about updates of the box, in a process of its own that process 1 starts for it. It
+//! opens the staged bundle and the EFI system partition, gives up everything else, and only then reads what it is sent.
+//!
+//! What must never happen here: a byte of a release in a slot whose bundle was not checked from its first byte to its last.
+
+mod request;
+mod sandbox;
+mod stage;
+
+use crate::cli::Failure;
+use lamchat_release::{Floor, Version};
+use lamchat_slots::{FileDevice, Slot};
+use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
+use serde_json::{Value, json};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Exit code: done, and the machine is to start again with it.
+pub const RESTART: u8 = 10;
+/// The staged bundle, in the folder of updates.
+const STAGED: &str = "staged.bundle";
+/// The bill of materials of the release that was written last, to compare the next one with.
+const BILL: &str = "sbom.json";
+/// Longest file with a key or a description of the release.
+const SMALL_BYTES_MAX: u64 = 64 << 10;
+/// A P-256 SubjectPublicKeyInfo up to the point (RFC 5480, section 2).
+const SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// What it works with.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Post {
+    /// The EFI system partition: its device, or a file with its bytes.
+    #[arg(long, value_name = "FILE")]
+    esp: PathBuf,
+    /// The folder for the staged bundle.
+    #[arg(long, value_name = "DIR")]
+    folder: PathBuf,
+    /// The release key, PEM.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// What the release that runs says of itself: release.json.
+    #[arg(long, value_name = "FILE")]
+    release: PathBuf,
+    /// The slot that runs.
+    #[arg(long, value_name = "a|b", value_parser = slot)]
+    running: Slot,
+    /// The user and group to become, if this is root.
+    #[arg(long, value_name = "NUMBER")]
+    user: Option<u32>,
+    /// Ask nobody: mark the slot that runs as good.
+    #[arg(long)]
+    mark_good: bool,
+}
+
+fn slot(text: &str) -> Result<Slot, String> {
+    match text {
+        "a" => Ok(Slot::A),
+        "b" => Ok(Slot::B),
+        _ => Err("the slots are a and b".to_owned()),
+    }
+}
+
+/// Everything that is open when the sandbox closes.
+struct Opened {
+    esp: FileDevice,
+    staged: File,
+    bill: File,
+    key: [u8; 65],
+    running: Slot,
+    version: Version,
+    epoch: u64,
+}
+
+impl Opened {
+    fn open(post: &Post) -> Result<Self, Failure> {
+        std::fs::create_dir_all(&post.folder)?;
+        let own = |name: &str| {
+            let path = post.folder.join(name);
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path);
+            file.map_err(|error| Failure(format!("{}: {error}", path.display())))
+        };
+        let esp = OpenOptions::new().read(true).write(true).open(&post.esp);
+        let esp = esp.map_err(|error| Failure(format!("{}: {error}", post.esp.display())))?;
+        let release: Value = serde_json::from_str(&small(&post.release)?)?;
+        let text = |key: &str| release.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let staged = own(STAGED)?;
+        let lock = nix::fcntl::Flock::lock(staged.try_clone()?, nix::fcntl::FlockArg::LockExclusiveNonblock);
+        // Held until this process ends: the lock is the open file's, not this value's.
+        let lock = lock.map_err(|_| "another update is under way: try again when it has ended")?;
+        std::mem::forget(lock);
+        Ok(Self {
+            esp: FileDevice::new(esp)?,
+            staged,
+            bill: own(BILL)?,
+            key: point(&small(&post.key)?)?,
+            running: post.running,
+            version: Version::try_from(text("version"))?,
+            epoch: release.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
+        })
+    }
+
+    fn floor(&self) -> Floor {
+        Floor {
+            version: self.version,
+            epoch: self.epoch,
+        }
+    }
+}
+
+fn small(path: &Path) -> Result<String, Failure> {
+    use std::io::Read;
+    let named = |error: std::io::Error| Failure(format!("{}: {error}", path.display()));
+    let mut text = String::new();
+    let file = File::open(path).map_err(named)?;
+    file.take(SMALL_BYTES_MAX).read_to_string(&mut text).map_err(named)?;
+    Ok(text)
+}
+
+/// The point of a P-256 key in PEM.
+fn point(pem: &str) -> Result<[u8; 65], Failure> {
+    use rustls_pki_types::pem::PemObject;
+    let key = rustls_pki_types::SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes());
+    let key = key.map_err(|_| "the release key is no public key in PEM form")?;
+    let point = key.as_ref().strip_prefix(&SPKI).and_then(|point| point.try_into().ok());
+    point.ok_or_else(|| "the release key is not one of P-256".into())
+}
+
+/// Answers the request that comes in on standard input, on the same socket.
+pub fn run(post: &Post) -> Result<ExitCode, Failure> {
+    let opened = prepare(post);
+    if post.mark_good {
+        let mut opened = opened?;
+        request::mark_good(&mut opened)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let (answer, code) = match opened.and_then(|mut opened| request::answer(&mut opened, &mut stream)) {
+        Ok((answer, code)) => (answer, code),
+        Err(Failure(error)) => (json!({"error": error}), ExitCode::FAILURE),
+    };
+    stream.write_all(answer.to_string().as_bytes())?;
+    Ok(code)
+}
+
+/// Opens what is needed and gives up the rest.
+fn prepare(post: &Post) -> Result<Opened, Failure> {
+    let opened = Opened::open(post)?;
+    if let Some(user) = post.user
+        && geteuid().is_root()
+    {
+        if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+            tracing::warn!(%error, "the updater keeps its network; it can open no connection all the same");
+        }
+        setgroups(&[])?;
+        setgid(Gid::from_raw(user))?;
+        setuid(Uid::from_raw(user))?;
+    }
+    sandbox::close()?;
+    Ok(opened)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_keys_of_p256_are_release_keys() {
+        assert!(super::point("").is_err());
+        assert!(super::point("-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----\n").is_err());
+    }
+}
