@@ -55,6 +55,12 @@ impl Booted {
     }
 }
 
+/// Whether the release that runs is not marked good yet. Where no boot loader of ours counts, nothing is.
+pub fn is_on_trial() -> bool {
+    // Its name from before the count: what is marked good later stays on trial for this run.
+    variable("LoaderEntrySelected").is_ok_and(|entry| Name::parse_path(&entry).is_none_or(|name| name.tries.is_some()))
+}
+
 /// A variable of the boot loader's: four bytes of attributes, then UTF-16 with a zero at its end.
 fn variable(name: &str) -> Result<String, String> {
     let path = Path::new(VARIABLES).join(format!("{name}-{LOADER}"));

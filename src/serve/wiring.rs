@@ -95,7 +95,12 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         key: keys.database_key().map_err(refused)?,
         tables: tables(),
     };
-    let store = Store::open(store).map_err(refused)?;
+    let store = if config.admin.on_trial {
+        Store::open_on_trial(store)
+    } else {
+        Store::open(store)
+    };
+    let store = store.map_err(refused)?;
     server_name::check(&keys, &config.server_name)?;
     let finding = anchor::check(config, &store, holder, unlocked_by).await?;
     if finding.as_ref().is_some_and(|finding| finding.new_epoch) {

@@ -2,6 +2,7 @@
 
 use super::{Opened, RESTART, stage};
 use crate::cli::Failure;
+use lamchat_release::TOTAL_BYTES_MAX;
 use lamchat_slots::Slots;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 /// Longest first line.
 const LINE_BYTES_MAX: usize = 1024;
+/// Bytes that are thrown away at once.
+const DISCARD_CHUNK: usize = 65_536;
 /// How long whoever sends may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -31,8 +34,10 @@ pub fn answer(opened: &mut Opened, stream: &mut UnixStream) -> Result<(Value, Ex
     let done = |answer| Ok((answer, ExitCode::SUCCESS));
     match serde_json::from_slice(&line(stream)?)? {
         Request::Stage => {
-            let checked = stage::take(opened, stream)?;
-            done(stage::describe(opened, &checked)?)
+            let checked = stage::take(opened, stream);
+            // Closing with something unread would take the answer back from whoever is still sending.
+            discard(stream)?;
+            done(stage::describe(opened, &checked?)?)
         }
         Request::Show => {
             let checked = stage::again(opened)?.ok_or("no update is staged")?;
@@ -54,6 +59,14 @@ pub fn answer(opened: &mut Opened, stream: &mut UnixStream) -> Result<(Value, Ex
             Ok((json!({"version": version, "file": file, "restart": restart}), code))
         }
     }
+}
+
+/// Reads to the end, and no longer than a bundle may be.
+fn discard(stream: &mut UnixStream) -> Result<(), Failure> {
+    let mut rest = stream.take(TOTAL_BYTES_MAX);
+    let mut chunk = vec![0; DISCARD_CHUNK];
+    while rest.read(&mut chunk)? > 0 {}
+    Ok(())
 }
 
 /// The first line, without its end. Byte by byte: what follows belongs to the bundle.

@@ -2,7 +2,7 @@
 
 use super::Opened;
 use crate::cli::Failure;
-use lamchat_release::{Checked, HEADER_BYTES_MAX, TOTAL_BYTES_MAX, check, sbom};
+use lamchat_release::{Approvers, Checked, HEADER_BYTES_MAX, TOTAL_BYTES_MAX, check, sbom};
 use lamchat_slots::Slots;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -38,7 +38,7 @@ pub fn take(opened: &Opened, from: &mut dyn Read) -> Result<Checked, Failure> {
         from: &mut from,
         to: &opened.staged,
     };
-    let checked = check(&mut keeping, &opened.key, &opened.floor());
+    let checked = check(&mut keeping, &opened.key, &opened.floor(), &Approvers::none());
     let kept = checked.map_err(Failure::from).and_then(|checked| {
         opened.staged.sync_all()?;
         Ok(checked)
@@ -56,7 +56,12 @@ pub fn again(opened: &Opened) -> Result<Option<Checked>, Failure> {
     }
     (&opened.staged).seek(SeekFrom::Start(0))?;
     let mut bundle = BufReader::new(&opened.staged);
-    Ok(Some(check(&mut bundle, &opened.key, &opened.floor())?))
+    Ok(Some(check(
+        &mut bundle,
+        &opened.key,
+        &opened.floor(),
+        &Approvers::none(),
+    )?))
 }
 
 /// A file of the checked bundle, as far as `bytes_max`.

@@ -223,6 +223,8 @@ section! {
         fixed metrics_open: bool = true;
         /// The socket of a box's updater, for `lamchat update`; process 1 of the bootable image sets it.
         fixed updates: Option<PathBuf> = None => "\"/run/lamchat/update.sock\"";
+        /// Whether the release that runs may still be fallen back from: its database stays readable for the one before. Process 1 of the bootable image sets it.
+        fixed on_trial: bool = false;
     }
 }
 

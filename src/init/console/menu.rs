@@ -112,7 +112,9 @@ pub fn status(shared: &Shared) -> Vec<String> {
     if status.addresses.is_empty() {
         lines.push(row("Addresses", "none"));
     }
-    for address in status.addresses.iter().take(2) {
+    // One line less while the menu has one more.
+    let room = if status.trial.is_some() { 1 } else { 2 };
+    for address in status.addresses.iter().take(room) {
         lines.push(row("Address", address));
     }
     lines.push(row("Release", crate::cli::VERSION));
@@ -134,8 +136,6 @@ pub fn status(shared: &Shared) -> Vec<String> {
     if status.trial.is_some() {
         lines.push(row("NETWORK", "for two minutes; 6 keeps it, else it goes back"));
     }
-    // One line less while the menu has one more.
-    let room = if status.trial.is_some() { 1 } else { 2 };
     for notice in status.notices.iter().take(room) {
         lines.push(row("Notice", notice));
     }

@@ -8,6 +8,10 @@ use crate::{OpenError, Table, codec};
 /// The version that this program writes.
 pub const SCHEMA_VERSION: u32 = 4;
 
+/// The oldest version that a box's release has ever written. Older databases have no release to fall back to that could
+/// read them, so nothing is held back for their sake.
+const FIRST_ON_BOXES: u32 = 4;
+
 /// Changes the rows of one version into those of the next, inside the transaction that also notes the new version.
 pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
 
@@ -18,6 +22,9 @@ pub(crate) struct Schema {
     pub(crate) version: u32,
     /// The step from version `n` to `n + 1` stands at place `n - 1`.
     pub(crate) steps: &'static [Step],
+    /// From which version on a database stays as it is, so that the release before can go on with it; `None`: it
+    /// migrates.
+    pub(crate) held_from: Option<u32>,
 }
 
 impl Schema {
@@ -25,22 +32,35 @@ impl Schema {
     pub(crate) const CURRENT: Self = Self {
         version: SCHEMA_VERSION,
         steps: STEPS,
+        held_from: None,
+    };
+    /// The same for a release on trial.
+    pub(crate) const ON_TRIAL: Self = Self {
+        held_from: Some(FIRST_ON_BOXES),
+        ..Self::CURRENT
     };
 
-    /// Whether a database of version `found` is an older one; refuses a newer one.
-    pub(crate) fn is_newer_than(&self, found: u32) -> Result<bool, OpenError> {
+    /// The version that a database of version `found` is to have; refuses a newer one.
+    pub(crate) fn target(&self, found: u32) -> Result<u32, OpenError> {
         if found > self.version {
             return Err(OpenError::SchemaTooNew {
                 found,
                 known: self.version,
             });
         }
-        Ok(found < self.version)
+        Ok(self
+            .held_from
+            .map_or(self.version, |first| first.max(found).min(self.version)))
     }
 }
 
 /// The step from version `n` to `n + 1` stands at place `n - 1`. A change of the form of rows that older programs
-/// could misread raises [`SCHEMA_VERSION`] and adds its step here; new tables and new optional fields need neither.
+/// could misread raises [`SCHEMA_VERSION`] and adds its step here; new tables and new optional fields need neither: an
+/// older program leaves them alone.
+///
+/// So a step is what cannot be taken back. On a box it waits until its release is marked good: until then the database
+/// keeps the version that it has ([`crate::Store::schema`]), and the code that writes the newer form asks for that version
+/// first and writes the older one. A release that is fallen back from has written nothing that the one before cannot read.
 const STEPS: &[Step] = &[runs, timelines, shelves];
 
 /// To version 2: there may be runs, which a program of version 1 would not look into. There are none yet.
@@ -82,11 +102,11 @@ pub(crate) fn drain(
     Ok(txn.commit()?)
 }
 
-/// Brings the database from version `found` to that of `schema`; each step is durable before the next begins.
-pub(crate) fn migrate(database: &redb::Database, schema: Schema, found: u32) -> Result<(), OpenError> {
+/// Brings the database from version `found` to `target`; each step is durable before the next begins.
+pub(crate) fn migrate(database: &redb::Database, schema: Schema, (found, target): (u32, u32)) -> Result<(), OpenError> {
     let done = usize::try_from(found).ok().and_then(|found| found.checked_sub(1));
     let done = done.ok_or_else(|| OpenError::Damaged("the schema version is 0".to_owned()))?;
-    for (step, version) in schema.steps.iter().skip(done).zip(found + 1..) {
+    for (step, version) in schema.steps.iter().skip(done).zip(found + 1..=target) {
         run(database, *step, version).map_err(|error| OpenError::Damaged(format!("to schema {version}: {error}")))?;
         tracing::info!(version, "the database was brought to a newer schema");
     }

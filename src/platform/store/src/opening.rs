@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 /// Everything that an open store consists of, before its threads start.
 pub(crate) struct Opened {
+    pub(crate) schema: u32,
     pub(crate) shared: Arc<Shared>,
     pub(crate) log: Log,
     pub(crate) checkpoints: Checkpoints,
@@ -64,13 +65,14 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
     let (database, found) = file.open_or_create(schema.version)?;
     let explained = |error| file.explain(error);
     let read = |database| guarded(|| read_saved(database, &tables)).flatten().map_err(explained);
-    if schema.is_newer_than(found)? {
+    let target = schema.target(found)?;
+    if target > found {
         // Whoever wrote the older rows may have been killed: what they left in the log comes first.
         let (checkpoint, gathered) = read(&database)?;
         let rows = Memtable::new(&tables);
         let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &tables, &rows)?;
         drain(&database, &tables, gathered, &rows, newest).map_err(|error| file.explain(error))?;
-        migrate(&database, schema, found)?;
+        migrate(&database, schema, (found, target))?;
     }
     let (checkpoint, gathered) = read(&database)?;
     let database = if gathered.values().all(Gathered::is_empty) {
@@ -115,6 +117,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         checkpoint,
     );
     Ok(Opened {
+        schema: target,
         shared,
         log,
         checkpoints,

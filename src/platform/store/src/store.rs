@@ -41,6 +41,7 @@ pub struct Store {
 
 /// An open store; the last clone that goes ends its threads.
 struct Open {
+    schema: u32,
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
     checkpoints: Mutex<Option<JoinHandle<()>>>,
@@ -64,6 +65,17 @@ impl Store {
     /// What is newer than the last checkpoint is read from the log; that takes milliseconds, whatever the size.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         Self::open_on(Arc::new(RealDisk), options)
+    }
+
+    /// Like [`Store::open`], for a release that may be fallen back from: a database that the release before wrote keeps
+    /// its version.
+    pub fn open_on_trial(options: Options) -> Result<Self, OpenError> {
+        Self::open_schema(Arc::new(RealDisk), options, Limits::default(), Schema::ON_TRIAL)
+    }
+
+    /// The schema version that rows have to have here: this program's own, or an older one of a release on trial.
+    pub fn schema(&self) -> u32 {
+        self.open.schema
     }
 
     /// Like [`Store::open`], on another disk: a simulated one, for instance.
@@ -90,6 +102,7 @@ impl Store {
         schema: Schema,
     ) -> Result<Self, OpenError> {
         let opening::Opened {
+            schema,
             shared,
             log,
             checkpoints,
@@ -102,6 +115,7 @@ impl Store {
             spawn("store-writer", move || writer::run(&shared, &mut log))?
         };
         let open = Open {
+            schema,
             shared,
             writer: Mutex::new(Some(writer)),
             checkpoints: Mutex::new(Some(checkpoints)),
@@ -128,6 +142,7 @@ impl Store {
             spawn("store-writer", move || writer::run(&shared, &mut writer::Fleeting))?
         };
         let open = Open {
+            schema: Schema::CURRENT.version,
             shared,
             writer: Mutex::new(Some(writer)),
             checkpoints: Mutex::new(None),

@@ -27,18 +27,25 @@ fn append(txn: &redb::WriteTransaction, letter: u8) -> Result<(), redb::Error> {
 }
 
 const STEPS: [Step; 2] = [|txn| append(txn, b'2'), |txn| append(txn, b'3')];
-const FIRST: Schema = Schema { version: 1, steps: &[] };
+const FIRST: Schema = Schema {
+    version: 1,
+    steps: &[],
+    held_from: None,
+};
 const SECOND: Schema = Schema {
     version: 2,
     steps: STEPS.split_at(1).0,
+    held_from: None,
 };
 const THIRD: Schema = Schema {
     version: 3,
     steps: &STEPS,
+    held_from: None,
 };
 const BROKEN: Schema = Schema {
     version: 2,
     steps: &[|txn| append(txn, b'?').and(Err(redb::Error::Corrupted("a row that nobody can read".to_owned())))],
+    held_from: None,
 };
 
 fn open(disk: &SimulatedDisk, schema: Schema) -> Result<Store, OpenError> {
@@ -126,6 +133,55 @@ fn a_power_cut_in_the_middle_of_a_migration_is_made_good_by_the_next_start() {
         }
     }
     assert!(cut > 50, "{cut} of {operations} operations");
+}
+
+#[test]
+fn a_release_on_trial_leaves_what_the_one_before_can_read_whenever_the_power_goes() {
+    let trial = Schema {
+        held_from: Some(1),
+        ..THIRD
+    };
+    let write = |store: &Store| {
+        store.write_blocking(|txn| {
+            txn.put(ROWS, b"trial", b"acknowledged".to_vec());
+            Ok::<_, ReadError>(())
+        })
+    };
+    let calm = old(7);
+    let before = calm.operations();
+    let store = open(&calm, trial).unwrap();
+    assert_eq!(store.schema(), 1, "the code writes the older form");
+    write(&store).unwrap();
+    drop(store);
+    let operations = calm.operations() - before;
+    for operation in 0..=operations {
+        let disk = old(100 + operation);
+        disk.cut_power_after(operation);
+        let acknowledged = open(&disk, trial).is_ok_and(|store| write(&store).is_ok());
+        disk.cut_power();
+        let disk = disk.power_on();
+        // It falls back: the release before opens it and has all that was acknowledged.
+        let store = open(&disk, FIRST).unwrap();
+        let found = store.read().get(ROWS, b"trial").unwrap();
+        assert!(found.is_some() || !acknowledged, "operation {operation}");
+        drop(store);
+        // It was marked good: what cannot be taken back comes now.
+        let store = open(&disk, THIRD).unwrap();
+        assert_eq!(store.schema(), 3);
+        drop(store);
+        let refused = open(&disk, FIRST);
+        assert!(matches!(refused, Err(OpenError::SchemaTooNew { found: 3, known: 1 })));
+        assert!(
+            matches!(open(&disk, trial).map(|store| store.schema()), Ok(3)),
+            "never back"
+        );
+    }
+    // One that no box has written migrates as far as nobody could fall back to.
+    let disk = old(8);
+    let held_from = Some(2);
+    let store = open(&disk, Schema { held_from, ..THIRD }).unwrap();
+    assert_eq!(store.schema(), 2);
+    check(&store, "2");
 }
 
 #[test]
