@@ -60,12 +60,12 @@ fn sections_are_added_behind_the_others_and_read_back() {
         .collect();
     for (section, end) in headers.sections.iter().skip(1).zip(&ends) {
         assert!(
-            section.address >= *end && section.address % PAGE == 0,
+            section.address >= *end && section.address.is_multiple_of(PAGE),
             "sections overlap in memory"
         );
     }
     let image = u32_at(&second, headers.optional + SIZE_OF_IMAGE).unwrap();
-    assert!(image >= *ends.last().unwrap() && image % PAGE == 0);
+    assert!(image >= *ends.last().unwrap() && image.is_multiple_of(PAGE));
     assert_eq!(
         section_at(&second, second.len() - 1).unwrap().as_deref(),
         Some(".pcrsig")

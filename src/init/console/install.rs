@@ -191,7 +191,7 @@ fn describe(owner: Owner, disks: &[Disk]) -> String {
             None => disk.content.clone(),
         };
         let (name, size) = (&disk.name, size(disk.bytes));
-        text.push_str(&format!("{number:>3}  {name:<8} {size:>8}  {:<24} {why}\n", disk.model));
+        text.push_str(&format!("{number:>3}  {name:<8} {size:>8}  {:<18} {why}\n", disk.model));
     }
     text
 }
@@ -214,9 +214,9 @@ fn copy(screen: &mut Screen, described: &Described, stick: &Stick, disk: &Disk) 
         let begins = last.0 != Some(phase);
         last = (Some(phase), step);
         let text = match phase {
-            Phase::Checking => "The image on the stick is checked",
-            Phase::Writing => "The disk is written",
-            Phase::ReadingBack => "The disk is read back",
+            Phase::Checking => "Checking the stick",
+            Phase::Writing => "Writing the disk",
+            Phase::ReadingBack => "Reading it back",
         };
         let line = if begins {
             format!("\r\n {text}:")
@@ -250,7 +250,7 @@ fn take_firmware(screen: &mut Screen, ready: &Ready) -> std::io::Result<Result<S
     };
     Ok(match enrol(&ready.variables, &ready.updates, &wanted) {
         Ok(()) => Ok(format!(
-            "The firmware is yours: PK, KEK and db are enrolled, with {} drivers of cards.",
+            "The firmware is yours: PK, KEK and db are enrolled; drivers of cards: {}.",
             wanted.len()
         )),
         Err(error) => Err(enrol_failed(&error)),
@@ -276,7 +276,7 @@ fn ask_drivers(screen: &mut Screen) -> std::io::Result<Result<Vec<Driver>, Strin
         screen.print(" No card brought a driver of its own.\r\n")?;
         return Ok(Ok(found));
     }
-    screen.print(" Cards brought drivers of their own (PCR 2). Under your keys alone they no longer\r\n")?;
+    screen.print(" Cards brought drivers of their own (PCR 2). Under your keys alone they do not\r\n")?;
     screen.print(" start, and a screen, network boot or disk may stay dead until Linux runs:\r\n")?;
     for driver in found.iter().take(DRIVERS_MAX) {
         let digest: String = driver.digest.to_string().chars().take(32).collect();

@@ -16,10 +16,10 @@ const DATA_LABEL: &str = "lamchat-data";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It is where the installer came from.
-    #[error("it is the stick that this installer is on")]
+    #[error("it is this installer's stick")]
     Stick,
     /// It is too small.
-    #[error("it is too small: at least 8 GB are needed")]
+    #[error("too small, 8 GB are needed")]
     Small,
     /// The kernel lets nobody write to it.
     #[error("it is write-protected")]
