@@ -19,7 +19,7 @@ pub const SOCKET: &str = "/run/lamchat/update.sock";
 /// How long the exchange has to answer before the release is marked good.
 pub const GOOD_AFTER: Duration = Duration::from_secs(10 * 60);
 /// The user of the updater, which has nothing of its own.
-const USER: u32 = 991;
+const USER: u32 = 992;
 const KEY: &str = "/etc/lamchat/release.pub";
 const RELEASE: &str = "/etc/lamchat/release.json";
 const FOLDER: &str = "/data/update";
