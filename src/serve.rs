@@ -11,6 +11,7 @@ mod hardware;
 mod holder;
 mod locked;
 pub mod logging;
+mod rekey;
 mod reload;
 mod sandbox;
 mod server_name;

@@ -64,7 +64,8 @@ pub enum Seal {
         #[command(flatten)]
         server: Server,
     },
-    /// Remove a slot, by its number.
+    /// Remove a slot, by its number. With the file slot all keys are made anew, for which what opens the other slots is
+    /// asked for, or read from standard input, a line each; the next start encrypts everything anew.
     Remove {
         /// The number, as `lamchat seal status` shows it.
         slot: u32,
@@ -149,6 +150,11 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
                 show(&server, &call(&server, "POST", &format!("{SEAL}/floor"), Some(body))?);
             }
         },
+        Seal::Remove { slot, server } if is_file(&status(&server)?, slot) => {
+            let keys = keys_of_others(&status(&server)?, slot)?;
+            typed(&status(&server)?, &Typed::Renew { slot, keys })?;
+            show(&server, &status(&server)?);
+        }
         Seal::Remove { slot, server } => {
             let answer = call(&server, "DELETE", &format!("{KEYRING}/slots/{slot}"), None)?;
             show(&server, &answer);
@@ -156,6 +162,31 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
         Seal::Unlock { server } => unlock(&server, &status(&server)?)?,
     }
     Ok(())
+}
+
+fn slots(status: &Value) -> impl Iterator<Item = (u32, &Value)> {
+    let slots = status.get("slots").and_then(Value::as_array).into_iter().flatten();
+    slots.filter_map(|slot| Some((u32::try_from(slot.get("id")?.as_u64()?).ok()?, slot)))
+}
+
+fn is_file(status: &Value, slot: u32) -> bool {
+    let kind = |slot: &Value| slot.get("kind").and_then(Value::as_str) == Some("file");
+    slots(status).any(|(id, known)| id == slot && kind(known))
+}
+
+/// What opens all slots but this one, as far as it is typed.
+fn keys_of_others(status: &Value, slot: u32) -> Result<Vec<(u32, SecretBytes)>, Failure> {
+    let mut keys = Vec::new();
+    for (id, other) in slots(status).filter(|(id, _)| *id != slot) {
+        let what = match other.get("kind").and_then(Value::as_str) {
+            Some("recovery") => format!("Recovery key (slot {id})"),
+            Some("passphrase") => format!("Passphrase (slot {id})"),
+            Some("tpm") if other.pointer("/seal/pin") == Some(&Value::Bool(true)) => format!("PIN (slot {id})"),
+            _ => continue,
+        };
+        keys.push((id, secret(&password::read_existing(&what)?)));
+    }
+    Ok(keys)
 }
 
 /// Opens the keys of a locked server.
@@ -241,6 +272,12 @@ fn show(server: &Server, answer: &Value) {
         &slots.map(row).collect::<Vec<_>>(),
     );
     output::line(answer.get("sentence").and_then(Value::as_str).unwrap_or_default());
+    if answer.get("former_keys").and_then(Value::as_bool) == Some(true) {
+        output::line(
+            "There are new keys. Start the server again: it encrypts everything anew, and until then a copy of the folder \
+             from before opens what is in it.",
+        );
+    }
     let tpm = answer.get("tpm").and_then(|tpm| tpm.get("sentence"));
     output::line(tpm.and_then(Value::as_str).unwrap_or_default());
     let known = answer.pointer("/tpm/known/sentences").and_then(Value::as_array);

@@ -94,7 +94,12 @@ pub async fn check(
         Anchored::Unknown(why) => missing("unknown", why, unlocked_by),
     };
     if finding.as_ref().is_some_and(|finding| finding.new_epoch) {
-        locked::wait_for_hand(config, reason, holder).await?;
+        locked::wait_for_hand(
+            config,
+            format!("{reason}; it goes on as a new epoch once its owner says so"),
+            holder,
+        )
+        .await?;
     } else {
         tracing::warn!(
             reason,

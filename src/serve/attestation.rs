@@ -5,10 +5,11 @@ use super::{StartError, refused};
 use crate::key_holder::ek_certificates;
 use lamchat_api_admin::{Attest, AttestFailure, Endpoint};
 use lamchat_attestation::Sha256;
-use lamchat_attester::{Made, Nonce, Statement};
+use lamchat_attester::{Made, Nonce, SECRETS, Statement};
 use lamchat_audit::AuditLog;
 use lamchat_config::{Config, Rate};
-use lamchat_holder::{AskError, Client, Reason};
+use lamchat_holder::{AskError, Client, Reason, Sealed};
+use lamchat_seal::DataKeys;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub struct Evidence {
     holder: Arc<Client>,
     audit: Arc<AuditLog>,
     certificates: Arc<Certificates>,
+    keys: Arc<DataKeys>,
     server_name: String,
     configuration: Mutex<Sha256>,
 }
@@ -28,12 +30,14 @@ impl Evidence {
         holder: &Arc<Client>,
         audit: &Arc<AuditLog>,
         certificates: &Arc<Certificates>,
+        keys: &Arc<DataKeys>,
     ) -> Result<Self, StartError> {
         ek_certificates(&config.attestation.ek_certificates).map_err(refused)?;
         Ok(Self {
             holder: Arc::clone(holder),
             audit: Arc::clone(audit),
             certificates: Arc::clone(certificates),
+            keys: Arc::clone(keys),
             server_name: config.server_name.to_string(),
             configuration: Mutex::new(digest(config)),
         })
@@ -56,7 +60,16 @@ impl Attest for Evidence {
             configuration: *self.configuration.lock(),
             tls_files: self.certificates.file_keys().into_iter().map(Sha256).collect(),
         };
-        let made = self.holder.evidence(nonce.clone(), self.audit.origin(), statement);
+        let secrets = self.keys.sealed_secrets();
+        let secrets = secrets.map_err(|error| AttestFailure::Unavailable(error.to_string()))?;
+        let sealed = secrets
+            .into_iter()
+            .filter(|(name, _)| SECRETS.contains(&name.as_str()))
+            .map(|(name, file)| Sealed { name, file });
+        let sealed = sealed.collect();
+        let made = self
+            .holder
+            .evidence(nonce.clone(), self.audit.origin(), statement, sealed);
         made.map_err(failure)
     }
 

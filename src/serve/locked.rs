@@ -61,8 +61,10 @@ async fn announce(
         )));
     }
     let told = holder.ask(|client| client.status()).await.map_err(refused)?;
+    let keys_are_open = slots.is_none();
     let locked = Arc::new(Locked {
         reason: reason.clone(),
+        keys_are_open,
         slots: slots.unwrap_or_else(|| told.slots.clone()),
         holder: told,
         server_name: config.server_name.to_string(),
@@ -79,8 +81,9 @@ async fn announce(
     };
     let server = Server::start(vec![listener], Arc::new(router)).await.map_err(refused)?;
     output::line(format!(
-        "LamChat {} is locked: {reason}.\n\n  To go on: lamchat seal unlock, with the recovery key or the passphrase",
-        crate::cli::VERSION
+        "LamChat {} is locked: {reason}.\n\n  To go on: {}",
+        crate::cli::VERSION,
+        locked.advice()
     ));
     tracing::warn!(reason, "locked: waiting for `lamchat seal unlock`");
     // The start is as far as it gets by itself: a service manager that went on waiting would end it.

@@ -3,8 +3,8 @@
 use super::attestation::Evidence;
 use super::certificates::Certificates;
 use super::{
-    StartError, anchor, attestation, audit, data_dir, exchange, greeting, holder, refused, server_name, settings,
-    signing_key,
+    StartError, anchor, attestation, audit, data_dir, exchange, greeting, holder, refused, rekey, server_name,
+    settings, signing_key,
 };
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::{Admin, Attest, Attestation, Door};
@@ -95,6 +95,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         key: keys.database_key().map_err(refused)?,
         tables: tables(),
     };
+    let store = rekey::under_new_keys(store, &keys, holder).await?;
     let store = if config.admin.on_trial {
         Store::open_on_trial(store)
     } else {
@@ -114,7 +115,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         audit::note(&store, finding.entry(clock.now_ms())).await?;
     }
     let certificates = Arc::new(Certificates::open(config, &keys, &store, &*clock)?);
-    let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates)?);
+    let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates, &keys)?);
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),

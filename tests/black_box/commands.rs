@@ -313,7 +313,8 @@ fn a_backup_needs_a_passphrase_and_restores_everything() {
         .find(|slot| slot["kind"] != "file")
         .unwrap()["id"]
         .to_string();
-    assert!(site.command(&["keyring", "remove", &file], "").status.success());
+    let removed = site.command(&["keyring", "remove", &file], "a long enough passphrase\n");
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
     let last = site.command(&["keyring", "remove", &other], "");
     assert!(text(&last.stderr).contains("last slot"), "{}", text(&last.stderr));
     server.stop();

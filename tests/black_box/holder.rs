@@ -1,6 +1,7 @@
 //! The key holder is a process of its own: nobody's child, without a network, and the only one with the keyring.
 
 use crate::harness::{CONFIG, PATIENCE, Server, Site, program, text};
+use lamchat_attestation::{Evidence, KeyUse};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::os::fd::OwnedFd;
@@ -217,7 +218,8 @@ fn unlocking_by_hand_is_in_the_audit_log() {
     let made = site.command_json(&["seal", "add-recovery"], "");
     let key = made["recovery_key"].as_str().unwrap().to_owned();
     let file = made["slots"][0]["id"].to_string();
-    assert!(site.command(&["seal", "remove", &file], "").status.success());
+    let removed = site.command(&["seal", "remove", &file], &format!("{key}\n"));
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
     server.stop();
     let server = site.start_locked();
     let foreign = "000012 005157 010293 015432 020572 025710 030853 035993\n";
@@ -290,8 +292,10 @@ fn it_may_have_a_user_of_its_own() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
+    let tpm = crate::tpm::Swtpm::manufactured();
     let site = Site::with(&format!(
-        "{CONFIG}\n[seal]\nholder = \"manager.sock\"\nkeys_dir = \"vault/keys\"\n"
+        "{}holder = \"manager.sock\"\nkeys_dir = \"vault/keys\"\n",
+        tpm.config()
     ));
     // The folder of the test is closed to others, as temporary folders are.
     let open =
@@ -326,6 +330,13 @@ fn it_may_have_a_user_of_its_own() {
         .map(|entry| entry["actor"].as_str().unwrap())
         .collect();
     assert_eq!(actors, ["uid 0", "uid 0"]);
+    // It sees nothing of the data folder, and has the server's keys in its evidence all the same.
+    let quoted = site.command(&["attest", "quote", "--nonce", &"01".repeat(20)], "");
+    assert!(quoted.status.success(), "{}", text(&quoted.stderr));
+    let evidence = Evidence::from_bytes(text(&quoted.stdout).trim_end().as_bytes()).unwrap();
+    let uses: Vec<KeyUse> = evidence.claims.keys.iter().map(|key| key.usage).collect();
+    assert_eq!(uses, [KeyUse::Signing, KeyUse::Tls, KeyUse::Audit]);
+    assert!(evidence.claims.seal.unwrap().starts_with("not at all"));
     server.stop();
     assert!(keeper.wait().unwrap().success());
 

@@ -107,7 +107,7 @@ impl Machine {
         let made = site.command_json(&["seal", "add-recovery"], "");
         let key = made["recovery_key"].as_str().unwrap().to_owned();
         let made = site.command_json(&["seal", "init", "--force"], "");
-        let removed = site.command(&["seal", "remove", &slot(&made, "file")], "");
+        let removed = site.command(&["seal", "remove", &slot(&made, "file")], &format!("{key}\n"));
         assert!(removed.status.success(), "{}", text(&removed.stderr));
         server.stop();
         (site, key)

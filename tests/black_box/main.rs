@@ -21,6 +21,7 @@ mod image_policy;
 mod lifecycle;
 mod moderation;
 mod quote;
+mod renewal;
 mod seal;
 mod start;
 mod static_binary;

@@ -228,6 +228,9 @@ fn a_box_is_enrolled_and_its_evidence_verified() {
     ));
     assert!(has_key(&evidence, KeyUse::Signing, signing_key(&site)));
     assert_eq!(evidence.claims.configuration, canonical(&site));
+    // How much a stolen disk is worth, as the key holder says.
+    let seal = evidence.claims.seal.clone().unwrap();
+    assert_eq!(seal, "not at all: a file beside the keys opens them");
     done(&site, &["audit", "export", "log.txt"]);
     let export = std::fs::read_to_string(site.path("log.txt")).unwrap();
     let head = String::from_utf8(evidence.claims.audit_checkpoint.clone().unwrap()).unwrap();

@@ -34,6 +34,15 @@ fn a_recovery_key_is_shown_once_typed_back_and_opens_backups() {
         (&status["tpm"]["present"], &status["hardware_sealed"]),
         (&false.into(), &false.into())
     );
+    let health = site.command_json(&["health"], "");
+    assert_eq!(
+        (&health["tpm"]["present"], &health["hardware_sealed"]),
+        (&false.into(), &false.into())
+    );
+    assert!(
+        health["tpm"]["sentence"].as_str().unwrap().contains("no TPM is used"),
+        "{health}"
+    );
     let printed = site.command(&["seal", "add-recovery"], "");
     let printed = text(&printed.stdout);
     assert!(
@@ -102,7 +111,11 @@ fn a_server_whose_keys_do_not_open_waits_to_be_unlocked() {
     let key = recovery_key(&site);
     let status = site.command_json(&["seal", "status"], "");
     let file = slot(&status, "file")["id"].to_string();
-    assert!(site.command(&["seal", "remove", &file], "").status.success());
+    assert!(
+        site.command(&["seal", "remove", &file], &format!("{key}\n"))
+            .status
+            .success()
+    );
     server.stop();
 
     // A signal ends the waiting well.

@@ -182,7 +182,7 @@ pub fn sealed(tpm: &Swtpm) -> (Site, String) {
     let key = made["recovery_key"].as_str().unwrap().to_owned();
     let made = site.command_json(&["seal", "init", "--force"], "");
     assert!(
-        site.command(&["seal", "remove", &slot(&made, "file")], "")
+        site.command(&["seal", "remove", &slot(&made, "file")], &format!("{key}\n"))
             .status
             .success()
     );
@@ -332,6 +332,31 @@ fn an_older_copy_does_not_open_after_rebinding() {
     opens(&site).stop();
 }
 
+/// A software TPM's files, or a laboratory.
+#[test]
+fn a_tpm_that_was_put_back_opens_nothing_that_was_sealed_later() {
+    let mut tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    let state = tpm.folder.path().join("tpm2-00.permall");
+    let kept = tempfile::tempdir().unwrap();
+    tpm.stop();
+    copy(&state, kept.path());
+    tpm.start();
+    let server = opens(&site);
+    rebind(&site);
+    server.stop();
+    opens(&site).stop();
+    tpm.stop();
+    std::fs::copy(kept.path().join("tpm2-00.permall"), &state).unwrap();
+    tpm.start();
+    let (server, reason) = recovers(&site, &key);
+    assert!(reason.contains("the counter against rollback"), "{reason}");
+    assert!(!reason.contains("another TPM"), "{reason}");
+    rebind(&site);
+    server.stop();
+    opens(&site).stop();
+}
+
 #[test]
 fn a_tpm_that_is_gone_is_named_and_works_again_when_it_is_back() {
     let mut tpm = Swtpm::new();
@@ -383,7 +408,8 @@ fn a_pin_is_asked_for_at_every_start_and_never_passes_the_exchange() {
     assert!(text(&unforced.stderr).contains("--force"), "{}", text(&unforced.stderr));
     let made = site.command_json(&["seal", "init", "--force"], "a pin\n");
     assert_eq!(made["tpm"]["pin"], true);
-    let removed = site.command(&["seal", "remove", &slot(&made, "file")], "");
+    // In the order of the slots: the recovery key, then the PIN.
+    let removed = site.command(&["seal", "remove", &slot(&made, "file")], &format!("{key}\na pin\n"));
     assert!(removed.status.success(), "{}", text(&removed.stderr));
     server.stop();
 

@@ -99,7 +99,8 @@ fn sealed(proxy: &Proxy) -> (Site, String) {
     let key = made["recovery_key"].as_str().unwrap().to_owned();
     let made = site.command_json(&["seal", "init", "--force"], "");
     let file = slot(&made, "file");
-    assert!(site.command(&["seal", "remove", &file], "").status.success());
+    let removed = site.command(&["seal", "remove", &file], &format!("{key}\n"));
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
     server.stop();
     (site, key)
 }

@@ -255,6 +255,7 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
     let status = HolderStatus {
         slots: vec![slot],
         seals: vec![seal],
+        former_keys: true,
         tpm: TpmStatus {
             present: true,
             sentence: "there".to_owned(),
@@ -272,6 +273,12 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
         Request::RaiseFloor {
             floor,
             bootable: bootable.clone(),
+        }
+        .encode(),
+        Request::ForgetFormer.encode(),
+        Typed::Renew {
+            slot: 1,
+            keys: vec![(2, typed()), (3, typed())],
         }
         .encode(),
         Typed::RaiseFloor {
@@ -295,6 +302,10 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
                 configuration: lamchat_attestation::Sha256::ZERO,
                 tls_files: vec![lamchat_attestation::Sha256::ZERO],
             },
+            sealed: vec![lamchat_holder::Sealed {
+                name: "signing-key".to_owned(),
+                file: b"LAMSEAL1".to_vec(),
+            }],
         }
         .encode(),
         Reply::File(lamchat_attester::Made {

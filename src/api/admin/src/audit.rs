@@ -67,6 +67,7 @@ pub fn entry_of(notice: &Notice) -> Entry {
         Act::VerifyRecovery => "keyring.verify-recovery",
         Act::Rebind => "keyring.rebind",
         Act::RaiseFloor => "keyring.raise-floor",
+        Act::RemoveSlot => "keyring.remove-slot",
     };
     let state = match notice.state {
         State::Begun => "begun",

@@ -25,6 +25,7 @@ pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminEr
         "slots": slots,
         "hardware_sealed": status.hardware_sealed,
         "sentence": status.sentence,
+        "former_keys": told.former_keys,
         "tpm": seal::describe_tpm(&told.tpm),
         "holder": seal::describe_holder(&told),
     }))

@@ -6,7 +6,7 @@ use crate::seal;
 use http::{Method, StatusCode};
 use lamchat_holder::HolderStatus;
 use lamchat_http::{Auth, BodyPolicy, Patience, Request, Resource, Response, Route};
-use lamchat_seal::SlotInfo;
+use lamchat_seal::{SlotInfo, SlotKind};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -15,10 +15,15 @@ const ADVICE: &str = "type the recovery key or the passphrase into `lamchat seal
 /// How to go on where the TPM waits for its PIN.
 const ADVICE_PIN: &str = "type the PIN, the recovery key or the passphrase into `lamchat seal unlock`";
 
+/// How to go on where the keys are open and the disk is an older one.
+const ADVICE_RECOVERY: &str = "type the recovery key into `lamchat seal unlock`";
+
 /// A server whose keys did not open by themselves.
 pub struct Locked {
     /// Why: a sentence without its full stop.
     pub reason: String,
+    /// Whether the keys are open, and the disk is an older one that waits for its owner.
+    pub keys_are_open: bool,
     /// The slots, from the unauthenticated file.
     pub slots: Vec<SlotInfo>,
     /// The TPM and the key holder.
@@ -30,13 +35,23 @@ pub struct Locked {
 }
 
 impl Locked {
+    /// How to go on.
+    pub fn advice(&self) -> &'static str {
+        let has_recovery = self.slots.iter().any(|slot| slot.kind == SlotKind::Recovery);
+        match (self.keys_are_open && has_recovery, self.holder.tpm.pin) {
+            (true, _) => ADVICE_RECOVERY,
+            (false, true) if !self.keys_are_open => ADVICE_PIN,
+            _ => ADVICE,
+        }
+    }
+
     fn describe(&self) -> Value {
         let slots: Vec<Value> = self
             .slots
             .iter()
             .map(|slot| seal::describe(slot, &self.holder.seals))
             .collect();
-        let advice = if self.holder.tpm.pin { ADVICE_PIN } else { ADVICE };
+        let advice = self.advice();
         json!({
             "state": "locked",
             "server_name": self.server_name,

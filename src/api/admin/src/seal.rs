@@ -5,7 +5,7 @@ use crate::route::parse;
 use crate::{Admin, AdminError, keyring};
 use lamchat_audit::Entry;
 use lamchat_hardware::TpmReport;
-use lamchat_holder::{AskError, BOOTABLE_MAX, HolderStatus, IMAGE_PCR, SlotSeal, TpmStatus};
+use lamchat_holder::{AskError, BOOTABLE_MAX, HolderStatus, SlotSeal, TpmStatus};
 use lamchat_http::Request;
 use lamchat_seal::{SlotInfo, SlotKind};
 use serde_json::{Value, json};
@@ -44,25 +44,16 @@ pub fn describe(slot: &SlotInfo, seals: &[SlotSeal]) -> Value {
 
 /// What a `tpm` slot is bound to, with a sentence about how much that says.
 fn describe_seal(seal: &SlotSeal) -> Value {
-    let mut numbers: Vec<String> = seal.pcrs.iter().map(u8::to_string).collect();
-    let pcrs = numbers.join(", ");
+    let sentence = seal.sentence();
     let Some(image) = &seal.image else {
-        let sentence = format!("PCR {pcrs} only");
         return json!({"policy": "pcrs", "pcrs": seal.pcrs, "pin": seal.pin, "sentence": sentence});
     };
-    let (first, last) = (image.epochs.first(), image.epochs.last());
-    numbers.clear();
-    numbers.extend(first.into_iter().chain(last).map(u64::to_string));
-    let sentence = format!(
-        "image policy, security epochs {}, PCR {IMAGE_PCR} as the release key approves and PCR {pcrs} as it was",
-        numbers.join(" to ")
-    );
     json!({
         "policy": "image",
         "pcrs": seal.pcrs,
         "pin": seal.pin,
         "release_key": image.release_key.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
-        "floor": first,
+        "floor": image.epochs.first(),
         "epochs": image.epochs,
         "sentence": sentence,
     })

@@ -26,7 +26,7 @@ use ruma::OwnedUserId;
 use serde_json::{Value, json};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 #[derive(Default)]
@@ -134,6 +134,8 @@ fn holder(
     let ((ours, theirs), (notices, told)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     let setup = Setup {
         dir: dir.to_owned(),
+        disk: lamchat_disk::RealDisk::shared(),
+        on_box: false,
         passphrase: None,
         tpm: Tpm::none("this is a test", &[7], None),
         attester: Err("this is a test".to_owned()),
@@ -148,8 +150,8 @@ fn holder(
     let init = nix::unistd::Pid::from_raw(1);
     let typed = UnixListener::bind(dir.join(lamchat_holder::SOCKET)).unwrap();
     let shared = Arc::clone(&holder);
-    std::thread::spawn(move || lamchat_holder::serve(theirs, &shared));
-    std::thread::spawn(move || lamchat_holder::serve_typed(&typed, &holder, lamchat_holder::Network::Open, init));
+    std::thread::spawn(move || lamchat_holder::serve(theirs, &shared, &AtomicBool::new(false)));
+    std::thread::spawn(move || lamchat_holder::serve_typed(&typed, &holder, lamchat_holder::Network::Open, Some(init)));
     std::thread::spawn(move || acks.run());
     let store = store.clone();
     std::thread::spawn(move || {
@@ -519,6 +521,10 @@ async fn tokens_and_slots() {
     let (status, slots) = site.socket("GET", "keyring", Value::Null).await;
     assert_eq!((status, slots["slots"][1]["kind"].as_str()), (200, Some("passphrase")));
     assert_eq!(site.socket("DELETE", "keyring/slots/9", Value::Null).await.0, 404);
-    let (_, slots) = site.socket("DELETE", "keyring/slots/1", Value::Null).await;
+    // The file slot goes with all keys, for which somebody has to type.
+    let (status, refused) = site.socket("DELETE", "keyring/slots/1", Value::Null).await;
+    assert_eq!(status, 400);
+    assert!(refused["error"].as_str().unwrap().contains("lamchat seal remove"));
+    let (_, slots) = site.socket("DELETE", "keyring/slots/2", Value::Null).await;
     assert_eq!(slots["slots"].as_array().unwrap().len(), 1);
 }

@@ -30,6 +30,17 @@ pub struct Statement {
     pub tls_files: Vec<Sha256>,
 }
 
+/// What the key holder knows itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The keys that it released, and the one that signs the audit log.
+    pub keys: Vec<BoundKey>,
+    /// The newest signed head of the audit log.
+    pub audit_checkpoint: Option<Vec<u8>>,
+    /// What the box's keys are sealed to, in at most 255 printable characters.
+    pub seal: String,
+}
+
 /// Something that was made, and what could not be put into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
@@ -60,14 +71,12 @@ impl Attester {
         }
     }
 
-    /// The evidence for a verifier's nonce. `own` are the keys that the attester itself knows, `audit_checkpoint` the
-    /// newest signed head of the audit log; `issued_at` in seconds since 1970.
+    /// The evidence for a verifier's nonce; `issued_at` in seconds since 1970.
     pub fn evidence(
         &self,
         tpm: &mut Tpm,
         nonce: &Nonce,
-        own: &[BoundKey],
-        audit_checkpoint: Option<Vec<u8>>,
+        known: Known,
         statement: &Statement,
         issued_at: u64,
     ) -> Result<Made, AttestError> {
@@ -79,11 +88,12 @@ impl Attester {
             issued_at,
             version: self.version.clone(),
             server_name: statement.server_name.clone(),
-            keys: bound(own, statement),
+            keys: bound(&known.keys, statement),
             binary: self.machine.program().map_err(untold("the digest of the program"))?,
             uki: self.machine.uki().map_err(untold("the digest of the image"))?,
             configuration: statement.configuration,
-            audit_checkpoint,
+            audit_checkpoint: known.audit_checkpoint,
+            seal: Some(known.seal),
             null_key_name: self.machine.null_key_name().unwrap_or_else(|why| {
                 missing.push(format!(
                     "the evidence does not name the kernel's key in the null hierarchy: {why}"

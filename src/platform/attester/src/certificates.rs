@@ -16,10 +16,10 @@ pub(crate) struct Chain {
     pub(crate) certificates: Vec<Vec<u8>>,
 }
 
-/// Finds the endorsement key that has a certificate, always the same one: RSA before P-256, the TPM's own certificate
-/// before one of `files` (DER).
+/// Finds the endorsement key that has a certificate, always the same one: RSA before P-256, the low range before the high
+/// one, the TPM's own certificate before one of `files` (DER).
 pub(crate) fn find(tpm: &mut Tpm, files: &[Vec<u8>]) -> Result<Chain, AttestError> {
-    let kinds = [EndorsementKind::Rsa, EndorsementKind::Ecc];
+    let kinds = EndorsementKind::ALL;
     for kind in kinds {
         let kept = tpm.endorsement_certificates(kind)?;
         if let Some(leaf) = kept

@@ -14,8 +14,8 @@ mod own;
 #[cfg(test)]
 mod tests;
 
-pub use attester::{Attester, Made, Settings, Statement};
+pub use attester::{Attester, Known, Made, Settings, Statement};
 pub use error::AttestError;
 pub use machine::{Machine, Places};
 pub use nonce::{Nonce, NonceError};
-pub use own::{OwnError, fingerprints};
+pub use own::{OwnError, SECRETS, fingerprints};

@@ -12,6 +12,8 @@ use x509_parser::parse_x509_certificate;
 const SIGNING: &str = "signing-key";
 /// The sealed secret of the listener's certificate by the own authority: certificate and key in PEM.
 const TLS: &str = "tls-server";
+/// The sealed secrets whose fingerprints are in evidence.
+pub const SECRETS: [&str; 2] = [SIGNING, TLS];
 const SEED_BYTES: usize = 32;
 
 /// A sealed secret is not what its name says, or cannot be read.

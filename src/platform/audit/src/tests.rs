@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod keys;
+mod power_cut;
 mod tampering;
 
 use crate::audit_log::{AuditError, AuditLog};

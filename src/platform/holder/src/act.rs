@@ -44,6 +44,11 @@ impl Holder {
                 notice.slot = Some(slot);
                 self.noted(notice, || self.rebind(slot, Some(pin))).map(Reply::Slot)
             }
+            Typed::Renew { slot, keys } => {
+                let mut notice = self.notice(Act::RemoveSlot, uid, Some(SlotKind::File));
+                notice.slot = Some(slot);
+                self.noted(notice, || self.renew(slot, &keys)).map(Reply::Slot)
+            }
             Typed::RaiseFloor { floor, bootable, pin } => {
                 check_pin(&pin)?;
                 self.may_seal(true, true)?;

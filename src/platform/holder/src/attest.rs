@@ -2,10 +2,12 @@
 //! says of itself. Nobody else decides a byte of it but the nonce.
 
 use crate::audit;
+use crate::image::{self, SlotSeal};
 use crate::reply::{Reason, Reply};
+use crate::request::Sealed;
 use crate::state::{Holder, Refusal, refused_key};
 use lamchat_attestation::{BoundKey, KeyUse, Sha256, public_key_info};
-use lamchat_attester::{AttestError, Attester, Made, Nonce, Statement, fingerprints};
+use lamchat_attester::{AttestError, Attester, Known, Made, Nonce, Statement, fingerprints};
 use lamchat_disk::RealDisk;
 use lamchat_seal::DataKeys;
 use std::sync::Arc;
@@ -16,14 +18,24 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Holder {
     /// The evidence for a nonce.
-    pub(crate) fn evidence(&self, nonce: &Nonce, origin: &str, statement: &Statement) -> Result<Reply, Refusal> {
+    pub(crate) fn evidence(
+        &self,
+        nonce: &Nonce,
+        origin: &str,
+        statement: &Statement,
+        sealed: &[Sealed],
+    ) -> Result<Reply, Refusal> {
         let began = Instant::now();
-        let mut own = self.released()?;
-        let (key, checkpoint) = self.head(origin)?;
-        own.extend(key);
+        let mut keys = self.released(sealed)?;
+        let (key, audit_checkpoint) = self.head(origin)?;
+        keys.extend(key);
+        let known = Known {
+            keys,
+            audit_checkpoint,
+            seal: self.sealed_like()?,
+        };
         let now = self.setup.clock.now_ms() / 1_000;
-        let made =
-            self.with_attester(|attester, tpm| attester.evidence(tpm, nonce, &own, checkpoint, statement, now))?;
+        let made = self.with_attester(|attester, tpm| attester.evidence(tpm, nonce, known, statement, now))?;
         tracing::info!(milliseconds = began.elapsed().as_millis(), "evidence was given");
         Ok(Reply::File(made))
     }
@@ -61,12 +73,28 @@ impl Holder {
         })
     }
 
-    /// The keys whose secrets the exchange opens by what it was released, from the sealed secrets themselves.
-    fn released(&self) -> Result<Vec<BoundKey>, Refusal> {
+    /// What the keys are sealed to.
+    fn sealed_like(&self) -> Result<String, Refusal> {
+        let keyring = self.keyring()?;
+        let blobs = keyring.blobs();
+        let seals: Vec<SlotSeal> = blobs
+            .iter()
+            .filter_map(|(slot, blob)| SlotSeal::of(*slot, blob))
+            .collect();
+        Ok(image::sealed_like(&keyring.slots(), &seals))
+    }
+
+    /// The keys whose secrets the exchange opens by what it was released, from the sealed secrets themselves: the exchange
+    /// hands them over, and what it did not seal under a released key does not open.
+    fn released(&self, sealed: &[Sealed]) -> Result<Vec<BoundKey>, Refusal> {
         let keys = self.keyring()?.release().map_err(refused_key)?;
         let entropy = Arc::clone(&self.setup.entropy);
         let keys = DataKeys::new(RealDisk::shared(), &self.setup.exchange_dir, entropy, keys);
-        fingerprints(|name| keys.unseal_secret(name)).map_err(|error| Refusal(Reason::Disk, error.to_string()))
+        let open = |name: &str| {
+            let found = sealed.iter().find(|sealed| sealed.name == name);
+            found.map(|sealed| keys.open_sealed(name, &sealed.file)).transpose()
+        };
+        fingerprints(open).map_err(|error| Refusal(Reason::Disk, error.to_string()))
     }
 
     /// The key of the audit log, and the head that was signed last, signed again.

@@ -4,7 +4,7 @@ use crate::anchor::Anchored;
 use crate::frame::{self, FrameError};
 use crate::notice::{Ack, Notice};
 use crate::reply::{HolderStatus, Reason, Reply};
-use crate::request::Request;
+use crate::request::{Request, Sealed};
 use crate::typed::Typed;
 use crate::wire::MalformedError;
 use lamchat_attester::{Made, Nonce, Statement};
@@ -155,6 +155,13 @@ impl Client {
         raised
     }
 
+    /// Tells that everything is encrypted anew: the former keys go.
+    pub fn forget_former(&self) -> Result<(), AskError> {
+        let forgotten = self.done(&Request::ForgetFormer);
+        self.forget_status();
+        forgotten
+    }
+
     /// Removes a slot.
     pub fn remove(&self, slot: u32) -> Result<(), AskError> {
         let removed = self.done(&Request::Remove(slot));
@@ -208,11 +215,19 @@ impl Client {
     }
 
     /// Evidence for a verifier's nonce, with the newest signed head of the audit log `origin`.
-    pub fn evidence(&self, nonce: Nonce, origin: &str, statement: Statement) -> Result<Made, AskError> {
+    /// `sealed`: the exchange's sealed secrets ([`lamchat_attester::SECRETS`]), which the holder may not see by itself.
+    pub fn evidence(
+        &self,
+        nonce: Nonce,
+        origin: &str,
+        statement: Statement,
+        sealed: Vec<Sealed>,
+    ) -> Result<Made, AskError> {
         self.file(&Request::Evidence {
             nonce,
             origin: origin.to_owned(),
             statement,
+            sealed,
         })
     }
 

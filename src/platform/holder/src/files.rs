@@ -59,14 +59,6 @@ pub fn prepare(data_dir: &Path, dir: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// The folder of the exchange's sealed secrets, which is made if need be: what is not there cannot be left open.
-pub fn secrets(exchange_dir: &Path) -> Result<PathBuf, FolderError> {
-    let dir = exchange_dir.join("secrets");
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-    made.map_err(failed(&dir))?;
-    Ok(dir)
-}
-
 fn adopt(data_dir: &Path, dir: &Path) -> Result<(), FolderError> {
     let secrets = dir.join("secrets");
     DirBuilder::new()

@@ -2,11 +2,14 @@
 //! what of it is told of a slot.
 
 use crate::sealer::{failure, unavailable};
-use lamchat_seal::{SealerError, SealerReason};
+use lamchat_seal::{SealerError, SealerReason, SlotInfo, SlotKind};
 use lamchat_tpm::{Binding, OR_BRANCHES_MAX, PcrSelection, Point, SealedBlob, SignedPolicy, Tpm};
 
 /// The PCR that a release approves: systemd's stub measures the image into it.
 pub const IMAGE_PCR: u8 = 11;
+
+/// Longest text of evidence.
+const SENTENCE_CHARS_MAX: usize = 255;
 
 /// What a release of the image brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,10 +115,44 @@ impl SlotSeal {
         })
     }
 
+    /// How much it says, in few words.
+    pub fn sentence(&self) -> String {
+        let pcrs: Vec<String> = self.pcrs.iter().map(u8::to_string).collect();
+        let (pcrs, pin) = (pcrs.join(", "), if self.pin { ", and a PIN" } else { "" });
+        let Some(image) = &self.image else {
+            return format!("PCR {pcrs} only{pin}");
+        };
+        let ends = image.epochs.first().into_iter().chain(image.epochs.last());
+        let ends: Vec<String> = ends.map(u64::to_string).collect();
+        format!(
+            "image policy, security epochs {}: PCR {IMAGE_PCR} as the release key approves and PCR {pcrs} as it was{pin}",
+            ends.join(" to ")
+        )
+    }
+
     /// The lowest epoch that opens it, under the image's policy.
     pub fn floor(&self) -> Option<u64> {
         self.image.as_ref()?.epochs.first().copied()
     }
+}
+
+/// How all slots of a keyring are sealed, for evidence: at most 255 printable characters.
+pub(crate) fn sealed_like(slots: &[SlotInfo], seals: &[SlotSeal]) -> String {
+    let has = |kind| slots.iter().any(|slot| slot.kind == kind);
+    if has(SlotKind::File) {
+        return "not at all: a file beside the keys opens them".to_owned();
+    }
+    if !has(SlotKind::Tpm) {
+        return "to no TPM: a recovery key or a passphrase opens them".to_owned();
+    }
+    let mut sentences: Vec<String> = seals.iter().map(SlotSeal::sentence).collect();
+    sentences.sort();
+    sentences.dedup();
+    let all = sentences.join("; or ");
+    if all.len() <= SENTENCE_CHARS_MAX {
+        return all;
+    }
+    format!("to a TPM in {} ways", sentences.len())
 }
 
 #[cfg(test)]

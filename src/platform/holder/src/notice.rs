@@ -38,6 +38,8 @@ pub enum Act {
     Rebind,
     /// The security floor is raised.
     RaiseFloor,
+    /// The file slot is removed, and new keys are made.
+    RemoveSlot,
 }
 
 /// How far it is.
@@ -51,12 +53,13 @@ pub enum State {
     Failed,
 }
 
-const ACTS: [(Act, u8); 5] = [
+const ACTS: [(Act, u8); 6] = [
     (Act::Unlock, 1),
     (Act::AddSlot, 2),
     (Act::VerifyRecovery, 3),
     (Act::Rebind, 4),
     (Act::RaiseFloor, 5),
+    (Act::RemoveSlot, 6),
 ];
 const STATES: [(State, u8); 3] = [(State::Begun, 1), (State::Done, 2), (State::Failed, 3)];
 

@@ -4,7 +4,7 @@ use crate::notice::{Act, Notice, State};
 use crate::reply::{Reason, Reply};
 use crate::state::{Holder, Keys, Refusal, refused_key, refused_to_open};
 use lamchat_base::SecretBytes;
-use lamchat_seal::{CreateError, Keyring, OpenError, RecoveryKey, SealerReason, SlotKind, Unlock};
+use lamchat_seal::{CreateError, Keyring, OpenError, RecoveryKey, SealerReason, SlotInfo, SlotKind, Unlock};
 use parking_lot::MutexGuard;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,6 +163,13 @@ impl Holder {
             Keys::Closed => return Err(Refusal(Reason::NotNow, "the server is still starting".to_owned())),
         };
         let tries = self.tries(typed, pin)?;
+        if is_open {
+            let slots = self.keyring()?.slots();
+            if !tries.iter().any(|unlock| shows_owner(&slots, kind(unlock))) {
+                let sentence = "the keys are open, and an older disk goes on by the recovery key alone";
+                return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+            }
+        }
         let guess = self.guess()?;
         let mut notice = Notice {
             act: Act::Unlock,
@@ -185,8 +192,8 @@ impl Holder {
                     if is_open {
                         self.confirmed_by_hand();
                     } else {
-                        // A TPM that was told its PIN is still the TPM.
-                        self.opened_by(keyring, by, by != SlotKind::Tpm)?;
+                        let hand = shows_owner(&keyring.slots(), by);
+                        self.opened_by(keyring, by, hand)?;
                     }
                     tracing::warn!(%by, uid, "the keys were unlocked by hand; the start goes on");
                     return Ok(Reply::Unlocked(by));
@@ -239,6 +246,14 @@ pub(crate) fn recovery_key(typed: &SecretBytes) -> Result<Option<RecoveryKey>, R
         },
         _ => Ok(None),
     }
+}
+
+/// Whether who opened the keys like this may say that an older disk is the one to go on with: by the recovery key; by a
+/// passphrase only where there is no recovery key, because that may lie in a file beside the disk. A TPM that was told
+/// its PIN is still the TPM.
+fn shows_owner(slots: &[SlotInfo], by: SlotKind) -> bool {
+    let has_recovery = slots.iter().any(|slot| slot.kind == SlotKind::Recovery);
+    by == SlotKind::Recovery || (by == SlotKind::Passphrase && !has_recovery)
 }
 
 fn keys(keyring: &Keyring, by: SlotKind) -> Result<Reply, Refusal> {

@@ -88,6 +88,8 @@ pub struct HolderStatus {
     pub slots: Vec<SlotInfo>,
     /// What the `tpm` slots are bound to.
     pub seals: Vec<SlotSeal>,
+    /// Whether something may still be under keys of before: until the next start encrypts it anew.
+    pub former_keys: bool,
     /// The TPM.
     pub tpm: TpmStatus,
     /// What the holder has given up: sentences without their last full stop.
@@ -343,6 +345,7 @@ impl HolderStatus {
         }
         body.extend((self.seals.len() as u16).to_be_bytes());
         self.seals.iter().for_each(|seal| put_seal(&mut body, seal));
+        body.push(u8::from(self.former_keys));
         body
     }
 
@@ -362,6 +365,7 @@ impl HolderStatus {
         Ok(Self {
             slots,
             seals: body.list(SLOTS_MAX, seal)?,
+            former_keys: body.flag()?,
             tpm: TpmStatus {
                 present,
                 sentence,

@@ -18,6 +18,19 @@ const ENTRY_BYTES_MAX: usize = 4_096;
 /// Most peaks of a tree: one for each bit of its size.
 const PEAKS_MAX: usize = 64;
 
+/// Most sealed secrets with evidence, and the longest.
+const SEALED_MAX: usize = 4;
+const SEALED_BYTES_MAX: usize = 64 << 10;
+
+/// A sealed secret of the exchange's, as it is on its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub file: Vec<u8>,
+}
+
 /// A request. Requests 16 to 23 are for anchors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -86,6 +99,8 @@ pub enum Request {
         /// The epochs of all images that this machine may start.
         bootable: Vec<u64>,
     },
+    /// To forget the former keys: the exchange has encrypted everything anew.
+    ForgetFormer,
     /// Evidence of this box for a verifier's nonce.
     Evidence {
         /// The nonce: the one thing that comes from outside.
@@ -94,6 +109,8 @@ pub enum Request {
         origin: String,
         /// What the exchange says of itself.
         statement: Statement,
+        /// Its sealed secrets whose fingerprints are in evidence.
+        sealed: Vec<Sealed>,
     },
     /// The first file of an auditor's enrolment.
     EnrolmentRequest,
@@ -136,10 +153,12 @@ impl Request {
                 floor: lowest,
                 bootable,
             } => assemble(28, &[&floor(*lowest, bootable)]),
+            Self::ForgetFormer => assemble(30, &[]),
             Self::Evidence {
                 nonce,
                 origin,
                 statement,
+                sealed,
             } => {
                 let files: Vec<[u8; 32]> = statement.tls_files.iter().map(|sha256| sha256.0).collect();
                 assemble(
@@ -152,6 +171,7 @@ impl Request {
                         &files.concat(),
                         &text(origin),
                         &text(&statement.server_name),
+                        &sealed_secrets(sealed),
                     ],
                 )
             }
@@ -197,6 +217,7 @@ impl Request {
             25 => Self::EnrolmentRequest,
             26 => Self::Activate(body.rest().to_vec()),
             27 => Self::TpmMake,
+            30 => Self::ForgetFormer,
             28 => {
                 let (floor, bootable) = body.floor()?;
                 Self::RaiseFloor { floor, bootable }
@@ -229,5 +250,24 @@ fn evidence(body: &mut Body<'_>) -> Result<Request, MalformedError> {
             configuration,
             tls_files,
         },
+        sealed: body.list(SEALED_MAX, |body| {
+            let (name, length) = (body.text()?, body.u32()? as usize);
+            if length > SEALED_BYTES_MAX {
+                return Err(MalformedError);
+            }
+            let file = body.bytes(length)?.to_vec();
+            Ok(Sealed { name, file })
+        })?,
     })
+}
+
+/// Sealed secrets with their number.
+fn sealed_secrets(sealed: &[Sealed]) -> Vec<u8> {
+    let mut body = (sealed.len() as u16).to_be_bytes().to_vec();
+    for one in sealed {
+        body.extend(text(&one.name));
+        body.extend((one.file.len() as u32).to_be_bytes());
+        body.extend(&one.file);
+    }
+    body
 }

@@ -157,16 +157,7 @@ impl Place {
         if let Err(error) = lamchat_host::disable_core_dumps() {
             tracing::warn!(%error, "core dumps could not be switched off");
         }
-        let secrets = match files::secrets(&setup.exchange_dir) {
-            Ok(secrets) => Some(secrets),
-            // A holder of another user may not see them. Then it has no keys to put into evidence, and says so when asked.
-            Err(error) if post.exchange_uid.is_some() => {
-                tracing::warn!(%error, "the server's keys cannot be part of evidence");
-                None
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let files = sandbox::confine(dir, secrets.as_deref(), setup.tpm.place())?;
+        let files = sandbox::confine(dir, setup.tpm.place())?;
         Ok(Self {
             setup,
             lock,

@@ -184,19 +184,14 @@ fn only_loopback(devices: &str) -> bool {
     names.map(|(name, _)| name.trim()).eq(["lo"])
 }
 
-/// Gives up all files but the folder of the keyring, the sealed secrets of the exchange (for reading) and the TPM's
-/// device, and all system calls but those of the list.
-pub fn confine(keyring_dir: &Path, secrets: Option<&Path>, tpm: TpmPlace<'_>) -> Result<Files, ConfineError> {
+/// Gives up all files but the folder of the keyring and the TPM's device, and all system calls but those of the list.
+pub fn confine(keyring_dir: &Path, tpm: TpmPlace<'_>) -> Result<Files, ConfineError> {
     nix::sys::prctl::set_no_new_privs()?;
     let all = AccessFs::from_all(LANDLOCK_ABI);
     let mut rules = Ruleset::default()
         .handle_access(all)?
         .create()?
         .add_rule(PathBeneath::new(PathFd::new(keyring_dir)?, all & !AccessFs::Execute))?;
-    if let Some(secrets) = secrets {
-        let access = AccessFs::ReadFile | AccessFs::ReadDir;
-        rules = rules.add_rule(PathBeneath::new(PathFd::new(secrets)?, access))?;
-    }
     // A device that is not there now is not used before the next start.
     if let TpmPlace::Device(device) = tpm
         && let Ok(device) = PathFd::new(device)

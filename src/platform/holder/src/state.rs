@@ -112,14 +112,15 @@ impl Holder {
 
     /// Everything that may be told.
     pub(crate) fn status(&self) -> Result<Reply, Refusal> {
-        let (slots, blobs) = match self.keyring() {
-            Ok(keyring) => (keyring.slots(), keyring.blobs()),
-            Err(_) => (self.peek()?, self.peek_blobs()?),
+        let (slots, blobs, former_keys) = match self.keyring() {
+            Ok(keyring) => (keyring.slots(), keyring.blobs(), keyring.has_former()),
+            Err(_) => (self.peek()?, self.peek_blobs()?, false),
         };
         let seals = blobs.iter().filter_map(|(slot, blob)| SlotSeal::of(*slot, blob));
         Ok(Reply::Status(Box::new(HolderStatus {
             slots,
             seals: seals.collect(),
+            former_keys,
             tpm: self.setup.tpm.status.clone(),
             confinement: self.confinement.clone(),
             socket: self.setup.dir.join(crate::SOCKET).display().to_string(),
@@ -165,9 +166,20 @@ impl Holder {
         act(notary)
     }
 
+    /// Opens the notary anew when it is asked the next time: the keyring is another one.
+    pub(crate) fn forget_notary(&self) {
+        *self.notary.lock() = None;
+    }
+
     /// Removes a slot, and what the TPM keeps for it.
     pub(crate) fn remove(&self, slot: u32) -> Result<Reply, Refusal> {
         let keyring = self.keyring()?;
+        let mut slots = keyring.slots().into_iter();
+        if slots.any(|known| known.id == slot && known.kind == SlotKind::File) {
+            let sentence = "with the file slot go the master key and the data keys, for which somebody has to type what \
+                            opens the other slots: `lamchat seal remove`";
+            return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+        }
         self.remember_blob(&keyring, slot)?;
         let removed = keyring.remove_slot(slot);
         self.retire_former(&keyring);
@@ -251,13 +263,17 @@ pub(crate) fn refused_slot(error: SlotError) -> Refusal {
 
 /// A refusal to open.
 pub(crate) fn refused_to_open(error: OpenError) -> Refusal {
-    let reason = match error {
+    Refusal(refused_to_open_reason(&error), error.to_string())
+}
+
+/// The same in one word.
+pub(crate) fn refused_to_open_reason(error: &OpenError) -> Reason {
+    match error {
         OpenError::WrongPassphrase | OpenError::WrongRecoveryKey => Reason::WrongKey,
         OpenError::Sealer(_) => Reason::Tpm,
         OpenError::Io(_) => Reason::Disk,
         _ => Reason::Keyring,
-    };
-    Refusal(reason, error.to_string())
+    }
 }
 
 /// A refusal to give or make a data key.

@@ -76,6 +76,7 @@ fn evidence() -> Request {
             configuration: Sha256::of(b"configuration"),
             tls_files: vec![Sha256::of(b"file")],
         },
+        sealed: Vec::new(),
     }
 }
 
@@ -139,6 +140,21 @@ impl House {
         self.folder.path().join(crate::SOCKET)
     }
 
+    /// Takes the file slot out; the other one opens by this passphrase.
+    fn without_file_slot(&self, passphrase: &str) {
+        let renew = |text: &str| {
+            let keys = vec![(2, typed(text))];
+            self.type_in(&Typed::Renew { slot: 1, keys })
+        };
+        assert_eq!(refused(renew("something else")), Reason::WrongKey);
+        self.clock.advance_ms(2_000);
+        let Ok(Reply::Slot(gone)) = renew(passphrase) else {
+            panic!()
+        };
+        assert_eq!((gone.id, gone.kind), (1, SlotKind::File));
+        self.client.forget_status();
+    }
+
     fn type_in(&self, request: &Typed) -> Result<Reply, AskError> {
         ask_typed(&self.socket(), request)
     }
@@ -200,8 +216,12 @@ fn the_exchange_gets_data_keys_and_changes_slots() {
     assert_eq!(refused(house.type_in(&Typed::AddRecovery)), Reason::NotNow);
     house.client.ready().unwrap();
     house.type_in(&Typed::AddPassphrase(typed("long enough now"))).unwrap();
-    house.client.remove(1).unwrap();
-    assert_eq!(house.client.status().unwrap().slots[0].kind, SlotKind::Passphrase);
+    assert_eq!(refused(house.client.remove(1)), Reason::NotAllowed, "the file slot");
+    house.without_file_slot("long enough now");
+    let status = house.client.status().unwrap();
+    assert_eq!((status.slots[0].kind, status.former_keys), (SlotKind::Passphrase, true));
+    house.client.forget_former().unwrap();
+    assert!(!house.client.status().unwrap().former_keys);
     let exported = house.client.export_for_backup().unwrap();
     let unlock = Unlock::Passphrase(typed("long enough now"));
     let backup = lamchat_seal::BackupKeyring::open(&exported, &unlock).unwrap();
@@ -274,7 +294,7 @@ fn locked_keys_are_opened_by_hand_and_the_exchange_learns_of_it_later() {
     house.keys();
     house.client.ready().unwrap();
     house.type_in(&Typed::AddPassphrase(typed("long enough now"))).unwrap();
-    house.client.remove(1).unwrap();
+    house.without_file_slot("long enough now");
     let house = House::with(house.leave(), None);
     let Opened::Locked { reason, slots } = house.client.open(false).unwrap() else {
         panic!("open")
@@ -319,7 +339,11 @@ fn locked_keys_are_opened_by_hand_and_the_exchange_learns_of_it_later() {
     let house = House::with(house.leave(), Some("something else"));
     assert_eq!(refused(house.client.open(false)), Reason::WrongKey);
     let house = House::with(house.leave(), Some("long enough now"));
-    assert_eq!(house.keys().len(), 4);
+    assert_eq!(
+        house.keys().len(),
+        8,
+        "the former ones until everything is encrypted anew"
+    );
     let folder = house.leave();
     std::fs::remove_file(folder.path().join("keyring")).unwrap();
     let house = House::with(folder, None);
@@ -496,13 +520,9 @@ fn a_confined_thread_does_its_work_and_reaches_nothing_else() {
     std::fs::write(secrets.join("key.sealed"), b"sealed").unwrap();
     let thread = std::thread::spawn(move || {
         let network = leave_network();
-        let files = confine(&dir, Some(&secrets), TpmPlace::Nowhere).unwrap();
-        // What the exchange sealed may be read and not changed.
-        assert_eq!(std::fs::read(secrets.join("key.sealed")).unwrap(), b"sealed");
-        assert_eq!(
-            std::fs::write(secrets.join("key.sealed"), b"x").is_ok(),
-            files == Files::Open
-        );
+        let files = confine(&dir, TpmPlace::Nowhere).unwrap();
+        // What the exchange sealed is none of the holder's.
+        assert_eq!(std::fs::read(secrets.join("key.sealed")).is_ok(), files == Files::Open);
         let foreign = std::fs::read("/etc/passwd").is_ok();
         let reached = TcpStream::connect(address).is_ok();
         let shell = std::process::Command::new("/bin/true").status().is_ok();
@@ -533,12 +553,13 @@ fn without_a_tpm_there_is_no_evidence_and_a_reason() {
         nonce,
         origin,
         statement,
+        sealed,
     } = evidence()
     else {
         panic!()
     };
     for refused in [
-        house.client.evidence(nonce, &origin, statement),
+        house.client.evidence(nonce, &origin, statement, sealed),
         house.client.enrolment_request(),
         house.client.activate(b"challenge"),
     ] {

@@ -1,6 +1,6 @@
 //! What the command line asks of the holder, past the exchange: whatever has something secret in it that somebody types.
 
-use crate::wire::{MalformedError, assemble, floor, head};
+use crate::wire::{MalformedError, assemble, floor, head, typed_for_slots};
 use lamchat_base::SecretBytes;
 use zeroize::Zeroizing;
 
@@ -29,6 +29,13 @@ pub enum Typed {
         /// The PIN.
         pin: SecretBytes,
     },
+    /// To remove the file slot, and to make new keys.
+    Renew {
+        /// The file slot.
+        slot: u32,
+        /// What opens the other slots, by their numbers.
+        keys: Vec<(u32, SecretBytes)>,
+    },
     /// To raise the security floor of the `tpm` slots under the image's policy, with this PIN.
     RaiseFloor {
         /// The lowest epoch that opens the keys from now on.
@@ -56,6 +63,7 @@ impl Typed {
             Self::AddPassphrase(passphrase) => assemble(67, &[passphrase.expose()]),
             Self::AddTpm { force, pin } => assemble(68, &[&[u8::from(*force)], pin.expose()]),
             Self::Rebind { slot, pin } => assemble(69, &[&slot.to_be_bytes(), pin.expose()]),
+            Self::Renew { slot, keys } => assemble(81, &[&slot.to_be_bytes(), &typed_for_slots(keys)]),
             Self::RaiseFloor {
                 floor: lowest,
                 bootable,
@@ -82,6 +90,10 @@ impl Typed {
             69 => Self::Rebind {
                 slot: body.u32()?,
                 pin: body.typed()?,
+            },
+            81 => Self::Renew {
+                slot: body.u32()?,
+                keys: body.typed_for_slots()?,
             },
             80 => {
                 let (floor, bootable) = body.floor()?;

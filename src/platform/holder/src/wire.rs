@@ -1,7 +1,7 @@
 //! The bytes of messages: written in one piece, read strictly. What is not exactly as documented is malformed.
 
 use lamchat_base::SecretBytes;
-use lamchat_seal::{SlotInfo, SlotKind};
+use lamchat_seal::{SLOTS_MAX, SlotInfo, SlotKind};
 use zeroize::Zeroizing;
 
 /// The version of the protocol.
@@ -48,6 +48,19 @@ pub(crate) fn floor(floor: u64, bootable: &[u64]) -> Vec<u8> {
     let mut body = floor.to_be_bytes().to_vec();
     body.extend((bootable.len() as u16).to_be_bytes());
     bootable.iter().for_each(|epoch| body.extend(epoch.to_be_bytes()));
+    body
+}
+
+/// Secrets that somebody typed, each for a slot, with their number. Each has at most so many bytes as can be read again.
+pub(crate) fn typed_for_slots(typed: &[(u32, SecretBytes)]) -> Zeroizing<Vec<u8>> {
+    let length = typed.iter().map(|(_, text)| 6 + text.expose().len()).sum::<usize>();
+    let mut body = Zeroizing::new(Vec::with_capacity(2 + length));
+    body.extend((typed.len() as u16).to_be_bytes());
+    for (slot, text) in typed {
+        body.extend(slot.to_be_bytes());
+        body.extend((text.expose().len() as u16).to_be_bytes());
+        body.extend(text.expose());
+    }
     body
 }
 
@@ -150,6 +163,15 @@ impl<'f> Body<'f> {
     pub fn text(&mut self) -> Result<String, MalformedError> {
         let length = usize::from(self.u16()?);
         Body(self.bytes(length)?).rest_text()
+    }
+
+    /// Secrets that somebody typed, each for a slot.
+    pub fn typed_for_slots(&mut self) -> Result<Vec<(u32, SecretBytes)>, MalformedError> {
+        self.list(SLOTS_MAX, |body| {
+            let slot = body.u32()?;
+            let length = usize::from(body.u16()?);
+            Ok((slot, Body(body.bytes(length)?).typed()?))
+        })
     }
 
     /// The rest, as something secret that somebody typed.

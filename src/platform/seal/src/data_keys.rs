@@ -2,7 +2,7 @@
 //! one of them. Nothing here opens the keyring, or knows its master key.
 
 use crate::keyring::{KeyringError, Purpose};
-use crate::sealed::{Folder, SecretError};
+use crate::sealed::{Folder, SecretError, key_number};
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_disk::Disk;
 use parking_lot::RwLock;
@@ -84,6 +84,38 @@ impl DataKeys {
             .ok_or(KeyringError::Unknown { number: 0 })
     }
 
+    /// The keys that the database was under before, newest first: there are some until it is encrypted anew.
+    pub fn former_database_keys(&self) -> Vec<Secret<64>> {
+        let keys = self.keys.read();
+        let all = keys.iter().filter_map(|key| match key {
+            ReleasedKey::Database { number, key } => Some((*number, key)),
+            ReleasedKey::Data { .. } => None,
+        });
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        all.into_iter().skip(1).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// Whether secrets may still be under a key of before.
+    pub fn has_former_secrets(&self) -> bool {
+        of(&self.keys.read(), Purpose::Secrets).count() > 1
+    }
+
+    /// Seals every secret that is under a former key under the newest one. Durable on return.
+    pub fn reseal_secrets(&self) -> Result<(), SecretError> {
+        let newest = self.data_key(Purpose::Secrets)?.number;
+        for (name, file) in self.sealed_secrets()? {
+            // The holder's own may lie in the same folder.
+            if self.folder().is_own(&file)
+                && key_number(&file) != Some(newest)
+                && let Some(secret) = self.unseal_secret(&name)?
+            {
+                self.seal_secret(&name, &secret)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The newest data key for `purpose`: for everything that is encrypted from now on.
     pub fn data_key(&self, purpose: Purpose) -> Result<DataKey, KeyringError> {
         let keys = self.keys.read();
@@ -118,6 +150,12 @@ impl DataKeys {
         };
         let key = |number| self.data_key_numbered(Purpose::Secrets, number);
         self.folder().open(name, &file, key).map(Some)
+    }
+
+    /// What is sealed in a file of [`DataKeys::sealed_secrets`].
+    pub fn open_sealed(&self, name: &str, file: &[u8]) -> Result<SecretBytes, SecretError> {
+        let key = |number| self.data_key_numbered(Purpose::Secrets, number);
+        self.folder().open(name, file, key)
     }
 
     /// Removes the secret under `name`; nothing happens if there is none. Durable on return.

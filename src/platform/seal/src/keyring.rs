@@ -1,10 +1,12 @@
 //! The keyring itself: create, open, release data keys, change slots. Who holds one holds the master key.
 
 mod error;
+mod renew;
 mod slots;
 mod unlock;
 
 pub use error::{CreateError, KeyringError, OpenError, VerifyRecoveryError};
+pub use renew::{RenewError, SlotKey};
 pub(crate) use unlock::unlock_ring;
 
 use crate::cipher::{self, NONCE_BYTES};
@@ -20,7 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use unlock::{WRAPPING_FILE, read_wrapping_key};
+use unlock::{read_wrapping_key, remove_wrapping_key};
 use zeroize::Zeroizing;
 
 /// The keyring's file in the data folder.
@@ -220,6 +222,7 @@ impl Keyring {
     ) -> Result<Self, OpenError> {
         let parsed = read_ring(&*disk, dir)?;
         let master = unlock_ring(&parsed, unlock, || read_wrapping_key(&*disk, dir))?;
+        renew::tidy(&*disk, dir, &parsed.ring)?;
         let damaged = parsed.one_copy_only;
         let keyring = Self::assemble(disk, dir, entropy, master, parsed.ring);
         if damaged {
@@ -314,7 +317,8 @@ impl Keyring {
     /// Removes a way to unlock, and the file `keyring.key` with a file slot. Durable on return.
     ///
     /// The master key stays: somebody who copied the keyring together with what opened the slot keeps access to that
-    /// copy, and to what is encrypted under keys that this copy holds. The blob of a `tpm` slot is to be retired then
+    /// copy, and to all that this master key wraps later. So a file slot goes by [`Keyring::renew`], wherever something
+    /// is encrypted already. The blob of a `tpm` slot is to be retired then
     /// ([`Sealer::retire`]), so that no copy opens by that TPM any more.
     pub fn remove_slot(&self, id: u32) -> Result<(), SlotError> {
         let changing = self.changing.lock();
@@ -334,8 +338,7 @@ impl Keyring {
         self.store(ring)?;
         if slot.lock == SlotLock::File {
             // After the keyring: a power cut in between leaves a wrapping key that wraps nothing.
-            self.disk.remove(&self.dir.join(WRAPPING_FILE))?;
-            self.disk.sync_dir(&self.dir)?;
+            remove_wrapping_key(&*self.disk, &self.dir)?;
         }
         drop(changing);
         Ok(())

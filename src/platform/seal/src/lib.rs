@@ -28,7 +28,9 @@ pub use cipher::{Aead, TamperedError};
 pub use data_keys::{DataKey, DataKeys, ReleasedKey};
 pub use export::{BackupKeyring, ExportError, ImportError};
 pub use format::FormatError;
-pub use keyring::{CreateError, Keyring, KeyringError, OpenError, Purpose, Status, Unlock, VerifyRecoveryError};
+pub use keyring::{
+    CreateError, Keyring, KeyringError, OpenError, Purpose, RenewError, SlotKey, Status, Unlock, VerifyRecoveryError,
+};
 pub use passphrase::PassphraseCost;
 pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use sealed::SecretError;

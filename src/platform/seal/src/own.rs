@@ -3,7 +3,7 @@
 
 use crate::data_keys::DataKey;
 use crate::keyring::{AUDIT, DISK, Keyring, KeyringError, SECRETS, newest, random_key, random_long_key};
-use crate::sealed::{Folder, SecretError};
+use crate::sealed::{Folder, SecretError, key_number};
 use lamchat_base::{Secret, SecretBytes};
 
 impl Keyring {
@@ -31,6 +31,18 @@ impl Keyring {
     /// Removes what is kept under `name`; nothing happens if there is nothing. Durable on return.
     pub fn forget_own(&self, name: &str) -> Result<(), SecretError> {
         self.own_folder().remove(name)
+    }
+
+    /// Seals everything that is kept under a key of before under the newest one.
+    pub(crate) fn reseal_own(&self) -> Result<(), SecretError> {
+        let newest = newest(&self.ring.read(), AUDIT).map(|key| key.number);
+        for (name, file) in self.own_folder().files()? {
+            let is_new = self.own_folder().is_own(&file) && key_number(&file) == newest;
+            if !is_new && let Some(secret) = self.own(&name)? {
+                self.keep_own(&name, &secret)?;
+            }
+        }
+        Ok(())
     }
 
     /// 32 random bytes, for a secret that is to be kept.

@@ -159,6 +159,12 @@ impl<'a> Folder<'a> {
     }
 }
 
+/// The number of the key that a file is sealed under.
+pub(crate) fn key_number(file: &[u8]) -> Option<u32> {
+    let number = file.get(8..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*number))
+}
+
 fn file_name(name: &str) -> String {
     format!("{name}{SUFFIX}")
 }

@@ -7,6 +7,7 @@ mod faults;
 mod migration;
 mod model;
 mod power_cut;
+mod rekey;
 mod runs;
 
 use crate::pressure::Limits;

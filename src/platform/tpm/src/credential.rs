@@ -133,10 +133,13 @@ impl Tpm {
             // Small TPMs hold three objects; the storage root, if it is not persistent, is the third.
             let (root, root_public) = tpm.storage_root()?;
             let mut own = tpm.session(Kind::Hmac, &root, &root_public)?;
-            let mut policy = tpm.session(Kind::Policy, &root, &root_public)?;
-            // The endorsement key's policy: PolicySecret of the endorsement hierarchy, whose value is empty.
-            let request = wire::policy_secret(&policy.handle, wire::ENDORSEMENT)?;
-            tpm.run(&request, &mut [Auth::plain(&mut own, &[])])?;
+            let kind_of_session = if kind.is_high() { Kind::Hmac } else { Kind::Policy };
+            let mut second = tpm.session(kind_of_session, &root, &root_public)?;
+            if !kind.is_high() {
+                // The endorsement key's policy: PolicySecret of the endorsement hierarchy, whose value is empty.
+                let request = wire::policy_secret(&second.handle, wire::ENDORSEMENT)?;
+                tpm.run(&request, &mut [Auth::plain(&mut own, &[])])?;
+            }
             let request = wire::activate_credential(&key, &endorsement, &credential.blob, &credential.secret)?;
             let first = Auth {
                 session: &mut own,
@@ -144,7 +147,7 @@ impl Tpm {
                 decrypt: false,
                 encrypt: true,
             };
-            let answer = tpm.run(&request, &mut [first, Auth::plain(&mut policy, &[])])?;
+            let answer = tpm.run(&request, &mut [first, Auth::plain(&mut second, &[])])?;
             let mut reader = Reader(&answer.parameters);
             let challenge = reader.sized().map_err(TpmError::malformed("ActivateCredential"))?;
             // A credential of another program may be shorter; it is none of ours.

@@ -12,6 +12,9 @@ use crate::wire::{self, Handle, Kind, PublicArea, Template};
 const RSA_CERTIFICATE: u32 = 0x01c0_0002;
 /// NV index of the P-256 endorsement certificate.
 const ECC_CERTIFICATE: u32 = 0x01c0_000a;
+/// The same in the high range (2.2.1.5.1), of keys by the templates H-1 and H-2.
+const RSA_CERTIFICATE_HIGH: u32 = 0x01c0_0012;
+const ECC_CERTIFICATE_HIGH: u32 = 0x01c0_0014;
 /// Where the intermediate certificates begin (2.2.1.5.2), and where their range ends.
 const CHAIN_FIRST: u32 = 0x01c0_0100;
 const CHAIN_LAST: u32 = 0x01c0_01ff;
@@ -25,13 +28,28 @@ pub const QUALIFYING_BYTES_MAX: usize = 64;
 /// How often a quote is repeated because a PCR changed between it and reading the values.
 const QUOTE_ATTEMPTS: u32 = 4;
 
-/// The two kinds of endorsement keys that servers have.
+/// The kinds of endorsement keys that servers have. Those of the profile's other curves and lengths have no certificate
+/// that an enrolment here could use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndorsementKind {
     /// RSA with 2,048 bits: every TPM has it.
     Rsa,
     /// P-256.
     Ecc,
+    /// RSA with 2,048 bits, of the high range.
+    RsaHigh,
+    /// P-256, of the high range.
+    EccHigh,
+}
+
+impl EndorsementKind {
+    /// In the order in which they are looked for.
+    pub const ALL: [Self; 4] = [Self::Rsa, Self::Ecc, Self::RsaHigh, Self::EccHigh];
+
+    /// Whether the key is used with its authorization value, which is empty, and not by a policy.
+    pub(crate) fn is_high(self) -> bool {
+        matches!(self, Self::RsaHigh | Self::EccHigh)
+    }
 }
 
 /// An endorsement key with what the maker says about it.
@@ -107,6 +125,8 @@ impl Tpm {
         let certificate = self.read_index(match kind {
             EndorsementKind::Rsa => RSA_CERTIFICATE,
             EndorsementKind::Ecc => ECC_CERTIFICATE,
+            EndorsementKind::RsaHigh => RSA_CERTIFICATE_HIGH,
+            EndorsementKind::EccHigh => ECC_CERTIFICATE_HIGH,
         })?;
         let mut intermediates = Vec::new();
         for index in self.indices(CHAIN_FIRST, CHAIN_LAST)?.into_iter().take(CHAIN_PARTS_MAX) {
@@ -123,6 +143,8 @@ impl Tpm {
         let (template, persistent) = match kind {
             EndorsementKind::Rsa => (Template::EndorsementRsa, PERSISTENT_RSA),
             EndorsementKind::Ecc => (Template::EndorsementEcc, PERSISTENT_ECC),
+            EndorsementKind::RsaHigh => return self.primary(wire::ENDORSEMENT, Template::EndorsementRsaHigh),
+            EndorsementKind::EccHigh => return self.primary(wire::ENDORSEMENT, Template::EndorsementEccHigh),
         };
         match self.persistent(persistent)? {
             Some((handle, public)) if public.follows(template) => Ok((handle, public)),

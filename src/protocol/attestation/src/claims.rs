@@ -76,6 +76,9 @@ pub struct Claims {
     pub audit_checkpoint: Option<Vec<u8>>,
     /// The name of the key in the null hierarchy that the kernel found at start (Linux 6.10 and later).
     pub null_key_name: Option<Vec<u8>>,
+    /// What the box's own keys are sealed to, in words of the key holder's: a stolen disk opens as far as this says.
+    /// Evidence of before has none.
+    pub seal: Option<String>,
 }
 
 impl Claims {
@@ -103,6 +106,9 @@ impl Claims {
         }
         if let Some(name) = &self.null_key_name {
             fields.push(10, name);
+        }
+        if let Some(seal) = &self.seal {
+            fields.push(11, seal.as_bytes());
         }
         Sha256::of(&fields.0)
     }
@@ -140,6 +146,7 @@ mod tests {
             configuration: Sha256([5; 32]),
             audit_checkpoint: Some(b"o\n1\nx\n".to_vec()),
             null_key_name: None,
+            seal: None,
         }
     }
 
@@ -149,7 +156,7 @@ mod tests {
         // The test vector of FORMAT.md.
         assert_eq!(honest.to_string(), VECTOR);
         let mut seen = vec![honest, claims().qualifying_data(&[7; 31])];
-        let changes: [fn(&mut Claims); 11] = [
+        let changes: [fn(&mut Claims); 12] = [
             |c| c.issued_at += 1,
             |c| c.version.push('0'),
             // A byte that moves from one claim to the next.
@@ -169,6 +176,7 @@ mod tests {
             |c| c.configuration = Sha256::ZERO,
             |c| c.audit_checkpoint = Some(Vec::new()),
             |c| c.null_key_name = Some(vec![0, 11]),
+            |c| c.seal = Some("PCR 7 only".into()),
         ];
         for change in changes {
             let mut claims = claims();

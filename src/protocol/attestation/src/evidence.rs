@@ -11,9 +11,29 @@ use crate::sha256::Sha256;
 use crate::text::{Reader, TextError, Writer};
 
 /// The profile of RFC 9711 (EAT, section 6) that this format is: name and version in one.
-pub const PROFILE: &str = "urn:x-lamchat:evidence:1";
+pub const PROFILE: &str = "urn:x-lamchat:evidence:2";
+/// The one without `seal`, which is still read.
+pub const PROFILE_1: &str = "urn:x-lamchat:evidence:1";
+/// How a file of that begins.
+const BEGINS_1: &[u8] = b"{\"eat_profile\":\"urn:x-lamchat:evidence:1\"";
 
 const BUNDLE: &[&str] = &[
+    "eat_profile",
+    "eat_nonce",
+    "iat",
+    "swname",
+    "swversion",
+    "server_name",
+    "keys",
+    "binary",
+    "uki",
+    "configuration",
+    "audit_checkpoint",
+    "null_key_name",
+    "seal",
+    "tpm",
+];
+const BUNDLE_1: &[&str] = &[
     "eat_profile",
     "eat_nonce",
     "iat",
@@ -83,7 +103,7 @@ impl Evidence {
         let claims = &self.claims;
         out.open();
         out.member("eat_profile");
-        out.string(PROFILE);
+        out.string(if claims.seal.is_some() { PROFILE } else { PROFILE_1 });
         out.member("eat_nonce");
         out.hex(&self.nonce);
         out.member("iat");
@@ -113,6 +133,10 @@ impl Evidence {
         out.optional(claims.audit_checkpoint.as_ref(), |out, note| out.base64(note));
         out.member("null_key_name");
         out.optional(claims.null_key_name.as_ref(), |out, name| out.hex(name));
+        if let Some(seal) = &claims.seal {
+            out.member("seal");
+            out.string(seal);
+        }
         out.member("tpm");
         self.tpm.write(&mut out);
         out.close();
@@ -125,9 +149,10 @@ impl Evidence {
     /// Whatever `to_bytes` would have written otherwise: see [`TextError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TextError> {
         let mut text = Reader::new(bytes)?;
-        let mut members = text.open(BUNDLE)?;
+        let has_seal = !bytes.starts_with(BEGINS_1);
+        let mut members = text.open(if has_seal { BUNDLE } else { BUNDLE_1 })?;
         text.member(&mut members, "eat_profile")?;
-        text.constant(PROFILE)?;
+        text.constant(if has_seal { PROFILE } else { PROFILE_1 })?;
         text.member(&mut members, "eat_nonce")?;
         let nonce = text.hex(NONCE_BYTES_MIN, NONCE_BYTES_MAX)?;
         text.member(&mut members, "iat")?;
@@ -152,6 +177,12 @@ impl Evidence {
         text.member(&mut members, "null_key_name")?;
         // The name of an object: its algorithm and a digest of at most 64 bytes.
         let null_key_name = text.optional(|text| text.hex(2 + 20, 2 + 64))?;
+        let seal = if has_seal {
+            text.member(&mut members, "seal")?;
+            Some(text.string(NAME_BYTES_MAX)?.to_owned())
+        } else {
+            None
+        };
         text.member(&mut members, "tpm")?;
         let tpm = TpmEvidence::read(&mut text)?;
         text.close(&members)?;
@@ -166,6 +197,7 @@ impl Evidence {
             configuration,
             audit_checkpoint,
             null_key_name,
+            seal,
         };
         Ok(Self { nonce, claims, tpm })
     }

@@ -54,6 +54,7 @@ pub fn claims() -> Claims {
         configuration: Sha256::of(b"configuration"),
         audit_checkpoint: Some(checkpoint(42, 7)),
         null_key_name: None,
+        seal: Some("PCR 7 only".to_owned()),
     }
 }
 

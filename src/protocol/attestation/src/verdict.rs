@@ -59,6 +59,8 @@ pub struct Verdict {
     pub configuration: Sha256,
     /// The keys that the quote is bound to.
     pub keys: Vec<NamedKey>,
+    /// What the box's own keys are sealed to; evidence of before does not say.
+    pub seal: Option<String>,
     /// The head of the audit log.
     pub audit: Option<Checkpoint>,
     /// Clock and counters of the TPM.
@@ -109,6 +111,7 @@ impl Verdict {
             binary: claims.binary,
             configuration: claims.configuration,
             keys: keys.collect(),
+            seal: claims.seal.clone(),
             audit,
             clock: quote.clock,
             tpm_firmware: quote.firmware,
@@ -202,6 +205,9 @@ impl Verdict {
             format!("it holds these keys: {}", self.named(|usage| usage != FILE)),
             format!("its configuration without secrets is {}", self.configuration),
         ];
+        if let Some(seal) = &self.seal {
+            said.push(format!("its own keys are sealed like this: {seal}"));
+        }
         if let Some(audit) = &self.audit {
             said.push(format!(
                 "the audit log {} has {} entries and root {}",

@@ -94,7 +94,7 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
         ("POST /backup", "backup", Value::Null, 403, "backup.create"),
         (
             "DELETE /keyring/slots/{slot}",
-            "keyring/slots/1",
+            "keyring/slots/2",
             Value::Null,
             200,
             "keyring.remove-slot",

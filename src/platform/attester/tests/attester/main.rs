@@ -15,7 +15,7 @@ use lamchat_attestation::simulation::{self, Boot, PCRS, SoftwareAuditor};
 use lamchat_attestation::{
     Answer, BoundKey, Challenge, Enrolment, Evidence, KeyUse, Manifest, PcrReference, Policy, Request, Sha256, verify,
 };
-use lamchat_attester::{AttestError, Attester, Machine, Nonce, Places, Settings, Statement};
+use lamchat_attester::{AttestError, Attester, Known, Machine, Nonce, Places, Settings, Statement};
 use lamchat_host::OsEntropy;
 use lamchat_tpm::{Address, PcrSelection, Tpm};
 use std::sync::Arc;
@@ -54,6 +54,14 @@ fn statement() -> Statement {
         server_name: "example.org".into(),
         configuration: Sha256::of(b"configuration"),
         tls_files: vec![Sha256::of(b"file"), Sha256::of(b"file")],
+    }
+}
+
+fn known(audit_checkpoint: Option<Vec<u8>>) -> Known {
+    Known {
+        keys: own(),
+        audit_checkpoint,
+        seal: "PCR 7 only".to_owned(),
     }
 }
 
@@ -106,7 +114,7 @@ fn evidence_is_verified_after_an_enrolment_in_two_rounds() {
         let checkpoint = Some(simulation::checkpoint(7, 7));
         let began = Instant::now();
         let made = attester
-            .evidence(&mut open(&tpm), &nonce, &own(), checkpoint, &statement(), now())
+            .evidence(&mut open(&tpm), &nonce, known(checkpoint), &statement(), now())
             .unwrap();
         println!("evidence {round}: {:?}, {} bytes", began.elapsed(), made.file.len());
         assert!(made.missing.is_empty(), "{:?}", made.missing);
@@ -154,7 +162,7 @@ fn another_tpm_opens_no_challenge_and_passes_for_no_other() {
 
     let enrolment = enrol(&of(&first), &first, &auditor);
     let nonce = Nonce::new(&[3; 16]).unwrap();
-    let made = of(&second).evidence(&mut open(&second), &nonce, &own(), None, &statement(), now());
+    let made = of(&second).evidence(&mut open(&second), &nonce, known(None), &statement(), now());
     let policy = Policy {
         nonce: nonce.bytes(),
         manifest: &manifest(),
@@ -182,7 +190,7 @@ fn what_is_missing_is_said() {
     assert!(matches!(bare.request(&mut open(&tpm)), Err(AttestError::NoCertificate)));
     let nonce = Nonce::new(&[3; 16]).unwrap();
     let made = bare
-        .evidence(&mut open(&tpm), &nonce, &own(), None, &statement(), now())
+        .evidence(&mut open(&tpm), &nonce, known(None), &statement(), now())
         .unwrap();
     assert!(
         made.missing.iter().any(|line| line.contains("event log")),
@@ -205,7 +213,7 @@ fn what_is_missing_is_said() {
     let auditor = SoftwareAuditor::new();
     let enrolment = enrol(&attester, &tpm, &auditor);
     let made = attester
-        .evidence(&mut open(&tpm), &nonce, &own(), None, &statement(), now())
+        .evidence(&mut open(&tpm), &nonce, known(None), &statement(), now())
         .unwrap();
     let mut manifest = Manifest {
         pcrs: vec![4, 7],
@@ -254,7 +262,7 @@ fn a_nonce_is_never_quoted_as_it_is() {
     let attester = attester(&tpm, &Boot::honest(), vec![issuer(&tpm)]);
     let nonce = Nonce::new(&[0xC3; 32]).unwrap();
     let made = attester
-        .evidence(&mut open(&tpm), &nonce, &own(), None, &statement(), now())
+        .evidence(&mut open(&tpm), &nonce, known(None), &statement(), now())
         .unwrap();
     let evidence = Evidence::from_bytes(&made.file).unwrap();
     assert!(!evidence.tpm.quote.windows(16).any(|window| window == [0xC3; 16]));
@@ -265,7 +273,7 @@ fn a_nonce_is_never_quoted_as_it_is() {
         server_name: "exa\"mple".into(),
         ..statement()
     };
-    let refused = attester.evidence(&mut open(&tpm), &nonce, &own(), None, &unspeakable, now());
+    let refused = attester.evidence(&mut open(&tpm), &nonce, known(None), &unspeakable, now());
     assert_eq!(refused.unwrap_err().to_string(), AttestError::Unspelled.to_string());
     let selection = PcrSelection::new(&PCRS).unwrap();
     assert_eq!(evidence.tpm.pcrs.len(), selection.iter().count());

@@ -62,7 +62,7 @@ impl Chip {
 }
 
 /// A log whose machine has the chip of this number.
-fn with_chip(site: &Site, store: &Store, number: u8) -> (AuditLog, Arc<AtomicU8>) {
+pub(super) fn with_chip(site: &Site, store: &Store, number: u8) -> (AuditLog, Arc<AtomicU8>) {
     let (log, state, _) = with_notary(site, store, number);
     (log, state)
 }

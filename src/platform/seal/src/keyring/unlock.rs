@@ -87,6 +87,17 @@ fn open_by_tpm(ring: &Ring, sealer: &dyn Sealer) -> Result<Secret<32>, OpenError
     Err(error)
 }
 
+/// Removes the wrapping key of a slot that is gone, and what a power cut left of writing one. Durable on return.
+pub(super) fn remove_wrapping_key(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    for name in [WRAPPING_FILE.to_owned(), format!("{WRAPPING_FILE}.new")] {
+        match disk.remove(&dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    disk.sync_dir(dir)
+}
+
 pub(super) fn wrapping_file_bytes(wrapping: &Secret<32>) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(48));
     bytes.extend_from_slice(WRAPPING_MAGIC);

@@ -141,7 +141,7 @@ fn certificates_and_their_keys_belong_together() {
 fn a_credential_opens_for_this_tpm_and_this_key_alone() {
     let (here, there) = (Swtpm::start(), Swtpm::start());
     let challenge = Secret::new([0x5a; 32]);
-    for kind in [EndorsementKind::Rsa, EndorsementKind::Ecc] {
+    for kind in EndorsementKind::ALL {
         let (mut tpm, wire) = here.recorded();
         let endorsement = tpm.endorsement(kind).unwrap().public;
         let name = tpm.attestation_key().unwrap().name();
@@ -264,4 +264,48 @@ fn figures() {
             assert!(tpm.keep_storage_root().unwrap())
         });
     }
+}
+
+/// EK Credential Profile 2.5, 2.2.1.5: where newer TPMs keep certificates, and the issuers of these.
+#[test]
+fn certificates_of_the_high_range_are_read_with_all_intermediates() {
+    let swtpm = Swtpm::start();
+    for (kind, index) in [
+        (EndorsementKind::RsaHigh, "0x1c00012"),
+        (EndorsementKind::EccHigh, "0x1c00014"),
+    ] {
+        let public = swtpm.tpm().endorsement(kind).unwrap();
+        assert_eq!(public.certificate, None);
+        assert_ne!(
+            public.public,
+            swtpm.tpm().endorsement(EndorsementKind::Rsa).unwrap().public
+        );
+        write_index(&swtpm, index, index.as_bytes());
+        let kept = swtpm.tpm().endorsement_certificates(kind).unwrap();
+        assert_eq!(kept.certificate.unwrap(), index.as_bytes());
+    }
+    // A chain longer than one index, and the last index of its range; one behind it is none.
+    let long = vec![7; 1500];
+    write_index(&swtpm, "0x1c00100", &long);
+    write_index(&swtpm, "0x1c001ff", b"last");
+    write_index(&swtpm, "0x1c00200", b"behind");
+    let kept = swtpm.tpm().endorsement_certificates(EndorsementKind::RsaHigh).unwrap();
+    assert_eq!(kept.intermediates, [long, b"last".to_vec()]);
+}
+
+fn write_index(swtpm: &Swtpm, index: &str, bytes: &[u8]) {
+    std::fs::write(swtpm.folder().join("index"), bytes).unwrap();
+    let size = bytes.len().to_string();
+    let define = [
+        "-C",
+        "o",
+        "-s",
+        &size,
+        "-a",
+        "ownerwrite|ownerread|authread|no_da",
+        index,
+    ];
+    assert!(swtpm.tool("tpm2_nvdefine").args(define).status().unwrap().success());
+    let write = ["-C", "o", "-i", "index", index];
+    assert!(swtpm.tool("tpm2_nvwrite").args(write).status().unwrap().success());
 }

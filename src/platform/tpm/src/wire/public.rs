@@ -18,6 +18,13 @@ pub(crate) const EK_POLICY: [u8; 32] = [
     0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
 ];
 
+/// The policy of endorsement keys of the high range, policy B: PolicyOR of the one above and of one that an owner can set
+/// (B.6.4). They are used with their authorization value, which is empty, so it is not asserted here.
+const EK_POLICY_B: [u8; 32] = [
+    0xca, 0x3d, 0x0a, 0x99, 0xa2, 0xb9, 0x39, 0x06, 0xf7, 0xa3, 0x34, 0x24, 0x14, 0xef, 0xcf, 0xb3, 0xa3, 0x85, 0xd4,
+    0x4c, 0xd1, 0xfd, 0x45, 0x90, 0x89, 0xd1, 0x9b, 0x50, 0x71, 0xc0, 0xb7, 0xa0,
+];
+
 /// The public area of a key or sealed object, as its bytes (TPMT_PUBLIC without a size).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicArea(Vec<u8>);
@@ -31,6 +38,10 @@ pub enum Template {
     EndorsementRsa,
     /// The P-256 endorsement key, template L-2.
     EndorsementEcc,
+    /// The RSA-2048 endorsement key of the high range, template H-1.
+    EndorsementRsaHigh,
+    /// The P-256 endorsement key of the high range, template H-2.
+    EndorsementEccHigh,
     /// A restricted P-256 signing key: it signs only what the TPM itself made.
     Attestation,
     /// An unrestricted P-256 signing key, used with its authorization value.
@@ -61,7 +72,21 @@ impl Template {
                 TpmtEccScheme::default(),
                 Some(Point { x: [0; 32], y: [0; 32] }),
             ),
-            Self::EndorsementRsa => rsa_endorsement(),
+            Self::EndorsementEccHigh => ecc(
+                MADE_HERE | user | TpmaObject::ADMIN_WITH_POLICY | storage,
+                &EK_POLICY_B,
+                aes(),
+                TpmtEccScheme::default(),
+                None,
+            ),
+            Self::EndorsementRsa => {
+                let attributes = MADE_HERE | TpmaObject::ADMIN_WITH_POLICY | storage;
+                rsa_endorsement(attributes, &EK_POLICY, &[0u8; 256])
+            }
+            Self::EndorsementRsaHigh => {
+                let attributes = MADE_HERE | user | TpmaObject::ADMIN_WITH_POLICY | storage;
+                rsa_endorsement(attributes, &EK_POLICY_B, &[])
+            }
             Self::Attestation => ecc(
                 MADE_HERE | user | TpmaObject::NO_DA | TpmaObject::RESTRICTED | TpmaObject::SIGN_ENCRYPT,
                 &[],
@@ -139,20 +164,20 @@ fn ecc(
     })
 }
 
-fn rsa_endorsement() -> Result<PublicArea, TpmError> {
+fn rsa_endorsement(object_attributes: TpmaObject, policy: &[u8; 32], unique: &[u8]) -> Result<PublicArea, TpmError> {
     let wrong = |_| TpmError::Unencodable("public area");
     PublicArea::build(&TpmtPublic {
         object_type: TpmAlgId::Rsa,
         name_alg: TpmAlgId::Sha256,
-        object_attributes: MADE_HERE | TpmaObject::ADMIN_WITH_POLICY | TpmaObject::RESTRICTED | TpmaObject::DECRYPT,
-        auth_policy: Tpm2bDigest::try_from(EK_POLICY.as_slice()).map_err(wrong)?,
+        object_attributes,
+        auth_policy: Tpm2bDigest::try_from(policy.as_slice()).map_err(wrong)?,
         parameters: TpmuPublicParms::Rsa(TpmsRsaParms {
             symmetric: aes(),
             scheme: TpmtRsaScheme::default(),
             key_bits: TpmUint16::new(2048),
             exponent: TpmUint32::new(0),
         }),
-        unique: TpmuPublicId::Rsa(Tpm2bPublicKeyRsa::try_from([0u8; 256].as_slice()).map_err(wrong)?),
+        unique: TpmuPublicId::Rsa(Tpm2bPublicKeyRsa::try_from(unique).map_err(wrong)?),
     })
 }
 

@@ -208,6 +208,25 @@ fn without_an_image_the_program_is_claimed_and_not_proved() {
 }
 
 #[test]
+fn the_seal_is_told_and_evidence_of_before_is_accepted_without_it() {
+    let verdict = scene(Draft::honest()).verify().unwrap();
+    let said = |verdict: &Verdict| {
+        verdict
+            .proved
+            .iter()
+            .any(|line| line.contains("sealed like this: PCR 7 only"))
+    };
+    assert!(said(&verdict));
+    let mut draft = Draft::honest();
+    draft.claims.seal = None;
+    let before = scene(draft);
+    let file = String::from_utf8(before.evidence.to_bytes()).unwrap();
+    assert!(file.starts_with("{\"eat_profile\":\"urn:x-lamchat:evidence:1\"") && !file.contains("\"seal\""));
+    let verdict = before.verify().unwrap();
+    assert!(verdict.seal.is_none() && !said(&verdict));
+}
+
+#[test]
 fn every_forgery_is_rejected_for_its_own_reason() {
     let mut reasons = BTreeSet::new();
     let mut judge = |name: &str, expected: &str, scene: &Scene| {

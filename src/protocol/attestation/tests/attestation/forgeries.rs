@@ -93,7 +93,7 @@ pub const TPM: &[OnTpm] = &[
         s.replace("example.org", "example\\u002eorg")
     }),
     ("another version of the format", "bundle-bad-value", |s, _| {
-        s.replace("evidence:1", "evidence:2")
+        s.replace("evidence:2", "evidence:3")
     }),
     ("capital digits", "bundle-bad-value", |s, _| {
         s.replace("\"eat_nonce\":\"02", "\"eat_nonce\":\"0A")
@@ -147,6 +147,16 @@ pub const TPM: &[OnTpm] = &[
     ("another program", "qualifying-data", |s, _| {
         s.evidence.claims.binary = Sha256::ZERO
     }),
+    ("another seal", "qualifying-data", |s, _| {
+        s.evidence.claims.seal = Some("image policy".to_owned());
+    }),
+    (
+        "no word of the seal, as in the version before",
+        "qualifying-data",
+        |s, _| {
+            s.evidence.claims.seal = None;
+        },
+    ),
     ("a longer audit log", "qualifying-data", |s, _| {
         s.evidence.claims.audit_checkpoint = Some(simulation::checkpoint(43, 7));
     }),
