@@ -94,12 +94,14 @@ fn start(
 /// Runs on the bootable image until process 1 ends it: exchanges come and go at `listener`, each by connecting twice, for
 /// requests first; the keys stay open meanwhile.
 pub fn run_on_box(listener: &UnixListener, post: &Post, setup: impl FnOnce() -> Setup) -> Result<(), RunError> {
-    let (holder, _lock) = Place::take(post, setup)?.open(Notices::unattached(), None)?;
+    let place = Place::take(post, setup)?;
+    let network = place.network;
+    let (holder, _lock) = place.open(Notices::unattached(), None)?;
     loop {
         let (requests, _) = listener.accept()?;
         let (notices, _) = listener.accept()?;
         // A broken exchange is process 1's to start anew; it must not cost the keys.
-        if let Err(error) = attend(requests, notices, post, &holder) {
+        if let Err(error) = attend(requests, notices, (post, network), &holder) {
             tracing::error!(%error, "a connection of the exchange was closed");
         }
         holder.notices.detach();
@@ -111,11 +113,11 @@ pub fn run_on_box(listener: &UnixListener, post: &Post, setup: impl FnOnce() -> 
 pub(crate) fn attend(
     requests: UnixStream,
     notices: UnixStream,
-    post: &Post,
+    (post, network): (&Post, Network),
     holder: &Arc<Holder>,
 ) -> Result<(), RunError> {
     for stream in [&requests, &notices] {
-        peer::exchange(stream, post.exchange_uid).map_err(ServeError::from)?;
+        peer::exchange_on_box(stream, post.exchange_uid, network).map_err(ServeError::from)?;
     }
     let (gone, end) = (Arc::new(AtomicBool::new(false)), requests.try_clone()?);
     let acks = holder.notices.attach(notices)?;

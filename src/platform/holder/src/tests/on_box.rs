@@ -66,7 +66,7 @@ fn exchange(holder: &Arc<Holder>, folder: &Path) -> Exchange {
     let shared = Arc::clone(holder);
     let attending = std::thread::spawn(move || {
         // What it says at the end is for the log.
-        let _ended = attend(theirs, notices, &post, &shared);
+        let _ended = attend(theirs, notices, (&post, Network::Open), &shared);
     });
     let told = Arc::new(Mutex::new(Vec::new()));
     let known = Arc::clone(&told);
