@@ -39,7 +39,7 @@ section! {
         fixed tls_private_key: Option<PathBuf> = None => "\"key.pem\"";
         /// TLS with a certificate of the server's own authority, which is made in the data folder on first start.
         fixed tls_local_authority: bool = true;
-        /// What is served here: "client", "federation", "media", "admin" (the last: /metrics, registration by shared secret, and over TLS the commands of administrators who have a credential).
+        /// What is served here: "client", "federation" (so far only: whose an OpenID token is, which widgets ask), "media", "admin" (/metrics, registration by shared secret, and over TLS the commands of administrators who have a credential).
         fixed resources: Vec<Resource> = vec![Resource::Client, Resource::Federation, Resource::Media];
     }
 }
@@ -61,7 +61,7 @@ section! {
         live mode: RegistrationMode = RegistrationMode::Token;
         /// Enables /_synapse/admin/v1/register (nonce and HMAC-SHA1) on listeners with resource "admin".
         live shared_secret: Option<SecretText> = None => "\"a long random text\"";
-        /// Whether guests may come in without an account.
+        /// Whether guests may come without name and password: they join rooms that let guests in, and may do little else.
         live guests: bool = false;
         /// What a password hash costs: "default", or "minimum" for tests.
         fixed password_hash: PasswordCost = PasswordCost::Default;

@@ -44,7 +44,8 @@ async fn show(
 fn shown(device: Device) -> ruma_device::Device {
     let mut shown = ruma_device::Device::new(device.id);
     shown.display_name = device.display_name;
-    // No address is ever kept, so `last_seen_ip` stays empty.
+    // No address is ever kept, so `last_seen_ip` stays empty. It and others are told as `null`: matrix-nio refuses the whole
+    // list where a member is missing.
     shown.last_seen_ts = device.last_seen_ms.and_then(UInt::new).map(MilliSecondsSinceUnixEpoch);
     shown
 }

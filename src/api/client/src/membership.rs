@@ -33,7 +33,10 @@ pub fn routes(r: &mut Routes) {
 impl From<RemoveError> for ApiError {
     fn from(error: RemoveError) -> Self {
         match error {
-            RemoveError::NotThere | RemoveError::Banned | RemoveError::NotBanned => Self::forbidden(error.to_string()),
+            RemoveError::NotThere | RemoveError::Banned => Self::forbidden(error.to_string()),
+            // "M_BAD_STATE: The state change requested cannot be performed, such as attempting to unban a user who is not
+            // banned."
+            RemoveError::NotBanned => Self::new(StatusCode::FORBIDDEN, "M_BAD_STATE", error.to_string()),
             RemoveError::Append(error) => error.into(),
         }
     }

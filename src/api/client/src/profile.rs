@@ -14,12 +14,16 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+const WHOLE: &str = "/_matrix/client/v3/profile/{user_id}";
+const UNSTABLE_WHOLE: &str = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}";
 const FIELD: &str = "/_matrix/client/v3/profile/{user_id}/{field}";
 const UNSTABLE_FIELD: &str = "/_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}/{field}";
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {
-    r.raw_optional(Method::GET, "/_matrix/client/v3/profile/{user_id}", show);
+    for path in [WHOLE, UNSTABLE_WHOLE] {
+        r.raw_optional(Method::GET, path, show);
+    }
     for path in [FIELD, UNSTABLE_FIELD] {
         r.raw_optional(Method::GET, path, show_field);
         r.raw(Method::PUT, path, set).to_the_end();

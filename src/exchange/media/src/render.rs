@@ -90,9 +90,9 @@ pub(crate) fn render(source: &[u8], target: Target, pixels_max: u64) -> Result<R
     let mut reader = ImageReader::new(Cursor::new(source))
         .with_guessed_format()
         .map_err(|_| RenderError::Undecodable)?;
-    if !reader.format().is_some_and(|format| FORMATS.contains(&format)) {
+    let Some(format) = reader.format().filter(|format| FORMATS.contains(format)) else {
         return Err(RenderError::Undecodable);
-    }
+    };
     let mut limits = Limits::default();
     limits.max_image_width = Some(SIDE_MAX);
     limits.max_image_height = Some(SIDE_MAX);
@@ -108,8 +108,11 @@ pub(crate) fn render(source: &[u8], target: Target, pixels_max: u64) -> Result<R
     let orientation = decoder.orientation().map_err(why)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(why)?;
     image.apply_orientation(orientation);
-    let Some(small) = fit(&image, target) else {
-        return Ok(Rendered::KeepOriginal);
+    let small = match fit(&image, target) {
+        Some(small) => small,
+        // "When not provided, the server SHOULD NOT return an animated thumbnail": the first frame of what may move.
+        None if matches!(format, ImageFormat::Gif | ImageFormat::WebP) => image,
+        None => return Ok(Rendered::KeepOriginal),
     };
     let png = small.color().has_alpha();
     let mut bytes = Vec::new();
@@ -216,6 +219,9 @@ mod tests {
         assert_eq!(size_of(render(&flat, crop, 1 << 20).unwrap(), false), (96, 20));
         let small = encoded(&DynamicImage::ImageRgb8(RgbImage::new(96, 20)), ImageFormat::Png);
         assert_eq!(render(&small, crop, 1 << 20).unwrap(), Rendered::KeepOriginal);
+        // What may move is told as a still picture, however small it is.
+        let still = encoded(&DynamicImage::ImageRgba8(RgbaImage::new(20, 20)), ImageFormat::Gif);
+        assert_eq!(size_of(render(&still, crop, 1 << 20).unwrap(), true), (20, 20));
         assert!(matches!(
             render(b"<svg/>", crop, 1 << 20),
             Err(RenderError::Undecodable)

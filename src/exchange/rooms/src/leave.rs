@@ -8,7 +8,7 @@ use crate::rooms::{Caller, Rooms};
 use lamchat_store::ReadError;
 use ruma::{RoomId, UserId};
 
-/// Why somebody was not removed, or not let in again. All are `M_FORBIDDEN`.
+/// Why somebody was not removed, or not let in again. `M_FORBIDDEN` where nothing else is said.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
     /// There is nobody to remove.
@@ -17,7 +17,7 @@ pub enum RemoveError {
     /// A ban is lifted by unbanning only.
     #[error("this user is banned; unban them instead")]
     Banned,
-    /// There is no ban to lift.
+    /// There is no ban to lift: 403 `M_BAD_STATE`.
     #[error("this user is not banned")]
     NotBanned,
     /// The event could not be made.

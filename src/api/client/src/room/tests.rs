@@ -419,6 +419,14 @@ async fn who_blocks_invitations_gets_none() {
     let create = json!({"invite": ["@bob:example.org"]});
     alice.refused("POST", "/createRoom", create, blocked.0, blocked.1).await;
     bob.done("PUT", config, json!({})).await;
+    let unstable = config.replace("m.invite", "org.matrix.msc4380.invite");
+    bob.done("PUT", &unstable, json!({"block_all": true})).await;
+    alice
+        .refused("POST", &invite, target.clone(), blocked.0, blocked.1)
+        .await;
+    bob.done("PUT", &unstable, json!({"block_all": false})).await;
+    let unban = format!("/rooms/{other}/unban");
+    alice.refused("POST", &unban, target.clone(), 403, "M_BAD_STATE").await;
     alice.done("POST", &invite, target).await;
     assert!(in_sync(&bob.get("/sync").await.1));
 }
@@ -494,4 +502,32 @@ async fn what_a_user_has_set_for_a_room_goes_on_in_its_replacement() {
     // Joining once more changes nothing.
     bob.done("POST", &format!("/rooms/{new}/join"), json!({})).await;
     assert_eq!(bob.get(&direct).await.1, content);
+}
+
+#[tokio::test]
+async fn refused_invitations_and_those_of_ignored_users_are_told_rightly() {
+    let app = app();
+    let (alice, bob) = (Client::new(&app, "alice").await, Client::new(&app, "bob").await);
+    let room = alice.room(json!({"invite": ["@bob:example.org"]})).await;
+    let (_, first) = bob.get("/sync?use_state_after=true").await;
+    let next = text(&first, "next_batch");
+    bob.done("POST", &format!("/rooms/{room}/leave"), json!({})).await;
+    let (_, then) = bob.get(&format!("/sync?use_state_after=true&since={next}")).await;
+    // "Required if `use_state_after` was set to `true` in the request, even if it is empty."
+    let state = then.pointer(&format!("/rooms/leave/{room}/state_after"));
+    assert_eq!(state, Some(&json!({"events": []})), "{then}");
+
+    alice.room(json!({"invite": ["@bob:example.org"]})).await;
+    let slide = async || {
+        let body = json!({"lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 1}}});
+        let path = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+        let (status, answer) = call(&app, "POST", path, Some(&bob.token), Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+        answer.pointer("/lists/all/count").cloned()
+    };
+    assert_eq!(slide().await, Some(json!(1)));
+    let ignored = json!({"ignored_users": {"@alice:example.org": {}}});
+    let path = "/user/@bob:example.org/account_data/m.ignored_user_list";
+    bob.done("PUT", path, ignored).await;
+    assert_eq!(slide().await, Some(json!(0)));
 }

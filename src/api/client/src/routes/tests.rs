@@ -63,6 +63,7 @@ const OPTIONAL: &[&str] = &[
     // Profiles are public on a server that federates; `may_reach` decides for callers who are known.
     "GET /_matrix/client/v3/profile/{user_id}",
     "GET /_matrix/client/v3/profile/{user_id}/{field}",
+    "GET /_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}",
     "GET /_matrix/client/unstable/uk.tcpip.msc4133/profile/{user_id}/{field}",
 ];
 
