@@ -34,10 +34,10 @@ pub(crate) struct Gathering {
 }
 
 /// More rows would save more writes and take more memory and longer starts: a row takes two bytes beside key and value, or
-/// fourteen if their lengths differ from those of other rows. A row on a shelf takes ten bits. Sixteen shelves are a million
-/// rows: ten millions have some ten new neighbours in each leaf then.
+/// fourteen if their lengths differ from those of other rows. A row on a shelf takes ten bits. Sixteen shelves are 770,000
+/// rows: ten for each leaf of a table of seven millions.
 pub(crate) const GATHERING: Gathering = Gathering {
-    rows: 64_000,
+    rows: 48_000,
     shelves: 16,
 };
 
