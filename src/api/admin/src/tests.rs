@@ -26,7 +26,7 @@ use ruma::OwnedUserId;
 use serde_json::{Value, json};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 #[derive(Default)]
@@ -133,6 +133,8 @@ fn holder(
 ) -> (Arc<Client>, Arc<DataKeys>) {
     let ((ours, theirs), (notices, told)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     let setup = Setup {
+        disk: lamchat_disk::RealDisk::shared(),
+        on_box: false,
         dir: dir.to_owned(),
         passphrase: None,
         tpm: Tpm::none("this is a test", &[7], None),
@@ -148,8 +150,8 @@ fn holder(
     let init = nix::unistd::Pid::from_raw(1);
     let typed = UnixListener::bind(dir.join(lamchat_holder::SOCKET)).unwrap();
     let shared = Arc::clone(&holder);
-    std::thread::spawn(move || lamchat_holder::serve(theirs, &shared));
-    std::thread::spawn(move || lamchat_holder::serve_typed(&typed, &holder, lamchat_holder::Network::Open, init));
+    std::thread::spawn(move || lamchat_holder::serve(theirs, &shared, &AtomicBool::new(false)));
+    std::thread::spawn(move || lamchat_holder::serve_typed(&typed, &holder, lamchat_holder::Network::Open, Some(init)));
     std::thread::spawn(move || acks.run());
     let store = store.clone();
     std::thread::spawn(move || {
