@@ -133,6 +133,8 @@ fn holder(
 ) -> (Arc<Client>, Arc<DataKeys>) {
     let ((ours, theirs), (notices, told)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     let setup = Setup {
+        disk: lamchat_disk::RealDisk::shared(),
+        on_box: false,
         dir: dir.to_owned(),
         disk: lamchat_disk::RealDisk::shared(),
         on_box: false,
