@@ -40,6 +40,8 @@ pub struct TpmSealer {
     release: Option<Arc<Result<Release, String>>>,
     /// The lowest security epoch that opens what is sealed from now on; without it, the one that runs.
     floor: Option<u64>,
+    /// Counters of blobs of before, as index and value: a TPM whose memory was put back gives them again.
+    former: Vec<(u32, u64)>,
     /// A software TPM talks to one client at a time.
     busy: Arc<Mutex<()>>,
 }
@@ -63,6 +65,7 @@ impl TpmSealer {
             pin: None,
             release: None,
             floor: None,
+            former: Vec::new(),
             busy: Arc::default(),
         }
     }
@@ -74,6 +77,14 @@ impl TpmSealer {
             release: Some(Arc::new(release)),
             ..self
         }
+    }
+
+    /// The same, so that nothing is sealed under the counter of one of these blobs of before.
+    #[must_use]
+    pub fn with_former(self, blobs: &[(u32, Vec<u8>)]) -> Self {
+        let parsed = blobs.iter().filter_map(|(_, blob)| SealedBlob::parse(blob).ok());
+        let former = parsed.map(|blob| (blob.counter_index, blob.counter_value)).collect();
+        Self { former, ..self }
     }
 
     /// The same with this security epoch as the lowest that opens what is sealed.
@@ -163,6 +174,14 @@ impl Sealer for TpmSealer {
                 CounterError::Tpm(error) => unavailable(&error),
                 error => failure(SealerReason::Unavailable, error.to_string()),
             })?;
+            let counter = if self.former.contains(&(counter.index, counter.value)) {
+                tpm.increment_counter(counter.index).map_err(|error| match error {
+                    CounterError::Tpm(error) => unavailable(&error),
+                    error => failure(SealerReason::Unavailable, error.to_string()),
+                })?
+            } else {
+                counter
+            };
             let sealed = self.seal_under(tpm, secret, &counter);
             if sealed.is_err()
                 && let Err(error) = tpm.delete_index(counter.index)

@@ -209,7 +209,11 @@ impl Holder {
         pin: Option<SecretBytes>,
     ) -> Result<(SlotInfo, usize), Refusal> {
         let none = || Refusal(Reason::Tpm, self.setup.tpm.status.sentence.clone());
-        let sealer = self.setup.tpm.sealer_from(floor, pin).ok_or_else(none)?;
+        let sealer = self
+            .setup
+            .tpm
+            .sealer_from(floor, pin, &keyring.blobs())
+            .ok_or_else(none)?;
         self.remember_blob(keyring, slot)?;
         let bound = keyring.rebind(slot, &*sealer);
         let left = self.retire_former(keyring);
@@ -230,7 +234,11 @@ impl Holder {
             .filter_map(|(slot, blob)| SlotSeal::of(*slot, blob)?.floor())
             .max();
         let none = || Refusal(Reason::Tpm, self.setup.tpm.status.sentence.clone());
-        let sealer = self.setup.tpm.sealer_from(floor, pin).ok_or_else(none)?;
+        let sealer = self
+            .setup
+            .tpm
+            .sealer_from(floor, pin, &keyring.blobs())
+            .ok_or_else(none)?;
         let unlock = lamchat_seal::Unlock::Tpm(sealer);
         keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
     }

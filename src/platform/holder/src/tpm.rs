@@ -121,12 +121,17 @@ impl Tpm {
 
     /// What seals, with a PIN where one was typed.
     pub(crate) fn sealer(&self, pin: Option<SecretBytes>) -> Option<Arc<dyn Sealer>> {
-        self.sealer_from(None, pin)
+        self.sealer_from(None, pin, &[])
     }
 
-    /// The same at a floor, where the image's policy is sealed to.
-    pub(crate) fn sealer_from(&self, floor: Option<u64>, pin: Option<SecretBytes>) -> Option<Arc<dyn Sealer>> {
-        let sealer = self.sealer.clone()?.with_floor(floor);
+    /// The same at a floor, where the image's policy is sealed to; `former`: the blobs that slots have until then.
+    pub(crate) fn sealer_from(
+        &self,
+        floor: Option<u64>,
+        pin: Option<SecretBytes>,
+        former: &[(u32, Vec<u8>)],
+    ) -> Option<Arc<dyn Sealer>> {
+        let sealer = self.sealer.clone()?.with_floor(floor).with_former(former);
         Some(match pin {
             Some(pin) => Arc::new(sealer.with_pin(pin)),
             None => Arc::new(sealer),
