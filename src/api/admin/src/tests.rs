@@ -136,8 +136,6 @@ fn holder(
         disk: lamchat_disk::RealDisk::shared(),
         on_box: false,
         dir: dir.to_owned(),
-        disk: lamchat_disk::RealDisk::shared(),
-        on_box: false,
         passphrase: None,
         tpm: Tpm::none("this is a test", &[7], None),
         attester: Err("this is a test".to_owned()),
