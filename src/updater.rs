@@ -8,7 +8,7 @@ mod sandbox;
 mod stage;
 
 use crate::cli::Failure;
-use lamchat_release::{Floor, Version};
+use lamchat_release::{Approvers, Floor, Version};
 use lamchat_slots::{FileDevice, Slot};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 use serde_json::{Value, json};
@@ -46,6 +46,9 @@ pub struct Post {
     /// The release key, PEM.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// Whose approvals a bundle has to have as well: approvers.json. A file that is not there asks for none.
+    #[arg(long, value_name = "FILE")]
+    approvers: PathBuf,
     /// What the release that runs says of itself: release.json.
     #[arg(long, value_name = "FILE")]
     release: PathBuf,
@@ -74,6 +77,7 @@ struct Opened {
     staged: File,
     bill: File,
     key: [u8; 65],
+    approvers: Approvers,
     running: Slot,
     version: Version,
     epoch: u64,
@@ -107,6 +111,7 @@ impl Opened {
             staged,
             bill: own(BILL)?,
             key: point(&small(&post.key)?)?,
+            approvers: approvers(&post.approvers)?,
             running: post.running,
             version: Version::try_from(text("version"))?,
             epoch: release.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
@@ -130,6 +135,14 @@ fn small(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// The approvers that the image names; one that names none has no such file.
+fn approvers(path: &Path) -> Result<Approvers, Failure> {
+    if !path.try_exists()? {
+        return Ok(Approvers::none());
+    }
+    Approvers::from_json(small(path)?.as_bytes()).map_err(|error| Failure(format!("{}: {error}", path.display())))
+}
+
 /// The point of a P-256 key in PEM.
 fn point(pem: &str) -> Result<[u8; 65], Failure> {
     use rustls_pki_types::pem::PemObject;
@@ -148,7 +161,11 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-    let (answer, code) = match opened.and_then(|mut opened| request::answer(&mut opened, &mut stream)) {
+    let answered = match opened {
+        Ok(mut opened) => request::answer(&mut opened, &mut stream),
+        Err(reason) => request::refuse(&mut stream, reason),
+    };
+    let (answer, code) = match answered {
         Ok((answer, code)) => (answer, code),
         Err(Failure(error)) => (json!({"error": error}), ExitCode::FAILURE),
     };

@@ -2,10 +2,11 @@
 
 use crate::file::{self, FileError};
 use crate::keys::{self, KeyError, ReleaseKey};
+use crate::signer::APPROVERS;
 use lamchat_release::{ApprovalsError, Approvers, BundleError, Floor, Header, Start, Version};
 use std::fs::OpenOptions;
 use std::io::{BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything from the first release on: which one is approved, the approver decides.
 const FLOOR: Floor = Floor {
@@ -62,6 +63,18 @@ pub fn approve(
     let one = Approvers::new(vec![approver.point()?], 1)?;
     let again = lamchat_release::check(&mut BufReader::new(written), &release, &FLOOR, &one)?;
     Ok((again.header, start.approvals.count()))
+}
+
+/// Writes into the folder of the operator's keys whose approvals a box asks for, `threshold` of these public keys (PEM).
+/// What was named before is named no more.
+pub fn name_approvers(keys: &Path, approvers: &[PathBuf], threshold: usize) -> Result<(), ApproveError> {
+    let points = approvers.iter().map(|path| {
+        let pem = file::read(path)?;
+        Ok(keys::point_of_pem(&String::from_utf8_lossy(&pem))?)
+    });
+    let points: Result<Vec<_>, ApproveError> = points.collect();
+    let named = Approvers::new(points?, threshold)?;
+    Ok(file::write(&keys.join(APPROVERS), named.to_json().as_bytes())?)
 }
 
 #[cfg(test)]

@@ -181,7 +181,11 @@ fn make_uki(
     signer: &mut Signer,
 ) -> Result<Vec<u8>, AssembleError> {
     let public = signer.release_public()?;
-    let initrd = make_initrd(sources, unpacked, kind, &public, extra)?;
+    let mut extra = extra.to_vec();
+    if let Some(approvers) = signer.approvers()?.filter(|_| kind == Kind::Disk) {
+        extra.push((format!("lamchat/{}", crate::signer::APPROVERS), approvers.to_vec()));
+    }
+    let initrd = make_initrd(sources, unpacked, kind, &public, &extra)?;
     let mut image = uki::bare(&Parts {
         kind,
         stub: &unpacked.stub,

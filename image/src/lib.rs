@@ -34,7 +34,7 @@ mod uki;
 mod unpack;
 mod verify;
 
-pub use approve::{ApproveError, approve};
+pub use approve::{ApproveError, approve, name_approvers};
 pub use assemble::{AssembleError, BootFiles, Sources, assemble, boot_files};
 pub use file::FileError;
 pub use inputs::{InputError, Package, fetch, pinned};

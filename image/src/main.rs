@@ -95,6 +95,19 @@ enum KeysCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Names the approvers of updates in the folder of keys: the images of from now on take only updates that enough of
+    /// them signed.
+    Approvers {
+        /// The folder with the operator's keys.
+        #[arg(long)]
+        keys: PathBuf,
+        /// How many of them have to sign.
+        #[arg(long)]
+        threshold: usize,
+        /// Their public keys: NAME.pub.
+        #[arg(required = true)]
+        approver: Vec<PathBuf>,
+    },
     /// Makes the key of an approver of updates: NAME.key and NAME.pub.
     Approver {
         /// The approver's name.
@@ -131,6 +144,11 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Keys(KeysCommand::New { out }) => Ok(Keys::make(&out)?),
         Command::Keys(KeysCommand::Approver { name, out }) => Ok(ReleaseKey::make(&out, &name)?),
+        Command::Keys(KeysCommand::Approvers {
+            keys,
+            threshold,
+            approver,
+        }) => Ok(lamchat_image::name_approvers(&keys, &approver, threshold)?),
         Command::Approve {
             bundle,
             release_key,

@@ -230,7 +230,7 @@ mod tests {
         for there in ["lamchat", "lamchat-store", "redb", "rustls"] {
             assert!(has(there), "{there}");
         }
-        for absent in ["proptest", "tempfile", "lamchat-image", "fatfs"] {
+        for absent in ["proptest", "tempfile", "lamchat-image"] {
             assert!(!has(absent), "{absent}");
         }
     }

@@ -15,6 +15,8 @@ use std::path::Path;
 pub const FOLDER: &str = "signatures";
 /// The release key's public half.
 const RELEASE_PUBLIC: &str = "release.pub";
+/// Whose approvals a box asks for, if the operator names approvers.
+pub const APPROVERS: &str = "approvers.json";
 /// What may be handed out of a folder of keys.
 const CERTIFICATES: [&str; 3] = ["PK.crt", "KEK.crt", "db.crt"];
 
@@ -33,6 +35,9 @@ pub enum SignerError {
     /// An approval could not be made.
     #[error(transparent)]
     Approval(#[from] UkiError),
+    /// The file of approvers.
+    #[error(transparent)]
+    Approvers(#[from] lamchat_release::ApprovalsError),
     /// A published signature is not of its kind.
     #[error("the published {0} is not what it should be")]
     Published(String),
@@ -53,6 +58,10 @@ impl Signer {
             files.insert(name.to_owned(), file::read(&folder.join(name))?);
         }
         files.insert(RELEASE_PUBLIC.to_owned(), keys.release.public_pem()?.into_bytes());
+        let approvers = folder.join(APPROVERS);
+        if approvers.exists() {
+            files.insert(APPROVERS.to_owned(), file::read(&approvers)?);
+        }
         Ok(Self {
             keys: Some(keys),
             files,
@@ -78,6 +87,15 @@ impl Signer {
     /// The release key's public half, PEM.
     pub fn release_public(&self) -> Result<String, SignerError> {
         self.text(RELEASE_PUBLIC)
+    }
+
+    /// The approvers that the image names, as [`APPROVERS`], if it names any.
+    pub fn approvers(&self) -> Result<Option<&[u8]>, SignerError> {
+        let named = self.files.get(APPROVERS).map(Vec::as_slice);
+        if let Some(named) = named {
+            lamchat_release::Approvers::from_json(named)?;
+        }
+        Ok(named)
     }
 
     /// Signs a program for the firmware.

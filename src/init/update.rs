@@ -21,6 +21,7 @@ pub const GOOD_AFTER: Duration = Duration::from_secs(10 * 60);
 /// The user of the updater, which has nothing of its own.
 const USER: u32 = 992;
 const KEY: &str = "/etc/lamchat/release.pub";
+const APPROVERS: &str = "/etc/lamchat/approvers.json";
 const RELEASE: &str = "/etc/lamchat/release.json";
 const FOLDER: &str = "/data/update";
 /// systemd's Boot Loader Interface: LoaderEntrySelected, LoaderDevicePartUUID.
@@ -130,7 +131,16 @@ fn command(booted: &Booted) -> Result<Command, String> {
         .arg("updater")
         .arg("--esp")
         .arg(&booted.esp)
-        .args(["--folder", FOLDER, "--key", KEY, "--release", RELEASE])
+        .args([
+            "--folder",
+            FOLDER,
+            "--key",
+            KEY,
+            "--approvers",
+            APPROVERS,
+            "--release",
+            RELEASE,
+        ])
         .args(["--running", &booted.slot.to_string(), "--user", &USER.to_string()])
         .stdout(Stdio::null())
         .stderr(Stdio::null());

@@ -233,7 +233,9 @@ mod tests {
     fn own_files_and_servers_work_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let secret = folder.path().join("secret");
+        // Not in /tmp, which on the box nobody else writes to.
+        let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
+        let secret = elsewhere.path().join("secret");
         std::fs::write(&secret, "x").unwrap();
         let mut config = lamchat_config::parse("server_name = \"example.org\"", Path::new("")).unwrap();
         config.data_dir.clone_from(&data);

@@ -61,6 +61,14 @@ pub fn answer(opened: &mut Opened, stream: &mut UnixStream) -> Result<(Value, Ex
     }
 }
 
+/// Says why nothing can be done, once the request was read.
+pub fn refuse(stream: &mut UnixStream, reason: Failure) -> Result<(Value, ExitCode), Failure> {
+    stream.set_read_timeout(Some(SILENCE_MAX))?;
+    stream.set_write_timeout(Some(SILENCE_MAX))?;
+    discard(stream)?;
+    Err(reason)
+}
+
 /// Reads to the end, and no longer than a bundle may be.
 fn discard(stream: &mut UnixStream) -> Result<(), Failure> {
     let mut rest = stream.take(TOTAL_BYTES_MAX);

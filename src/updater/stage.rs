@@ -2,7 +2,7 @@
 
 use super::Opened;
 use crate::cli::Failure;
-use lamchat_release::{Approvers, Checked, HEADER_BYTES_MAX, TOTAL_BYTES_MAX, check, sbom};
+use lamchat_release::{BUNDLE_BYTES_MAX, Checked, check, sbom};
 use lamchat_slots::Slots;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -33,12 +33,12 @@ impl Read for Keeping<'_> {
 pub fn take(opened: &Opened, from: &mut dyn Read) -> Result<Checked, Failure> {
     opened.staged.set_len(0)?;
     (&opened.staged).seek(SeekFrom::Start(0))?;
-    let mut from = from.take(TOTAL_BYTES_MAX + HEADER_BYTES_MAX as u64 + 76);
+    let mut from = from.take(BUNDLE_BYTES_MAX);
     let mut keeping = Keeping {
         from: &mut from,
         to: &opened.staged,
     };
-    let checked = check(&mut keeping, &opened.key, &opened.floor(), &Approvers::none());
+    let checked = check(&mut keeping, &opened.key, &opened.floor(), &opened.approvers);
     let kept = checked.map_err(Failure::from).and_then(|checked| {
         opened.staged.sync_all()?;
         Ok(checked)
@@ -60,7 +60,7 @@ pub fn again(opened: &Opened) -> Result<Option<Checked>, Failure> {
         &mut bundle,
         &opened.key,
         &opened.floor(),
-        &Approvers::none(),
+        &opened.approvers,
     )?))
 }
 

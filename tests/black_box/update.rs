@@ -6,7 +6,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use lamchat_attestation::Sha256;
-use lamchat_release::{File, Header, Version};
+use lamchat_release::{Approvers, File, Header, Start, Version};
 use serde_json::json;
 use std::io::{Cursor, Read, Write};
 use std::os::fd::OwnedFd;
@@ -85,6 +85,26 @@ fn bundle(signer: &EcdsaKeyPair, version: [u32; 3], product: &str, uki: &[u8]) -
     bytes
 }
 
+/// The bundle with one more approval.
+fn approved(bundle: &[u8], approver: &EcdsaKeyPair) -> Vec<u8> {
+    let mut rest = bundle;
+    let mut start = Start::read(&mut rest).unwrap();
+    let message = lamchat_release::message(&start.header);
+    let signature = approver.sign(&SystemRandom::new(), &message).unwrap();
+    start
+        .approvals
+        .add(&public(approver), signature.as_ref().try_into().unwrap())
+        .unwrap();
+    let mut bytes = Vec::new();
+    start.write(&mut bytes).unwrap();
+    bytes.extend(rest);
+    bytes
+}
+
+fn public(key: &EcdsaKeyPair) -> [u8; 65] {
+    key.public_key().as_ref().try_into().unwrap()
+}
+
 /// The folder of a box: its partition, its release, and what its process 1 does with updates.
 struct Machine {
     site: Site,
@@ -142,6 +162,8 @@ impl Machine {
         command.args([
             "--key",
             "release.pub",
+            "--approvers",
+            "approvers.json",
             "--release",
             "release.json",
             "--running",
@@ -368,5 +390,41 @@ fn bundles_that_are_not_right_are_refused_before_any_write() {
     site.command_json(&["update", "apply", "good", "--yes"], "");
     let names: Vec<String> = machine.slots().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["lamchat-a+3.efi", "lamchat-b.efi"]);
+    server.stop();
+}
+
+#[test]
+fn a_box_that_names_approvers_asks_for_enough_of_them() {
+    let machine = Machine::new();
+    let (ann, bob, eve) = (signer(), signer(), signer());
+    let approvers = Approvers::new(vec![public(&ann), public(&bob)], 2).unwrap();
+    machine.write("approvers.json", approvers.to_json().as_bytes());
+    let server = machine.site.start();
+    let none = bundle(&machine.key, [0, 2, 0], "lamchat", &release(2, 1_000));
+    let one = approved(&none, &ann);
+    let strange = approved(&one, &eve);
+    for (name, bytes, found) in [("none", &none, 0), ("one", &one, 1), ("strange", &strange, 1)] {
+        machine.write(name, bytes);
+        let refused = machine.site.command(&["update", "apply", name, "--yes"], "");
+        let error = text(&refused.stderr);
+        assert!(
+            error.contains(&format!("has {found} of the 2 approvals")),
+            "{name}: {error}"
+        );
+    }
+    assert_eq!(machine.slots().len(), 1);
+    machine.write("both", &approved(&strange, &bob));
+    machine.site.command_json(&["update", "apply", "both", "--yes"], "");
+    assert_eq!(machine.slots().len(), 2);
+
+    // A file that cannot be read is no file that names nobody.
+    machine.write("approvers.json", b"{}");
+    machine.write("later", &bundle(&machine.key, [0, 3, 0], "lamchat", &release(3, 1_000)));
+    let refused = machine.site.command(&["update", "check", "later"], "");
+    assert!(
+        text(&refused.stderr).contains("the file of approvers"),
+        "{}",
+        text(&refused.stderr)
+    );
     server.stop();
 }

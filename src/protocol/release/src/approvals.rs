@@ -3,6 +3,7 @@
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use lamchat_attestation::Sha256;
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
@@ -10,6 +11,8 @@ use std::io::{Read, Write};
 pub const APPROVERS_MAX: usize = 16;
 /// Bytes of an approval: the digest of the approver's key, and r and s.
 const APPROVAL_BYTES: usize = 32 + 64;
+/// Bytes of all approvals in a bundle, at most.
+pub(crate) const APPROVALS_BYTES_MAX: usize = 1 + APPROVAL_BYTES * APPROVERS_MAX;
 
 /// Why the approvals of a release do not suffice, or approvers cannot be configured.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +31,9 @@ pub enum ApprovalsError {
         /// How many there are.
         approvers: usize,
     },
+    /// The file that names approvers is none.
+    #[error("the file of approvers is not what `image keys approvers` wrote")]
+    File,
     /// One approver's approval is of something else.
     #[error("the approval of the key {0} is not for this update")]
     Wrong(Sha256),
@@ -106,6 +112,24 @@ impl Approvals {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    threshold: usize,
+    keys: Vec<String>,
+}
+
+fn point(hex: &str) -> Option<[u8; 65]> {
+    let mut point = [0; 65];
+    if hex.len() != 2 * point.len() {
+        return None;
+    }
+    for (place, byte) in point.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(point)
+}
+
 /// Whose approval a box asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Approvers {
@@ -137,6 +161,23 @@ impl Approvers {
             });
         }
         Ok(Self { keys, threshold })
+    }
+
+    /// Of a box's file `approvers.json`: `{"threshold": 2, "keys": ["04…", …]}`, the points in hexadecimal.
+    ///
+    /// # Errors
+    /// It is no such file, or [`Approvers::new`] refuses.
+    pub fn from_json(json: &[u8]) -> Result<Self, ApprovalsError> {
+        let Named { threshold, keys } = serde_json::from_slice(json).map_err(|_| ApprovalsError::File)?;
+        let keys: Option<Vec<_>> = keys.iter().map(|key| point(key)).collect();
+        Self::new(keys.ok_or(ApprovalsError::File)?, threshold)
+    }
+
+    /// That file.
+    pub fn to_json(&self) -> String {
+        let hex = |key: &[u8; 65]| key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let keys: Vec<String> = self.keys.iter().map(hex).collect();
+        serde_json::json!({"threshold": self.threshold, "keys": keys}).to_string()
     }
 
     /// Counts the approvals of `message` by these keys; those of others do not matter.

@@ -1,7 +1,7 @@
 //! Writing a bundle, and checking one from its first to its last byte.
 
-use crate::approvals::{Approvals, ApprovalsError, Approvers};
-use crate::header::{File, HEADER_BYTES_MAX, Header, HeaderError};
+use crate::approvals::{APPROVALS_BYTES_MAX, Approvals, ApprovalsError, Approvers};
+use crate::header::{File, HEADER_BYTES_MAX, Header, HeaderError, TOTAL_BYTES_MAX};
 use crate::version::Floor;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
@@ -168,6 +168,9 @@ impl Start {
         (76 + self.header.len() + self.approvals.length()) as u64
     }
 }
+
+/// Bytes of a bundle, at most: 12 before the header, 64 of its signature behind it.
+pub const BUNDLE_BYTES_MAX: u64 = 12 + 64 + (HEADER_BYTES_MAX + APPROVALS_BYTES_MAX) as u64 + TOTAL_BYTES_MAX;
 
 /// Reads a bundle from its start to its end and checks all of it. `release_key` is the point of P-256, uncompressed
 /// (65 bytes). Whoever reads the files afterwards reads them from where these bytes are kept unchanged, or compares

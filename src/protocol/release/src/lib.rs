@@ -12,6 +12,6 @@ pub mod sbom;
 mod version;
 
 pub use approvals::{APPROVERS_MAX, Approvals, ApprovalsError, Approvers, approver};
-pub use bundle::{BundleError, Checked, Start, check, message, write};
+pub use bundle::{BUNDLE_BYTES_MAX, BundleError, Checked, Start, check, message, write};
 pub use header::{FILES_MAX, File, HEADER_BYTES_MAX, Header, HeaderError, TOTAL_BYTES_MAX};
 pub use version::{Floor, Version, VersionError};

@@ -226,6 +226,26 @@ fn enough_approvers_have_to_sign() {
 #[test]
 fn thresholds_that_mean_nothing_cannot_be_set() {
     let keys: Vec<[u8; 65]> = (0..=APPROVERS_MAX).map(|number| [number as u8; 65]).collect();
+    let two = Approvers::new(keys[..3].to_vec(), 2).unwrap();
+    assert_eq!(Approvers::from_json(two.to_json().as_bytes()), Ok(two.clone()));
+    for wrong in [
+        "",
+        "{}",
+        "[]",
+        r#"{"threshold":1,"keys":["04"]}"#,
+        r#"{"threshold":1,"keys":[],"more":1}"#,
+    ] {
+        assert_eq!(
+            Approvers::from_json(wrong.as_bytes()),
+            Err(ApprovalsError::File),
+            "{wrong}"
+        );
+    }
+    let none = two.to_json().replace("\"threshold\":2", "\"threshold\":4");
+    assert!(matches!(
+        Approvers::from_json(none.as_bytes()),
+        Err(ApprovalsError::Threshold { .. })
+    ));
     let new = |count: usize, threshold| Approvers::new(keys[..count].to_vec(), threshold);
     assert_eq!(new(0, 0), Err(ApprovalsError::Keys));
     assert_eq!(Approvers::new(vec![keys[0], keys[0]], 1), Err(ApprovalsError::Keys));
