@@ -60,6 +60,11 @@ async fn first_token(parts: &Parts) -> Result<Option<String>, StartError> {
     match kept {
         Ok(token) => Ok(token.map(|token| token.token)),
         Err(lamchat_store::WriteError::Refused(error)) => Err(refused(error)),
+        // Reading goes on, and the next start has room again.
+        Err(lamchat_store::WriteError::Commit(error @ lamchat_store::CommitError::DiskFull)) => {
+            tracing::warn!(%error, "the token of the first account was neither made nor taken away");
+            Ok(None)
+        }
         Err(lamchat_store::WriteError::Commit(error)) => Err(refused(error)),
     }
 }
