@@ -4,7 +4,7 @@ mod paper;
 
 pub use paper::code as recovery_code;
 
-use super::{Failure, Place, Server, distance, output, password, socket};
+use super::{Failure, Place, Server, distance, output, password, socket, update};
 use lamchat_base::SecretBytes;
 use lamchat_holder::{AskError, MalformedError, Reply, Typed};
 use lamchat_seal::SlotKind;
@@ -58,8 +58,9 @@ pub enum Seal {
     RaiseFloor {
         /// The lowest security epoch that opens the keys from now on.
         epoch: u64,
-        /// The security epoch of an image that this machine may start: name each of them. None may be lower.
-        #[arg(long, required = true, value_name = "EPOCH")]
+        /// The security epoch of an image that this machine may start: name each of them. None may be lower. A box is
+        /// asked for those of its slots instead.
+        #[arg(long, value_name = "EPOCH")]
         bootable: Vec<u64>,
         #[command(flatten)]
         server: Server,
@@ -140,16 +141,22 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             epoch: floor,
             bootable,
             server,
-        } => match pin(&status(&server)?, is_far)? {
-            Some(pin) => {
-                typed(&status(&server)?, &Typed::RaiseFloor { floor, bootable, pin })?;
-                show(&server, &status(&server)?);
+        } => {
+            let bootable = match bootable.is_empty() {
+                true => update::epochs(place, &server)?,
+                false => bootable,
+            };
+            match pin(&status(&server)?, is_far)? {
+                Some(pin) => {
+                    typed(&status(&server)?, &Typed::RaiseFloor { floor, bootable, pin })?;
+                    show(&server, &status(&server)?);
+                }
+                None => {
+                    let body = json!({"floor": floor, "bootable": bootable});
+                    show(&server, &call(&server, "POST", &format!("{SEAL}/floor"), Some(body))?);
+                }
             }
-            None => {
-                let body = json!({"floor": floor, "bootable": bootable});
-                show(&server, &call(&server, "POST", &format!("{SEAL}/floor"), Some(body))?);
-            }
-        },
+        }
         Seal::Remove { slot, server } if is_file(&status(&server)?, slot) => {
             let keys = keys_of_others(&status(&server)?, slot)?;
             typed(&status(&server)?, &Typed::Renew { slot, keys })?;

@@ -98,20 +98,22 @@ fn status(opened: &mut Opened) -> Result<Value, Failure> {
         Err(_) => None,
     };
     let mut slots = Slots::open(&mut opened.esp)?;
-    let files: Vec<Value> = slots
-        .list()?
-        .iter()
-        .map(|entry| {
-            json!({
-                "slot": entry.name.slot.to_string(),
-                "file": entry.name.to_string(),
-                "bytes": entry.bytes,
-                "good": entry.name.tries.is_none(),
-                "tries_left": entry.name.tries.map(|(left, _)| left),
-                "runs": entry.name.slot == opened.running,
-            })
-        })
-        .collect();
+    let mut files = Vec::new();
+    for entry in slots.list()? {
+        // A file that was cut off tells nothing.
+        let epoch = slots
+            .look(&entry.name, |file| lamchat_release::uki::epoch(file))
+            .unwrap_or_default();
+        files.push(json!({
+            "slot": entry.name.slot.to_string(),
+            "file": entry.name.to_string(),
+            "bytes": entry.bytes,
+            "good": entry.name.tries.is_none(),
+            "tries_left": entry.name.tries.map(|(left, _)| left),
+            "runs": entry.name.slot == opened.running,
+            "epoch": epoch,
+        }));
+    }
     Ok(json!({"running": opened.version.to_string(), "epoch": opened.epoch, "slots": files, "staged": staged}))
 }
 

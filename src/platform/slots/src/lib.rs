@@ -17,7 +17,7 @@ mod volume;
 
 pub use fat::FatError;
 pub use name::{Name, Slot, TRIES};
-pub use slots::{Entry, SlotError, Slots};
+pub use slots::{Content, Entry, SlotError, Slots};
 pub use volume::{Device, FileDevice};
 
 #[cfg(test)]

@@ -88,6 +88,11 @@ pub struct Entry {
     pub bytes: u64,
 }
 
+/// A file's content.
+pub trait Content: Read + Seek {}
+
+impl<T: Read + Seek> Content for T {}
+
 /// An EFI system partition of ours.
 #[derive(Debug)]
 pub struct Slots<D> {
@@ -133,6 +138,17 @@ impl<D: Device> Slots<D> {
         let digest = self.inside(|folder| hash(&mut folder.open_file(&entry.name.to_string())?).map(|(_, hash)| hash));
         self.volume.forget();
         digest.map(Some)
+    }
+
+    /// Reads in a slot's file.
+    pub fn look<T>(
+        &mut self,
+        name: &Name,
+        look: impl FnOnce(&mut dyn Content) -> std::io::Result<T>,
+    ) -> Result<T, SlotError> {
+        let seen = self.inside(|folder| look(&mut folder.open_file(&name.to_string())?));
+        self.volume.forget();
+        seen
     }
 
     /// Writes a release of `bytes` bytes into the slot that does not run, with a new counter. `sha256` is what was

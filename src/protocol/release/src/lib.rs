@@ -9,6 +9,7 @@ mod approvals;
 mod bundle;
 mod header;
 pub mod sbom;
+pub mod uki;
 mod version;
 
 pub use approvals::{APPROVERS_MAX, Approvals, ApprovalsError, Approvers, approver};
