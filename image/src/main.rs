@@ -125,6 +125,9 @@ struct From {
     /// A folder with the pinned packages, as a release publishes them; without it apt fetches what is missing.
     #[arg(long)]
     inputs: Option<PathBuf>,
+    /// Another version than the source's: for tests of updates.
+    #[arg(long, hide = true)]
+    release_version: Option<String>,
     /// A static lamchat; without it this source is compiled.
     #[arg(long)]
     lamchat: Option<PathBuf>,
@@ -225,7 +228,10 @@ impl From {
         };
         then(&Sources {
             release: Release {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: self
+                    .release_version
+                    .clone()
+                    .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
                 epoch: EPOCH,
                 commit: lamchat_image::commit()?,
                 built_at: lamchat_image::built_at()?,

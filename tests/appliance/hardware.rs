@@ -1,7 +1,7 @@
 //! Hardware that fails while the box runs: its console says so within a minute.
 
 use crate::set_up::{PIN, set_up};
-use crate::virtual_machine::VirtualMachine;
+use crate::virtual_machine::{Disk, VirtualMachine};
 use std::time::{Duration, Instant};
 
 /// What the operator was promised.
@@ -17,24 +17,28 @@ fn disks_and_the_management_controller_are_asked() {
         std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
         format!("if=none,format=raw,id={name},file={}", path.display())
     };
-    let mut machine = VirtualMachine::start(&[
-        "-nic",
-        "none",
-        "-device",
-        "ipmi-bmc-sim,id=bmc",
-        "-device",
-        "isa-ipmi-kcs,bmc=bmc",
-        "-drive",
-        &disk("flash"),
-        "-device",
-        "nvme,id=flash0,serial=1,drive=flash",
-        "-drive",
-        &disk("rust"),
-        "-device",
-        "ahci,id=sata",
-        "-device",
-        "ide-hd,bus=sata.0,drive=rust",
-    ]);
+    let blank = Disk::blank();
+    let mut machine = VirtualMachine::start(
+        &blank,
+        &[
+            "-nic",
+            "none",
+            "-device",
+            "ipmi-bmc-sim,id=bmc",
+            "-device",
+            "isa-ipmi-kcs,bmc=bmc",
+            "-drive",
+            &disk("flash"),
+            "-device",
+            "nvme,id=flash0,serial=1,drive=flash",
+            "-drive",
+            &disk("rust"),
+            "-device",
+            "ahci,id=sata",
+            "-device",
+            "ide-hd,bus=sata.0,drive=rust",
+        ],
+    );
     set_up(&mut machine, "none");
     // The screen is drawn again when the operator presses Enter.
     let told = |machine: &mut VirtualMachine, wanted: &str| {

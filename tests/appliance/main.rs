@@ -10,4 +10,5 @@ mod hardware;
 mod network;
 mod restart;
 mod set_up;
+mod update;
 mod virtual_machine;

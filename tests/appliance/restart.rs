@@ -45,7 +45,7 @@ fn log_in(port: u16) -> String {
 }
 
 /// Sends the message; answers where it is.
-fn send(port: u16) -> String {
+pub fn send(port: u16) -> String {
     let token = log_in(port);
     let room = json!({"preset": "private_chat"});
     let (_, room) = request(port, "POST", "/_matrix/client/v3/createRoom", Some(&token), Some(&room)).unwrap();
@@ -57,7 +57,7 @@ fn send(port: u16) -> String {
     format!("/_matrix/client/v3/rooms/{room}/event/{}", text(&sent, "event_id"))
 }
 
-fn is_there(port: u16, event: &str) {
+pub fn is_there(port: u16, event: &str) {
     let (status, found) = get(port, event, Some(&log_in(port))).unwrap();
     assert_eq!(status, 200, "{found}");
     assert!(found.to_string().contains(MESSAGE), "{found}");

@@ -1,0 +1,136 @@
+//! A release on a running box: installed from a distance, started with everything there, and left again when it is not
+//! marked good.
+
+use crate::client::free_port;
+use crate::firmware::Board;
+use crate::restart::{is_there, send};
+use crate::set_up::{PIN, set_up};
+use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use lamchat_slots::{FileDevice, Slot, Slots};
+use serde_json::Value;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How often the boot loader tries a release.
+const TRIES: u64 = 3;
+
+/// A machine with ports of this one's that lead to its clients' TLS and to its administration.
+fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
+    let (clients, administration) = (free_port(), free_port());
+    let network = format!(
+        "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{clients}-:443,hostfwd=tcp:127.0.0.1:{administration}-:8449"
+    );
+    (
+        VirtualMachine::start_on(board, disk, &["-nic", &network]),
+        clients,
+        administration,
+    )
+}
+
+/// As if the release of the image had answered for ten minutes.
+fn mark_good(disk: &Disk) {
+    let file = File::options().read(true).write(true).open(disk.path()).unwrap();
+    let partitions = lamchat_machine::gpt::read(disk.path()).unwrap();
+    let esp = partitions
+        .iter()
+        .find(|partition| partition.label == "lamchat-esp")
+        .unwrap();
+    let mut bytes = vec![0; usize::try_from(esp.length).unwrap()];
+    file.read_exact_at(&mut bytes, esp.offset).unwrap();
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(copy.path(), &bytes).unwrap();
+    let device = FileDevice::new(copy.reopen().unwrap()).unwrap();
+    Slots::open(device).unwrap().mark_good(Slot::A).unwrap();
+    file.write_all_at(&std::fs::read(copy.path()).unwrap(), esp.offset)
+        .unwrap();
+}
+
+/// Makes a credential at the console; answers its file and the server's fingerprint.
+fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, String) {
+    machine.choose("Administration from a distance", "a", Some(PIN));
+    machine.answer("alice-laptop: ", "operator");
+    let shown = machine.answer("Press Enter", "");
+    let word = |start: &str| {
+        let words = shown.split_whitespace();
+        words
+            .filter(|word| word.starts_with(start))
+            .next_back()
+            .unwrap()
+            .to_owned()
+    };
+    let file = folder.join("credential");
+    std::fs::write(&file, word("lca.")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    (file, word("sha256:"))
+}
+
+/// A command from outside the box.
+fn far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_lamchat"))
+        .args([
+            "--server",
+            &format!("https://127.0.0.1:{port}"),
+            "--pin",
+            pin,
+            "--credential",
+        ])
+        .arg(file)
+        .args(arguments)
+        .arg("--json")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn slot<'a>(status: &'a Value, name: &str) -> &'a Value {
+    let slots = status.get("slots").and_then(Value::as_array).unwrap();
+    slots.iter().find(|slot| slot.get("slot").unwrap() == name).unwrap()
+}
+
+#[test]
+fn an_update_starts_with_everything_there_and_one_that_is_not_marked_good_is_left_again() {
+    let release = uki().parent().unwrap().to_owned();
+    let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, board) = (Disk::blank(), Board::owned(&release));
+    mark_good(&disk);
+    let (mut machine, clients, port) = start(&disk, &board);
+    set_up(&mut machine, "dhcp");
+    let event = send(clients);
+    let known = credential(&mut machine, folder.path());
+    let status = far(port, &known, &["update", "status"]);
+    assert_eq!(slot(&status, "a").get("good"), Some(&Value::Bool(true)), "{status}");
+    assert_eq!(slot(&status, "a").get("epoch"), Some(&1.into()), "{status}");
+
+    let applied = far(
+        port,
+        &known,
+        &["update", "apply", next.to_str().unwrap(), "--yes", "--restart"],
+    );
+    assert_eq!(applied.get("file"), Some(&"lamchat-b+3.efi".into()), "{applied}");
+    machine.wait_off();
+    println!("installed and restarted after {:?}", machine.age());
+
+    for left in (0..TRIES).rev() {
+        // Each start ends with the power: the release never serves long enough.
+        let (mut machine, clients, port) = start(&disk, &board);
+        machine.expect("New administrator");
+        println!("the next release serves by itself after {:?}", machine.age());
+        is_there(clients, &event);
+        let status = far(port, &known, &["update", "status"]);
+        assert_eq!(status.get("running"), Some(&"0.2.0".into()), "{status}");
+        assert_eq!(slot(&status, "b").get("tries_left"), Some(&left.into()), "{status}");
+    }
+    let (mut machine, clients, port) = start(&disk, &board);
+    machine.expect("New administrator");
+    is_there(clients, &event);
+    let status = far(port, &known, &["update", "status"]);
+    assert_eq!(status.get("running"), Some(&"0.1.0".into()), "{status}");
+}
