@@ -3,6 +3,7 @@
 use super::disk::Found;
 use super::log::Log;
 use super::release::Release;
+use super::update::Booted;
 use lamchat_appliance::site::Site;
 use lamchat_machine::power::End;
 use lamchat_machine::signals::Ended;
@@ -11,6 +12,7 @@ use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
@@ -136,6 +138,8 @@ pub struct Shared {
     pub guesses: Mutex<super::console::Guesses>,
     /// The processes that work on updates.
     pub updaters: Mutex<HashSet<i32>>,
+    /// Where the release that runs came from, once somebody asked.
+    pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
     receiver: Mutex<Option<Receiver<Event>>>,
 }
@@ -164,6 +168,7 @@ impl Shared {
             operator: Mutex::new(()),
             guesses: Mutex::default(),
             updaters: Mutex::default(),
+            booted: OnceLock::new(),
             events,
             receiver: Mutex::new(Some(receiver)),
         }

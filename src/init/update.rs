@@ -31,12 +31,21 @@ const VARIABLES: &str = "/sys/firmware/efi/efivars";
 const VARIABLE_BYTES_MAX: usize = 4096;
 
 /// Where the release that runs came from.
-struct Booted {
+#[derive(Debug)]
+pub struct Booted {
     esp: PathBuf,
     slot: Slot,
 }
 
 impl Booted {
+    /// Looked for once: a set-up gives the disk new identifiers, and the boot loader's variable keeps the one before.
+    pub fn of(shared: &Shared) -> Result<&Self, String> {
+        match shared.booted.get() {
+            Some(known) => Ok(known),
+            None => Self::find().map(|found| shared.booted.get_or_init(|| found)),
+        }
+    }
+
     fn find() -> Result<Self, String> {
         let entry = variable("LoaderEntrySelected")?;
         let name = Name::parse_path(&entry).ok_or_else(|| format!("{entry:?} was started, which is no slot's file"))?;
@@ -102,7 +111,7 @@ pub fn serve(shared: &Arc<Shared>, listener: &UnixListener) {
             if ![0, exchange::USER].contains(&peer.uid()) {
                 return Err(format!("user {} was turned away", peer.uid()));
             }
-            let mut command = command(&Booted::find()?)?;
+            let mut command = command(Booted::of(shared)?)?;
             start(shared, command.stdin(OwnedFd::from(stream)))
         });
         if let Err(error) = started {
@@ -113,8 +122,8 @@ pub fn serve(shared: &Arc<Shared>, listener: &UnixListener) {
 
 /// Has the slot that runs marked as good.
 pub fn mark_good(shared: &Arc<Shared>) {
-    let started = Booted::find().and_then(|booted| {
-        let mut command = command(&booted)?;
+    let started = Booted::of(shared).and_then(|booted| {
+        let mut command = command(booted)?;
         start(shared, command.arg("--mark-good").stdin(Stdio::null()))
     });
     match started {

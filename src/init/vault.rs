@@ -3,6 +3,7 @@
 use super::disk::{self, DiskError, Found};
 use super::keys::{self, DiskKey};
 use super::state::{Event, Health, Shared, State};
+use super::update::Booted;
 use super::{DATA, exchange};
 use lamchat_holder::{Reply, Typed};
 use std::path::Path;
@@ -99,6 +100,11 @@ pub fn begin(shared: &Shared) -> Result<Begun, String> {
     if shared.has_keys.load(std::sync::atomic::Ordering::Relaxed) {
         // Of a set-up that was left: its keyring would not be the disk's.
         return Err("a set-up was begun before and left: restart the machine first".to_owned());
+    }
+    if let Err(why) = Booted::of(shared) {
+        shared
+            .log
+            .note(&format!("updates will not be taken before the next start: {why}"));
     }
     found.begin().map_err(|error| error.to_string())?;
     shared.tell(Event::Keys(found.keyring));
