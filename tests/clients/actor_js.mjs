@@ -49,6 +49,11 @@ async function start(session) {
     await state.client.initRustCrypto({ useIndexedDB: false });
     await state.client.startClient({ initialSyncLimit: 30 });
     await until("the first sync", () => state.client.isInitialSyncComplete());
+    // Whoever writes before the server has this device's keys cannot write to it.
+    await until("the device's keys", async () => {
+        const { device_keys } = await state.client.downloadKeysForUsers([session.user_id]);
+        return device_keys[session.user_id]?.[session.device_id];
+    });
     return { user_id: session.user_id, device_id: session.device_id };
 }
 

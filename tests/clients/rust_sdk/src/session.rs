@@ -1,10 +1,11 @@
 //! Registering, logging in, synchronising, logging out.
 
-use crate::{Session, text, verification};
+use crate::{Session, text, until, verification};
 use anyhow::{Result, bail};
 use futures_util::{StreamExt, pin_mut};
 use matrix_sdk::Client;
 use matrix_sdk::ruma::api::client::account::register;
+use matrix_sdk::ruma::api::client::keys::get_keys;
 use matrix_sdk::ruma::api::client::uiaa::{AuthData, Dummy, RegistrationToken, UiaaInfo};
 use matrix_sdk_ui::sync_service::SyncService;
 use serde_json::{Value, json};
@@ -44,6 +45,7 @@ pub async fn enter(action: &str, line: &Value) -> Result<(Session, Value)> {
         pin_mut!(entries);
         while entries.next().await.is_some() {}
     });
+    until("the device's keys", async || own_device_is_known(&client).await).await?;
     let answer = json!({"user_id": client.user_id(), "device_id": client.device_id()});
     let session = Session {
         client,
@@ -53,6 +55,15 @@ pub async fn enter(action: &str, line: &Value) -> Result<(Session, Value)> {
         sas: None,
     };
     Ok((session, answer))
+}
+
+/// Whether the server has this device's keys: whoever writes before that cannot write to it.
+async fn own_device_is_known(client: &Client) -> Option<()> {
+    let (user, device) = (client.user_id()?, client.device_id()?);
+    let mut request = get_keys::v3::Request::new();
+    request.device_keys.insert(user.to_owned(), Vec::new());
+    let answer = client.send(request).await.ok()?;
+    answer.device_keys.get(user)?.get(device).map(|_| ())
 }
 
 /// Goes through the stages that the server asks for.
