@@ -51,7 +51,7 @@ pub use peer::PeerError;
 pub use reply::{HolderStatus, Reason, Reply, TpmStatus};
 pub use request::{Request, Sealed};
 pub use run::{Post, RunError, run, run_on_box};
-pub use sandbox::{ConfineError, Files, Network, TpmPlace, confine, leave_network};
+pub use sandbox::{Files, Network, SandboxError, TpmPlace, confine, leave_network};
 pub use serve::{ServeError, serve, serve_typed};
 pub use state::{Holder, Setup};
 pub use tpm::Tpm;

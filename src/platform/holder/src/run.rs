@@ -5,7 +5,7 @@ use crate::frame::{self, FrameError};
 use crate::notices::Notices;
 use crate::peer;
 use crate::reply::{Reason, Reply};
-use crate::sandbox::{self, ConfineError, Network, TpmPlace};
+use crate::sandbox::{self, Network, SandboxError, TpmPlace};
 use crate::serve::{ServeError, serve, serve_typed};
 use crate::state::{Holder, Setup};
 use nix::unistd::Pid;
@@ -26,7 +26,7 @@ pub enum RunError {
     Folder(#[from] FolderError),
     /// The sandbox.
     #[error(transparent)]
-    Confine(#[from] ConfineError),
+    Confine(#[from] SandboxError),
     /// The system.
     #[error("the key holder could not be started: {0}")]
     Io(#[from] std::io::Error),
