@@ -6,6 +6,7 @@ mod audit;
 mod certificates;
 mod data_dir;
 mod exchange;
+mod federation;
 mod greeting;
 mod hardware;
 mod holder;

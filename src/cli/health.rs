@@ -50,6 +50,8 @@ pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
     output::line(text("keys"));
     let tpm = answer.get("tpm").and_then(|tpm| tpm.get("sentence"));
     output::line(tpm.and_then(Value::as_str).unwrap_or_default());
+    let federation = answer.pointer("/federation/sentence").and_then(Value::as_str);
+    output::line(federation.unwrap_or_default());
     for (place, what) in [
         ("/audit/trouble/sentence", "audit log"),
         ("/audit/anchor/trouble/sentence", "anchor"),

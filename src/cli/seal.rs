@@ -90,16 +90,18 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
     let is_far = place.distance.is_far();
     match command {
         Seal::Status { server } => show(&server, &status(&server)?),
-        Seal::Init { force, server } => match pin(&status(&server)?, is_far)? {
-            Some(pin) => {
-                typed(&status(&server)?, &Typed::AddTpm { force, pin })?;
-                show(&server, &status(&server)?);
-            }
-            None => {
-                let body = json!({"force": force});
-                show(&server, &call(&server, "POST", &format!("{SEAL}/init"), Some(body))?);
-            }
-        },
+        Seal::Init { force, server } => {
+            let before = status(&server)?;
+            let after = match pin(&before, is_far)? {
+                Some(pin) => {
+                    typed(&before, &Typed::AddTpm { force, pin })?;
+                    status(&server)?
+                }
+                None => call(&server, "POST", &format!("{SEAL}/init"), Some(json!({"force": force})))?,
+            };
+            show(&server, &after);
+            say_federation(&server, &before, &after);
+        }
         Seal::AddRecovery { server } => {
             let Reply::Recovery(_, key) = typed(&status(&server)?, &Typed::AddRecovery)? else {
                 return Err(MalformedError.into());
@@ -116,10 +118,12 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             }
         }
         Seal::VerifyRecovery { server } => {
-            let now = status(&server)?;
+            let before = status(&server)?;
             let key = secret(&password::read_existing("Recovery key")?);
-            typed(&now, &Typed::VerifyRecovery(key))?;
-            show(&server, &status(&server)?);
+            typed(&before, &Typed::VerifyRecovery(key))?;
+            let after = status(&server)?;
+            show(&server, &after);
+            say_federation(&server, &before, &after);
         }
         Seal::AddPassphrase { server } => {
             let now = status(&server)?;
@@ -163,8 +167,10 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             show(&server, &status(&server)?);
         }
         Seal::Remove { slot, server } => {
-            let answer = call(&server, "DELETE", &format!("{KEYRING}/slots/{slot}"), None)?;
-            show(&server, &answer);
+            let before = status(&server)?;
+            let after = call(&server, "DELETE", &format!("{KEYRING}/slots/{slot}"), None)?;
+            show(&server, &after);
+            say_federation(&server, &before, &after);
         }
         Seal::Unlock { server } => unlock(&server, &status(&server)?)?,
     }
@@ -291,6 +297,9 @@ fn show(server: &Server, answer: &Value) {
     for sentence in known.into_iter().flatten().filter_map(Value::as_str) {
         output::line(sentence);
     }
+    if let Some(federation) = answer.pointer("/federation/sentence").and_then(Value::as_str) {
+        output::line(federation);
+    }
     let holder = answer.get("holder").and_then(|holder| holder.get("sentence"));
     output::line(format!(
         "the key holder is {}",
@@ -298,5 +307,18 @@ fn show(server: &Server, answer: &Value) {
     ));
     if let Some(advice) = answer.get("advice").and_then(Value::as_str) {
         output::line(format!("to go on: {advice}"));
+    }
+}
+
+/// Says it plainly where an act has switched federation on or off, beside the sentence that says why.
+fn say_federation(server: &Server, before: &Value, after: &Value) {
+    let is_on = |status: &Value| status.pointer("/federation/on").and_then(Value::as_bool);
+    let changed = match (is_on(before), is_on(after)) {
+        (Some(true), Some(false)) => "THIS HAS SWITCHED FEDERATION OFF: other servers are turned away from now on.",
+        (Some(false), Some(true)) => "This has switched federation on.",
+        _ => return,
+    };
+    if !server.json {
+        output::line(changed);
     }
 }

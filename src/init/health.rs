@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_secs(3);
 
+/// What the operator has not done yet.
+const UNVERIFIED: &str = "Other servers are turned away until the recovery key was typed back";
+
 /// Never ends.
 pub fn watch(shared: &Arc<Shared>) {
     loop {
@@ -29,7 +32,10 @@ fn read(answer: &Value) -> Health {
     match text("state") {
         "locked" => Health::Locked(text("keys").to_owned()),
         _ => Health::Running {
-            keys: text("keys").to_owned(),
+            keys: match answer.pointer("/federation/state").and_then(Value::as_str) {
+                Some("unverified") => format!("{}. {UNVERIFIED}", text("keys")),
+                _ => text("keys").to_owned(),
+            },
             has_accounts: answer.get("has_accounts").and_then(Value::as_bool).unwrap_or_default(),
         },
     }
@@ -52,5 +58,10 @@ mod tests {
                 has_accounts: true
             }
         );
+        let waiting = json!({"state": "running", "keys": "how", "federation": {"state": "unverified"}});
+        let Health::Running { keys, .. } = read(&waiting) else {
+            unreachable!("it runs")
+        };
+        assert!(keys.starts_with("how. ") && keys.contains("typed back"), "{keys}");
     }
 }

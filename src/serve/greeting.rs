@@ -40,6 +40,8 @@ pub async fn print(parts: &Parts, start: &Start, listening: &Listening) -> Resul
     ));
     text.push_str(&format!("  Key holder    {}\n", told.confinement));
     text.push_str(&format!("  TPM           {}\n", told.tpm.sentence));
+    let federation = parts.admin.federation.with(&told.slots);
+    text.push_str(&format!("  Federation    {}\n", federation.sentence()));
     let data = std::fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
     text.push_str(&format!("  Data          {}\n", data.display()));
     if let Some(token) = first_token(parts).await? {

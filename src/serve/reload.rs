@@ -45,6 +45,10 @@ impl Reload {
     }
 
     async fn apply(&mut self, newer: Config) {
+        if let Err(error) = self.check_federation(&newer).await {
+            tracing::error!(error, "the configuration was not reloaded; the old one stays in use");
+            return;
+        }
         let old = &self.start.config;
         let (live, fixed): (Vec<_>, Vec<_>) = old.changes(&newer).into_iter().partition(|change| change.live);
         // Before it is in use: a change that is not in the audit log is none.
@@ -58,6 +62,7 @@ impl Reload {
         if let Err(error) = self.log.set_level(&newer.log.level) {
             tracing::error!(%error, "the log's level stays as it was");
         }
+        self.parts.admin.federation.set_enabled(newer.federation.enabled);
         self.parts.app.settings.store(Arc::new(settings::client(&newer)));
         self.parts
             .admin
@@ -85,6 +90,7 @@ impl Reload {
         // What needs a restart stays as it is, so that the next reload names it again.
         let current = &mut self.start.config;
         current.public_baseurl = newer.public_baseurl;
+        current.federation = newer.federation;
         current.registration = lamchat_config::Registration {
             password_hash: current.registration.password_hash,
             ..newer.registration
@@ -98,5 +104,19 @@ impl Reload {
         current.attestation.rate = newer.attestation.rate;
         current.attestation.rate_by_address = newer.attestation.rate_by_address;
         self.parts.evidence.reconfigure(current);
+    }
+
+    /// Federation is not switched on while it waits for the recovery key.
+    async fn check_federation(&self, newer: &Config) -> Result<(), String> {
+        let holder = Arc::clone(&self.parts.admin.holder);
+        let told = tokio::task::spawn_blocking(move || {
+            // What people do at the key holder's own socket goes past this process.
+            holder.forget_status();
+            holder.status()
+        });
+        let told = told.await.map_err(|error| error.to_string())?;
+        let slots = &told.map_err(|error| error.to_string())?.slots;
+        let checked = self.parts.admin.federation.check(newer.federation.enabled, slots);
+        checked.map_err(|error| error.to_string())
     }
 }

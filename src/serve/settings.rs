@@ -20,6 +20,7 @@ pub fn client(config: &Config) -> Settings {
         default_room_version: config.rooms.default_version.clone(),
         public_list_without_auth: config.rooms.public_list_without_auth,
         presence: config.presence.enabled,
+        federation: config.federation.enabled,
         support: Support {
             matrix_id: config.support.matrix_id.clone(),
             email_address: config

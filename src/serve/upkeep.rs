@@ -19,6 +19,7 @@ pub fn start(parts: &Arc<Parts>) {
     tokio::spawn(super::audit::sign_forever(Arc::clone(parts)));
     tokio::spawn(super::anchor::anchor_forever(Arc::clone(parts)));
     tokio::spawn(sweep_transactions(Arc::clone(parts)));
+    tokio::spawn(super::federation::follow_forever(Arc::clone(parts)));
     tokio::spawn(super::hardware::survey_forever(Arc::clone(parts)));
 }
 

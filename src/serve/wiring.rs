@@ -3,8 +3,8 @@
 use super::attestation::Evidence;
 use super::certificates::Certificates;
 use super::{
-    StartError, anchor, attestation, audit, data_dir, exchange, greeting, holder, refused, rekey, server_name,
-    settings, signing_key,
+    StartError, anchor, attestation, audit, data_dir, exchange, federation, greeting, holder, refused, rekey,
+    server_name, settings, signing_key,
 };
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::{Admin, Attest, Attestation, Door};
@@ -45,6 +45,8 @@ pub struct Parts {
     pub signing_key: String,
     /// The slot that opened the keys.
     pub unlocked_by: SlotKind,
+    /// Tells that the keyring's slots may have changed.
+    pub federation_changed: Arc<tokio::sync::Notify>,
 }
 
 /// The open listeners.
@@ -114,6 +116,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
     if let Some(finding) = finding {
         audit::note(&store, finding.entry(clock.now_ms())).await?;
     }
+    let federation = federation::open(config, holder).await?;
     let certificates = Arc::new(Certificates::open(config, &keys, &store, &*clock)?);
     let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates, &keys)?);
     let media = Media::open(
@@ -188,6 +191,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         passwords,
         keys,
         holder: Arc::clone(&holder.client),
+        federation: federation.gate,
         media,
         attestation: Attestation::new(Arc::clone(&evidence) as Arc<dyn Attest>, attestation::endpoint(config)),
         audit: Arc::clone(&audit),
@@ -213,6 +217,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         audit,
         signing_key,
         unlocked_by,
+        federation_changed: federation.changed,
     })
 }
 
@@ -230,7 +235,8 @@ pub async fn listen(parts: &Parts, config: &Config) -> Result<Listening, StartEr
     let limits = settings::http(&config.http);
     let mut routes = lamchat_api_client::routes(Arc::clone(&parts.app));
     routes.extend(lamchat_api_admin::listener_routes(&parts.admin));
-    let router = Arc::new(Router::new(routes, limits.clone()).map_err(refused)?);
+    let router = Router::new(routes, limits.clone()).map_err(refused)?;
+    let router = Arc::new(router.with_gate(federation::gate(&parts.admin.federation)));
     if parts.admin.metrics.set(Arc::clone(router.metrics())).is_err() {
         return Err(StartError::Refused("metrics were set twice".to_owned()));
     }

@@ -14,6 +14,7 @@ mod authentication;
 mod commands;
 mod configuration;
 mod distance;
+mod federation;
 mod harness;
 mod holder;
 mod hostile;

@@ -55,6 +55,14 @@ section! {
 }
 
 section! {
+    /// Other servers.
+    pub struct Federation {
+        /// Whether other servers are answered, on listeners with the resource "federation". Where a TPM has the keys they are not before the recovery key was typed back (`lamchat seal verify-recovery`), and this cannot become true in a reload before.
+        live enabled: bool = true;
+    }
+}
+
+section! {
     /// How accounts come into being.
     pub struct Registration {
         /// Who may register: "closed" nobody, "token" who has a token, "open" everybody.
@@ -241,6 +249,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// What leaves the server.
     pub outbound: Outbound,
+    /// Other servers.
+    pub federation: Federation,
     /// How accounts come into being.
     pub registration: Registration,
     /// What anybody may ask of the server.
@@ -268,7 +278,7 @@ pub struct Config {
 /// Calls `$do!(field)` for every section but the top and the listeners, so that no list of them is written twice.
 macro_rules! for_sections {
     ($do:ident) => {
-        $do! { outbound: Outbound, registration: Registration, limits: Limits, rooms: Rooms,
+        $do! { outbound: Outbound, federation: Federation, registration: Registration, limits: Limits, rooms: Rooms,
         presence: Presence, support: Support, http: Http, media: Media,
         seal: Seal, attestation: Attestation, log: Log, admin: Admin }
     };

@@ -3,15 +3,23 @@
 use super::screen::{Echo, Screen};
 use crate::cli::recovery_code;
 use crate::init::state::Shared;
-use crate::init::{keys, vault};
+use crate::init::{exchange, keys, vault};
 use lamchat_holder::{Reply, Typed};
 use zeroize::Zeroizing;
 
 /// Blocks of a key on a line.
 const BLOCKS_A_LINE: usize = 4;
 
-/// Makes a key, shows it, and asks for it until it is typed back right or left by Esc.
+/// Makes a key, shows it, and asks for it until it is typed back right or left by Esc. Where nobody has typed one back yet,
+/// the one that is written down can be typed back instead.
 pub fn make(screen: &mut Screen) -> std::io::Result<()> {
+    if is_awaited() {
+        let text = "Nobody has typed the recovery key back yet, and until then other servers are turned away.";
+        screen.page("Recovery key", text)?;
+        if screen.confirm("Type back the key that you have, instead of a new one?")? {
+            return type_back(screen);
+        }
+    }
     let key = match keys::typed(&Typed::AddRecovery) {
         Ok(Reply::Recovery(_, key)) => Zeroizing::new(String::from_utf8_lossy(key.expose()).into_owned()),
         Ok(_) => Zeroizing::new(String::new()),
@@ -42,6 +50,21 @@ pub fn show(screen: &mut Screen, key: &str) -> std::io::Result<()> {
     screen.pause()?;
     // It must not stay on the screen, nor in the lines above it.
     screen.print("\x1b[3J")?;
+    type_back(screen)
+}
+
+/// Whether federation waits for somebody to type the recovery key back.
+fn is_awaited() -> bool {
+    let status = exchange::call("GET", "/_lamchat/admin/v1/seal", None);
+    status.is_ok_and(|status| {
+        status
+            .pointer("/federation/state")
+            .is_some_and(|state| state == "unverified")
+    })
+}
+
+/// Asks for a key until it is right or left by Esc.
+fn type_back(screen: &mut Screen) -> std::io::Result<()> {
     screen.page(
         "Type it back",
         "So that you know that it is written down right. Esc: later, from the menu.",
@@ -50,7 +73,8 @@ pub fn show(screen: &mut Screen, key: &str) -> std::io::Result<()> {
         let Some(typed) = screen.ask("Recovery key", Echo::Shown)? else {
             screen.page(
                 "Not typed back",
-                "Nobody knows whether the key was written down right: make a new one from the menu.",
+                "Nobody knows whether the key was written down right, and other servers are turned away until one was \
+                 typed back. The menu's line for the recovery key takes it, or makes a new one.",
             )?;
             return screen.pause();
         };

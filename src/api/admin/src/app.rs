@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_audit::AuditLog;
 use lamchat_base::{Clock, Entropy, SecretBytes, UserNum};
+use lamchat_connections::FederationGate;
 use lamchat_holder::Client;
 use lamchat_http::{BoxFuture, Metrics};
 use lamchat_identity::Passwords;
@@ -50,6 +51,8 @@ pub struct Admin {
     pub keys: Arc<DataKeys>,
     /// Whoever has the keyring and the TPM.
     pub holder: Arc<Client>,
+    /// Whether other servers are let in.
+    pub federation: Arc<FederationGate>,
     /// Files of users, for backups.
     pub media: Media,
     /// Evidence for auditors.

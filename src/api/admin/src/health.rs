@@ -19,6 +19,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "version": admin.version,
         "keys": status.sentence,
         "hardware_sealed": status.hardware_sealed,
+        "federation": keyring::describe_federation(admin.federation.with(&told.slots)),
         "tpm": seal::describe_tpm(&told.tpm),
         "hardware": HealthReport::of(&admin.hardware.load()),
         "audit": audit::describe(&admin)?,

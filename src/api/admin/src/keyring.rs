@@ -3,6 +3,7 @@
 use crate::audit::{actor, noted};
 use crate::{Admin, AdminError, seal};
 use lamchat_audit::Entry;
+use lamchat_connections::Federation;
 use lamchat_holder::{AskError, Client};
 use lamchat_http::Request;
 use lamchat_seal::Status;
@@ -26,9 +27,15 @@ pub async fn list(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminEr
         "hardware_sealed": status.hardware_sealed,
         "sentence": status.sentence,
         "former_keys": told.former_keys,
+        "federation": describe_federation(admin.federation.with(&told.slots)),
         "tpm": seal::describe_tpm(&told.tpm),
         "holder": seal::describe_holder(&told),
     }))
+}
+
+/// Whether other servers are let in, as JSON.
+pub(crate) fn describe_federation(federation: Federation) -> Value {
+    json!({"on": federation.is_on(), "state": federation.word(), "sentence": federation.sentence()})
 }
 
 /// Removes a slot.

@@ -4,6 +4,7 @@ use crate::{Admin, AdminError, Anchoring, hardware};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use lamchat_audit::AuditLog;
+use lamchat_connections::{FederationGate, awaits_recovery_key};
 use lamchat_holder::Client;
 use lamchat_http::{METRICS_CONTENT_TYPE, Metrics, Request, Response};
 use lamchat_seal::{SlotInfo, SlotKind, Status};
@@ -18,6 +19,7 @@ pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
         holder: Arc::clone(&admin.holder),
         audit: Arc::clone(&admin.audit),
         anchoring: Arc::clone(&admin.anchoring),
+        federation: Arc::clone(&admin.federation),
     };
     metrics.register(|registry| registry.register_collector(Box::new(keys)));
     hardware::register(&admin.hardware, metrics);
@@ -29,6 +31,7 @@ struct Keys {
     holder: Arc<Client>,
     audit: Arc<AuditLog>,
     anchoring: Arc<Anchoring>,
+    federation: Arc<FederationGate>,
 }
 
 impl Collector for Keys {
@@ -54,6 +57,16 @@ impl Collector for Keys {
                 "seal_recovery_unverified",
                 "Recovery keys that nobody has typed back yet",
                 status.slots.iter().filter(unverified).count() as i64,
+            ),
+            (
+                "federation_on",
+                "Whether other servers are answered (1)",
+                i64::from(self.federation.with(&status.slots).is_on()),
+            ),
+            (
+                "federation_awaits_recovery_key",
+                "Whether federation is kept off because a TPM has the keys and no recovery key was typed back (1)",
+                i64::from(awaits_recovery_key(&status.slots)),
             ),
         ];
         let audit = self.audit.status().ok();

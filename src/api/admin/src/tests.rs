@@ -213,6 +213,7 @@ fn site() -> Site {
         passwords: Passwords::new(Cost::Minimum, 2),
         keys,
         holder,
+        federation: Arc::new(lamchat_connections::FederationGate::new(true, true, &[])),
         media: media.unwrap(),
         anchoring: Arc::default(),
         signing_keys: Arc::new(Alone),

@@ -88,6 +88,8 @@ pub struct Settings {
     pub public_list_without_auth: bool,
     /// Whether users are told who is there.
     pub presence: bool,
+    /// Whether the configuration wants other servers to find this one.
+    pub federation: bool,
     /// Whom users turn to.
     pub support: Support,
 }
@@ -114,6 +116,7 @@ impl Default for Settings {
             default_room_version: RoomVersionId::V12,
             public_list_without_auth: false,
             presence: true,
+            federation: true,
             support: Support::default(),
         }
     }

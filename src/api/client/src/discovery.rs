@@ -38,6 +38,9 @@ async fn well_known_client(app: Arc<App>, _request: Request) -> Result<Response,
 
 async fn well_known_server(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
     let settings = app.settings.load();
+    if !settings.federation {
+        return Err(ApiError::not_found("This server does not federate"));
+    }
     let base_url = settings.public_baseurl.as_deref().ok_or_else(not_set)?;
     let address = host_and_port(base_url).ok_or_else(not_set)?;
     crate::wire::json(StatusCode::OK, &serde_json::json!({ "m.server": address }))

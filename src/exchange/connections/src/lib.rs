@@ -1,27 +1,8 @@
 //! Who may reach whom. Invites, to-device messages, key claims, profiles, presence and calls ask here
-//! before anything gets to a person; they never decide it themselves.
+//! before anything gets to a person; they never decide it themselves. And whether other servers may reach anybody at all.
 
-use lamchat_base::UserNum;
+mod federation;
+mod reach;
 
-/// What somebody wants of somebody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// To invite them to a room.
-    Invite,
-    /// To send messages to their devices.
-    ToDevice,
-    /// To claim one of their one-time keys.
-    ClaimKey,
-    /// To see their profile.
-    Profile,
-    /// To see whether they are there.
-    Presence,
-    /// To call them.
-    Call,
-}
-
-/// Whether `from` may reach `to`. Until connections are built, everybody on this exchange may reach everybody.
-pub fn may_reach(from: UserNum, to: UserNum, what: Reach) -> bool {
-    let _ = (from, to, what);
-    true
-}
+pub use federation::{Federation, FederationGate, UnverifiedError, awaits_recovery_key};
+pub use reach::{Reach, may_reach};

@@ -2,6 +2,7 @@
 
 use crate::anchor::Anchored;
 use crate::frame::{self, FrameError};
+use crate::known::{Known, Watcher};
 use crate::notice::{Ack, Notice};
 use crate::reply::{HolderStatus, Reason, Reply};
 use crate::request::{Request, Sealed};
@@ -34,7 +35,7 @@ pub struct Client {
     /// The same stream, for who must not wait for the lock.
     closer: UnixStream,
     /// As it was after the last change.
-    status: Mutex<Option<Arc<HolderStatus>>>,
+    known: Known,
 }
 
 /// Why there is no answer, or not the wished one.
@@ -83,7 +84,7 @@ impl Client {
         Ok(Self {
             closer: stream.try_clone()?,
             stream: Mutex::new(stream),
-            status: Mutex::new(None),
+            known: Known::default(),
         })
     }
 
@@ -113,15 +114,21 @@ impl Client {
 
     /// How everything is: as it was after the last change.
     pub fn status(&self) -> Result<Arc<HolderStatus>, AskError> {
-        if let Some(known) = &*self.status.lock() {
-            return Ok(Arc::clone(known));
-        }
+        let age = match self.known.get() {
+            Ok(known) => return Ok(known),
+            Err(age) => age,
+        };
         let Reply::Status(status) = self.ask(&Request::Status)? else {
             return Err(MalformedError.into());
         };
         let status = Arc::new(*status);
-        *self.status.lock() = Some(Arc::clone(&status));
+        self.known.keep(age, &status);
         Ok(status)
+    }
+
+    /// Who hears of the status from now on; whether it is the first one, which stays the only one.
+    pub fn watch(&self, watcher: Arc<dyn Watcher>) -> bool {
+        self.known.watch(watcher)
     }
 
     /// Which make of TPM there is, as it says itself.
@@ -134,7 +141,7 @@ impl Client {
 
     /// Something has changed, or may have: the next [`Client::status`] asks.
     pub fn forget_status(&self) {
-        *self.status.lock() = None;
+        self.known.forget();
     }
 
     /// Adds a `tpm` slot. Durable on return, as everything below.

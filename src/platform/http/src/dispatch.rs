@@ -86,8 +86,21 @@ impl Router {
             });
         }
         let is_head = method == Method::HEAD;
-        let (mut response, resource) = match self.find(&method, uri.path(), |resource| offered.contains(&resource)) {
-            Found::Route(bound, params) => {
+        let is_offered = |resource| offered.contains(&resource) && !self.gates.is_absent(resource);
+        let found = self.find(&method, uri.path(), is_offered);
+        let resource = match &found {
+            Found::Route(bound, _) => Some(bound.route.resource),
+            Found::OtherMethods | Found::BadEncoding | Found::Nothing => None,
+        };
+        let refusal = self.gates.refusal(resource, uri.path(), offered);
+        let (mut response, resource) = match (refusal, found) {
+            (Some(response), _) => {
+                self.discard(body).await;
+                self.unrouted
+                    .record(&self.metrics, "any", "none", response.status, started.elapsed());
+                (response, resource.unwrap_or(Resource::Client))
+            }
+            (None, Found::Route(bound, params)) => {
                 let id = RequestId(NEXT_REQUEST.fetch_add(1, Ordering::Relaxed));
                 let span = tracing::info_span!("request", %id, method = method.as_str(), route = &*bound.route.path);
                 let request = Request {
@@ -125,7 +138,7 @@ impl Router {
                 }
                 (response, bound.route.resource)
             }
-            refused => {
+            (None, refused) => {
                 let response = match refused {
                     Found::OtherMethods => Response::refuse(
                         StatusCode::METHOD_NOT_ALLOWED,

@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod client;
 mod connection;
 mod dispatch;
+mod gate;
 mod limits;
 mod listener;
 mod metrics;
@@ -24,6 +25,7 @@ mod server;
 mod tls;
 
 pub use body::{Body, BodyError, BodyReader, BodySender, BodyStream};
+pub use gate::{Admission, Gate};
 pub use limits::Limits;
 pub use listener::{Bind, ListenError, Listener};
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics};

@@ -1,5 +1,6 @@
 //! From a method and a path to a route. Static segments win over parameters.
 
+use crate::gate::{Gate, Gates};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::percent::decode_segment;
 use crate::{Limits, Params, Resource, Route};
@@ -34,6 +35,7 @@ pub struct Router {
     pub(crate) metrics: Arc<Metrics>,
     /// Counts what no route answered.
     pub(crate) unrouted: RouteMetrics,
+    pub(crate) gates: Gates,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +104,15 @@ impl Router {
             limits,
             metrics,
             unrouted: RouteMetrics::default(),
+            gates: Gates::default(),
         })
+    }
+
+    /// The same, with a resource that is not served all the time.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gates.add(gate);
+        self
     }
 
     /// The metrics that this router's requests are counted in.
