@@ -4,6 +4,7 @@ mod admin_credential;
 mod attest;
 mod audit;
 mod backup;
+mod box_site;
 mod config;
 mod distance;
 mod health;
@@ -146,9 +147,15 @@ enum Command {
     /// One request about updates of the box. Process 1 starts it.
     #[command(hide = true)]
     Updater(crate::updater::Post),
+    /// Asks time servers. Process 1 starts it.
+    #[command(hide = true)]
+    Timekeeper(crate::timekeeper::Post),
     /// Updates of a box: check, show, install.
     #[command(subcommand)]
     Update(update::Update),
+    /// The configuration of a box: its network, its clock, where it looks for updates.
+    #[command(subcommand)]
+    Box(box_site::BoxSite),
     /// Ask the running server whether it is well.
     Health(health::Health),
     /// The process that has the keys. The server starts it.
@@ -218,6 +225,8 @@ pub fn run() -> ExitCode {
                 ExitCode::FAILURE
             });
         }
+        Some(Command::Timekeeper(post)) => crate::timekeeper::run(&post),
+        Some(Command::Box(command)) => box_site::run(&cli.place, command),
         Some(Command::Update(command)) => update::run(&cli.place, command),
         Some(Command::Init { install }) => init::run(install),
         Some(Command::Health(command)) => health::run(&cli.place, &command),

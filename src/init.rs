@@ -13,6 +13,7 @@ mod machine;
 mod measured;
 mod network;
 mod release;
+mod remote;
 mod service;
 mod state;
 mod threads;

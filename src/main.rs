@@ -5,6 +5,7 @@ mod devices;
 mod init;
 mod key_holder;
 mod serve;
+mod timekeeper;
 mod updater;
 
 /// An allocator that keeps resident memory small under threads.

@@ -1,19 +1,23 @@
-//! The clock: never before the release was built nor before the box ran last, then from the configured servers.
+//! The clock: never before the release was built nor before the box ran last, then from the configured servers, which a
+//! process of its own asks.
+
+mod keeper;
 
 use super::DATA;
 use super::state::{Shared, State};
-use lamchat_base::Entropy;
-use lamchat_host::OsEntropy;
+use keeper::Keeper;
+use lamchat_appliance::site::Time;
 use lamchat_machine::time;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the servers are asked, and the time of the last run is kept.
 const INTERVAL: Duration = Duration::from_secs(300);
 /// Before the first answer: how often the servers are asked.
 const FIRST_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the configuration is looked at meanwhile.
+const LOOK: Duration = Duration::from_secs(2);
 /// Smaller differences are left alone: nothing here needs more, and each step is one.
 const STEP_MIN_MS: u64 = 200;
 
@@ -51,43 +55,59 @@ pub fn set_by_hand(shared: &Shared, ms: u64) -> Result<(), String> {
 /// Never ends.
 pub fn run(shared: &Arc<Shared>) {
     let mut known = false;
+    let mut keeper = None;
     loop {
-        let servers = shared
-            .site
-            .lock()
-            .as_ref()
-            .map(|site| site.time.servers.clone())
-            .unwrap_or_default();
-        if !servers.is_empty() {
-            known |= follow(shared, &servers);
+        let wanted = shared.site.lock().as_ref().map(|site| site.time.clone());
+        let wanted = wanted.unwrap_or_default();
+        if !wanted.servers.is_empty() {
+            known |= follow(shared, &mut keeper, &wanted);
         }
         if shared.state() == State::Serving {
             keep(shared);
         }
-        let asking = !servers.is_empty() && !known;
-        std::thread::sleep(if asking { FIRST_INTERVAL } else { INTERVAL });
+        let asking = !wanted.servers.is_empty() && !known;
+        let interval = if asking { FIRST_INTERVAL } else { INTERVAL };
+        wait(shared, &wanted, interval);
+    }
+}
+
+/// Until it is time again, or there are other servers to ask.
+fn wait(shared: &Shared, asked: &Time, interval: Duration) {
+    let since = Instant::now();
+    while since.elapsed() < interval {
+        std::thread::sleep(LOOK);
+        if shared.site.lock().as_ref().is_some_and(|site| site.time != *asked) {
+            return;
+        }
     }
 }
 
 /// Asks all servers once; whether any knew.
-fn follow(shared: &Shared, servers: &[IpAddr]) -> bool {
-    let mut told = Vec::new();
-    for server in servers {
-        let mut nonce = [0; 8];
-        OsEntropy.fill(&mut nonce);
-        match time::ask(*server, u64::from_ne_bytes(nonce)) {
-            Ok(ms) => told.push(ms),
-            Err(error) => shared.log.note(&format!("time server {server}: {error}")),
+fn follow(shared: &Shared, keeper: &mut Option<Keeper>, wanted: &Time) -> bool {
+    let told = match Keeper::ask(keeper, shared, wanted) {
+        Ok(told) => told,
+        Err(error) => {
+            shared.log.note(&format!("the time: {error}"));
+            return false;
+        }
+    };
+    for one in &told {
+        if let Some(problem) = &one.problem {
+            shared.log.note(&format!("time server {}: {problem}", one.server));
         }
     }
-    let Some(ms) = time::middle(told) else { return false };
+    let now = time::now_ms();
+    let told = told.iter().filter_map(|one| now.checked_add_signed(one.ahead_ms?));
+    let Some(ms) = time::middle(told.collect()) else {
+        return false;
+    };
     if ms < shared.release.built_at.saturating_mul(1000) {
         shared
             .log
             .note("the time servers are wrong: their time is before this release was built");
         return false;
     }
-    let difference = ms.abs_diff(time::now_ms());
+    let difference = ms.abs_diff(now);
     if difference >= STEP_MIN_MS {
         match time::set(ms) {
             Ok(()) => shared.log.note(&format!("the clock was off by {difference} ms")),

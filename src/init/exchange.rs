@@ -44,10 +44,11 @@ pub fn config(site: &Site) -> String {
     };
     let public = "\"client\", \"federation\", \"media\"";
     format!(
-        "server_name = {:?}\ndata_dir = {:?}\n\n[admin]\nmetrics_open = false\nupdates = {:?}\non_trial = {}\n{}{}{}\n[seal]\nholder = {:?}\n",
+        "server_name = {:?}\ndata_dir = {:?}\n\n[admin]\nmetrics_open = false\nupdates = {:?}\nbox_socket = {:?}\non_trial = {}\n{}{}{}\n[seal]\nholder = {:?}\n",
         site.server_name,
         folder(),
         super::update::SOCKET,
+        super::remote::SOCKET,
         super::update::is_on_trial(),
         PORTS.map(|port| listener("::", port, true, public)).concat(),
         listener("::", ADMIN_PORT, true, "\"admin\""),

@@ -63,6 +63,7 @@ impl Machine {
         threads::health(&shared)?;
         threads::clock(&shared)?;
         threads::updates(&shared)?;
+        threads::remote(&shared)?;
         let network = threads::network(&shared)?;
         let loader = match Loader::open(Path::new(MODULES)) {
             Ok(mut loader) => {
@@ -224,6 +225,9 @@ impl Machine {
                         self.end(End::Reboot);
                     }
                 }
+                _ if self.shared.timekeeper.lock().take_if(|pid| *pid == ended.pid).is_some() => {
+                    self.shared.note_end("the timekeeper", ended);
+                }
                 _ => match &mut self.keys {
                     Some(keys) if keys.pid() == Some(ended.pid) => {
                         keys.ended(Instant::now());
@@ -361,6 +365,10 @@ impl Machine {
     fn configure(&mut self, site: Site) -> Result<(), Failure> {
         exchange::prepare(&site)?;
         self.use_network(site);
+        // It reads its configuration again.
+        if let Some(exchange) = &self.exchange {
+            exchange.signal(Signal::SIGHUP);
+        }
         if self.exchange.is_none() {
             self.shared.enter(State::Starting);
             self.heard = Instant::now();

@@ -1,44 +1,29 @@
 //! The network as the box's configuration wants it, in a thread of its own: DHCP waits, and leases are renewed.
 
+mod bring_up;
+
 use super::exchange;
 use super::state::Shared;
-use lamchat_appliance::site::{self, Mode, Site};
+use bring_up::{ApplyError, apply, filter, kernel};
+use lamchat_appliance::site::{Mode, Site, TimeServer};
 use lamchat_base::Entropy;
 use lamchat_host::OsEntropy;
-use lamchat_machine::dhcp::{self, DhcpError, Lease};
-use lamchat_machine::firewall::{self, Policy};
+use lamchat_machine::dhcp::{self, Lease};
+use lamchat_machine::firewall::{self, Outgoing, Policy};
 use lamchat_machine::netlink::{Netlink, NetlinkError};
-use lamchat_machine::network::{self, BondMode, Link};
-use std::net::IpAddr;
+use lamchat_machine::network::{self, Link};
+use lamchat_machine::time;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// The interfaces that are made here.
-const BOND: &str = "bond0";
-const VLAN: &str = "vlan0";
-/// How long a cable is waited for after an interface was switched on.
-const CARRIER_PATIENCE: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(250);
 /// When to try again after a failure.
 const AGAIN: Duration = Duration::from_secs(30);
-
-/// Why the network is not as it should be.
-#[derive(Debug, thiserror::Error)]
-enum ApplyError {
-    #[error("{0}: {1}")]
-    Kernel(&'static str, NetlinkError),
-    #[error("there is no interface {0}")]
-    Missing(String),
-    #[error("no interface has a cable")]
-    NoCable,
-    #[error("{0}")]
-    Dhcp(#[from] DhcpError),
-}
-
-fn kernel(what: &'static str) -> impl FnOnce(NetlinkError) -> ApplyError {
-    move |error| ApplyError::Kernel(what, error)
-}
+/// When to ask again after nobody renewed a lease that still runs.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+/// Whoever asked for a change from a distance gets the answer before the old addresses go.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// The loopback interface: the exchange and its check talk through it.
 pub fn loopback_up() -> Result<(), NetlinkError> {
@@ -49,12 +34,24 @@ pub fn loopback_up() -> Result<(), NetlinkError> {
     Ok(())
 }
 
-/// What may pass.
+/// What may pass: the exchange's ports, and to exactly those whom the configuration names.
 fn policy(site: &Site) -> Policy {
+    let ntp = |address: IpAddr| Outgoing::Udp(SocketAddr::new(address, time::PORT));
+    let mut outgoing = Vec::new();
+    for server in &site.time.servers {
+        outgoing.push(ntp(server.address()));
+        if let TimeServer::Nts { address, .. } = server {
+            outgoing.push(Outgoing::Tcp(*address));
+        }
+    }
+    if let Some(updates) = &site.updates {
+        let to = |port| Outgoing::Tcp(SocketAddr::new(updates.address, port));
+        outgoing.extend(updates.port().map(to));
+    }
     Policy {
         tcp_ports: exchange::PORTS.into_iter().chain([exchange::ADMIN_PORT]).collect(),
         dhcp: site.network.mode == Mode::Dhcp,
-        time_servers: site.time.servers.clone(),
+        outgoing,
     }
 }
 
@@ -63,175 +60,113 @@ pub fn close() -> Result<(), NetlinkError> {
     firewall::apply(&mut Netlink::filter()?, &Policy::default())
 }
 
+/// How far it is.
+enum Standing {
+    /// Everything is to be made anew.
+    Anew,
+    /// As configured; nothing is due.
+    Done,
+    /// An address is asked for. What comes by router advertisements may be there already.
+    Asking(Link),
+    /// An address is leased until the time that is named last.
+    Leased(Link, Lease, Instant),
+}
+
 /// Makes the network what each configuration that arrives says. Ends with the channel.
 pub fn run(shared: &Arc<Shared>, wanted: &Receiver<Site>) {
     let mut site: Option<Site> = None;
-    let mut lease: Option<(Link, Lease)> = None;
-    let mut wait = Duration::MAX;
+    let (mut standing, mut wait) = (Standing::Anew, Duration::MAX);
     loop {
         match wanted.recv_timeout(wait) {
             Ok(new) => {
-                lease = None;
-                site = Some(new);
+                let before = site.replace(new.clone());
+                let stays = before.as_ref().is_some_and(|before| before.network == new.network);
+                if !stays || matches!(standing, Standing::Anew) {
+                    if before.is_some() {
+                        std::thread::sleep(ANSWER_TIME);
+                    }
+                    standing = Standing::Anew;
+                } else if let Err(error) = filter(&policy(&new)) {
+                    shared.log.note(&format!("network: {error}"));
+                    standing = Standing::Anew;
+                } else if matches!(standing, Standing::Done) {
+                    wait = Duration::MAX;
+                    continue;
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         let Some(site) = &site else { continue };
-        let result = match &lease {
-            Some((link, running)) => renew(link, running).map(Some),
-            None => apply(site),
-        };
+        let result;
+        (standing, wait, result) = advance(shared, site, standing);
         let mut status = shared.status.lock();
         status.addresses = describe();
         status.network = result.as_ref().err().map(ToString::to_string);
         drop(status);
-        match result {
-            Ok(Some((link, new))) => {
-                wait = new.renew_after;
-                shared
-                    .log
-                    .note(&format!("network: {} has {}/{}", link.name, new.address, new.length));
-                lease = Some((link, new));
-            }
+        if let Err(error) = result {
+            shared.log.note(&format!("network: {error}"));
+        }
+    }
+}
+
+/// One step: where it stands then, when to look again, and what went wrong.
+fn advance(shared: &Shared, site: &Site, standing: Standing) -> (Standing, Duration, Result<(), ApplyError>) {
+    let link = match standing {
+        Standing::Done => return (Standing::Done, Duration::MAX, Ok(())),
+        Standing::Leased(link, running, ends) => return renew(shared, link, running, ends),
+        Standing::Asking(link) => link,
+        Standing::Anew => match apply(&site.network, &policy(site)) {
+            Ok(Some(link)) => link,
             Ok(None) => {
-                wait = Duration::MAX;
                 shared.log.note("network: as configured");
+                return (Standing::Done, Duration::MAX, Ok(()));
             }
-            Err(error) => {
-                shared.log.note(&format!("network: {error}"));
-                lease = None;
-                wait = AGAIN;
-            }
-        }
-    }
-}
-
-/// Everything anew; a lease if the addresses come from DHCP.
-fn apply(site: &Site) -> Result<Option<(Link, Lease)>, ApplyError> {
-    let mut filter = Netlink::filter().map_err(kernel("the packet filter"))?;
-    let mut route = Netlink::route().map_err(kernel("the interfaces"))?;
-    // Without a filter no interface is switched on.
-    clear(&mut route)?;
-    firewall::apply(&mut filter, &policy(site)).map_err(kernel("the packet filter"))?;
-    let wanted = &site.network;
-    if wanted.mode == Mode::None {
-        return Ok(None);
-    }
-    set_ipv6("default", wanted.mode);
-    let mut link = match &wanted.bond {
-        Some(bond) => make_bond(&mut route, bond)?,
-        None => choose(&mut route, wanted)?,
+            Err(error) => return (Standing::Anew, AGAIN, Err(error)),
+        },
     };
-    if let Some(number) = wanted.vlan {
-        network::make_vlan(&mut route, VLAN, link.index, number).map_err(kernel("the VLAN"))?;
-        link = find(&mut route, VLAN)?;
-        network::set_up(&mut route, link.index, true).map_err(kernel("the VLAN"))?;
+    match ask(&link, None).and_then(|lease| take(&link, &lease).map(|()| lease)) {
+        Ok(lease) => leased(shared, link, lease),
+        // A network of IPv6 alone has nobody who leases; what came by router advertisements must not be taken away.
+        Err(error) if has_global_ipv6(&link) => {
+            shared.log.note(&format!("network: IPv6 only: {error}"));
+            (Standing::Asking(link), AGAIN, Ok(()))
+        }
+        // Another cable may be the right one.
+        Err(error) => (Standing::Anew, AGAIN, Err(error)),
     }
-    match wanted.mode {
-        Mode::None => Ok(None),
-        Mode::Static => {
-            for cidr in &wanted.addresses {
-                network::add_address(&mut route, link.index, cidr.address, cidr.length)
-                    .map_err(kernel("the address"))?;
+}
+
+fn leased(shared: &Shared, link: Link, lease: Lease) -> (Standing, Duration, Result<(), ApplyError>) {
+    let line = format!("network: {} has {}/{}", link.name, lease.address, lease.length);
+    shared.log.note(&line);
+    // A lease for ever ends later than the clock can tell.
+    let ends = Instant::now().checked_add(lease.lasts).unwrap_or_else(Instant::now);
+    let wait = lease.renew_after;
+    (Standing::Leased(link, lease, ends), wait, Ok(()))
+}
+
+/// The same address for longer. RFC 2131, section 4.4.5: it may be used until the lease ends, whoever is silent.
+fn renew(shared: &Shared, link: Link, running: Lease, ends: Instant) -> (Standing, Duration, Result<(), ApplyError>) {
+    match ask(&link, Some(&running)) {
+        Ok(lease) => {
+            let moved = if (lease.address, lease.length) == (running.address, running.length) {
+                Ok(())
+            } else {
+                give_back(&link, &running)
+            };
+            match moved.and_then(|()| take(&link, &lease)) {
+                Ok(()) => leased(shared, link, lease),
+                Err(error) => (Standing::Anew, AGAIN, Err(error)),
             }
-            for router in &wanted.routers {
-                network::add_default_route(&mut route, link.index, *router).map_err(kernel("the router"))?;
-            }
-            Ok(None)
         }
-        Mode::Dhcp => {
-            let lease = ask(&link, None)?;
-            take(&mut route, &link, &lease)?;
-            Ok(Some((link, lease)))
+        Err(ApplyError::Dhcp(dhcp::DhcpError::Refused)) => {
+            let gone = give_back(&link, &running);
+            (Standing::Asking(link), Duration::ZERO, gone)
         }
+        Err(error) if Instant::now() < ends => (Standing::Leased(link, running, ends), RENEW_AGAIN, Err(error)),
+        Err(error) => (Standing::Anew, Duration::ZERO, Err(error)),
     }
-}
-
-/// All interfaces off and without addresses, those that were made here gone.
-fn clear(route: &mut Netlink) -> Result<(), ApplyError> {
-    for link in links(route)? {
-        if link.is_loopback {
-            continue;
-        }
-        if [BOND, VLAN].contains(&link.name.as_str()) {
-            network::remove(route, link.index).map_err(kernel("an interface"))?;
-            continue;
-        }
-        network::remove_addresses(route, link.index).map_err(kernel("an address"))?;
-        network::set_up(route, link.index, false).map_err(kernel("an interface"))?;
-    }
-    Ok(())
-}
-
-/// Router advertisements are listened to where addresses come by themselves, and nowhere else. A kernel without IPv6 has
-/// no such setting.
-fn set_ipv6(interface: &str, mode: Mode) {
-    let value = if mode == Mode::Dhcp { "1" } else { "0" };
-    for key in ["accept_ra", "autoconf"] {
-        let _ = network::set(6, interface, key, value);
-    }
-}
-
-fn links(route: &mut Netlink) -> Result<Vec<Link>, ApplyError> {
-    network::links(route).map_err(kernel("the interfaces"))
-}
-
-fn find(route: &mut Netlink, name: &str) -> Result<Link, ApplyError> {
-    let found = links(route)?.into_iter().find(|link| link.name == name);
-    found.ok_or_else(|| ApplyError::Missing(name.to_owned()))
-}
-
-/// The configured interface, or the first with a cable; it is on, all others are off.
-fn choose(route: &mut Netlink, wanted: &site::Network) -> Result<Link, ApplyError> {
-    if let Some(name) = &wanted.interface {
-        let link = find(route, name)?;
-        set_ipv6(name, wanted.mode);
-        network::set_up(route, link.index, true).map_err(kernel("the interface"))?;
-        return Ok(link);
-    }
-    for link in links(route)?.iter().filter(|link| is_card(link)) {
-        set_ipv6(&link.name, wanted.mode);
-        network::set_up(route, link.index, true).map_err(kernel("an interface"))?;
-    }
-    let deadline = Instant::now() + CARRIER_PATIENCE;
-    let chosen = loop {
-        let with_cable = links(route)?.into_iter().find(|link| is_card(link) && link.has_carrier);
-        match with_cable {
-            Some(link) => break link,
-            None if Instant::now() > deadline => return Err(ApplyError::NoCable),
-            None => std::thread::sleep(LOOK),
-        }
-    };
-    for link in links(route)?
-        .iter()
-        .filter(|link| is_card(link) && link.index != chosen.index)
-    {
-        network::set_up(route, link.index, false).map_err(kernel("an interface"))?;
-    }
-    Ok(chosen)
-}
-
-/// An Ethernet card: a hardware address of six bytes, and not made by software.
-fn is_card(link: &Link) -> bool {
-    let device = format!("/sys/class/net/{}/device", link.name);
-    !link.is_loopback && link.address.len() == 6 && std::path::Path::new(&device).exists()
-}
-
-fn make_bond(route: &mut Netlink, bond: &site::Bond) -> Result<Link, ApplyError> {
-    let mode = match bond.mode {
-        site::BondMode::ActiveBackup => BondMode::ActiveBackup,
-        site::BondMode::Lacp => BondMode::Lacp,
-    };
-    network::make_bond(route, BOND, mode).map_err(kernel("the bond"))?;
-    let made = find(route, BOND)?;
-    for name in &bond.members {
-        let member = find(route, name)?;
-        network::join(route, member.index, made.index).map_err(kernel("the bond's member"))?;
-        network::set_up(route, member.index, true).map_err(kernel("the bond's member"))?;
-    }
-    network::set_up(route, made.index, true).map_err(kernel("the bond"))?;
-    Ok(made)
 }
 
 fn ask(link: &Link, current: Option<&Lease>) -> Result<Lease, ApplyError> {
@@ -246,44 +181,44 @@ fn ask(link: &Link, current: Option<&Lease>) -> Result<Lease, ApplyError> {
     )?)
 }
 
-fn take(route: &mut Netlink, link: &Link, lease: &Lease) -> Result<(), ApplyError> {
+fn take(link: &Link, lease: &Lease) -> Result<(), ApplyError> {
+    let mut route = Netlink::route().map_err(kernel("the interfaces"))?;
     let address = IpAddr::V4(lease.address);
-    network::add_address(route, link.index, address, lease.length).map_err(kernel("the address"))?;
+    network::add_address(&mut route, link.index, address, lease.length).map_err(kernel("the address"))?;
     if let Some(router) = lease.router {
-        network::add_default_route(route, link.index, router.into()).map_err(kernel("the router"))?;
+        network::add_default_route(&mut route, link.index, router.into()).map_err(kernel("the router"))?;
     }
     Ok(())
 }
 
-/// The same address for longer.
-fn renew(link: &Link, running: &Lease) -> Result<(Link, Lease), ApplyError> {
-    let lease = ask(link, Some(running))?;
+fn give_back(link: &Link, lease: &Lease) -> Result<(), ApplyError> {
     let mut route = Netlink::route().map_err(kernel("the interfaces"))?;
-    if lease.address != running.address {
-        network::remove_addresses(&mut route, link.index).map_err(kernel("an address"))?;
-    }
-    take(&mut route, link, &lease)?;
-    Ok((link.clone(), lease))
+    let address = IpAddr::V4(lease.address);
+    network::remove_address(&mut route, link.index, address, lease.length).map_err(kernel("the address"))
 }
 
-/// Lines for the status screen: each interface with its addresses.
+/// The addresses of all interfaces but the loopback one, with the interfaces' names.
+fn addresses() -> nix::Result<Vec<(String, IpAddr)>> {
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    let all = nix::ifaddrs::getifaddrs()?;
+    let named = all.filter_map(|one| Some((one.interface_name, ip(one.address?)?)));
+    Ok(named.filter(|(_, ip)| !ip.is_loopback()).collect())
+}
+
+/// Whether an interface has an address of IPv6 that is not of the link alone.
+fn has_global_ipv6(link: &Link) -> bool {
+    let is_global = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if !v6.is_unicast_link_local());
+    addresses().is_ok_and(|all| all.iter().any(|(name, ip)| *name == link.name && is_global(ip)))
+}
+
+/// Lines for the status screen: each address with its interface, those for the whole world first.
 pub fn describe() -> Vec<String> {
-    let Ok(all) = nix::ifaddrs::getifaddrs() else {
+    let Ok(mut all) = addresses() else {
         return vec!["the addresses cannot be read".to_owned()];
     };
-    let mut lines = Vec::new();
-    for one in all {
-        let Some(address) = one.address else { continue };
-        let ip = if let Some(v4) = address.as_sockaddr_in() {
-            IpAddr::V4(v4.ip())
-        } else if let Some(v6) = address.as_sockaddr_in6() {
-            IpAddr::V6(v6.ip())
-        } else {
-            continue;
-        };
-        if !ip.is_loopback() {
-            lines.push(format!("{ip} ({})", one.interface_name));
-        }
-    }
-    lines
+    all.sort_by_key(|(_, ip)| matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()));
+    all.iter().map(|(name, ip)| format!("{ip} ({name})")).collect()
 }

@@ -138,6 +138,8 @@ pub struct Shared {
     pub guesses: Mutex<super::console::Guesses>,
     /// The processes that work on updates.
     pub updaters: Mutex<HashSet<i32>>,
+    /// The process that asks for the time.
+    pub timekeeper: Mutex<Option<i32>>,
     /// Where the release that runs came from, once somebody asked.
     pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
@@ -168,6 +170,7 @@ impl Shared {
             operator: Mutex::new(()),
             guesses: Mutex::default(),
             updaters: Mutex::default(),
+            timekeeper: Mutex::default(),
             booted: OnceLock::new(),
             events,
             receiver: Mutex::new(Some(receiver)),

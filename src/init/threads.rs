@@ -1,7 +1,7 @@
 //! The threads that wait for something and tell the main loop.
 
 use super::state::{Event, Shared};
-use super::{clock, console, hardware, health, network, update, vault};
+use super::{clock, console, hardware, health, network, remote, update, vault};
 use lamchat_appliance::site::Site;
 use lamchat_machine::button;
 use lamchat_machine::signals::Signals;
@@ -113,6 +113,12 @@ pub fn vault(shared: &Arc<Shared>) -> std::io::Result<()> {
 pub fn updates(shared: &Arc<Shared>) -> std::io::Result<()> {
     let (shared, listener) = (Arc::clone(shared), update::listen()?);
     spawn("updates", move || update::serve(&shared, &listener))
+}
+
+/// Takes changes of the configuration from a distance.
+pub fn remote(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let (shared, listener) = (Arc::clone(shared), remote::listen()?);
+    spawn("remote", move || remote::serve(&shared, &listener))
 }
 
 /// Keeps the clock right.

@@ -205,6 +205,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
         distance: lamchat_api_admin::Distance::new(!config.admin.metrics_open),
         updates: config.admin.updates.clone(),
+        box_socket: config.admin.box_socket.clone(),
     });
     Ok(Parts {
         clock,

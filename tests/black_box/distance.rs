@@ -148,6 +148,9 @@ const CASES: &[(&str, &[&str], &str, Reach, End)] = &[
     ("config check", &["lamchat.toml"], "", Here, Done),
     ("config example", &[], "", Here, Done),
     ("config canonical", &[], "", Here, Done),
+    ("box show", &[], "", Anywhere, Fails("not a box")),
+    ("box set", &["site.toml"], "", Anywhere, Fails("not a box")),
+    ("box confirm", &[], "", Anywhere, Fails("not a box")),
     ("update check", &["lamchat.toml"], "", Anywhere, Fails("not a box")),
     ("update show", &[], "", Anywhere, Fails("not a box")),
     ("update apply", &["--yes"], "", Anywhere, Fails("not a box")),
@@ -236,6 +239,9 @@ fn walk(is_far: bool) {
     let stage = Stage::set();
     let elsewhere = tempfile::tempdir().unwrap();
     std::fs::write(elsewhere.path().join("lamchat.toml"), CONFIG).unwrap();
+    for folder in [elsewhere.path(), &stage.site.path("")] {
+        std::fs::write(folder.join("site.toml"), "version = 1\n").unwrap();
+    }
     let mut values = BTreeMap::from([("{mxc}", stage.mxc.clone())]);
     for (words, rest, input, reach, end) in CASES {
         let fill = |text: &str| values.get(text.trim()).map_or_else(|| text.to_owned(), Clone::clone);

@@ -231,6 +231,8 @@ section! {
         fixed metrics_open: bool = true;
         /// The socket of a box's updater, for `lamchat update`; process 1 of the bootable image sets it.
         fixed updates: Option<PathBuf> = None => "\"/run/lamchat/update.sock\"";
+        /// The socket of a box's process 1, for `lamchat box`; process 1 of the bootable image sets it.
+        fixed box_socket: Option<PathBuf> = None => "\"/run/lamchat/box.sock\"";
         /// Whether the release that runs may still be fallen back from: its database stays readable for the one before. Process 1 of the bootable image sets it.
         fixed on_trial: bool = false;
     }

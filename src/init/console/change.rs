@@ -3,8 +3,7 @@
 use super::screen::{Echo, Screen};
 use crate::init::clock;
 use crate::init::state::{Event, Shared};
-use lamchat_appliance::site::{Site, parse_network};
-use std::net::IpAddr;
+use lamchat_appliance::site::{Site, TimeServer, parse_network};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -16,9 +15,13 @@ pub fn network(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
     let Some(mut site) = shared.site.lock().clone() else {
         return Ok(());
     };
-    let text = "The new network is tried at once. Confirm it from the status screen within two minutes; otherwise the \
-                old one comes back by itself.";
-    screen.page("Network", text)?;
+    let text = format!(
+        "Now: {}\n\nThe new network is tried at once. Confirm it from the status screen within two minutes; otherwise the \
+         old one comes back by itself. Behind the addresses may stand on=INTERFACE, vlan=NUMBER, \
+         bond=active-backup:INTERFACE,… or bond=lacp:INTERFACE,…",
+        site.network
+    );
+    screen.page("Network", &text)?;
     let Some(typed) = screen.ask("none, dhcp, or ADDRESS/LENGTH ROUTER", Echo::Shown)? else {
         return Ok(());
     };
@@ -47,7 +50,7 @@ pub fn time(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
         servers.join(" ")
     };
     screen.page("Time", &format!("Time servers: {servers}"))?;
-    let question = "Addresses of NTP servers, none, or YYYY-MM-DD HH:MM in UTC";
+    let question = "Addresses of NTP servers, NAME@ADDRESS for NTS, none, or YYYY-MM-DD HH:MM in UTC";
     let Some(typed) = screen.ask(question, Echo::Shown)? else {
         return Ok(());
     };
@@ -62,14 +65,14 @@ pub fn time(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
         };
     }
     let words = typed.split_whitespace().filter(|word| *word != "none");
-    match words.map(str::parse::<IpAddr>).collect::<Result<Vec<_>, _>>() {
+    match words.map(str::parse::<TimeServer>).collect::<Result<Vec<_>, _>>() {
         Ok(servers) => {
             site.time.servers = servers;
             site.version += 1;
             hand_over(screen, shared, site)
         }
-        Err(_) => {
-            screen.page("Not changed", "That is neither a list of addresses nor a time.")?;
+        Err(error) => {
+            screen.page("Not changed", &error)?;
             screen.pause()
         }
     }

@@ -79,6 +79,8 @@ pub struct Admin {
     pub distance: Distance,
     /// The socket of the box's updater; `None`: this is no box with images.
     pub updates: Option<PathBuf>,
+    /// The socket of the box's process 1; `None`: this is no box.
+    pub box_socket: Option<PathBuf>,
 }
 
 impl Admin {

@@ -26,7 +26,7 @@ const WRONG: Rate = Rate {
 const NOTED_MS: u64 = 60_000;
 
 /// What is offered. Not what only process 1 asks, and no new credentials: those are made on the machine itself.
-pub(crate) const OFFERED: [(&str, &str); 39] = [
+pub(crate) const OFFERED: [(&str, &str); 42] = [
     ("GET", "/_lamchat/admin/v1/health"),
     ("GET", "/_lamchat/admin/v1/users"),
     ("POST", "/_lamchat/admin/v1/users"),
@@ -62,6 +62,9 @@ pub(crate) const OFFERED: [(&str, &str); 39] = [
     ("POST", "/_lamchat/admin/v1/audit/witness"),
     ("GET", "/_lamchat/admin/v1/credentials"),
     ("DELETE", "/_lamchat/admin/v1/credentials/{name}"),
+    ("GET", "/_lamchat/admin/v1/box/site"),
+    ("POST", "/_lamchat/admin/v1/box/site"),
+    ("POST", "/_lamchat/admin/v1/box/site/confirm"),
     ("GET", "/_lamchat/admin/v1/update"),
     ("GET", "/_lamchat/admin/v1/update/bundle"),
     ("POST", "/_lamchat/admin/v1/update/bundle"),

@@ -30,6 +30,7 @@ pub mod routes;
 pub mod seal;
 pub mod shared_secret;
 pub mod signing_key;
+pub mod site;
 pub mod token;
 pub mod update;
 pub mod user;

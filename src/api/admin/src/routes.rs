@@ -3,7 +3,7 @@
 use crate::route::{json_answer, on, raw};
 use crate::{
     Admin, attestation, audit, backup, credential, distance, hardware, health, keyring, media, metrics, report, seal,
-    shared_secret, signing_key, token, update, user,
+    shared_secret, signing_key, site, token, update, user,
 };
 use http::Method;
 use lamchat_http::{Auth, BodyPolicy, Patience, Resource, Route};
@@ -105,6 +105,9 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &post, "/_lamchat/admin/v1/audit/witness", audit::add_witness),
         on(admin, &post, "/_lamchat/admin/v1/box/acts", audit::box_act),
         on(admin, &post, "/_lamchat/admin/v1/box/readings", hardware::tell),
+        on(admin, &get, "/_lamchat/admin/v1/box/site", site::show),
+        on(admin, &post, "/_lamchat/admin/v1/box/site", site::change),
+        on(admin, &post, "/_lamchat/admin/v1/box/site/confirm", site::confirm),
         on(admin, &get, "/_lamchat/admin/v1/credentials", credential::act::list),
         on(admin, &post, "/_lamchat/admin/v1/credentials", credential::act::create),
         on(

@@ -223,6 +223,7 @@ fn site() -> Site {
         metrics: OnceLock::new(),
         distance: crate::Distance::default(),
         updates: None,
+        box_socket: None,
     };
     Site {
         admin: Arc::new(admin),

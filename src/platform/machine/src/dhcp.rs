@@ -52,6 +52,8 @@ pub struct Lease {
     pub server: Ipv4Addr,
     /// When to ask again.
     pub renew_after: Duration,
+    /// How long it is ours.
+    pub lasts: Duration,
 }
 
 /// Asks on an interface, which must be switched on; `transaction` is random. With the address of a lease that runs, it is
@@ -80,13 +82,14 @@ pub fn lease(
         None => Packet::request(hardware, transaction, address, server),
     };
     let answer = client.converse(&request, Kind::Ack)?;
-    let half = Duration::from_secs(u64::from(answer.lease_s.unwrap_or(u32::MAX)) / 2);
+    let lasts = Duration::from_secs(u64::from(answer.lease_s.unwrap_or(u32::MAX)));
     Ok(Lease {
         address: answer.your_address,
         length: answer.network_length(),
         router: answer.router,
         server: answer.server.or(server).unwrap_or(Ipv4Addr::BROADCAST),
-        renew_after: half.clamp(RENEW_MIN, RENEW_MAX),
+        renew_after: (lasts / 2).clamp(RENEW_MIN, RENEW_MAX),
+        lasts,
     })
 }
 

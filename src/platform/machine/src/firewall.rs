@@ -7,7 +7,7 @@ mod expression;
 
 use crate::netlink::{Message, NLM_F_APPEND, NLM_F_CREATE, Netlink, NetlinkError};
 use expression::{Expressions, Port};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
@@ -44,9 +44,6 @@ const ICMPV6_OUT: [u8; 3] = [133, 135, 136];
 /// RFC 2131, section 4.1: "DHCP messages from a client to a server are sent to the 'DHCP server' port (67)".
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
-/// RFC 5905, section 7.2.
-const NTP: u16 = 123;
-
 /// What may pass, beside answers and what stays on the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -54,8 +51,17 @@ pub struct Policy {
     pub tcp_ports: Vec<u16>,
     /// Whether addresses come from DHCP.
     pub dhcp: bool,
-    /// Servers that are asked for the time.
-    pub time_servers: Vec<IpAddr>,
+    /// Whom the machine asks by itself.
+    pub outgoing: Vec<Outgoing>,
+}
+
+/// A service elsewhere that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outgoing {
+    /// By datagrams.
+    Udp(SocketAddr),
+    /// By connections.
+    Tcp(SocketAddr),
 }
 
 /// Makes the filter what the policy says.
@@ -152,9 +158,13 @@ fn outgoing(policy: &Policy) -> Vec<Expressions> {
                 .accept(),
         );
     }
-    rules.extend(policy.time_servers.iter().map(|server| {
-        let to = Expressions::new().has_destination(*server).protocol(UDP);
-        to.port(Port::Destination, NTP).accept()
+    rules.extend(policy.outgoing.iter().map(|outgoing| {
+        let (protocol, server) = match outgoing {
+            Outgoing::Udp(server) => (UDP, server),
+            Outgoing::Tcp(server) => (TCP, server),
+        };
+        let to = Expressions::new().has_destination(server.ip()).protocol(protocol);
+        to.port(Port::Destination, server.port()).accept()
     }));
     rules
 }
@@ -180,7 +190,10 @@ mod tests {
         let policy = Policy {
             tcp_ports: vec![443, 8448],
             dhcp: true,
-            time_servers: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+            outgoing: vec![
+                Outgoing::Udp("10.0.0.1:123".parse().unwrap()),
+                Outgoing::Tcp("[fd00::1]:4460".parse().unwrap()),
+            ],
         };
         assert_eq!(count(&policy), none + 2 + 2 + 2);
     }

@@ -4,7 +4,7 @@ mod address;
 mod link;
 mod stacked;
 
-pub use address::{add_address, add_default_route, remove_addresses};
+pub use address::{add_address, add_default_route, remove_address, remove_addresses};
 pub use link::{Link, links, set_up};
 pub use stacked::{BondMode, join, make_bond, make_vlan, remove};
 

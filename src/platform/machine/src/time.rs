@@ -2,19 +2,20 @@
 
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_settime};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// RFC 5905, section 7.2.
-const PORT: u16 = 123;
-const PACKET_BYTES: usize = 48;
+pub const PORT: u16 = 123;
+/// A packet without extension fields: RFC 5905, figure 8.
+pub const PACKET_BYTES: usize = 48;
 /// Seconds from 1900 to 1970: RFC 5905, figure 4.
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
 /// An era of NTP's 32-bit seconds: RFC 5905, section 6.
 const ERA_S: u64 = 1 << 32;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// An answer that was on its way longer says little.
-const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
+pub const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
 
 /// Why a server's time is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +35,14 @@ pub enum TimeError {
 }
 
 /// The time that a server tells, in milliseconds since 1970, as of now. `nonce` is random: an answer must repeat it.
-pub fn ask(server: IpAddr, nonce: u64) -> Result<u64, TimeError> {
+pub fn ask(server: SocketAddr, nonce: u64) -> Result<u64, TimeError> {
     let any: IpAddr = if server.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
         Ipv6Addr::UNSPECIFIED.into()
     };
     let socket = UdpSocket::bind((any, 0))?;
-    socket.connect((server, PORT))?;
+    socket.connect(server)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let asked = Instant::now();
     socket.send(&question(nonce))?;
@@ -56,7 +57,7 @@ pub fn ask(server: IpAddr, nonce: u64) -> Result<u64, TimeError> {
 }
 
 /// RFC 4330, section 5: version 4, mode 3 (client). The transmit timestamp is a nonce: it says nothing about our clock.
-fn question(nonce: u64) -> [u8; PACKET_BYTES] {
+pub fn question(nonce: u64) -> [u8; PACKET_BYTES] {
     let mut packet = [0; PACKET_BYTES];
     if let Some((first, rest)) = packet.split_first_mut() {
         *first = 4 << 3 | 3;
@@ -68,7 +69,7 @@ fn question(nonce: u64) -> [u8; PACKET_BYTES] {
 }
 
 /// The transmit timestamp of an answer, in milliseconds since 1970.
-fn answer(packet: &[u8], nonce: u64) -> Result<u64, TimeError> {
+pub fn answer(packet: &[u8], nonce: u64) -> Result<u64, TimeError> {
     let packet: &[u8; PACKET_BYTES] = packet.try_into().map_err(|_| TimeError::Malformed)?;
     let eight = |at: usize| packet.get(at..).and_then(|rest| rest.first_chunk::<8>()).copied();
     let [first, stratum, ..] = *packet;

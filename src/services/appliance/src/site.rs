@@ -1,6 +1,14 @@
 //! The box's configuration: what its operator answered at set-up and changed since. One small TOML file with a version
 //! that counts its changes; the console, a USB stick and the admin API edit nothing else.
 
+mod text;
+mod time;
+mod updates;
+
+pub use text::parse_network;
+pub use time::{Time, TimeServer};
+pub use updates::Updates;
+
 use lamchat_base::Entropy;
 use std::io::Write;
 use std::net::IpAddr;
@@ -11,7 +19,7 @@ use std::path::{Path, PathBuf};
 const FILE_BYTES_MAX: u64 = 64 << 10;
 /// The only format so far.
 const FORMAT: u32 = 1;
-/// Most addresses, routers, name servers, time servers and ports.
+/// Most addresses and routers, and most time servers.
 const LIST_MAX: usize = 16;
 /// Most interfaces of a bond.
 const MEMBERS_MAX: usize = 8;
@@ -53,6 +61,26 @@ pub struct Site {
     /// The clock.
     #[serde(default)]
     pub time: Time,
+    /// Where updates are looked for; without it nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<Updates>,
+}
+
+/// The part that is changed from a distance: neither the name, which stays for ever, nor the console's PIN.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Editable {
+    /// The version that it was made from.
+    pub version: u64,
+    /// The network.
+    #[serde(default)]
+    pub network: Network,
+    /// The clock.
+    #[serde(default)]
+    pub time: Time,
+    /// Where updates are looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<Updates>,
 }
 
 /// How the box is connected.
@@ -112,15 +140,6 @@ pub enum BondMode {
     Lacp,
 }
 
-/// The clock.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Time {
-    /// NTP servers, by address; none: the clock is set by hand.
-    #[serde(default)]
-    pub servers: Vec<IpAddr>,
-}
-
 /// An address with the length of its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {
@@ -175,7 +194,39 @@ impl Site {
             pin: None,
             network,
             time: Time::default(),
+            updates: None,
         }
+    }
+
+    /// The part that is changed from a distance.
+    pub fn editable(&self) -> Editable {
+        Editable {
+            version: self.version,
+            network: self.network.clone(),
+            time: self.time.clone(),
+            updates: self.updates.clone(),
+        }
+    }
+
+    /// With that part changed, and checked. Only what was made from this version: whoever has seen an older one would undo
+    /// what somebody else changed since.
+    pub fn changed(&self, wanted: Editable) -> Result<Self, SiteError> {
+        if wanted.version != self.version {
+            let sentence = format!(
+                "the configuration is at version {} meanwhile, not {}: look at it again",
+                self.version, wanted.version
+            );
+            return Err(SiteError::Wrong(sentence));
+        }
+        let changed = Self {
+            version: self.version.saturating_add(1),
+            network: wanted.network,
+            time: wanted.time,
+            updates: wanted.updates,
+            ..self.clone()
+        };
+        changed.check()?;
+        Ok(changed)
     }
 
     /// Reads and checks text.
@@ -229,7 +280,7 @@ impl Site {
     }
 
     /// What serde cannot tell.
-    fn check(&self) -> Result<(), SiteError> {
+    pub fn check(&self) -> Result<(), SiteError> {
         let wrong = |what: &str| Err(SiteError::Wrong(what.to_owned()));
         if self.format != FORMAT {
             return wrong("the configuration is of another format: a newer release wrote it");
@@ -238,9 +289,12 @@ impl Site {
             return wrong("the server's name has 1 to 230 characters");
         }
         let network = &self.network;
-        if network.addresses.len() > LIST_MAX || network.routers.len() > LIST_MAX || self.time.servers.len() > LIST_MAX
-        {
+        if network.addresses.len() > LIST_MAX || network.routers.len() > LIST_MAX {
             return wrong("a list has more than 16 entries");
+        }
+        self.time.check()?;
+        if let Some(updates) = &self.updates {
+            updates.check()?;
         }
         if network.mode == Mode::Static && network.addresses.is_empty() {
             return wrong("a static network needs at least one address");
@@ -270,38 +324,6 @@ fn is_interface(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-}
-
-/// What an operator types for a network: `none`, `dhcp`, or `ADDRESS/LENGTH [ROUTER]`.
-pub fn parse_network(text: &str) -> Result<Network, String> {
-    let mut words = text.split_whitespace();
-    let first = words.next().unwrap_or("none");
-    let mode = match first.to_ascii_lowercase().as_str() {
-        "none" => Mode::None,
-        "dhcp" => Mode::Dhcp,
-        _ => Mode::Static,
-    };
-    let mut network = Network {
-        mode,
-        ..Network::default()
-    };
-    if mode == Mode::Static {
-        let cidr: Cidr = first.parse()?;
-        network.addresses.push(cidr);
-        if let Some(router) = words.next() {
-            let router: IpAddr = router.parse().map_err(|_| format!("{router:?} is not an address"))?;
-            if router.is_ipv4() != cidr.address.is_ipv4() {
-                return Err("the address and the router are of different families".to_owned());
-            }
-            network.routers.push(router);
-        }
-    }
-    match words.next() {
-        Some(word) => Err(format!(
-            "{word:?} is too much: write none, dhcp, or ADDRESS/LENGTH ROUTER"
-        )),
-        None => Ok(network),
-    }
 }
 
 #[cfg(test)]

@@ -44,6 +44,18 @@ fn what_cannot_be_is_refused() {
         ("[network]\ninterface = \"../x\"", "interface"),
         ("[network]\naddresses = [\"10.0.0.1\"]", "10.1.2.3/24"),
         ("[network.bond]\nmode = \"lacp\"\nmembers = []", "1 to 8"),
+        ("[time]\nservers = [\"a.example\"]", "no time server"),
+        ("[time]\nservers = [\"a.example@10.0.0.1\"]", "authorities"),
+        ("[time]\nservers = [\"a b@10.0.0.1\"]", "no time server"),
+        ("[updates]\nurl = \"http://a/b\"\naddress = \"10.0.0.1\"", "https://"),
+        (
+            "[updates]\nurl = \"https://a/b\"\naddress = \"10.0.0.1\"",
+            "one of them",
+        ),
+        (
+            "[updates]\nurl = \"https://a/b\"\naddress = \"10.0.0.1\"\npin = \"sha256:0\"",
+            "64 hexadecimal",
+        ),
     ] {
         let error = Site::parse(&format!("{head}{tail}")).unwrap_err().to_string();
         assert!(error.contains(reason), "{tail}: {error}");
@@ -58,7 +70,22 @@ fn networks_are_typed() {
     assert_eq!(parse_network(" DHCP ").unwrap().mode, Mode::Dhcp);
     let network = parse_network("fd00::5/64 fd00::1").unwrap();
     assert_eq!(network.addresses.first().unwrap().to_string(), "fd00::5/64");
+    for text in [
+        "none",
+        "dhcp on=eth1 vlan=7",
+        "10.1.2.3/24 fd00::5/64 10.1.2.1 fd00::1 vlan=7 bond=lacp:eth0,eth1",
+        "10.1.2.3/24 on=eth0",
+        "dhcp bond=active-backup:eth0,eth1",
+    ] {
+        assert_eq!(parse_network(text).unwrap().to_string(), text);
+    }
     for wrong in [
+        "none on=eth0",
+        "dhcp vlan=1 vlan=2",
+        "dhcp vlan=x",
+        "dhcp mtu=9000",
+        "dhcp bond=eth0",
+        "10.1.2.3/24 10.1.2.1 10.1.2.2",
         "10.0.0.1",
         "10.0.0.1/33",
         "127.0.0.1/8",
@@ -68,5 +95,77 @@ fn networks_are_typed() {
         "10.0.0.1/24 10.0.0.2 x",
     ] {
         assert!(parse_network(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn time_servers_are_typed() {
+    for text in [
+        "10.0.0.1",
+        "fd00::1",
+        "time.example.org@10.0.0.1",
+        "time.example.org@[fd00::1]:4461",
+    ] {
+        assert_eq!(text.parse::<TimeServer>().unwrap().to_string(), text);
+    }
+    for wrong in [
+        "",
+        "a",
+        "a@",
+        "@10.0.0.1",
+        "a@b",
+        "a@10.0.0.1:0",
+        "a_b@10.0.0.1",
+        "a@10.0.0.1:99999",
+    ] {
+        assert!(wrong.parse::<TimeServer>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_change_from_a_distance_leaves_name_and_pin_and_is_of_the_newest_version() {
+    let mut site = Site::new("chat.example.org", Network::default());
+    site.pin = Some("$argon2id$x".to_owned());
+    let mut wanted = site.editable();
+    wanted.network = parse_network("dhcp").unwrap();
+    let changed = site.changed(wanted.clone()).unwrap();
+    assert_eq!((changed.version, changed.network.mode), (2, Mode::Dhcp));
+    assert_eq!((&changed.server_name, &changed.pin), (&site.server_name, &site.pin));
+    assert!(
+        changed
+            .changed(wanted.clone())
+            .unwrap_err()
+            .to_string()
+            .contains("version 2")
+    );
+    wanted.network.vlan = Some(5000);
+    assert!(site.changed(wanted).is_err());
+}
+
+#[test]
+fn updates_have_a_port() {
+    let port = |url: &str| {
+        let updates = Updates {
+            url: url.to_owned(),
+            address: "10.0.0.1".parse().unwrap(),
+            pin: Some(format!("sha256:{}", "0".repeat(64))),
+            authorities: None,
+            hours: 24,
+            automatic: false,
+        };
+        updates.check().ok().and(updates.port())
+    };
+    assert_eq!(port("https://a/b"), Some(443));
+    assert_eq!(port("https://a:8443/b"), Some(8443));
+    assert_eq!(port("https://[fd00::1]/b"), Some(443));
+    assert_eq!(port("https://[fd00::1]:8443"), Some(8443));
+    for wrong in [
+        "https://a:x/",
+        "https://a:0/",
+        "ftp://a/",
+        "https://a\"/",
+        "https://u@a/",
+    ] {
+        assert_eq!(port(wrong), None, "{wrong}");
     }
 }

@@ -48,6 +48,15 @@ pub fn add_address(netlink: &mut Netlink, index: u32, address: IpAddr, length: u
     netlink.ask(message.with(IFA_LOCAL, &bytes).with(IFA_ADDRESS, &bytes))
 }
 
+/// Takes one address of an interface away; routes that need it go with it. One that is not there is no error.
+pub fn remove_address(netlink: &mut Netlink, index: u32, address: IpAddr, length: u8) -> Result<(), NetlinkError> {
+    let message = Message::new(RTM_DELADDR, 0, &header(family(address), length, index));
+    match netlink.ask(message.with(IFA_LOCAL, &octets(address))) {
+        Ok(()) | Err(NetlinkError::Refused(Errno::EADDRNOTAVAIL)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Takes all addresses of an interface away; routes over it go with them.
 pub fn remove_addresses(netlink: &mut Netlink, index: u32) -> Result<(), NetlinkError> {
     let all = netlink.dump(Message::new(RTM_GETADDR, NLM_F_DUMP, &header(0, 0, 0)))?;

@@ -1,0 +1,111 @@
+//! The configuration of a box from a distance: `lamchat box`. The exchange notes who asks and hands the question on to
+//! process 1, which knows what a configuration may say.
+
+use crate::audit::actor;
+use crate::route::parse;
+use crate::{Admin, AdminError};
+use http::StatusCode;
+use lamchat_audit::Entry;
+use lamchat_http::Request;
+use lamchat_store::{ReadError, WriteTxn};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// Longest answer of process 1.
+const ANSWER_BYTES_MAX: u64 = 256 << 10;
+/// How long process 1 may take.
+const PATIENCE: Duration = Duration::from_secs(70);
+
+/// What the box is configured to, and how its network is.
+pub async fn show(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
+    ask(&admin, &json!({"act": "show"})).await
+}
+
+/// Changes it. A change of the network goes back by itself unless it is confirmed.
+pub async fn change(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let site: Value = parse(&request)?;
+    act(
+        &admin,
+        &request,
+        "box.configure",
+        json!({"act": "change", "site": site}),
+    )
+    .await
+}
+
+/// A change of the network stays: whoever asks still reaches the box.
+pub async fn confirm(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    act(&admin, &request, "box.network-confirm", json!({"act": "confirm"})).await
+}
+
+/// Noted before it is done, and afterwards whether it was.
+async fn act(admin: &Arc<Admin>, request: &Request, name: &str, question: Value) -> Result<Value, AdminError> {
+    if admin.box_socket.is_none() {
+        return Err(not_a_box());
+    }
+    let entry = Entry::new(admin.now_ms(), actor(request)?, name);
+    let admin = Arc::clone(admin);
+    // A task of its own: whoever asked may go away, the end must be noted all the same.
+    let task = tokio::spawn(async move {
+        note(&admin, entry.clone().fact("state", "begun")).await?;
+        let answer = ask(&admin, &question).await;
+        let state = if answer.is_ok() { "done" } else { "failed" };
+        let mut entry = Entry {
+            time_ms: admin.now_ms(),
+            ..entry.fact("state", state)
+        };
+        let version = answer
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.pointer("/site/version")?.as_u64());
+        if let Some(version) = version {
+            entry = entry.fact("version", version);
+        }
+        note(&admin, entry).await?;
+        answer
+    });
+    task.await.map_err(AdminError::internal)?
+}
+
+async fn note(admin: &Arc<Admin>, entry: Entry) -> Result<(), AdminError> {
+    let change = move |txn: &mut WriteTxn<'_>| lamchat_audit::append(txn, &entry).map(drop);
+    Ok(admin.store.write::<_, ReadError>(change).await?)
+}
+
+fn not_a_box() -> AdminError {
+    AdminError::not_found("This server is not a box with an image: its network is its system's business")
+}
+
+async fn ask(admin: &Admin, question: &Value) -> Result<Value, AdminError> {
+    let socket = admin.box_socket.as_deref().ok_or_else(not_a_box)?;
+    let conversation = async {
+        let mut stream = UnixStream::connect(socket).await?;
+        stream.write_all(format!("{question}\n").as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let answer = match timeout(PATIENCE, conversation).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(gone(&error)),
+        Err(late) => return Err(gone(&late)),
+    };
+    let answer: Value = serde_json::from_slice(&answer).map_err(|error| gone(&error))?;
+    match answer.get("error").and_then(Value::as_str) {
+        Some(error) => Err(AdminError::new(StatusCode::CONFLICT, "M_UNKNOWN", error)),
+        None => Ok(answer),
+    }
+}
+
+fn gone(error: &dyn std::fmt::Display) -> AdminError {
+    tracing::error!(%error, "process 1 does not answer");
+    AdminError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "M_UNKNOWN",
+        format!("Process 1 of the box does not answer: {error}"),
+    )
+}

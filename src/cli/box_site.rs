@@ -1,0 +1,89 @@
+//! `lamchat box show|set|confirm`
+
+use super::{Failure, Place, Server, output, socket};
+use lamchat_appliance::site::Editable;
+use serde_json::Value;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+const SITE: &str = "/_lamchat/admin/v1/box/site";
+/// Longest file.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum BoxSite {
+    /// Print the configuration as the file that `lamchat box set` takes, with the box's addresses as remarks.
+    Show {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Change the configuration. A change of the network goes back after two minutes, unless `lamchat box confirm` is
+    /// run.
+    Set {
+        /// The file, TOML: what `lamchat box show` printed, changed.
+        file: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Keep a change of the network: whoever can run this still reaches the box.
+    Confirm {
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// Runs it.
+pub fn run(place: &Place, command: BoxSite) -> Result<(), Failure> {
+    match command {
+        BoxSite::Show { server } => {
+            let answer = socket::call(place, &server, "GET", SITE, None)?;
+            print(&server, &answer)
+        }
+        BoxSite::Set { file, server } => {
+            let site = serde_json::to_value(read(&file)?)?;
+            let answer = socket::call(place, &server, "POST", SITE, Some(&site))?;
+            print(&server, &answer)
+        }
+        BoxSite::Confirm { server } => {
+            let target = format!("{SITE}/confirm");
+            let answer = socket::call(place, &server, "POST", &target, Some(&serde_json::json!({})))?;
+            print(&server, &answer)
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Editable, Failure> {
+    let named = |error: &dyn std::fmt::Display| Failure(format!("{}: {error}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| named(&error))?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(|error| named(&error))?;
+    toml::from_str(&text).map_err(|error| named(&error))
+}
+
+fn print(server: &Server, answer: &Value) -> Result<(), Failure> {
+    if server.json {
+        output::line(answer.to_string());
+        return Ok(());
+    }
+    let strings = |key: &str| {
+        let list = answer.get(key).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for address in strings("addresses") {
+        output::line(format!("# {address}"));
+    }
+    if let Some(problem) = answer.get("problem").and_then(Value::as_str) {
+        output::line(format!("# {problem}"));
+    }
+    if let Some(left) = answer.get("confirm_within_s").and_then(Value::as_u64) {
+        output::line(format!(
+            "# the network goes back in {left} s, unless `lamchat box confirm` is run"
+        ));
+    }
+    let site: Editable = serde_json::from_value(answer.get("site").cloned().unwrap_or_default())?;
+    output::line(toml::to_string(&site)?.trim_end());
+    Ok(())
+}
