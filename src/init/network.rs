@@ -23,7 +23,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// When to ask again after nobody renewed a lease that still runs.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
 /// Whoever asked for a change from a distance gets the answer before the old addresses go.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// The loopback interface: the exchange and its check talk through it.
 pub fn loopback_up() -> Result<(), NetlinkError> {

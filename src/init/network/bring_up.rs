@@ -47,9 +47,9 @@ pub fn apply(wanted: &site::Network, policy: &Policy) -> Result<Option<Link>, Ap
         return Ok(None);
     }
     // Interfaces that are made take these settings; those that are there already are set one by one.
-    set_ipv6("default", wanted.mode);
+    set_ipv6("default", wanted.mode, false);
     let mut link = match &wanted.bond {
-        Some(bond) => make_bond(&mut route, bond)?,
+        Some(bond) => make_bond(&mut route, bond, wanted)?,
         None => choose(&mut route, wanted)?,
     };
     if let Some(number) = wanted.vlan {
@@ -91,9 +91,17 @@ fn clear(route: &mut Netlink) -> Result<(), ApplyError> {
 
 /// Router advertisements are listened to where addresses come by themselves, and nowhere else. A kernel without IPv6 has
 /// no such setting.
-fn set_ipv6(interface: &str, mode: Mode) {
-    let value = if mode == Mode::Dhcp { "1" } else { "0" };
-    for key in ["accept_ra", "autoconf"] {
+///
+/// What carries a tagged network has no addresses of its own: by one of the link the box would be reached without a tag.
+fn set_ipv6(interface: &str, mode: Mode, carries_tags: bool) {
+    let switch = |on: bool| if on { "1" } else { "0" };
+    let listens = switch(mode == Mode::Dhcp);
+    let settings = [
+        ("accept_ra", listens),
+        ("autoconf", listens),
+        ("disable_ipv6", switch(carries_tags)),
+    ];
+    for (key, value) in settings {
         let _ = network::set(6, interface, key, value);
     }
 }
@@ -111,12 +119,12 @@ fn find(route: &mut Netlink, name: &str) -> Result<Link, ApplyError> {
 fn choose(route: &mut Netlink, wanted: &site::Network) -> Result<Link, ApplyError> {
     if let Some(name) = &wanted.interface {
         let link = find(route, name)?;
-        set_ipv6(name, wanted.mode);
+        set_ipv6(name, wanted.mode, wanted.vlan.is_some());
         network::set_up(route, link.index, true).map_err(kernel("the interface"))?;
         return Ok(link);
     }
     for link in links(route)?.iter().filter(|link| is_card(link)) {
-        set_ipv6(&link.name, wanted.mode);
+        set_ipv6(&link.name, wanted.mode, wanted.vlan.is_some());
         network::set_up(route, link.index, true).map_err(kernel("an interface"))?;
     }
     let deadline = Instant::now() + CARRIER_PATIENCE;
@@ -143,13 +151,14 @@ fn is_card(link: &Link) -> bool {
     !link.is_loopback && link.address.len() == 6 && std::path::Path::new(&device).exists()
 }
 
-fn make_bond(route: &mut Netlink, bond: &site::Bond) -> Result<Link, ApplyError> {
+fn make_bond(route: &mut Netlink, bond: &site::Bond, wanted: &site::Network) -> Result<Link, ApplyError> {
     let mode = match bond.mode {
         site::BondMode::ActiveBackup => BondMode::ActiveBackup,
         site::BondMode::Lacp => BondMode::Lacp,
     };
     network::make_bond(route, BOND, mode).map_err(kernel("the bond"))?;
     let made = find(route, BOND)?;
+    set_ipv6(BOND, wanted.mode, wanted.vlan.is_some());
     for name in &bond.members {
         let member = find(route, name)?;
         network::join(route, member.index, made.index).map_err(kernel("the bond's member"))?;

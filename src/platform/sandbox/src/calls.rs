@@ -96,6 +96,13 @@ impl Calls {
         Ok(self)
     }
 
+    /// Sockets may be told not to block (`FIONBIO`), which a time limit for connecting needs; no other ioctl(2).
+    pub fn and_unblocking(mut self) -> Result<Self, SandboxError> {
+        let request = c_int::try_from(libc::FIONBIO).unwrap_or_default();
+        self.rules.insert(libc::SYS_ioctl, vec![only(1, c_int::MAX, request)?]);
+        Ok(self)
+    }
+
     /// Gives up all others (seccomp(2)).
     pub fn close_others(self) -> Result<(), SandboxError> {
         nix::sys::prctl::set_no_new_privs()?;
