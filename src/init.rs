@@ -5,6 +5,7 @@ mod clock;
 mod console;
 mod disk;
 mod exchange;
+mod floor;
 mod hardware;
 mod health;
 mod keys;

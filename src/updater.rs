@@ -3,6 +3,7 @@
 //!
 //! What must never happen here: a byte of a release in a slot whose bundle was not checked from its first byte to its last.
 
+mod epochs;
 mod request;
 mod sandbox;
 mod stage;
@@ -61,6 +62,9 @@ pub struct Post {
     /// Ask nobody: mark the slot that runs as good.
     #[arg(long)]
     mark_good: bool,
+    /// Ask nobody, change nothing: print the security epochs of all images in the slots.
+    #[arg(long)]
+    epochs: bool,
 }
 
 fn slot(text: &str) -> Result<Slot, String> {
@@ -154,6 +158,10 @@ fn point(pem: &str) -> Result<[u8; 65], Failure> {
 
 /// Answers the request that comes in on standard input, on the same socket.
 pub fn run(post: &Post) -> Result<ExitCode, Failure> {
+    if post.epochs {
+        epochs::run(post)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let opened = prepare(post);
     if post.mark_good {
         let mut opened = opened?;
@@ -176,6 +184,13 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
 /// Opens what is needed and gives up the rest.
 fn prepare(post: &Post) -> Result<Opened, Failure> {
     let opened = Opened::open(post)?;
+    leave(post)?;
+    sandbox::close()?;
+    Ok(opened)
+}
+
+/// Gives up the network and all rights of root's.
+fn leave(post: &Post) -> Result<(), Failure> {
     if let Some(user) = post.user
         && geteuid().is_root()
     {
@@ -186,8 +201,7 @@ fn prepare(post: &Post) -> Result<Opened, Failure> {
         setgid(Gid::from_raw(user))?;
         setuid(Uid::from_raw(user))?;
     }
-    sandbox::close()?;
-    Ok(opened)
+    Ok(())
 }
 
 #[cfg(test)]

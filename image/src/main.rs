@@ -128,6 +128,9 @@ struct From {
     /// Another version than the source's: for tests of updates.
     #[arg(long, hide = true)]
     release_version: Option<String>,
+    /// Another security epoch than the source's: for tests of the floor.
+    #[arg(long, hide = true)]
+    epoch: Option<u64>,
     /// A static lamchat; without it this source is compiled.
     #[arg(long)]
     lamchat: Option<PathBuf>,
@@ -232,7 +235,7 @@ impl From {
                     .release_version
                     .clone()
                     .unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
-                epoch: EPOCH,
+                epoch: self.epoch.unwrap_or(EPOCH),
                 commit: lamchat_image::commit()?,
                 built_at: lamchat_image::built_at()?,
             },

@@ -4,7 +4,7 @@ mod paper;
 
 pub use paper::code as recovery_code;
 
-use super::{Failure, Place, Server, distance, output, password, socket, update};
+use super::{Failure, Place, Server, distance, output, password, socket};
 use lamchat_base::SecretBytes;
 use lamchat_holder::{AskError, MalformedError, Reply, Typed};
 use lamchat_seal::SlotKind;
@@ -58,8 +58,8 @@ pub enum Seal {
     RaiseFloor {
         /// The lowest security epoch that opens the keys from now on.
         epoch: u64,
-        /// The security epoch of an image that this machine may start: name each of them. None may be lower. A box is
-        /// asked for those of its slots instead.
+        /// The security epoch of an image that this machine may start: name each of them. None may be lower, and your word
+        /// counts. A box looks itself which images it may start instead, and takes nobody's word.
         #[arg(long, value_name = "EPOCH")]
         bootable: Vec<u64>,
         #[command(flatten)]
@@ -146,17 +146,19 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             bootable,
             server,
         } => {
-            let bootable = match bootable.is_empty() {
-                true => update::epochs(place, &server)?,
-                false => bootable,
-            };
             match pin(&status(&server)?, is_far)? {
                 Some(pin) => {
                     typed(&status(&server)?, &Typed::RaiseFloor { floor, bootable, pin })?;
                     show(&server, &status(&server)?);
                 }
                 None => {
-                    let body = json!({"floor": floor, "bootable": bootable});
+                    let mut body = json!({"floor": floor});
+                    // A box looks itself, and takes nobody's word.
+                    if !bootable.is_empty()
+                        && let Value::Object(fields) = &mut body
+                    {
+                        fields.insert("bootable".to_owned(), json!(bootable));
+                    }
                     show(&server, &call(&server, "POST", &format!("{SEAL}/floor"), Some(body))?);
                 }
             }

@@ -156,26 +156,6 @@ fn describe(answer: &Value) {
     }
 }
 
-/// The security epochs of all images that a box may start.
-pub fn epochs(place: &Place, server: &Server) -> Result<Vec<u64>, Failure> {
-    let answer = socket::call(place, server, "GET", UPDATE, None).map_err(|Failure(why)| {
-        Failure(format!(
-            "{why}; name each epoch that this machine may start: --bootable EPOCH"
-        ))
-    })?;
-    let slots = answer.get("slots").and_then(Value::as_array).into_iter().flatten();
-    let epochs = slots.map(|slot| {
-        let unknown = || {
-            Failure(format!(
-                "{} does not tell its security epoch: name each with --bootable",
-                text(slot, "file")
-            ))
-        };
-        slot.get("epoch").and_then(Value::as_u64).ok_or_else(unknown)
-    });
-    epochs.collect()
-}
-
 fn status(server: &Server, answer: &Value) {
     if server.json {
         output::line(answer.to_string());

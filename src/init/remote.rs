@@ -29,6 +29,8 @@ enum Question {
     Show,
     Change { site: Box<Editable> },
     Confirm,
+    RaiseFloor { floor: u64 },
+    Seal,
 }
 
 /// Opens the socket; only the exchange's user and root may use it.
@@ -74,6 +76,8 @@ fn carry_out(shared: &Shared, question: Question) -> Result<(), String> {
             shared.tell(Event::Confirmed);
             Ok(())
         }
+        Question::RaiseFloor { floor } => super::floor::raise(shared, floor),
+        Question::Seal => super::vault::seal(shared),
         Question::Change { site } => {
             let Some(before) = shared.site.lock().clone() else {
                 return Err("the box is not set up yet".to_owned());

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ pub fn serve(shared: &Arc<Shared>, listener: &UnixListener) {
                 return Err(format!("user {} was turned away", peer.uid()));
             }
             let mut command = command(Booted::of(shared)?)?;
-            start(shared, command.stdin(OwnedFd::from(stream)))
+            start(shared, command.stdin(OwnedFd::from(stream))).map(drop)
         });
         if let Err(error) = started {
             shared.log.note(&format!("updates: {error}"));
@@ -127,12 +127,13 @@ pub fn mark_good(shared: &Arc<Shared>) {
         start(shared, command.arg("--mark-good").stdin(Stdio::null()))
     });
     match started {
-        Ok(()) => shared.log.note("the release that runs is marked good"),
+        Ok(_) => shared.log.note("the release that runs is marked good"),
         Err(error) => shared.log.note(&format!("the release is not marked good: {error}")),
     }
 }
 
-fn command(booted: &Booted) -> Result<Command, String> {
+/// How an updater is started for what the box was started from.
+pub fn command(booted: &Booted) -> Result<Command, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command
@@ -156,12 +157,13 @@ fn command(booted: &Booted) -> Result<Command, String> {
     Ok(command)
 }
 
-fn start(shared: &Arc<Shared>, command: &mut Command) -> Result<(), String> {
+/// Starts it; the main loop reaps it.
+pub fn start(shared: &Shared, command: &mut Command) -> Result<Child, String> {
     // Under the lock, so that the main loop does not reap it before it is known.
     let mut updaters = shared.updaters.lock();
     let child = command.spawn().map_err(|error| error.to_string())?;
     updaters.insert(i32::try_from(child.id()).map_err(|error| error.to_string())?);
-    Ok(())
+    Ok(child)
 }
 
 #[cfg(test)]

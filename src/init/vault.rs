@@ -4,7 +4,7 @@ use super::disk::{self, DiskError, Found};
 use super::keys::{self, DiskKey};
 use super::state::{Event, Health, Shared, State};
 use super::update::Booted;
-use super::{DATA, exchange};
+use super::{DATA, exchange, floor};
 use lamchat_holder::{Reply, Typed};
 use std::path::Path;
 use std::sync::Arc;
@@ -114,13 +114,14 @@ pub fn begin(shared: &Shared) -> Result<Begun, String> {
     };
     Ok(Begun {
         recovery: Zeroizing::new(String::from_utf8_lossy(key.expose()).into_owned()),
-        sealed: seal(),
+        sealed: seal(shared),
     })
 }
 
-/// Seals the keys to this machine's TPM as it is now.
-pub fn seal() -> Result<(), String> {
-    keys::typed(&Typed::Seal).map(drop)
+/// Seals the keys to this machine's TPM as it is now, for all images that the box may start.
+pub fn seal(shared: &Shared) -> Result<(), String> {
+    let bootable = floor::bootable(shared)?;
+    keys::typed(&Typed::Seal { bootable }).map(drop)
 }
 
 /// Makes the data's file system.

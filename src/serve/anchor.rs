@@ -21,12 +21,15 @@ const RETRY: Duration = Duration::from_secs(300);
 /// Entries that are looked at for critical acts at a time; of more, some are taken to be critical.
 const ENTRIES: usize = 200;
 /// What acts begin with that are anchored at once: whoever rolls the disk back behind them takes back who has power here.
-const CRITICAL: [&str; 8] = [
+const CRITICAL: [&str; 11] = [
     "anchor.",
     "audit.key",
     "backup.restored",
+    "credential.create",
+    "credential.revoke",
     "key.",
     "keyring.",
+    "update.apply",
     "user.admin",
     "user.register-admin",
     "user.deactivate",

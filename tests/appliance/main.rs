@@ -6,6 +6,7 @@
 
 mod client;
 mod firmware;
+mod floor;
 mod hardware;
 mod network;
 mod restart;

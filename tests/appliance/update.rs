@@ -11,13 +11,13 @@ use serde_json::Value;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// How often the boot loader tries a release.
 const TRIES: u64 = 3;
 
 /// A machine with ports of this one's that lead to its clients' TLS and to its administration.
-fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
+pub fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
     let (clients, administration) = (free_port(), free_port());
     let network = format!(
         "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{clients}-:443,hostfwd=tcp:127.0.0.1:{administration}-:8449"
@@ -29,8 +29,16 @@ fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
     )
 }
 
-/// As if the release of the image had answered for ten minutes.
-fn mark_good(disk: &Disk) {
+/// As if the release in this slot had answered for ten minutes.
+pub fn mark_good(disk: &Disk, slot: Slot) {
+    change_esp(disk, |copy| {
+        let device = FileDevice::new(copy.reopen().unwrap()).unwrap();
+        Slots::open(device).unwrap().mark_good(slot).unwrap();
+    });
+}
+
+/// Changes the EFI system partition of a machine that is off.
+pub fn change_esp(disk: &Disk, change: impl FnOnce(&tempfile::NamedTempFile)) {
     let file = File::options().read(true).write(true).open(disk.path()).unwrap();
     let partitions = lamchat_machine::gpt::read(disk.path()).unwrap();
     let esp = partitions
@@ -41,14 +49,13 @@ fn mark_good(disk: &Disk) {
     file.read_exact_at(&mut bytes, esp.offset).unwrap();
     let copy = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(copy.path(), &bytes).unwrap();
-    let device = FileDevice::new(copy.reopen().unwrap()).unwrap();
-    Slots::open(device).unwrap().mark_good(Slot::A).unwrap();
+    change(&copy);
     file.write_all_at(&std::fs::read(copy.path()).unwrap(), esp.offset)
         .unwrap();
 }
 
 /// Makes a credential at the console; answers its file and the server's fingerprint.
-fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, String) {
+pub fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, String) {
     machine.choose("Administration from a distance", "a", Some(PIN));
     machine.answer("alice-laptop: ", "operator");
     let shown = machine.answer("Press Enter", "");
@@ -67,8 +74,19 @@ fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, String) 
 }
 
 /// A command from outside the box.
-fn far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_lamchat"))
+pub fn far(port: u16, known: &(PathBuf, String), arguments: &[&str]) -> Value {
+    let output = try_far(port, known, arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// One that may be refused.
+pub fn try_far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lamchat"))
         .args([
             "--server",
             &format!("https://127.0.0.1:{port}"),
@@ -80,16 +98,10 @@ fn far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -> Value 
         .args(arguments)
         .arg("--json")
         .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
+        .unwrap()
 }
 
-fn slot<'a>(status: &'a Value, name: &str) -> &'a Value {
+pub fn slot<'a>(status: &'a Value, name: &str) -> &'a Value {
     let slots = status.get("slots").and_then(Value::as_array).unwrap();
     slots.iter().find(|slot| slot.get("slot").unwrap() == name).unwrap()
 }
@@ -100,7 +112,7 @@ fn an_update_starts_with_everything_there_and_one_that_is_not_marked_good_is_lef
     let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
     let folder = tempfile::tempdir().unwrap();
     let (disk, board) = (Disk::blank(), Board::owned(&release));
-    mark_good(&disk);
+    mark_good(&disk, Slot::A);
     let (mut machine, clients, port) = start(&disk, &board);
     set_up(&mut machine, "dhcp");
     let event = send(clients);

@@ -82,9 +82,12 @@ impl Site {
 
     /// With another configuration.
     pub fn with(config: &str) -> Self {
-        let site = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        Self::at(tempfile::tempdir().unwrap(), config)
+    }
+
+    /// In this folder.
+    pub fn at(folder: tempfile::TempDir, config: &str) -> Self {
+        let site = Self { folder };
         site.configure(config);
         site
     }

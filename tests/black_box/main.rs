@@ -13,6 +13,7 @@ mod audit;
 mod authentication;
 mod commands;
 mod configuration;
+mod confined;
 mod distance;
 mod federation;
 mod harness;

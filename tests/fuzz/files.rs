@@ -275,6 +275,15 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
             bootable: bootable.clone(),
         }
         .encode(),
+        Typed::RaiseFloorOnBox {
+            floor,
+            bootable: bootable.clone(),
+        }
+        .encode(),
+        Typed::Seal {
+            bootable: bootable.clone(),
+        }
+        .encode(),
         Request::ForgetFormer.encode(),
         Typed::Renew {
             slot: 1,

@@ -107,7 +107,7 @@ pub fn unlock(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
     if !screen.confirm("Seal the keys to this machine as it is now?")? {
         return Ok(());
     }
-    let sealed = vault::seal();
+    let sealed = vault::seal(shared);
     screen.page("The keys", &sentence(&sealed))?;
     screen.pause()
 }

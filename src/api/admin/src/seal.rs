@@ -2,7 +2,7 @@
 
 use crate::audit::{actor, noted};
 use crate::route::parse;
-use crate::{Admin, AdminError, keyring};
+use crate::{Admin, AdminError, keyring, site};
 use lamchat_audit::Entry;
 use lamchat_hardware::TpmReport;
 use lamchat_holder::{AskError, BOOTABLE_MAX, HolderStatus, SlotSeal, TpmStatus};
@@ -87,6 +87,15 @@ pub async fn init(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot")
         .fact("kind", SlotKind::Tpm)
         .fact("force", force);
+    if admin.box_socket.is_some() {
+        // Only process 1 knows which images a new slot has to admit.
+        if force {
+            return Err(AdminError::invalid("A box is never sealed without Secure Boot"));
+        }
+        site::noted(&admin, entry, json!({"act": "seal"})).await?;
+        admin.holder.forget_status();
+        return keyring::list(admin, request).await;
+    }
     let holder = Arc::clone(&admin.holder);
     let add = move || {
         let slot = holder.add_tpm(force)?;
@@ -116,24 +125,44 @@ pub async fn rebind(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
 struct Raise {
     /// The lowest security epoch that opens the keys from now on.
     floor: u64,
-    /// The epochs of all images that this machine may start.
-    bootable: Vec<u64>,
+    /// The epochs of all images that this machine may start; a box looks itself.
+    #[serde(default)]
+    bootable: Option<Vec<u64>>,
 }
 
 /// Raises the security floor.
 pub async fn raise_floor(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let Raise { floor, bootable } = parse(&request)?;
+    let is_box = admin.box_socket.is_some();
+    let bootable = match bootable {
+        Some(_) if is_box => {
+            let sentence =
+                "A box looks itself which images it may start, and takes nobody's word for it: leave --bootable out";
+            return Err(AdminError::invalid(sentence));
+        }
+        None if !is_box => {
+            let sentence = "Name the security epoch of each image that this machine may start: --bootable EPOCH";
+            return Err(AdminError::invalid(sentence));
+        }
+        bootable => bootable.unwrap_or_default(),
+    };
     if bootable.len() > BOOTABLE_MAX {
         return Err(AdminError::invalid("There are not so many images"));
     }
     may_seal(&admin, true).await?;
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.raise-floor").fact("floor", floor);
-    let holder = Arc::clone(&admin.holder);
-    let raise = move || {
-        holder.raise_floor(floor, &bootable)?;
-        Ok(Vec::new())
-    };
-    noted(&admin, entry, raise).await?;
+    if is_box {
+        site::noted(&admin, entry, json!({"act": "raise-floor", "floor": floor})).await?;
+        // Process 1 has asked past this process.
+        admin.holder.forget_status();
+    } else {
+        let holder = Arc::clone(&admin.holder);
+        let raise = move || {
+            holder.raise_floor(floor, &bootable)?;
+            Ok(Vec::new())
+        };
+        noted(&admin, entry, raise).await?;
+    }
     tracing::info!(floor, "an administrator raised the security floor");
     keyring::list(admin, request).await
 }

@@ -44,10 +44,14 @@ pub async fn confirm(admin: Arc<Admin>, request: Request) -> Result<Value, Admin
 
 /// Noted before it is done, and afterwards whether it was.
 async fn act(admin: &Arc<Admin>, request: &Request, name: &str, question: Value) -> Result<Value, AdminError> {
+    noted(admin, Entry::new(admin.now_ms(), actor(request)?, name), question).await
+}
+
+/// The same with an entry that has facts of its own.
+pub(crate) async fn noted(admin: &Arc<Admin>, entry: Entry, question: Value) -> Result<Value, AdminError> {
     if admin.box_socket.is_none() {
         return Err(not_a_box());
     }
-    let entry = Entry::new(admin.now_ms(), actor(request)?, name);
     let admin = Arc::clone(admin);
     // A task of its own: whoever asked may go away, the end must be noted all the same.
     let task = tokio::spawn(async move {

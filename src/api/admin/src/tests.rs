@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod acts;
+mod boxed;
 mod distance;
 mod evidence;
 mod moderation;

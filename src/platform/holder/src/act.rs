@@ -1,6 +1,7 @@
 //! Acts with something secret in them, asked for on the holder's own socket: told to the exchange before and after.
 
 use crate::notice::{Act, Notice, State};
+use crate::on_box::left_to_process_1;
 use crate::open::recovery_key;
 use crate::peer::Administrator;
 use crate::reply::{Reason, Reply};
@@ -19,13 +20,17 @@ impl Holder {
     pub(crate) fn act(&self, request: Typed, who: Administrator) -> Result<Reply, Refusal> {
         let uid = who.uid;
         match request {
-            Typed::Create | Typed::DiskKey | Typed::Seal if !(self.setup.on_box && who.is_first) => {
+            Typed::Create | Typed::DiskKey | Typed::Seal { .. } | Typed::RaiseFloorOnBox { .. }
+                if !(self.setup.on_box && who.is_first) =>
+            {
                 let sentence = "only process 1 of the bootable image asks for that";
                 Err(Refusal(Reason::NotAllowed, sentence.to_owned()))
             }
             Typed::Create => self.create_on_box(),
             Typed::DiskKey => self.disk_key(),
-            Typed::Seal => self.seal_on_box(uid),
+            Typed::Seal { bootable } => self.seal_on_box(&bootable, uid),
+            Typed::RaiseFloorOnBox { floor, bootable } => self.raise_floor_noted(floor, &bootable, None, uid),
+            Typed::AddTpm { .. } | Typed::RaiseFloor { .. } if self.setup.on_box => Err(left_to_process_1()),
             Typed::Unlock(key) => self.unlock(&key, uid),
             Typed::AddRecovery => self.add_recovery(uid),
             Typed::VerifyRecovery(key) => self.verify_recovery(&key, uid),
@@ -51,13 +56,23 @@ impl Holder {
             }
             Typed::RaiseFloor { floor, bootable, pin } => {
                 check_pin(&pin)?;
-                self.may_seal(true, true)?;
-                let mut notice = self.notice(Act::RaiseFloor, uid, Some(SlotKind::Tpm));
-                notice.floor = Some(floor);
-                let raise = || self.raise_floor(floor, &bootable, Some(&pin));
-                self.noted(notice, raise).map(Reply::Slot)
+                self.raise_floor_noted(floor, &bootable, Some(&pin), uid)
             }
         }
+    }
+
+    fn raise_floor_noted(
+        &self,
+        floor: u64,
+        bootable: &[u64],
+        pin: Option<&SecretBytes>,
+        uid: u32,
+    ) -> Result<Reply, Refusal> {
+        self.may_seal(true, pin.is_some())?;
+        let mut notice = self.notice(Act::RaiseFloor, uid, Some(SlotKind::Tpm));
+        notice.floor = Some(floor);
+        let raise = || self.raise_floor(floor, bootable, pin);
+        self.noted(notice, raise).map(Reply::Slot)
     }
 
     fn add_recovery(&self, uid: u32) -> Result<Reply, Refusal> {

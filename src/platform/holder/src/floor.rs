@@ -4,7 +4,11 @@ use crate::image::SlotSeal;
 use crate::reply::Reason;
 use crate::state::{Holder, Refusal};
 use lamchat_base::SecretBytes;
-use lamchat_seal::{Keyring, SlotInfo};
+use lamchat_seal::{Keyring, SecretError, SlotInfo};
+
+/// The holder's own secret with the floor of a box: 8 bytes, big-endian. A slot that is removed must not take it along,
+/// or whoever removes and adds one would lower it.
+const RECORD: &str = "floor";
 
 impl Holder {
     /// Seals every slot under the image's policy anew at the epoch `floor`, then takes what the TPM keeps for the blobs of
@@ -32,6 +36,37 @@ impl Holder {
             return Err(Refusal(Reason::Tpm, sentence));
         }
         raised.ok_or_else(|| not_allowed("no slot is under the image's policy".to_owned()))
+    }
+
+    /// The floor that was raised, or that slots have.
+    pub(crate) fn floor(&self, keyring: &Keyring) -> Result<Option<u64>, Refusal> {
+        let blobs = keyring.blobs();
+        let seals = blobs.iter().filter_map(|(slot, blob)| SlotSeal::of(*slot, blob));
+        let of_slots = seals.filter_map(|seal| seal.floor()).max();
+        if !self.setup.on_box {
+            return Ok(of_slots);
+        }
+        let kept = keyring.own(RECORD).map_err(unusable)?;
+        let kept = kept.map(|kept| <[u8; 8]>::try_from(kept.expose()));
+        let damaged = |_| {
+            Refusal(
+                Reason::Keyring,
+                "the record of the security floor is damaged".to_owned(),
+            )
+        };
+        let kept = kept.transpose().map_err(damaged)?.map(u64::from_be_bytes);
+        Ok(of_slots.max(kept))
+    }
+
+    /// Keeps on a box the floor that its slots have, one of which is about to go. As long as there is one, it knows.
+    pub(crate) fn keep_floor(&self, keyring: &Keyring) -> Result<(), Refusal> {
+        match self.floor(keyring)? {
+            Some(floor) if self.setup.on_box => {
+                let bytes = SecretBytes::new(floor.to_be_bytes().to_vec());
+                keyring.keep_own(RECORD, &bytes).map_err(unusable)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The slots whose floor is lower, if it may be raised at all.
@@ -66,4 +101,8 @@ impl Holder {
 
 fn not_allowed(sentence: String) -> Refusal {
     Refusal(Reason::NotAllowed, sentence)
+}
+
+fn unusable(error: SecretError) -> Refusal {
+    Refusal(Reason::Disk, format!("the record of the security floor: {error}"))
 }

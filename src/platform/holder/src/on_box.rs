@@ -40,8 +40,9 @@ impl Holder {
         }
     }
 
-    /// Seals to the TPM as it is now: binds the slot anew that is there, or adds one. Never without Secure Boot.
-    pub(crate) fn seal_on_box(&self, uid: u32) -> Result<Reply, Refusal> {
+    /// Seals to the TPM as it is now: binds the slot anew that is there, or adds one, which every image that the box may
+    /// start opens, but none below a floor that was raised. Never without Secure Boot.
+    pub(crate) fn seal_on_box(&self, bootable: &[u64], uid: u32) -> Result<Reply, Refusal> {
         self.may_seal(false, false)?;
         let slots = self.keyring()?.slots();
         let known = slots.iter().find(|slot| slot.kind == SlotKind::Tpm).map(|slot| slot.id);
@@ -50,7 +51,7 @@ impl Holder {
         notice.slot = known;
         let seal = || match known {
             Some(slot) => self.rebind(slot, None),
-            None => self.add_tpm(false, None),
+            None => self.add_tpm_at(bootable.iter().min().copied(), false, None),
         };
         self.noted(notice, seal).map(Reply::Slot)
     }
@@ -61,4 +62,10 @@ impl Holder {
             (*hand, *wanted) = (false, false);
         }
     }
+}
+
+/// Which images the box may start only process 1 says: the exchange's word is worth as much as the exchange.
+pub(crate) fn left_to_process_1() -> Refusal {
+    let sentence = "on a box process 1 looks itself which images may be started, and asks for this";
+    Refusal(Reason::NotAllowed, sentence.to_owned())
 }

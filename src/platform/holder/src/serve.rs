@@ -1,6 +1,7 @@
 //! The holder's side: answers the exchange until it goes, and whoever types something.
 
 use crate::frame::{self, FrameError};
+use crate::on_box::left_to_process_1;
 use crate::peer::{self, PeerError};
 use crate::reply::Reply;
 use crate::request::Request;
@@ -56,6 +57,8 @@ fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply,
             Ok(Reply::Done)
         }
         Request::Status => holder.status(),
+        // Which images a box may start is not the exchange's to say, nor to change by a slot of its own.
+        Request::AddTpm { .. } | Request::RaiseFloor { .. } if holder.setup.on_box => Err(left_to_process_1()),
         Request::AddTpm { force } => holder.add_tpm(force, None).map(Reply::Slot),
         Request::Rebind(slot) => holder.rebind(slot, None).map(Reply::Slot),
         Request::Remove(slot) => holder.remove(slot),

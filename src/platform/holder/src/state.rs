@@ -181,6 +181,7 @@ impl Holder {
             return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
         }
         self.remember_blob(&keyring, slot)?;
+        self.keep_floor(&keyring)?;
         let removed = keyring.remove_slot(slot);
         self.retire_former(&keyring);
         removed.map_err(refused_slot)?;
@@ -225,14 +226,21 @@ impl Holder {
 
     /// Makes a `tpm` slot.
     pub(crate) fn add_tpm(&self, force: bool, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
+        self.add_tpm_at(None, force, pin)
+    }
+
+    /// Makes a `tpm` slot at the floor that was raised, or where none was, at `lowest`; without either, at the epoch of the
+    /// release that runs.
+    pub(crate) fn add_tpm_at(
+        &self,
+        lowest: Option<u64>,
+        force: bool,
+        pin: Option<SecretBytes>,
+    ) -> Result<SlotInfo, Refusal> {
         self.may_seal(force, pin.is_some())?;
         let keyring = self.keyring()?;
-        // One that was raised holds for every slot.
-        let blobs = keyring.blobs();
-        let floor = blobs
-            .iter()
-            .filter_map(|(slot, blob)| SlotSeal::of(*slot, blob)?.floor())
-            .max();
+        // One that was raised holds for every slot, and on a box for those to come.
+        let floor = self.floor(&keyring)?.max(lowest);
         let none = || Refusal(Reason::Tpm, self.setup.tpm.status.sentence.clone());
         let sealer = self
             .setup

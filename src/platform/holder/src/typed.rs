@@ -1,6 +1,6 @@
 //! What the command line asks of the holder, past the exchange: whatever has something secret in it that somebody types.
 
-use crate::wire::{MalformedError, assemble, floor, head, typed_for_slots};
+use crate::wire::{MalformedError, assemble, epochs, floor, head, typed_for_slots};
 use lamchat_base::SecretBytes;
 use zeroize::Zeroizing;
 
@@ -50,7 +50,18 @@ pub enum Typed {
     /// The key of the disk, once the keyring is open; this opens it where it opens by itself.
     DiskKey,
     /// To seal the keys to the TPM: a new slot, or the one that is there bound anew.
-    Seal,
+    Seal {
+        /// The epochs of all images that the box may start: a new slot admits the lowest of them. None where there are no
+        /// slots for images.
+        bootable: Vec<u64>,
+    },
+    /// [`Typed::RaiseFloor`] on the box, where process 1 has looked what it may start.
+    RaiseFloorOnBox {
+        /// The lowest epoch that opens the keys from now on.
+        floor: u64,
+        /// The epochs of all images that the box may start.
+        bootable: Vec<u64>,
+    },
 }
 
 impl Typed {
@@ -71,7 +82,11 @@ impl Typed {
             } => assemble(80, &[&floor(*lowest, bootable), pin.expose()]),
             Self::Create => assemble(70, &[]),
             Self::DiskKey => assemble(71, &[]),
-            Self::Seal => assemble(72, &[]),
+            Self::Seal { bootable } => assemble(72, &[&epochs(bootable)]),
+            Self::RaiseFloorOnBox {
+                floor: lowest,
+                bootable,
+            } => assemble(73, &[&floor(*lowest, bootable)]),
         }
     }
 
@@ -105,7 +120,13 @@ impl Typed {
             }
             70 => Self::Create,
             71 => Self::DiskKey,
-            72 => Self::Seal,
+            72 => Self::Seal {
+                bootable: body.epochs()?,
+            },
+            73 => {
+                let (floor, bootable) = body.floor()?;
+                Self::RaiseFloorOnBox { floor, bootable }
+            }
             _ => return Err(MalformedError),
         };
         body.end(request)

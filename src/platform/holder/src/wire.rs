@@ -5,7 +5,7 @@ use lamchat_seal::{SLOTS_MAX, SlotInfo, SlotKind};
 use zeroize::Zeroizing;
 
 /// The version of the protocol.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Longest passphrase, PIN or typed recovery key.
 const TYPED_BYTES_MAX: usize = 1_024;
 /// Most images that a machine may start.
@@ -45,9 +45,13 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
 
 /// A security floor, and the epochs of what may be started with their number.
 pub(crate) fn floor(floor: u64, bootable: &[u64]) -> Vec<u8> {
-    let mut body = floor.to_be_bytes().to_vec();
-    body.extend((bootable.len() as u16).to_be_bytes());
-    bootable.iter().for_each(|epoch| body.extend(epoch.to_be_bytes()));
+    [&floor.to_be_bytes()[..], &epochs(bootable)].concat()
+}
+
+/// Security epochs with their number.
+pub(crate) fn epochs(epochs: &[u64]) -> Vec<u8> {
+    let mut body = (epochs.len() as u16).to_be_bytes().to_vec();
+    epochs.iter().for_each(|epoch| body.extend(epoch.to_be_bytes()));
     body
 }
 
@@ -196,7 +200,12 @@ impl<'f> Body<'f> {
 
     /// A security floor, and the epochs of what may be started.
     pub fn floor(&mut self) -> Result<(u64, Vec<u64>), MalformedError> {
-        Ok((self.u64()?, self.list(BOOTABLE_MAX, Self::u64)?))
+        Ok((self.u64()?, self.epochs()?))
+    }
+
+    /// The epochs of what may be started.
+    pub fn epochs(&mut self) -> Result<Vec<u64>, MalformedError> {
+        self.list(BOOTABLE_MAX, Self::u64)
     }
 
     pub fn slot(&mut self) -> Result<SlotInfo, MalformedError> {

@@ -4,7 +4,8 @@
 //! [`Tpm`] sends commands through a [`Transport`]. Every secret goes through a session that is salted to the storage
 //! root, authenticated and encrypted in both directions; no function here puts a secret on the wire in the clear.
 //! Whatever an operation opens in the TPM is flushed when it ends. `FORMAT.md` beside this crate documents the sealed
-//! blob byte by byte.
+//! blob byte by byte. "Part 1" to "Part 3" are those of the TPM 2.0 Library Specification, with the sections of revision
+//! 1.59.
 //!
 //! What must never happen here: a secret in an error, in `Debug` or in the clear on the wire; a handle that stays open;
 //! a wait without end.

@@ -181,7 +181,7 @@ impl Tpm {
                 let attest = reader.sized().map_err(malformed)?;
                 let signature = reader.0;
                 let pcrs = tpm.read_pcrs(selection)?;
-                // The quoted digest ends the structure (Part 2, 10.12.1).
+                // The quoted digest ends the structure (Part 2, 10.12.4).
                 if attest.ends_with(&pcrs.digest()) {
                     return Ok(Quote {
                         attest: attest.to_vec(),

@@ -101,7 +101,7 @@ fn check_keys(evidence: &Evidence, policy: &Policy<'_>) -> Result<CertifiedKey, 
     Ok(certified)
 }
 
-/// The listed values are those that the quote's digest is over (TCG Part 2, 10.12.1).
+/// The listed values are those that the quote's digest is over (TCG Part 2, 10.12.4).
 fn check_values(evidence: &Evidence, quote: &Quote<'_>, policy: &Policy<'_>) -> Result<(), Rejection> {
     let listed = evidence.tpm.pcrs.iter().map(|value| value.pcr);
     if !listed.eq(policy.manifest.pcrs.iter().copied()) {

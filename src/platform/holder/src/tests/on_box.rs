@@ -4,7 +4,7 @@ use super::*;
 use crate::peer::Administrator;
 use crate::run::attend;
 use crate::{Post, Typed};
-use lamchat_base::Secret;
+use lamchat_base::{Secret, SecretBytes};
 
 const FIRST: Administrator = Administrator { uid: 0, is_first: true };
 
@@ -93,7 +93,15 @@ fn the_keyring_has_a_recovery_slot_and_the_disks_key_goes_to_process_1_alone() {
         uid: 0,
         is_first: false,
     };
-    for request in [Typed::Create, Typed::DiskKey, Typed::Seal] {
+    let bootable = vec![1];
+    for request in [
+        Typed::Create,
+        Typed::DiskKey,
+        Typed::Seal {
+            bootable: bootable.clone(),
+        },
+        Typed::RaiseFloorOnBox { floor: 1, bootable },
+    ] {
         assert_eq!(refused(&first, request, stranger), Reason::NotAllowed);
     }
     assert!(first.open(true).is_err(), "no exchange makes a keyring");
@@ -103,7 +111,7 @@ fn the_keyring_has_a_recovery_slot_and_the_disks_key_goes_to_process_1_alone() {
     };
     assert_eq!(slot.kind, SlotKind::Recovery);
     assert_eq!(refused(&first, Typed::Create, FIRST), Reason::NotAllowed);
-    assert_eq!(refused(&first, Typed::Seal, FIRST), Reason::Tpm);
+    assert_eq!(refused(&first, Typed::Seal { bootable: vec![1] }, FIRST), Reason::Tpm);
     // Typed back before there is an exchange that could note it.
     first.act(Typed::VerifyRecovery(key.clone()), FIRST).unwrap();
     let disk = disk_key(&first);
@@ -178,4 +186,62 @@ fn an_exchange_that_waits_for_a_key_and_goes_keeps_nobody_waiting() {
     let second = exchange(&holder, folder.path());
     assert!(matches!(second.client.open(false).unwrap(), Opened::Keys { .. }));
     second.go(&holder);
+}
+
+#[test]
+fn what_the_box_may_start_is_not_the_exchanges_to_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = holder(folder.path());
+    holder.act(Typed::Create, FIRST).unwrap();
+    let exchange = exchange(&holder, folder.path());
+    assert!(matches!(exchange.client.open(false).unwrap(), Opened::Keys { .. }));
+    exchange.client.ready().unwrap();
+    let refusals = [
+        exchange.client.raise_floor(2, &[2]).unwrap_err(),
+        exchange.client.add_tpm(true).unwrap_err(),
+    ];
+    for refused in refusals {
+        assert!(
+            matches!(&refused, AskError::Refused(Reason::NotAllowed, why) if why.contains("process 1")),
+            "{refused}"
+        );
+    }
+    let pin = || SecretBytes::new(b"1234".to_vec());
+    let (floor, bootable) = (2, vec![2]);
+    for request in [
+        Typed::RaiseFloor {
+            floor,
+            bootable: bootable.clone(),
+            pin: pin(),
+        },
+        Typed::AddTpm {
+            force: true,
+            pin: pin(),
+        },
+    ] {
+        assert_eq!(refused(&holder, request, FIRST), Reason::NotAllowed);
+    }
+    // Process 1 is listened to, and there is no TPM.
+    let request = Typed::RaiseFloorOnBox { floor, bootable };
+    assert_eq!(refused(&holder, request, FIRST), Reason::Tpm);
+    assert!(exchange.told.lock().is_empty(), "what is refused anyway is not noted");
+    exchange.go(&holder);
+}
+
+#[test]
+fn a_floor_outlives_the_slot_that_had_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = holder(folder.path());
+    holder.act(Typed::Create, FIRST).unwrap();
+    let keyring = holder.keyring().unwrap();
+    assert_eq!(holder.floor(&keyring).unwrap(), None);
+    holder.keep_floor(&keyring).unwrap();
+    assert_eq!(keyring.own("floor").unwrap(), None, "there is none to keep");
+    let keep = |bytes: &[u8]| keyring.keep_own("floor", &SecretBytes::new(bytes.to_vec()));
+    keep(&5u64.to_be_bytes()).unwrap();
+    assert_eq!(holder.floor(&keyring).unwrap(), Some(5));
+    holder.keep_floor(&keyring).unwrap();
+    assert_eq!(holder.floor(&keyring).unwrap(), Some(5));
+    keep(b"5").unwrap();
+    assert_eq!(holder.floor(&keyring).unwrap_err().0, Reason::Keyring);
 }

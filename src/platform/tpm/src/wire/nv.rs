@@ -12,7 +12,7 @@ use tpm2_protocol::frame::{
 };
 use zeroize::Zeroizing;
 
-/// What is public about an index (TPMS_NV_PUBLIC, Part 2, 13.6).
+/// What is public about an index (TPMS_NV_PUBLIC, Part 2, 13.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NvPublic {
     bytes: Vec<u8>,

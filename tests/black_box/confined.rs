@@ -1,0 +1,168 @@
+//! `lamchat serve --confined`, as it runs on the bootable image: whatever a server does, it does with its own files and a
+//! short list of system calls.
+
+use crate::harness::{CONFIG, Server, Site, program, text};
+use serde_json::{Value, json};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::{Child, Command, Stdio};
+
+/// A folder that is not below /tmp, which every confined server may use, and a key holder: a confined server starts none.
+struct Place {
+    site: Site,
+    listener: UnixListener,
+}
+
+/// A confined server, and its key holder.
+struct Confined {
+    server: Server,
+    holder: Child,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let listener = UnixListener::bind(folder.path().join("keys.sock")).unwrap();
+        let site = Site::at(folder, &config("100 MiB"));
+        Self { site, listener }
+    }
+
+    fn start(&self) -> Confined {
+        let socket = OwnedFd::from(self.listener.try_clone().unwrap());
+        let holder = Command::new(program())
+            .args(["--config", "lamchat.toml", "key-holder"])
+            .current_dir(self.site.path(""))
+            .stdin(Stdio::from(socket))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let arguments = ["serve", "--confined", "--config", "lamchat.toml"];
+        let server = Server::start(&self.site.path(""), &arguments).unwrap_or_else(|log| panic!("no start: {log}"));
+        Confined { server, holder }
+    }
+}
+
+impl Confined {
+    /// Ends both well; a call or a file that was refused would be in the log.
+    fn stop(mut self) {
+        let log = self.server.log_so_far().join("\n");
+        for word in ["ermission denied", "not permitted", " ERROR "] {
+            assert!(!log.contains(word), "{log}");
+        }
+        self.server.stop();
+        assert!(self.holder.wait().unwrap().success());
+    }
+}
+
+fn config(about: &str) -> String {
+    format!("# {about}\n{CONFIG}\n[seal]\ntpm = \"none\"\nholder = \"keys.sock\"\n")
+}
+
+/// Something to make thumbnails of.
+fn picture() -> Vec<u8> {
+    let pixels = image::RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    let mut png = std::io::Cursor::new(Vec::new());
+    pixels.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    png.into_inner()
+}
+
+fn ok(site: &Site, arguments: &[&str], input: &str) -> String {
+    let output = site.command(arguments, input);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn everything_that_a_server_does_works_in_its_sandbox() {
+    let place = Place::new();
+    let site = &place.site;
+    let confined = place.start();
+    let server = &confined.server;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    assert!(
+        status.contains("Seccomp:\t2") && status.contains("NoNewPrivs:\t1"),
+        "{status}"
+    );
+
+    // Accounts, rooms, messages.
+    let mut alice = server.account("alice");
+    server.client().log_in("alice", "password of alice").ok();
+    let made = alice.post("/_matrix/client/v3/createRoom", &json!({"preset": "public_chat"}));
+    let room = made.ok()["room_id"].as_str().unwrap().to_owned();
+    let sent = alice.put(
+        &format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/1"),
+        &json!({"msgtype": "m.text", "body": "hello"}),
+    );
+    sent.ok();
+    assert!(alice.get("/_matrix/client/v3/sync").ok().to_string().contains("hello"));
+
+    // Files: small ones, such as need several chunks, thumbnails of both kinds, and one that is no picture.
+    let (png, long) = (picture(), vec![7; 3_000_000]);
+    let mut upload = |content: &[u8], kind: &str| {
+        let headers = [("Content-Type", kind)];
+        let reply = alice.send("POST", "/_matrix/media/v3/upload", &headers, content);
+        let uri = reply.unwrap().ok()["content_uri"].as_str().unwrap().to_owned();
+        uri.strip_prefix("mxc://").unwrap().to_owned()
+    };
+    let (picture, file) = (upload(&png, "image/png"), upload(&long, "application/octet-stream"));
+    let download = |id: &str| format!("/_matrix/client/v1/media/download/{id}");
+    assert_eq!(alice.get(&download(&picture)).body, png);
+    assert_eq!(alice.get(&download(&file)).body, long);
+    for method in ["scale", "crop"] {
+        let target = format!("/_matrix/client/v1/media/thumbnail/{picture}?width=32&height=32&method={method}");
+        let thumbnail = alice.get(&target);
+        assert_eq!(thumbnail.status, 200, "{}", text(&thumbnail.body));
+        assert!(image::load_from_memory(&thumbnail.body).is_ok());
+    }
+    // There are no previews of links, which is no matter of the sandbox.
+    let preview = alice.get("/_matrix/client/v1/media/preview_url?url=https://example.org");
+    assert_eq!(preview.refusal(), (404, "M_NOT_FOUND".to_owned()));
+
+    // A configuration that was edited, or replaced as a whole.
+    site.configure(&config("edited").replace("mode = \"token\"", "mode = \"closed\""));
+    server.signal("HUP");
+    let line = server.wait_for_log("the configuration was reloaded");
+    assert!(line.contains("registration.mode"), "{line}");
+    std::fs::write(site.path("new.toml"), config("another")).unwrap();
+    std::fs::rename(site.path("new.toml"), site.path("lamchat.toml")).unwrap();
+    server.signal("HUP");
+    let line = server.wait_for_log("the configuration was reloaded");
+    assert!(line.contains("registration.mode"), "{line}");
+
+    // Administration: keys, tokens, the log, evidence, and backups.
+    ok(site, &["token", "create"], "");
+    ok(site, &["signing-key", "rotate"], "");
+    ok(site, &["audit", "show"], "");
+    ok(site, &["audit", "export", "audit.log"], "");
+    let made = site.command_json(&["seal", "add-recovery"], "");
+    let key = made["recovery_key"].as_str().unwrap().to_owned();
+    ok(site, &["seal", "verify-recovery"], &format!("{key}\n"));
+    let health: Value = site.command_json(&["health"], "");
+    assert_eq!(health["state"], "running");
+    ok(site, &["backup", "create", "backup"], "");
+    ok(site, &["backup", "verify", "backup"], &format!("{key}\n"));
+    confined.stop();
+
+    // What was acknowledged is there after a start, and the backup is everything somewhere else.
+    let confined = place.start();
+    alice = again(&confined.server);
+    assert_eq!(alice.get(&download(&file)).body, long);
+    confined.stop();
+    let other = Place::new();
+    let backup = site.path("backup").display().to_string();
+    ok(&other.site, &["restore", &backup], &format!("{key}\n"));
+    let confined = other.start();
+    alice = again(&confined.server);
+    assert_eq!(alice.get(&download(&picture)).body, png);
+    let messages = alice.get(&format!("/_matrix/client/v3/rooms/{room}/messages?dir=b"));
+    assert!(messages.ok().to_string().contains("hello"));
+    confined.stop();
+}
+
+/// Alice, at another start.
+fn again(server: &Server) -> crate::harness::Client {
+    let mut client = server.client();
+    let token = client.log_in("alice", "password of alice").ok();
+    client.token = Some(token["access_token"].as_str().unwrap().to_owned());
+    client
+}
