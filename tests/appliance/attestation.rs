@@ -8,7 +8,7 @@ use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up, shut_down};
 use crate::slots;
 use crate::update::{credential, far, network, start};
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
 use lamchat_attestation::Sha256;
 use lamchat_image::Signer;
 use lamchat_slots::Slot;
@@ -203,7 +203,7 @@ fn evidence_is_that_of_the_build_and_a_changed_image_has_neither_keys_nor_eviden
     let mut machine = VirtualMachine::start_restarting(&board, &disk, &["-nic", &network]);
     for _ in 0..3 {
         machine.expect(HAND_OVER);
-        let screen = machine.expect("Unlock with the recovery key");
+        let screen = flat(&machine.expect("Unlock with the recovery key"));
         assert!(screen.contains("no approval by the release key"), "{screen}");
         assert!(!screen.contains("PCR 7 changed"), "{screen}");
     }

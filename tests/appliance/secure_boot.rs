@@ -7,7 +7,7 @@ use crate::restart::{is_there, send};
 use crate::set_up::{set_up, shut_down};
 use crate::settings::{revoke, switch_secure_boot};
 use crate::slots::names;
-use crate::virtual_machine::{Disk, PATIENCE, VirtualMachine, uki};
+use crate::virtual_machine::{Disk, PATIENCE, VirtualMachine, flat, uki};
 use std::time::{Duration, Instant};
 
 fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16) {
@@ -19,7 +19,7 @@ fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16) {
 /// Starts it; it is locked because of PCR 7, and gets its attempts back.
 fn is_locked(disk: &Disk, board: &Board) -> (VirtualMachine, u16, String) {
     let (mut machine, port) = start(disk, board);
-    let screen = machine.expect("Unlock with the recovery key");
+    let screen = flat(&machine.expect("Unlock with the recovery key"));
     assert!(screen.contains("LOCKED"), "{screen}");
     assert!(screen.contains("PCR 7 changed"), "{screen}");
     println!("locked after {:?}", machine.age());

@@ -92,6 +92,11 @@ fn pe_section<'a>(image: &'a [u8], wanted: &str) -> &'a [u8] {
     panic!("the image has no section {wanted}");
 }
 
+/// A screen's text without its line ends: the box breaks sentences at words.
+pub fn flat(screen: &str) -> String {
+    screen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl VirtualMachine {
     /// Starts one from a disk without firmware's help, with further arguments of QEMU's.
     pub fn start(disk: &Disk, arguments: &[&str]) -> Self {
