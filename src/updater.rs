@@ -10,7 +10,7 @@ mod stage;
 
 use crate::cli::Failure;
 use lamchat_release::{Approvers, Floor, Version};
-use lamchat_slots::{FileDevice, Slot};
+use lamchat_slots::{FileDevice, Slot, Slots};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -59,12 +59,21 @@ pub struct Post {
     /// The user and group to become, if this is root.
     #[arg(long, value_name = "NUMBER")]
     user: Option<u32>,
-    /// Ask nobody: mark the slot that runs as good.
-    #[arg(long)]
+    /// Take no request: mark the slot that runs as good.
+    #[arg(long, group = "errand")]
     mark_good: bool,
-    /// Ask nobody, change nothing: print the security epochs of all images in the slots.
-    #[arg(long)]
+    /// Take no request: print the digest of the slot that runs.
+    #[arg(long, group = "errand")]
+    digest: bool,
+    /// Take no request: give the slot that runs its attempts back.
+    #[arg(long, group = "errand")]
+    hold: bool,
+    /// Take no request, change nothing: print the security epochs of all images in the slots.
+    #[arg(long, group = "errand")]
     epochs: bool,
+    /// Take no request: have the machine started again if the other slot is there to fall back to.
+    #[arg(long, group = "errand")]
+    leave: bool,
 }
 
 fn slot(text: &str) -> Result<Slot, String> {
@@ -101,8 +110,6 @@ impl Opened {
                 .open(&path);
             file.map_err(|error| Failure(format!("{}: {error}", path.display())))
         };
-        let esp = OpenOptions::new().read(true).write(true).open(&post.esp);
-        let esp = esp.map_err(|error| Failure(format!("{}: {error}", post.esp.display())))?;
         let release: Value = serde_json::from_str(&small(&post.release)?)?;
         let text = |key: &str| release.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let staged = own(STAGED)?;
@@ -111,7 +118,7 @@ impl Opened {
         let lock = lock.map_err(|_| "another update is under way: try again when it has ended")?;
         std::mem::forget(lock);
         Ok(Self {
-            esp: FileDevice::new(esp)?,
+            esp: esp(post)?,
             staged,
             bill: own(BILL)?,
             key: point(&small(&post.key)?)?,
@@ -162,11 +169,15 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
         epochs::run(post)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if post.hold || post.leave || post.digest {
+        // There may be no data yet, so nothing of them is opened.
+        let mut esp = esp(post)?;
+        confine(post)?;
+        return errand(post, &mut esp);
+    }
     let opened = prepare(post);
     if post.mark_good {
-        let mut opened = opened?;
-        request::mark_good(&mut opened)?;
-        return Ok(ExitCode::SUCCESS);
+        return errand(post, &mut opened?.esp);
     }
     let mut stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let answered = match opened {
@@ -181,16 +192,38 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
+/// What process 1 wants to know or have done about the release that runs.
+fn errand(post: &Post, esp: &mut FileDevice) -> Result<ExitCode, Failure> {
+    let mut slots = Slots::open(esp)?;
+    if post.mark_good {
+        slots.mark_good(post.running)?;
+    } else if post.hold {
+        slots.hold(post.running)?;
+    } else if post.digest {
+        let digest = slots.digest(post.running)?.ok_or("the slot that runs has no file")?;
+        writeln!(std::io::stdout(), "{}", lamchat_attestation::Sha256(digest))?;
+    } else if slots.has_fallback(post.running)? {
+        return Ok(ExitCode::from(RESTART));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The EFI system partition.
+fn esp(post: &Post) -> Result<FileDevice, Failure> {
+    let esp = OpenOptions::new().read(true).write(true).open(&post.esp);
+    let esp = esp.map_err(|error| Failure(format!("{}: {error}", post.esp.display())))?;
+    Ok(FileDevice::new(esp)?)
+}
+
 /// Opens what is needed and gives up the rest.
 fn prepare(post: &Post) -> Result<Opened, Failure> {
     let opened = Opened::open(post)?;
-    leave(post)?;
-    sandbox::close()?;
+    confine(post)?;
     Ok(opened)
 }
 
-/// Gives up the network and all rights of root's.
-fn leave(post: &Post) -> Result<(), Failure> {
+/// Gives up everything but what is open.
+fn confine(post: &Post) -> Result<(), Failure> {
     if let Some(user) = post.user
         && geteuid().is_root()
     {
@@ -201,7 +234,7 @@ fn leave(post: &Post) -> Result<(), Failure> {
         setgid(Gid::from_raw(user))?;
         setuid(Uid::from_raw(user))?;
     }
-    Ok(())
+    sandbox::close()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! which approves measurements, manifests and updates.
 //!
 //! In their folder each has a file `NAME.key` (PKCS #8, PEM, for the owner alone); PK, KEK and db have `NAME.crt`
-//! (PEM), the release key has `release.pub` (SubjectPublicKeyInfo, PEM). `owner.guid` names the owner in Secure Boot's
+//! (PEM), the release key has `release.pub` (SubjectPublicKeyInfo, PEM). While the release key is rotated, the one of
+//! before is there as `former.key` and `former.pub`. `owner.guid` names the owner in Secure Boot's
 //! lists.
 
 use crate::file::{self, FileError};
@@ -31,6 +32,9 @@ pub enum KeyError {
     /// A file does not have the key or certificate that it should have.
     #[error("the {0} has no valid key or certificate of its kind")]
     Invalid(&'static str),
+    /// Two keys approve already.
+    #[error("a rotation is under way: `image keys end-rotation` ends it once every box is bound to the new key")]
+    Rotating,
     /// The cryptographic library refused.
     #[error("the cryptographic library refused to make or use the key {0}")]
     Refused(&'static str),
@@ -69,6 +73,8 @@ pub struct Keys {
     pub db: SigningCertificate,
     /// Approves measurements, manifests and updates.
     pub release: ReleaseKey,
+    /// The release key of before, while it is rotated: boxes that know it alone take what it approves as well.
+    pub former: Option<ReleaseKey>,
     /// The owner in Secure Boot's lists, as UEFI has it in memory.
     pub owner: [u8; 16],
 }
@@ -105,9 +111,49 @@ impl Keys {
             kek: SigningCertificate::read(folder, "KEK")?,
             db: SigningCertificate::read(folder, "db")?,
             release: ReleaseKey::read(&folder.join("release.key"))?,
+            former: if folder.join("former.key").exists() {
+                Some(ReleaseKey::read(&folder.join("former.key"))?)
+            } else {
+                None
+            },
             owner: owner.ok_or(KeyError::Invalid("owner.guid"))?.0,
         })
     }
+}
+
+/// Begins a rotation in a folder of keys: a new release key, and the one of before as `former.key`. The releases from now
+/// on are approved by both.
+pub fn rotate(folder: &Path) -> Result<(), KeyError> {
+    let path = |name: &str| folder.join(name);
+    if path("former.key").exists() {
+        return Err(KeyError::Rotating);
+    }
+    // What stands before the first rename is no rotation yet, and made again.
+    for left in ["next.key", "next.pub"].map(path) {
+        if left.exists() {
+            std::fs::remove_file(&left).map_err(FileError::at(&left))?;
+        }
+    }
+    ReleaseKey::make(folder, "next")?;
+    for (from, to) in [
+        ("release.pub", "former.pub"),
+        ("release.key", "former.key"),
+        ("next.key", "release.key"),
+        ("next.pub", "release.pub"),
+    ] {
+        let from = path(from);
+        std::fs::rename(&from, path(to)).map_err(FileError::at(&from))?;
+    }
+    Ok(())
+}
+
+/// Ends a rotation: the key of before approves nothing any more, and is deleted.
+pub fn end_rotation(folder: &Path) -> Result<(), KeyError> {
+    for name in ["former.key", "former.pub"] {
+        let path = folder.join(name);
+        std::fs::remove_file(&path).map_err(FileError::at(&path))?;
+    }
+    Ok(())
 }
 
 impl SigningCertificate {

@@ -38,7 +38,7 @@ pub use approve::{ApproveError, approve, name_approvers};
 pub use assemble::{AssembleError, BootFiles, Sources, assemble, boot_files};
 pub use file::FileError;
 pub use inputs::{InputError, Package, fetch, pinned};
-pub use keys::{KeyError, Keys, ReleaseKey};
+pub use keys::{KeyError, Keys, ReleaseKey, end_rotation, rotate};
 pub use release::{EPOCH, Release};
 pub use signer::{Signer, SignerError};
 pub use source::{Needs, SourceError, built_at, commit, compile, needs, workspace};

@@ -95,6 +95,19 @@ enum KeysCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Makes a new release key, and keeps the one of before: the releases from now on are approved by both, and have a
+    /// bundle for boxes that know the former key alone.
+    Rotate {
+        /// The folder with the operator's keys.
+        #[arg(long)]
+        keys: PathBuf,
+    },
+    /// Deletes the release key of before: only once every box is bound to the new one.
+    EndRotation {
+        /// The folder with the operator's keys.
+        #[arg(long)]
+        keys: PathBuf,
+    },
     /// Names the approvers of updates in the folder of keys: the images of from now on take only updates that enough of
     /// them signed.
     Approvers {
@@ -149,6 +162,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Keys(KeysCommand::New { out }) => Ok(Keys::make(&out)?),
+        Command::Keys(KeysCommand::Rotate { keys }) => Ok(lamchat_image::rotate(&keys)?),
+        Command::Keys(KeysCommand::EndRotation { keys }) => Ok(lamchat_image::end_rotation(&keys)?),
         Command::Keys(KeysCommand::Approver { name, out }) => Ok(ReleaseKey::make(&out, &name)?),
         Command::Keys(KeysCommand::Approvers {
             keys,

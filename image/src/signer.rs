@@ -3,7 +3,7 @@
 
 use crate::authenticode::{self, SignError};
 use crate::file::{self, FileError};
-use crate::keys::{KeyError, Keys};
+use crate::keys::{KeyError, Keys, ReleaseKey};
 use crate::pe;
 use crate::secure_boot::{self, Enrolment};
 use crate::uki::{self, UkiError};
@@ -15,6 +15,8 @@ use std::path::Path;
 pub const FOLDER: &str = "signatures";
 /// The release key's public half.
 const RELEASE_PUBLIC: &str = "release.pub";
+/// The one of before, while it is rotated.
+const FORMER_PUBLIC: &str = "former.pub";
 /// Whose approvals a box asks for, if the operator names approvers.
 pub const APPROVERS: &str = "approvers.json";
 /// What may be handed out of a folder of keys.
@@ -58,6 +60,9 @@ impl Signer {
             files.insert(name.to_owned(), file::read(&folder.join(name))?);
         }
         files.insert(RELEASE_PUBLIC.to_owned(), keys.release.public_pem()?.into_bytes());
+        if let Some(former) = &keys.former {
+            files.insert(FORMER_PUBLIC.to_owned(), former.public_pem()?.into_bytes());
+        }
         let approvers = folder.join(APPROVERS);
         if approvers.exists() {
             files.insert(APPROVERS.to_owned(), file::read(&approvers)?);
@@ -89,6 +94,14 @@ impl Signer {
         self.text(RELEASE_PUBLIC)
     }
 
+    /// The public half of the release key of before, PEM, while it is rotated.
+    pub fn former_public(&self) -> Result<Option<String>, SignerError> {
+        if !self.files.contains_key(FORMER_PUBLIC) {
+            return Ok(None);
+        }
+        self.text(FORMER_PUBLIC).map(Some)
+    }
+
     /// The approvers that the image names, as [`APPROVERS`], if it names any.
     pub fn approvers(&self) -> Result<Option<&[u8]>, SignerError> {
         let named = self.files.get(APPROVERS).map(Vec::as_slice);
@@ -109,11 +122,12 @@ impl Signer {
         Ok(signed.map_err(SignError::from)?)
     }
 
-    /// The release key's approval of PCR 11.
+    /// The release key's approval of PCR 11, and while it is rotated, that of the key of before.
     pub fn approval(&mut self, value: Sha256, epoch: u64) -> Result<String, SignerError> {
         let file = "approval.json";
         if let Some(keys) = &self.keys {
-            let approval = uki::approval(value, epoch, &keys.release)?;
+            let signs: Vec<&ReleaseKey> = [&keys.release].into_iter().chain(&keys.former).collect();
+            let approval = uki::approvals(value, epoch, &signs)?;
             self.files.insert(file.to_owned(), approval.into_bytes());
         }
         self.text(file)
@@ -125,6 +139,22 @@ impl Signer {
         if let Some(keys) = &self.keys {
             self.files.insert(file.clone(), keys.release.sign(message).to_vec());
         }
+        self.signature(file)
+    }
+
+    /// The same by the key of before, while it is rotated.
+    pub fn former(&mut self, name: &str, message: &[u8]) -> Result<Option<[u8; 64]>, SignerError> {
+        if !self.files.contains_key(FORMER_PUBLIC) {
+            return Ok(None);
+        }
+        let file = format!("{name}-former.sig");
+        if let Some(former) = self.keys.as_ref().and_then(|keys| keys.former.as_ref()) {
+            self.files.insert(file.clone(), former.sign(message).to_vec());
+        }
+        self.signature(file).map(Some)
+    }
+
+    fn signature(&self, file: String) -> Result<[u8; 64], SignerError> {
         let signature = self.found(&file)?.try_into();
         signature.map_err(|_| SignerError::Published(file))
     }

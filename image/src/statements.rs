@@ -193,10 +193,19 @@ fn bundle(
     };
     let wrong = |error: HeaderError| AssembleError::Bundle(error.into());
     let header = header.to_bytes().map_err(wrong)?;
-    let signature = signer.release("bundle", &lamchat_release::message(&header))?;
+    let message = lamchat_release::message(&header);
+    let mut signatures = vec![("", signer.release("bundle", &message)?)];
+    // Boxes of before a rotation know the former key alone.
+    signatures.extend(
+        signer
+            .former("bundle", &message)?
+            .map(|signature| ("-former", signature)),
+    );
     let contents: Vec<&[u8]> = files.iter().map(|(_, content)| *content).collect();
-    let mut bytes = Vec::new();
-    lamchat_release::write(&mut bytes, &header, &signature, &contents)?;
-    file::write(&out.join(format!("lamchat-{}.bundle", release.version)), &bytes)?;
+    for (kind, signature) in signatures {
+        let mut bytes = Vec::new();
+        lamchat_release::write(&mut bytes, &header, &signature, &contents)?;
+        file::write(&out.join(format!("lamchat-{}{kind}.bundle", release.version)), &bytes)?;
+    }
     Ok(())
 }

@@ -160,29 +160,36 @@ pub fn approved(image: &[u8], approval: &str) -> Result<Vec<u8>, UkiError> {
     Ok(pe::with_sections(image, &[(".pcrsig", approval.as_bytes())])?)
 }
 
-/// The approval: systemd's JSON, with the value and the epoch beside it. The signature is ECDSA over
+/// The approvals: systemd's JSON, with the value and the epoch beside each. The signatures are ECDSA over
 /// [`SignedPolicy::message`], where systemd has RSA.
-pub fn approval(value: Sha256, epoch: u64, key: &ReleaseKey) -> Result<String, UkiError> {
-    let signature = key.sign(&SignedPolicy::message(&values(value)?, epoch)?);
-    approval_with(value, epoch, &key.public_der()?, &signature)
+pub fn approvals(value: Sha256, epoch: u64, keys: &[&ReleaseKey]) -> Result<String, UkiError> {
+    let message = SignedPolicy::message(&values(value)?, epoch)?;
+    let mut signed = Vec::new();
+    for key in keys {
+        signed.push((key.public_der()?, key.sign(&message).to_vec()));
+    }
+    approvals_with(value, epoch, &signed)
 }
 
 fn values(value: Sha256) -> Result<PcrValues, UkiError> {
     Ok(PcrValues::new([(11, value.0)]).map_err(|_| TpmError::Unencodable("PCR 11"))?)
 }
 
-/// The approval with a signature (r and s) that is there already; `key` is the release key's public half, DER.
-pub fn approval_with(value: Sha256, epoch: u64, key: &[u8], signature: &[u8]) -> Result<String, UkiError> {
+/// The approvals with signatures (r and s) that are there already, each with the public half of its key, DER.
+pub fn approvals_with(value: Sha256, epoch: u64, signed: &[(Vec<u8>, Vec<u8>)]) -> Result<String, UkiError> {
     let policy = Sha256(Policy::new(vec![Step::Pcr(values(value)?)]).digest()?);
-    let approval = json!({
-        "sha256": [{
-            "pcrs": [11],
-            "epoch": epoch,
-            "value": value.to_string(),
-            "pkfp": Sha256::of(key).to_string(),
-            "pol": policy.to_string(),
-            "sig": STANDARD.encode(signature),
-        }]
-    });
-    Ok(format!("{approval}\n"))
+    let approvals: Vec<serde_json::Value> = signed
+        .iter()
+        .map(|(key, signature)| {
+            json!({
+                "pcrs": [11],
+                "epoch": epoch,
+                "value": value.to_string(),
+                "pkfp": Sha256::of(key).to_string(),
+                "pol": policy.to_string(),
+                "sig": STANDARD.encode(signature),
+            })
+        })
+        .collect();
+    Ok(format!("{}\n", json!({ "sha256": approvals })))
 }

@@ -152,25 +152,88 @@ fn verifies(key: &VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
     signature.is_ok_and(|signature| key.verify(message, &signature).is_ok())
 }
 
-/// The approval that the image carries: of the release key, for the value of the manifest, in this epoch.
+/// The approvals that the image carries: of the release key, and while it is rotated of the one before, for the value of
+/// the manifest, in this epoch.
 fn check_approval(signer: &Signer, key: &VerifyingKey, pcr11: &str, epoch: u64) -> Result<(), VerifyError> {
     let wrong = || VerifyError::Approval(pcr11.to_owned());
     let value: [u8; 32] = lamchat_attestation::from_hex(pcr11)
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(wrong)?;
+    let mut keys = vec![*key];
+    if let Some(former) = signer.former_public()? {
+        keys.push(VerifyingKey::from_public_key_pem(&former).map_err(|_| wrong())?);
+    }
     let published = signer.found("approval.json")?;
-    let approval: serde_json::Value = serde_json::from_slice(published).map_err(|_| wrong())?;
-    let signature = approval.pointer("/sha256/0/sig").and_then(serde_json::Value::as_str);
-    let signature = signature
-        .and_then(|text| STANDARD.decode(text).ok())
-        .unwrap_or_default();
+    let approvals: serde_json::Value = serde_json::from_slice(published).map_err(|_| wrong())?;
     let values = PcrValues::new([(11, value)]).map_err(|_| wrong())?;
     let message = SignedPolicy::message(&values, epoch).map_err(|_| wrong())?;
-    let public = key.to_public_key_der().map_err(|_| wrong())?;
-    // All of it follows from value, epoch and key, but for the signature.
-    let expected = uki::approval_with(Sha256(value), epoch, public.as_bytes(), &signature).map_err(|_| wrong())?;
-    if expected.as_bytes() != published || !verifies(key, &message, &signature) {
+    let mut signed = Vec::new();
+    for (place, key) in keys.iter().enumerate() {
+        let signature = approvals.pointer(&format!("/sha256/{place}/sig"));
+        let signature = signature.and_then(serde_json::Value::as_str);
+        let signature = signature
+            .and_then(|text| STANDARD.decode(text).ok())
+            .unwrap_or_default();
+        if !verifies(key, &message, &signature) {
+            return Err(wrong());
+        }
+        let public = key.to_public_key_der().map_err(|_| wrong())?;
+        signed.push((public.into_vec(), signature));
+    }
+    // All of it follows from value, epoch and keys, but for the signatures.
+    let expected = uki::approvals_with(Sha256(value), epoch, &signed).map_err(|_| wrong())?;
+    if expected.as_bytes() != published {
         return Err(wrong());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests: a panic is the report")]
+    use super::*;
+    use crate::keys::{self, KeyError, Keys};
+
+    /// What both keys approve is published, and nobody may leave one of them out.
+    #[test]
+    fn a_release_of_a_rotation_is_approved_by_both_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        Keys::make(folder.path()).unwrap();
+        let public = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let before = public("release.pub");
+        keys::rotate(folder.path()).unwrap();
+        assert!(matches!(keys::rotate(folder.path()), Err(KeyError::Rotating)));
+        assert_eq!(public("former.pub"), before);
+        assert_ne!(public("release.pub"), before);
+
+        let value = Sha256([5; 32]);
+        let mut signer = Signer::with_keys(folder.path()).unwrap();
+        signer.approval(value, 3).unwrap();
+        let former = signer.former("bundle", b"message").unwrap().unwrap();
+        let key = |pem: &str| VerifyingKey::from_public_key_pem(pem).unwrap();
+        assert!(verifies(&key(&before), b"message", &former));
+        let release = key(&public("release.pub"));
+        let published = tempfile::tempdir().unwrap();
+        let write = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
+            for (name, bytes) in files {
+                std::fs::write(published.path().join(name), bytes).unwrap();
+            }
+        };
+        let check = |epoch| {
+            let signer = Signer::published(published.path()).unwrap();
+            check_approval(&signer, &release, &value.to_string(), epoch)
+        };
+        write(signer.files());
+        check(3).unwrap();
+        assert!(check(4).is_err());
+        std::fs::remove_file(published.path().join("former.pub")).unwrap();
+        assert!(check(3).is_err(), "an approval of somebody who is not named");
+
+        keys::end_rotation(folder.path()).unwrap();
+        let mut signer = Signer::with_keys(folder.path()).unwrap();
+        signer.approval(value, 3).unwrap();
+        assert_eq!(signer.former("bundle", b"message").unwrap(), None);
+        write(signer.files());
+        check(3).unwrap();
+    }
 }

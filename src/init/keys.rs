@@ -4,7 +4,8 @@
 use super::exchange;
 use super::service::Program;
 use lamchat_base::{Secret, SecretBytes};
-use lamchat_holder::{Reply, Typed};
+use lamchat_holder::{Blame, Reply, Typed};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
@@ -22,6 +23,10 @@ pub const EXCHANGE_SOCKET: &str = "/run/lamchat/keys.socket";
 const CONFIG: &str = "/run/lamchat/keys.toml";
 /// Who approves what the keys are sealed to: a file of the image.
 const RELEASE_KEY: &str = "/etc/lamchat/release.pub";
+/// The digest of the image that runs, for evidence; the updater writes it, who alone reads the ESP.
+const UKI_DIGEST: &str = "/run/lamchat/uki.sha256";
+/// The PCRs that a release's reference.json asks for.
+const QUOTED: [u8; 5] = [4, 7, 11, 12, 13];
 const TPM: &str = "/dev/tpmrm0";
 /// The firmware's log of what it measured, for evidence.
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
@@ -35,12 +40,12 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub enum DiskKey {
     /// The key.
     Open(Secret<64>),
-    /// The keys do not open by themselves: why.
-    Locked(String),
+    /// The keys do not open by themselves: why, and whose doing it is.
+    Locked(String, Blame),
 }
 
-/// Makes everything that it needs to start; answers how it is run.
-pub fn prepare(partition: &Path) -> std::io::Result<Program> {
+/// Makes everything that it needs to start; answers how it is run, and where the digest of the image that runs belongs.
+pub fn prepare(partition: &Path) -> std::io::Result<(Program, File)> {
     std::fs::create_dir_all(FOLDER)?;
     give(Path::new(FOLDER), USER, GROUP, 0o700)?;
     give(partition, USER, GROUP, 0o600)?;
@@ -52,6 +57,8 @@ pub fn prepare(partition: &Path) -> std::io::Result<Program> {
     }
     std::fs::write(CONFIG, config())?;
     give(Path::new(CONFIG), 0, GROUP, 0o640)?;
+    let digest = File::create(UKI_DIGEST)?;
+    give(Path::new(UKI_DIGEST), 0, GROUP, 0o640)?;
     let socket = Path::new(EXCHANGE_SOCKET);
     if socket.exists() {
         std::fs::remove_file(socket)?;
@@ -59,7 +66,7 @@ pub fn prepare(partition: &Path) -> std::io::Result<Program> {
     // Kept here, so that the exchange finds it although a holder ends.
     let listener = UnixListener::bind(socket)?;
     give(socket, 0, exchange::GROUP, 0o660)?;
-    Ok(Program {
+    let program = Program {
         name: "key holder",
         arguments: [
             "key-holder",
@@ -78,7 +85,8 @@ pub fn prepare(partition: &Path) -> std::io::Result<Program> {
         // As the exchange does it: without, the allocator backs its arena by pages of 2 MiB.
         environment: vec![("MIMALLOC_ARENA_EAGER_COMMIT".to_owned(), "0".to_owned())],
         input: Some(Arc::new(OwnedFd::from(listener))),
-    })
+    };
+    Ok((program, digest))
 }
 
 fn give(path: &Path, user: u32, group: u32, mode: u32) -> std::io::Result<()> {
@@ -89,7 +97,8 @@ fn give(path: &Path, user: u32, group: u32, mode: u32) -> std::io::Result<()> {
 /// The holder's configuration, which is there before the box has a name.
 fn config() -> String {
     format!(
-        "server_name = \"box.invalid\"\ndata_dir = {:?}\n\n[seal]\nkeys_dir = {FOLDER:?}\nrelease_key = {RELEASE_KEY:?}\n",
+        "server_name = \"box.invalid\"\ndata_dir = {:?}\n\n[seal]\nkeys_dir = {FOLDER:?}\nrelease_key = {RELEASE_KEY:?}\n\n\
+         [attestation]\npcrs = {QUOTED:?}\nuki_sha256 = {UKI_DIGEST:?}\n",
         exchange::folder()
     )
 }
@@ -124,7 +133,7 @@ pub fn await_start() -> Result<(), String> {
 pub fn disk_key() -> Result<DiskKey, String> {
     match typed(&Typed::DiskKey)? {
         Reply::Disk(key) => Ok(DiskKey::Open(key)),
-        Reply::Locked { reason, .. } => Ok(DiskKey::Locked(reason)),
+        Reply::Locked { reason, blame, .. } => Ok(DiskKey::Locked(reason, blame)),
         _ => Err("the key holder answers something else".to_owned()),
     }
 }

@@ -1,7 +1,10 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 use super::state::{Event, Health, Shared, State};
-use super::{DATA, MODULES, clock, disk, exchange, keys, measured, network, service::Service, threads, update, vital};
+use super::trial::Trial;
+use super::{
+    DATA, MODULES, clock, disk, exchange, figures, keys, measured, network, service::Service, threads, update, vital,
+};
 use crate::cli::Failure;
 use crate::updater::RESTART;
 use lamchat_appliance::site::Site;
@@ -48,6 +51,10 @@ pub struct Machine {
     network: Sender<Site>,
     /// Whether the release that runs was marked good since the start, or tried to be.
     marked: bool,
+    /// What that release may take until then.
+    on_trial: Trial,
+    /// Whether what the box needs was noted since the start.
+    has_figures: bool,
     /// What comes back unless the change is confirmed, and when.
     trial: Option<(Site, Instant)>,
 }
@@ -90,6 +97,8 @@ impl Machine {
             ending: None,
             network,
             marked: false,
+            on_trial: Trial::default(),
+            has_figures: false,
             trial: None,
         };
         machine.start()?;
@@ -102,7 +111,7 @@ impl Machine {
         if let Err(error) = mounts::mount_again("/sys/firmware/efi/efivars") {
             self.shared.log.note(&format!("not there: {error}"));
         }
-        measured::note(&self.shared.log);
+        measured::note(&self.shared);
         self.start_watchdog();
         self.find_buttons();
         if let Err(error) = network::close() {
@@ -170,7 +179,17 @@ impl Machine {
         }
         if state == State::Serving && !self.marked && now.saturating_duration_since(since) >= update::GOOD_AFTER {
             self.marked = true;
+            self.on_trial.ends();
             update::mark_good(&self.shared);
+        }
+        if state == State::Serving && !self.has_figures && now.saturating_duration_since(since) >= figures::AFTER {
+            self.has_figures = true;
+            figures::note(&self.shared.log);
+        }
+        // The watchdog would do it without a word, and not every machine has one.
+        if let Some(why) = self.on_trial.verdict(now, state, now.saturating_duration_since(since)) {
+            self.shared.log.note(why);
+            self.end(End::Reboot);
         }
         if let Some((before, _)) = self.trial.take_if(|(_, deadline)| now > *deadline) {
             self.shared
@@ -372,6 +391,7 @@ impl Machine {
         if self.exchange.is_none() {
             self.shared.enter(State::Starting);
             self.heard = Instant::now();
+            self.on_trial.begins(self.heard);
             self.exchange = Some(Service::new(exchange::program(), Arc::clone(&self.shared.log)));
         }
         Ok(())
@@ -379,7 +399,12 @@ impl Machine {
 
     fn start_keys(&mut self, partition: &Path) {
         match keys::prepare(partition) {
-            Ok(program) => {
+            Ok((program, digest)) => {
+                if let Err(error) = update::tell_digest(&self.shared, digest) {
+                    self.shared
+                        .log
+                        .note(&format!("evidence will not name the image: {error}"));
+                }
                 self.keys = Some(Service::new(program, Arc::clone(&self.shared.log)));
                 self.shared.has_keys.store(true, Ordering::Relaxed);
             }

@@ -3,9 +3,11 @@
 
 use super::exchange;
 use super::state::Shared;
+use lamchat_machine::efi::{LOADER, Variables};
 use lamchat_machine::gpt;
 use lamchat_slots::{Name, Slot};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
@@ -24,11 +26,6 @@ const KEY: &str = "/etc/lamchat/release.pub";
 const APPROVERS: &str = "/etc/lamchat/approvers.json";
 const RELEASE: &str = "/etc/lamchat/release.json";
 const FOLDER: &str = "/data/update";
-/// systemd's Boot Loader Interface: LoaderEntrySelected, LoaderDevicePartUUID.
-const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
-const VARIABLES: &str = "/sys/firmware/efi/efivars";
-/// Longest variable that is read.
-const VARIABLE_BYTES_MAX: usize = 4096;
 
 /// Where the release that runs came from.
 #[derive(Debug)]
@@ -65,34 +62,29 @@ impl Booted {
     }
 }
 
-/// Whether the release that runs is not marked good yet. Where no boot loader of ours counts, nothing is.
+/// What the boot loader started, by its name from before the attempt was counted. Where no boot loader of ours counts,
+/// nothing.
+fn started() -> Option<Name> {
+    Name::parse_path(&variable("LoaderEntrySelected").ok()?)
+}
+
+/// Whether the release that runs is not marked good yet.
 pub fn is_on_trial() -> bool {
-    // Its name from before the count: what is marked good later stays on trial for this run.
+    // What is marked good later stays on trial for this run. An entry that is no slot's file is nothing to rely on.
     variable("LoaderEntrySelected").is_ok_and(|entry| Name::parse_path(&entry).is_none_or(|name| name.tries.is_some()))
 }
 
-/// A variable of the boot loader's: four bytes of attributes, then UTF-16 with a zero at its end.
-fn variable(name: &str) -> Result<String, String> {
-    let path = Path::new(VARIABLES).join(format!("{name}-{LOADER}"));
-    let bytes = std::fs::read(&path).map_err(|error| format!("{name}: {error}"))?;
-    if bytes.len() > VARIABLE_BYTES_MAX {
-        return Err(format!("{name} is too long"));
-    }
-    decode(&bytes).ok_or_else(|| format!("{name} is malformed"))
+/// Whether the attempts of the release that runs are counted: it is not marked good, and was started because it had
+/// attempts left. One without is started only where there is nothing else.
+pub fn is_counted() -> bool {
+    started().is_some_and(|name| name.tries.is_some_and(|(left, _)| left > 0))
 }
 
-fn decode(bytes: &[u8]) -> Option<String> {
-    let (pairs, rest) = bytes.get(4..)?.as_chunks::<2>();
-    let units: Vec<u16> = pairs
-        .iter()
-        .map(|pair| u16::from_le_bytes(*pair))
-        .take_while(|unit| *unit != 0)
-        .collect();
-    if rest.is_empty() {
-        String::from_utf16(&units).ok()
-    } else {
-        None
-    }
+/// A variable of the boot loader's.
+fn variable(name: &str) -> Result<String, String> {
+    let text = Variables::of_machine().text(name, LOADER);
+    text.map_err(|error| error.to_string())?
+        .ok_or_else(|| format!("there is no {name}: it was not the boot loader that started this"))
 }
 
 /// Opens the socket; only the exchange's user and root may use it.
@@ -122,14 +114,22 @@ pub fn serve(shared: &Arc<Shared>, listener: &UnixListener) {
 
 /// Has the slot that runs marked as good.
 pub fn mark_good(shared: &Arc<Shared>) {
-    let started = Booted::of(shared).and_then(|booted| {
-        let mut command = command(booted)?;
-        start(shared, command.arg("--mark-good").stdin(Stdio::null()))
-    });
-    match started {
-        Ok(_) => shared.log.note("the release that runs is marked good"),
+    match errand(shared, "--mark-good") {
+        Ok(()) => shared.log.note("the release that runs is marked good"),
         Err(error) => shared.log.note(&format!("the release is not marked good: {error}")),
     }
+}
+
+/// Has the digest of the image that runs written into a file.
+pub fn tell_digest(shared: &Arc<Shared>, file: File) -> Result<(), String> {
+    let mut command = command(Booted::of(shared)?)?;
+    start(shared, command.arg("--digest").stdin(Stdio::null()).stdout(file)).map(drop)
+}
+
+/// Starts an updater that takes no request.
+pub fn errand(shared: &Arc<Shared>, flag: &str) -> Result<(), String> {
+    let mut command = command(Booted::of(shared)?)?;
+    start(shared, command.arg(flag).stdin(Stdio::null())).map(drop)
 }
 
 /// How an updater is started for what the box was started from.
@@ -164,18 +164,4 @@ pub fn start(shared: &Shared, command: &mut Command) -> Result<Child, String> {
     let child = command.spawn().map_err(|error| error.to_string())?;
     updaters.insert(i32::try_from(child.id()).map_err(|error| error.to_string())?);
     Ok(child)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decode;
-
-    #[test]
-    fn variables_are_utf_16_behind_their_attributes() {
-        let bytes = b"\x06\0\0\0a\0-\0b\0\0\0";
-        assert_eq!(decode(bytes).as_deref(), Some("a-b"));
-        assert_eq!(decode(b"\x06\0\0\0a"), None);
-        assert_eq!(decode(b"\x06"), None);
-        assert_eq!(decode(b"\x06\0\0\0\x00\xd8"), None);
-    }
 }

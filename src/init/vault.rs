@@ -3,6 +3,7 @@
 use super::disk::{self, DiskError, Found};
 use super::keys::{self, DiskKey};
 use super::state::{Event, Health, Shared, State};
+use super::trial::Refused;
 use super::update::Booted;
 use super::{DATA, exchange, floor};
 use lamchat_holder::{Reply, Typed};
@@ -63,12 +64,14 @@ fn find(shared: &Shared) -> Found {
 }
 
 /// Asks for the key until it is there: the TPM gives it, or somebody types what opens the keyring.
-fn await_key(shared: &Shared) -> lamchat_base::Secret<64> {
+fn await_key(shared: &Arc<Shared>) -> lamchat_base::Secret<64> {
     let mut told = String::new();
+    let mut refused = None;
     loop {
         match keys::await_start().and_then(|()| keys::disk_key()) {
             Ok(DiskKey::Open(key)) => return key,
-            Ok(DiskKey::Locked(reason)) => {
+            Ok(DiskKey::Locked(reason, blame)) => {
+                refused.get_or_insert_with(|| Refused::new(shared, blame)).look(shared);
                 shared.status.lock().health = Some(Health::Locked(reason.clone()));
                 shared.enter(State::Locked);
                 note_once(shared, &mut told, &reason);
@@ -128,7 +131,7 @@ pub fn seal(shared: &Shared) -> Result<(), String> {
 pub fn format(shared: &Shared) -> Result<(), String> {
     let key = match keys::disk_key()? {
         DiskKey::Open(key) => key,
-        DiskKey::Locked(why) => return Err(why),
+        DiskKey::Locked(why, _) => return Err(why),
     };
     let made = found(shared)?.format(key.expose(), Path::new(DATA));
     made.map_err(|error| error.to_string())?;

@@ -17,6 +17,7 @@ pub fn open(config: &Config) -> Result<Attester, String> {
         places.event_log.clone_from(&section.event_log);
     }
     places.uki.clone_from(&section.uki);
+    places.uki_sha256.clone_from(&section.uki_sha256);
     // The check of the configuration refused what is out of range.
     let mut pcrs: Vec<u8> = section.pcrs.iter().filter_map(|pcr| u8::try_from(*pcr).ok()).collect();
     pcrs.sort_unstable();

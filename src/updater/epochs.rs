@@ -1,6 +1,6 @@
 //! `--epochs`: the security epochs of all images in the slots, for process 1, which believes nobody else.
 
-use super::{Failure, Post, leave, sandbox};
+use super::{Failure, Post, confine};
 use crate::cli::output;
 use lamchat_slots::{FileDevice, Slots};
 use serde_json::json;
@@ -20,8 +20,7 @@ pub fn run(post: &Post) -> Result<(), Failure> {
 fn open(post: &Post) -> Result<FileDevice, Failure> {
     let esp = File::open(&post.esp).map_err(|error| Failure(format!("{}: {error}", post.esp.display())))?;
     let esp = FileDevice::new(esp)?;
-    leave(post)?;
-    sandbox::close()?;
+    confine(post)?;
     Ok(esp)
 }
 

@@ -116,8 +116,3 @@ fn status(opened: &mut Opened) -> Result<Value, Failure> {
     }
     Ok(json!({"running": opened.version.to_string(), "epoch": opened.epoch, "slots": files, "staged": staged}))
 }
-
-/// Marks the slot that runs as good.
-pub fn mark_good(opened: &mut Opened) -> Result<(), Failure> {
-    Ok(Slots::open(&mut opened.esp)?.mark_good(opened.running)?)
-}

@@ -4,7 +4,8 @@
 use crate::firmware::Board;
 use crate::restart::{is_there, send};
 use crate::set_up::set_up;
-use crate::update::{change_esp, credential, far, mark_good, slot, start, try_far};
+use crate::slots::{esp, mark_good, put_back};
+use crate::update::{credential, far, slot, start, try_far};
 use crate::virtual_machine::{Disk, uki};
 use lamchat_slots::Slot;
 use serde_json::Value;
@@ -41,8 +42,7 @@ fn the_floor_goes_up_when_every_slot_meets_it_and_an_older_image_opens_nothing_t
     let folder = tempfile::tempdir().unwrap();
     let (disk, board) = (Disk::blank(), Board::owned(&release));
     mark_good(&disk, Slot::A);
-    let mut before = Vec::new();
-    change_esp(&disk, |esp| before = std::fs::read(esp.path()).unwrap());
+    let before = esp(&disk);
     let (mut machine, clients, port) = start(&disk, &board);
     set_up(&mut machine, "dhcp");
     let event = send(clients);
@@ -96,7 +96,7 @@ fn the_floor_goes_up_when_every_slot_meets_it_and_an_older_image_opens_nothing_t
     machine.wait_off();
 
     // The withdrawn image, as somebody would put it back who has the disk.
-    change_esp(&disk, |esp| std::fs::write(esp.path(), &before).unwrap());
+    put_back(&disk, &before);
     let (mut machine, _, _) = start(&disk, &board);
     let shown = machine.expect("Unlock with the recovery key");
     assert!(shown.contains("LOCKED") && shown.contains("withdrawn"), "{shown}");

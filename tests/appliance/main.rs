@@ -4,12 +4,22 @@
 //! initrd are taken out of it and booted without firmware, with a copy of the image beside it as the disk; one test has firmware and a TPM. Everything is emulated (TCG): a start takes about 20 s of a processor.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod attestation;
+mod bundles;
 mod client;
+mod failing;
 mod firmware;
 mod floor;
+#[path = "../ovmf/flash.rs"]
+mod flash;
 mod hardware;
 mod network;
 mod restart;
+mod secure_boot;
 mod set_up;
+mod settings;
+mod slots;
+#[path = "../ovmf/swtpm.rs"]
+mod swtpm;
 mod update;
 mod virtual_machine;

@@ -1,15 +1,15 @@
 //! A release on a running box: installed from a distance, started with everything there, and left again when it is not
 //! marked good.
 
+use crate::bundles;
 use crate::client::free_port;
 use crate::firmware::Board;
 use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up};
+use crate::slots::mark_good;
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
-use lamchat_slots::{FileDevice, Slot, Slots};
 use serde_json::Value;
-use std::fs::File;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -18,10 +18,7 @@ const TRIES: u64 = 3;
 
 /// A machine with ports of this one's that lead to its clients' TLS and to its administration.
 pub fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
-    let (clients, administration) = (free_port(), free_port());
-    let network = format!(
-        "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{clients}-:443,hostfwd=tcp:127.0.0.1:{administration}-:8449"
-    );
+    let (network, clients, administration) = network();
     (
         VirtualMachine::start_on(board, disk, &["-nic", &network]),
         clients,
@@ -29,29 +26,13 @@ pub fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
     )
 }
 
-/// As if the release in this slot had answered for ten minutes.
-pub fn mark_good(disk: &Disk, slot: Slot) {
-    change_esp(disk, |copy| {
-        let device = FileDevice::new(copy.reopen().unwrap()).unwrap();
-        Slots::open(device).unwrap().mark_good(slot).unwrap();
-    });
-}
-
-/// Changes the EFI system partition of a machine that is off.
-pub fn change_esp(disk: &Disk, change: impl FnOnce(&tempfile::NamedTempFile)) {
-    let file = File::options().read(true).write(true).open(disk.path()).unwrap();
-    let partitions = lamchat_machine::gpt::read(disk.path()).unwrap();
-    let esp = partitions
-        .iter()
-        .find(|partition| partition.label == "lamchat-esp")
-        .unwrap();
-    let mut bytes = vec![0; usize::try_from(esp.length).unwrap()];
-    file.read_exact_at(&mut bytes, esp.offset).unwrap();
-    let copy = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(copy.path(), &bytes).unwrap();
-    change(&copy);
-    file.write_all_at(&std::fs::read(copy.path()).unwrap(), esp.offset)
-        .unwrap();
+/// A network with these ports: QEMU's argument, the one for clients, the one for administration.
+pub fn network() -> (String, u16, u16) {
+    let (clients, administration) = (free_port(), free_port());
+    let network = format!(
+        "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{clients}-:443,hostfwd=tcp:127.0.0.1:{administration}-:8449"
+    );
+    (network, clients, administration)
 }
 
 /// Makes a credential at the console; answers its file and the server's fingerprint.
@@ -73,7 +54,7 @@ pub fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, Stri
     (file, word("sha256:"))
 }
 
-/// A command from outside the box.
+/// A command from outside the box, which must succeed.
 pub fn far(port: u16, known: &(PathBuf, String), arguments: &[&str]) -> Value {
     let output = try_far(port, known, arguments);
     assert!(
@@ -84,7 +65,7 @@ pub fn far(port: u16, known: &(PathBuf, String), arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// One that may be refused.
+/// A command from outside the box.
 pub fn try_far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lamchat"))
         .args([
@@ -121,6 +102,7 @@ fn an_update_starts_with_everything_there_and_one_that_is_not_marked_good_is_lef
     assert_eq!(slot(&status, "a").get("good"), Some(&Value::Bool(true)), "{status}");
     assert_eq!(slot(&status, "a").get("epoch"), Some(&1.into()), "{status}");
 
+    bundles::are_refused(&disk, port, &known, &next, folder.path());
     let applied = far(
         port,
         &known,

@@ -1,6 +1,7 @@
 //! A virtual machine with a serial console and QEMU's own control socket.
 
-use crate::firmware::{Board, Tpm};
+use crate::firmware::Board;
+use crate::swtpm::Tpm;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 /// The command line of the image's kernel.
 const KERNEL_ARGUMENTS: &str = "module.sig_enforce=1 lockdown=integrity oops=panic panic=10 init_on_alloc=1 \
 slab_nomerge vsyscall=none debugfs=off console=ttyS0,115200 quiet loglevel=3 rdinit=/lamchat -- init";
+
+/// What the kernel counts processor time in: getconf CLK_TCK.
+const TICKS_A_SECOND: u64 = 100;
 
 /// Bytes of a machine's disk: more than the image has, so that it is grown.
 const DISK_BYTES: u64 = 2 << 30;
@@ -88,6 +92,11 @@ fn pe_section<'a>(image: &'a [u8], wanted: &str) -> &'a [u8] {
     panic!("the image has no section {wanted}");
 }
 
+/// A screen's text without its line ends: the box breaks sentences at words.
+pub fn flat(screen: &str) -> String {
+    screen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl VirtualMachine {
     /// Starts one from a disk without firmware's help, with further arguments of QEMU's.
     pub fn start(disk: &Disk, arguments: &[&str]) -> Self {
@@ -96,11 +105,16 @@ impl VirtualMachine {
         let file = |name: &str| boot.join(name).display().to_string();
         let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
         let direct = ["-kernel", &kernel, "-initrd", &initrd, "-append", KERNEL_ARGUMENTS];
-        Self::run(folder, disk, None, &[&direct, arguments].concat())
+        Self::run(folder, disk, None, &[&direct[..], &["-no-reboot"], arguments].concat())
     }
 
     /// Starts one as a server does: its firmware finds the boot loader on the disk, its TPM measures.
     pub fn start_on(board: &Board, disk: &Disk, arguments: &[&str]) -> Self {
+        Self::start_restarting(board, disk, &[&["-no-reboot"][..], arguments].concat())
+    }
+
+    /// The same; a restart does not end it.
+    pub fn start_restarting(board: &Board, disk: &Disk, arguments: &[&str]) -> Self {
         let (tpm, firmware) = board.start();
         let firmware: Vec<&str> = firmware.iter().map(String::as_str).collect();
         let folder = tempfile::tempdir().unwrap();
@@ -113,7 +127,7 @@ impl VirtualMachine {
         let socket = |id: &str| format!("socket,id={id},path={}", folder.path().join(id).display());
         let child = Command::new("qemu-system-x86_64")
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
-            .args(["-display", "none", "-no-reboot", "-nodefaults", "-vga", "std"])
+            .args(["-display", "none", "-nodefaults", "-vga", "std"])
             .args(["-chardev", &socket("serial"), "-serial", "chardev:serial"])
             .args(["-chardev", &socket("monitor"), "-mon", "chardev=monitor,mode=readline"])
             .args([
@@ -144,9 +158,28 @@ impl VirtualMachine {
         self.started.elapsed()
     }
 
+    /// Time of the processor since then.
+    pub fn spent(&self) -> Duration {
+        // proc(5): user and system time are fields 14 and 15; the name before them may have spaces.
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields = status.rsplit(')').next().unwrap().split_whitespace();
+        let ticks = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 1_000 / TICKS_A_SECOND)
+    }
+
+    /// Everything that the console showed.
+    pub fn shown(&self) -> &str {
+        &self.all
+    }
+
     /// Waits until the console has shown `text`, and answers what it showed up to its end.
     pub fn expect(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.expect_within(text, PATIENCE)
+    }
+
+    /// The same, with another patience.
+    pub fn expect_within(&mut self, text: &str, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(at) = self.seen.find(text) {
                 let rest = self.seen.split_off(at + text.len());

@@ -285,12 +285,22 @@ fn the_release_key_is_rotated_by_a_release_that_both_keys_approve() {
     let bound_to = |site: &Site| seal(site)["release_key"].as_str().unwrap().to_owned();
     machine.install(&next);
     machine.boot(2, &[(&next, 3), (&former, 3)]);
+    opens(&site).stop();
+    // It fails, and the slot of before opens the keys.
+    machine.install(&former);
+    machine.boot(1, &[(&former, 3)]);
+    opens(&site).stop();
+    machine.install(&next);
+    machine.boot(2, &[(&next, 3), (&former, 3)]);
     let server = opens(&site);
     let before = bound_to(&site);
     crate::tpm::rebind(&site);
     assert_ne!(bound_to(&site), before);
     assert_eq!(seal(&site)["floor"], 3);
     server.stop();
+    opens(&site).stop();
+    // The other slot has a release of both keys, too.
+    machine.boot(5, &[(&next, 3), (&former, 3)]);
     opens(&site).stop();
     machine.boot(3, &[(&next, 3)]);
     opens(&site).stop();

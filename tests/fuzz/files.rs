@@ -326,6 +326,7 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
         Typed::Rebind { slot: 3, pin: typed() }.encode(),
         Reply::Keys { by, keys: vec![key] }.encode(),
         Reply::Locked {
+            blame: lamchat_holder::Blame::Machine,
             reason: "no".to_owned(),
             slots: vec![slot],
         }

@@ -1,7 +1,8 @@
 //! From a blank disk and a stick to a box that belongs to its operator.
 
+use crate::flash::Flash;
 use crate::machine::Machine;
-use crate::{RUNS, firmware, measured, release};
+use crate::{RUNS, measured, release};
 
 /// Bytes of the disk that is installed on, and of one that is too small.
 const LARGE: u64 = 16 << 30;
@@ -19,7 +20,7 @@ fn number(screen: &str, name: &str) -> String {
 
 #[test]
 fn the_installer_makes_a_blank_machine_the_operators() {
-    let mut machine = Machine::new(&firmware::new());
+    let mut machine = Machine::new(Flash::blank());
     let stick = machine.copy(&release::stick()).on_usb();
     let large = machine.blank(LARGE);
     let small = machine.blank(SMALL);

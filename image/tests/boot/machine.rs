@@ -1,5 +1,7 @@
 //! A virtual machine with OVMF and a TPM of swtpm, driven over its serial console.
 
+use crate::flash::{CODE, Flash};
+use crate::swtpm::Tpm;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -9,8 +11,6 @@ use tempfile::TempDir;
 
 /// How long anything may take; this machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// The firmware with Secure Boot.
-const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 /// What the kernel counts processor time in: getconf CLK_TCK.
 const TICKS_A_SECOND: u64 = 100;
 
@@ -29,7 +29,8 @@ pub struct Disk {
 
 struct Running {
     machine: Child,
-    tpm: Child,
+    /// Ends with the machine.
+    _tpm: Tpm,
     serial: UnixStream,
     /// What nobody has looked at yet, and all.
     seen: String,
@@ -57,19 +58,17 @@ impl Disk {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for child in [&mut self.machine, &mut self.tpm] {
-            // It may have ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // It may have ended by itself.
+        let _ = self.machine.kill();
+        let _ = self.machine.wait();
     }
 }
 
 impl Machine {
-    /// One that is switched off, with these variables in its firmware.
-    pub fn new(variables: &[u8]) -> Self {
+    /// One that is switched off, with this flash memory.
+    pub fn new(flash: Flash) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("variables"), variables).unwrap();
+        std::fs::write(folder.path().join("variables"), flash.0).unwrap();
         std::fs::create_dir(folder.path().join("tpm")).unwrap();
         Self {
             folder,
@@ -114,12 +113,12 @@ impl Machine {
     pub fn start_with(&mut self, disks: &[&Disk], arguments: &[&str]) {
         self.running = None;
         let path = |name: &str| self.folder.path().join(name).display().to_string();
-        for socket in ["serial", "tpm.sock"] {
+        for socket in ["serial"] {
             // Left from an earlier start.
             let _ = std::fs::remove_file(path(socket));
         }
         let listener = UnixListener::bind(path("serial")).unwrap();
-        let tpm = start_tpm(&path("tpm"), &path("tpm.sock"));
+        let tpm = Tpm::start(Path::new(&path("tpm")), Path::new(&path("tpm.sock")));
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35,smm=on"])
@@ -137,7 +136,7 @@ impl Machine {
             .args(["-global", "driver=cfi.pflash01,property=secure,value=on"])
             .args([
                 "-drive",
-                &format!("if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}"),
+                &format!("if=pflash,format=raw,unit=0,readonly=on,file={CODE}"),
             ])
             .args([
                 "-drive",
@@ -169,7 +168,7 @@ impl Machine {
         serial.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         self.running = Some(Running {
             machine,
-            tpm,
+            _tpm: tpm,
             serial,
             seen: String::new(),
             all: String::new(),
@@ -279,19 +278,4 @@ impl Running {
         }
         self.take();
     }
-}
-
-fn start_tpm(state: &str, socket: &str) -> Child {
-    let tpm = Command::new("swtpm")
-        .args(["socket", "--tpm2", "--tpmstate", &format!("dir={state}")])
-        .args(["--ctrl", &format!("type=unixio,path={socket}")])
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while !Path::new(socket).exists() {
-        assert!(Instant::now() < deadline, "swtpm does not start");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    tpm
 }

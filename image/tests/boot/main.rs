@@ -5,12 +5,16 @@
 //! and `LAMCHAT_IMAGE_KEYS` its keys. Needs QEMU, OVMF and swtpm. Nothing is accelerated: a start takes 25 s of a processor.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod firmware;
+#[path = "../../../tests/ovmf/flash.rs"]
+mod flash;
 mod installer;
 mod machine;
 mod release;
+#[path = "../../../tests/ovmf/swtpm.rs"]
+mod swtpm;
 mod tamper;
 
+use flash::Flash;
 use machine::{Disk, Machine};
 
 /// What the boot loader says when the firmware does not start the image, and the firmware when it does not start the boot
@@ -21,7 +25,7 @@ const RUNS: &str = "Set up this box";
 
 /// A machine that belongs to the release's operator, and a disk with the release's image.
 fn owned() -> (Machine, Disk) {
-    let mut machine = Machine::new(&firmware::owned(&release::folder()));
+    let mut machine = Machine::new(Flash::owned(&release::folder()));
     let disk = machine.copy(&release::image());
     (machine, disk)
 }

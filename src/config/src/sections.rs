@@ -209,6 +209,8 @@ section! {
         fixed event_log: Option<PathBuf> = None => "\"/sys/kernel/security/tpm0/binary_bios_measurements\"";
         /// The file of the unified kernel image that was booted, where there is one.
         fixed uki: Option<PathBuf> = None => "\"/boot/efi/EFI/Linux/lamchat.efi\"";
+        /// Instead of it, a file with its SHA-256 in hexadecimal; process 1 of the bootable image writes it.
+        fixed uki_sha256: Option<PathBuf> = None => "\"/run/lamchat/uki.sha256\"";
     }
 }
 

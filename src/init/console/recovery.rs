@@ -90,6 +90,10 @@ fn type_back(screen: &mut Screen) -> std::io::Result<()> {
 
 /// Opens the keys by the recovery key.
 pub fn unlock(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+    let Some(_operator) = shared.operator.try_lock() else {
+        screen.page("Another console unlocks this box", "Only one can do so.")?;
+        return screen.pause();
+    };
     screen.page("Unlock", "Type the recovery key: 48 digits. Esc goes back.")?;
     let Some(typed) = screen.ask("Recovery key", Echo::Shown)? else {
         return Ok(());

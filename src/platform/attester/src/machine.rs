@@ -17,6 +17,8 @@ const NULL_NAME: &str = "/sys/class/tpm/tpm0/null_name";
 const PROGRAM: &str = "/proc/self/exe";
 /// Longest text of a name: an algorithm and SHA-512, in hexadecimal digits and with a line end.
 const NULL_NAME_BYTES_MAX: u64 = 2 * 66 + 1;
+/// Longest text of a digest, with a line end.
+const DIGEST_BYTES_MAX: u64 = 2 * 32 + 1;
 /// How much of a file is read at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -29,6 +31,8 @@ pub struct Places {
     pub program: PathBuf,
     /// The file of the unified kernel image that was booted.
     pub uki: Option<PathBuf>,
+    /// A file with that image's digest, in hexadecimal, where the image itself cannot be read. It may be written later.
+    pub uki_sha256: Option<PathBuf>,
     /// The name of the key in the null hierarchy.
     pub null_key_name: Option<PathBuf>,
 }
@@ -40,6 +44,7 @@ impl Places {
             event_log: Some(EVENT_LOG.into()),
             program: PROGRAM.into(),
             uki: None,
+            uki_sha256: None,
             null_key_name: Some(NULL_NAME.into()),
         }
     }
@@ -101,6 +106,7 @@ pub struct Machine {
     event_log: Option<Opened>,
     program: Opened,
     uki: Option<Opened>,
+    uki_digest: Option<Opened>,
     null_key_name: Option<Opened>,
     program_sha256: Mutex<Option<Sha256>>,
     uki_sha256: Mutex<Option<Sha256>>,
@@ -114,6 +120,7 @@ impl Machine {
             event_log: optional(&places.event_log),
             program: Opened::open(&places.program),
             uki: optional(&places.uki),
+            uki_digest: optional(&places.uki_sha256),
             // Kernels before 6.10 have no such file, which is nothing to report.
             null_key_name: optional(&places.null_key_name).filter(|opened| opened.file.is_ok()),
             program_sha256: Mutex::default(),
@@ -146,8 +153,13 @@ impl Machine {
 
     /// Digest of the unified kernel image, where one is named.
     pub fn uki(&self) -> Result<Option<Sha256>, String> {
-        let Some(opened) = &self.uki else { return Ok(None) };
-        remembered(&self.uki_sha256, || opened.sha256()).map(Some)
+        if let Some(opened) = &self.uki {
+            return remembered(&self.uki_sha256, || opened.sha256()).map(Some);
+        }
+        let Some(opened) = &self.uki_digest else {
+            return Ok(None);
+        };
+        remembered(&self.uki_sha256, || digest(opened)).map(Some)
     }
 
     /// The name of the key in the null hierarchy, where the kernel tells it.
@@ -163,6 +175,16 @@ impl Machine {
             None => Err(format!("{}: no name of a key", opened.path.display())),
         }
     }
+}
+
+/// A digest that somebody else found out.
+fn digest(opened: &Opened) -> Result<Sha256, String> {
+    let mut text = String::new();
+    opened.with(|file| file.take(DIGEST_BYTES_MAX).read_to_string(&mut text))?;
+    let digest = from_hex(text.trim_end()).and_then(|digest| digest.try_into().ok());
+    digest
+        .map(Sha256)
+        .ok_or_else(|| format!("{}: it has no digest (yet)", opened.path.display()))
 }
 
 /// What was found out once.

@@ -91,6 +91,11 @@ fn what_the_machine_does_not_tell_has_a_reason() {
     assert!(machine.event_log().unwrap_err().contains("larger"));
     assert!(machine.uki().unwrap_err().contains("none"));
     assert!(machine.null_key_name().is_err());
+    (places.uki, places.uki_sha256) = (None, write("digest", b""));
+    let machine = Machine::open(&places);
+    assert!(machine.uki().unwrap_err().contains("no digest"));
+    write("digest", format!("{}\n", Sha256::of(b"image")).as_bytes());
+    assert_eq!(machine.uki().unwrap(), Some(Sha256::of(b"image")));
     places.event_log = write("log", b"");
     assert!(Machine::open(&places).event_log().unwrap_err().contains("empty"));
 }

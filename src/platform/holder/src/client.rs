@@ -301,7 +301,7 @@ fn exchange(stream: &mut UnixStream, request: &[u8]) -> Result<Reply, AskError> 
 fn opened(reply: Reply) -> Result<Opened, AskError> {
     match reply {
         Reply::Keys { by, keys } => Ok(Opened::Keys { by, keys }),
-        Reply::Locked { reason, slots } => Ok(Opened::Locked { reason, slots }),
+        Reply::Locked { reason, slots, .. } => Ok(Opened::Locked { reason, slots }),
         _ => Err(MalformedError.into()),
     }
 }

@@ -11,6 +11,7 @@ mod act;
 mod anchor;
 mod attest;
 mod audit;
+mod blame;
 mod client;
 mod deadline;
 mod files;
@@ -41,6 +42,7 @@ mod typed;
 mod wire;
 
 pub use anchor::Anchored;
+pub use blame::Blame;
 pub use client::{AskError, Client, Opened, ask_typed, listen};
 pub use files::{FOLDER, FolderError};
 pub use frame::{FRAME_BYTES_MAX, FrameError};

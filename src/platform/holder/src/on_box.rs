@@ -27,12 +27,12 @@ impl Holder {
     /// The key of the disk, which is made at the first time; or why the keys are locked.
     pub(crate) fn disk_key(&self) -> Result<Reply, Refusal> {
         let locked = match &*self.keys.lock() {
-            Keys::Locked { reason, .. } => Some(reason.clone()),
+            Keys::Locked { reason, blame, .. } => Some((reason.clone(), *blame)),
             Keys::Closed | Keys::Open { .. } => None,
         };
-        if let Some(reason) = locked {
+        if let Some((reason, blame)) = locked {
             let slots = self.peek()?;
-            return Ok(Reply::Locked { reason, slots });
+            return Ok(Reply::Locked { reason, blame, slots });
         }
         match self.open(false)? {
             Reply::Keys { .. } => self.keyring()?.disk_key().map(Reply::Disk).map_err(refused_key),

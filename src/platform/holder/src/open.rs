@@ -1,5 +1,6 @@
 //! Opening the keyring: by itself, by TPM, passphrase file or file slot; or by hand.
 
+use crate::blame::Blame;
 use crate::notice::{Act, Notice, State};
 use crate::reply::{Reason, Reply};
 use crate::state::{Holder, Keys, Refusal, refused_key, refused_to_open};
@@ -33,7 +34,7 @@ impl Holder {
         let by_tpm = tpm.clone().filter(|_| has(SlotKind::Tpm)).map(Unlock::Tpm);
         // In this order; who set a passphrase file relies on it, so that a wrong one ends the start as a mistake.
         let by_itself = passphrase.or_else(|| has(SlotKind::File).then_some(Unlock::File));
-        let (mut reasons, mut pin) = (Vec::new(), false);
+        let (mut reasons, mut pin, mut blame) = (Vec::new(), false, Blame::Nobody);
         for unlock in by_tpm.into_iter().chain(by_itself) {
             let began = Instant::now();
             let error = match self.open_by(&unlock) {
@@ -50,6 +51,7 @@ impl Holder {
             match error {
                 OpenError::Sealer(error) => {
                     pin |= error.reason == SealerReason::PinNeeded;
+                    blame = blame.max(Blame::of(error.reason));
                     reasons.push(OpenError::Sealer(error).to_string());
                 }
                 // What a TPM gave did not open the keyring, or not all of it: the recovery key tells which.
@@ -59,6 +61,7 @@ impl Holder {
             }
         }
         if has(SlotKind::Tpm) && tpm.is_none() {
+            blame = blame.max(Blame::Release);
             reasons.push(self.setup.tpm.status.sentence.clone());
         }
         if reasons.is_empty() {
@@ -71,9 +74,10 @@ impl Holder {
         }
         *self.keys.lock() = Keys::Locked {
             reason: reason.clone(),
+            blame,
             pin,
         };
-        Ok(Reply::Locked { reason, slots })
+        Ok(Reply::Locked { reason, blame, slots })
     }
 
     pub(crate) fn has_keyring(&self) -> Result<bool, Refusal> {

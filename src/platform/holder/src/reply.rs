@@ -1,6 +1,7 @@
 //! What the holder answers. Never in an answer: the master key, a key that seals, a typed secret.
 
 use crate::anchor::Anchored;
+use crate::blame::Blame;
 use crate::image::{ImageSeal, SlotSeal};
 use crate::wire::{
     Body, MalformedError, assemble, cut, head, kind_code, kind_of, slot as slot_bytes, slots as slots_bytes, text,
@@ -39,6 +40,8 @@ pub enum Reply {
     Locked {
         /// Why: a sentence without its full stop.
         reason: String,
+        /// Whose doing it is.
+        blame: Blame,
         /// The slots, from the file, which nothing has authenticated.
         slots: Vec<SlotInfo>,
     },
@@ -207,7 +210,9 @@ impl Reply {
                 keys.iter().for_each(|key| put_key(&mut body, key));
                 assemble(1, &[&[kind_code(*by)], &(keys.len() as u16).to_be_bytes(), &body])
             }
-            Self::Locked { reason, slots } => assemble(2, &[&text(reason), &slots_bytes(slots)]),
+            Self::Locked { reason, blame, slots } => {
+                assemble(2, &[&[blame.code()], &text(reason), &slots_bytes(slots)])
+            }
             Self::Status(status) => assemble(3, &[&status.encode()]),
             Self::Done => assemble(4, &[]),
             Self::Slot(slot) => assemble(5, &[&slot_bytes(slot)]),
@@ -260,6 +265,7 @@ impl Reply {
                 keys: body.list(KEYS_MAX, key)?,
             },
             2 => Self::Locked {
+                blame: Blame::of_code(body.u8()?).ok_or(MalformedError)?,
                 reason: body.text()?,
                 slots: body.list(SLOTS_MAX, Body::slot)?,
             },

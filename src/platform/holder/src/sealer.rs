@@ -22,6 +22,8 @@ const COUNTERS: RangeInclusive<u32> = 0x0180_4C00..=0x0180_4C1F;
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most that asking the TPM who it is may take: somebody waits for it at a terminal.
 const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where the firmware measures whether and by what it checks what it starts: TCG PC Client Platform Firmware Profile 1.06, 3.3.4.8.
+const SECURE_BOOT_PCR: u8 = 7;
 /// What helps after a refusal.
 const REBIND: &str = "once the keys are unlocked, `lamchat seal rebind` binds the slot to this machine as it is now";
 /// What helps when the TPM gave no answer that counts.
@@ -253,6 +255,8 @@ fn refusal(tpm: &mut Tpm, error: UnsealError, pin: bool) -> SealerError {
         UnsealError::Refused(reasons) => {
             let reason = if reasons.contains(&Reason::AnotherTpm) {
                 SealerReason::Foreign
+            } else if reasons.iter().any(is_firmware) {
+                SealerReason::Firmware
             } else {
                 SealerReason::Refused
             };
@@ -268,6 +272,17 @@ fn refusal(tpm: &mut Tpm, error: UnsealError, pin: bool) -> SealerError {
         ),
         UnsealError::Tpm(error) => unavailable(&error),
     }
+}
+
+/// Whether Secure Boot's settings moved.
+fn is_firmware(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::PcrChanged {
+            pcr: SECURE_BOOT_PCR,
+            ..
+        }
+    )
 }
 
 /// How many wrong PINs the TPM takes before it refuses all of them for a while.

@@ -1,6 +1,7 @@
 //! What the holder has: the keyring, as far as it is open, and everything that it takes to open and change it.
 
 use crate::audit;
+use crate::blame::Blame;
 use crate::guesses::{Guess, Guesses};
 use crate::image::SlotSeal;
 use crate::notices::Notices;
@@ -64,7 +65,7 @@ pub(crate) enum Keys {
     /// Nobody has asked for them yet.
     Closed,
     /// They did not open by themselves. `pin`: a slot waits for the TPM's PIN.
-    Locked { reason: String, pin: bool },
+    Locked { reason: String, blame: Blame, pin: bool },
     /// Open.
     Open {
         /// The keyring.

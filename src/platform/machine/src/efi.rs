@@ -15,6 +15,9 @@ pub const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// EFI_IMAGE_SECURITY_DATABASE_GUID, UEFI 2.10, 32.6.1: db, dbx.
 pub const DATABASE: &str = "d719b2cb-3d3a-4596-a3bc-dad00e67656f";
 
+/// The boot loader's own: systemd's Boot Loader Interface, LoaderEntrySelected, LoaderDevicePartUUID.
+pub const LOADER: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
 /// A variable could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("the firmware's variable {name}: {source}")]
@@ -73,6 +76,18 @@ impl Variables {
         Ok(self.read(name, vendor)?.as_deref() == Some(&[1]))
     }
 
+    /// A variable with text: UTF-16 up to a zero.
+    pub fn text(&self, name: &str, vendor: &str) -> Result<Option<String>, VariableError> {
+        let Some(bytes) = self.read(name, vendor)? else {
+            return Ok(None);
+        };
+        let text = decode(&bytes).ok_or_else(|| VariableError {
+            name: name.to_owned(),
+            source: ErrorKind::InvalidData.into(),
+        });
+        text.map(Some)
+    }
+
     /// Writes a variable; the firmware decides whether it takes it.
     pub fn write(&self, name: &str, vendor: &str, attributes: u32, content: &[u8]) -> Result<(), VariableError> {
         let path = self.path(name, vendor);
@@ -98,6 +113,20 @@ impl Variables {
 
     fn path(&self, name: &str, vendor: &str) -> PathBuf {
         self.folder.join(format!("{name}-{vendor}"))
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<String> {
+    let (pairs, rest) = bytes.as_chunks::<2>();
+    let units: Vec<u16> = pairs
+        .iter()
+        .map(|pair| u16::from_le_bytes(*pair))
+        .take_while(|unit| *unit != 0)
+        .collect();
+    if rest.is_empty() {
+        String::from_utf16(&units).ok()
+    } else {
+        None
     }
 }
 
@@ -142,5 +171,24 @@ mod tests {
         assert!(variables.read("SetupMode", GLOBAL).is_err(), "too short for attributes");
         std::fs::write(&file, vec![0; 1 + (1 << 20)]).unwrap();
         assert!(variables.read("SetupMode", GLOBAL).is_err(), "too long");
+    }
+
+    #[test]
+    fn text_is_utf_16_with_a_zero_at_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = Variables::in_folder(folder.path());
+        assert_eq!(variables.text("x", LOADER).unwrap(), None);
+        for (content, expected) in [
+            (&b"a\0-\0b\0\0\0"[..], Some("a-b")),
+            (b"a\0", Some("a")),
+            (b"", Some("")),
+            (b"a", None),
+            (b"\x00\xd8", None),
+        ] {
+            let file = folder.path().join(format!("x-{LOADER}"));
+            std::fs::write(&file, [&[6, 0, 0, 0], content].concat()).unwrap();
+            let text = variables.text("x", LOADER).ok().flatten();
+            assert_eq!(text.as_deref(), expected, "{content:?}");
+        }
     }
 }

@@ -39,6 +39,9 @@ pub struct SealerError {
 pub enum SealerReason {
     /// The policy does not allow it: another boot chain, a changed firmware, a rolled-back disk.
     Refused,
+    /// The policy does not allow it, because the firmware's settings are others than at sealing: Secure Boot was switched
+    /// off, or its lists changed.
+    Firmware,
     /// The blob belongs to other hardware, or the hardware was cleared.
     Foreign,
     /// The hardware does not answer, or says that it cannot now.
@@ -56,6 +59,7 @@ impl SealerReason {
     pub fn word(self) -> &'static str {
         match self {
             Self::Refused => "refused",
+            Self::Firmware => "firmware",
             Self::Foreign => "foreign",
             Self::Unavailable => "unavailable",
             Self::Malformed => "malformed",

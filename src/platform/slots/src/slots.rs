@@ -193,21 +193,42 @@ impl<D: Device> Slots<D> {
 
     /// Takes the counter off the slot that runs: from now on nothing falls back from it. Nothing where it has none.
     pub fn mark_good(&mut self, running: Slot) -> Result<(), SlotError> {
+        self.rename_counted(running, Name::good(running))
+    }
+
+    /// Gives the slot that runs all of its attempts back, so that this start does not count. Nothing where it is good.
+    pub fn hold(&mut self, running: Slot) -> Result<(), SlotError> {
+        self.rename_counted(running, Name::fresh(running))
+    }
+
+    /// Whether the boot loader would start the other slot once this one has no attempts left.
+    pub fn has_fallback(&mut self, running: Slot) -> Result<bool, SlotError> {
+        let other = running.other();
+        let entries = self.list()?;
+        let mut others = entries.iter().filter(|entry| entry.name.slot == other);
+        Ok(others.any(|entry| entry.name.tries.is_none_or(|(left, _)| left > 0)))
+    }
+
+    /// Gives the file of the slot that runs another name, if it has a counter.
+    fn rename_counted(&mut self, running: Slot, to: Name) -> Result<(), SlotError> {
         let entries = self.list()?;
         let own = entries.iter().filter(|entry| entry.name.slot == running);
         let (mut good, mut counted) = (false, Vec::new());
         for entry in own {
             match entry.name.tries {
                 None => good = true,
-                Some(_) => counted.push(entry.name.to_string()),
+                Some(_) => counted.push(entry.name),
             }
         }
         if good {
             return Ok(());
         }
-        let name = counted.first().ok_or(SlotError::NotThere(running))?;
+        let name = *counted.first().ok_or(SlotError::NotThere(running))?;
+        if name == to {
+            return Ok(());
+        }
         let names = self.names()?;
-        self.inside(|folder| folder.rename(name, folder, &Name::good(running).to_string()))?;
+        self.inside(|folder| folder.rename(&name.to_string(), folder, &to.to_string()))?;
         Ok(self.volume.commit(&names, Order::NamesFirst)?)
     }
 

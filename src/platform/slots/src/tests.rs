@@ -193,6 +193,39 @@ fn releases_take_turns() {
 }
 
 #[test]
+fn starts_that_do_not_count_are_given_back() {
+    let (one, two) = (release(1, 5_000), release(2, 7_001));
+    let disk = disk(&[("lamchat-a.efi", &one), ("lamchat-b+1-2.efi", &two)]);
+    let slots = || Slots::open(disk.clone()).unwrap();
+    slots().hold(Slot::B).unwrap();
+    assert_eq!(list(&disk), ["lamchat-a.efi", "lamchat-b+3.efi"]);
+    let done = disk.done.lock().unwrap().len();
+    slots().hold(Slot::B).unwrap();
+    slots().hold(Slot::A).unwrap();
+    assert_eq!(disk.done.lock().unwrap().len(), done, "nothing was left to do");
+    assert_eq!(list(&disk), ["lamchat-a.efi", "lamchat-b+3.efi"]);
+    assert_eq!(disk.files()["lamchat-b+3.efi"], two);
+}
+
+#[test]
+fn only_a_slot_that_would_be_started_is_one_to_fall_back_to() {
+    let one = release(1, 5_000);
+    for (other, expected) in [
+        (None, false),
+        (Some("lamchat-b.efi"), true),
+        (Some("lamchat-b+1-2.efi"), true),
+        (Some("lamchat-b+0-3.efi"), false),
+    ] {
+        let mut files: Vec<(&str, &[u8])> = vec![("lamchat-a+2-1.efi", &one)];
+        files.extend(other.map(|name| (name, one.as_slice())));
+        let disk = disk(&files);
+        let found = Slots::open(disk.clone()).unwrap().has_fallback(Slot::A).unwrap();
+        assert_eq!(found, expected, "{other:?}");
+        assert!(disk.done.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
 fn what_looks_writes_nothing() {
     let disk = disk(&[("lamchat-a.efi", &release(1, 5_000))]);
     list(&disk);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::peer::Administrator;
 use crate::run::attend;
-use crate::{Post, Typed};
+use crate::{Blame, Post, Typed};
 use lamchat_base::{Secret, SecretBytes};
 
 const FIRST: Administrator = Administrator { uid: 0, is_first: true };
@@ -119,10 +119,11 @@ fn the_keyring_has_a_recovery_slot_and_the_disks_key_goes_to_process_1_alone() {
 
     let second = holder(folder.path());
     assert_eq!(refused(&second, Typed::Create, FIRST), Reason::NotAllowed);
-    let Ok(Reply::Locked { reason, slots }) = second.act(Typed::DiskKey, FIRST) else {
+    let Ok(Reply::Locked { reason, blame, slots }) = second.act(Typed::DiskKey, FIRST) else {
         panic!("not locked");
     };
     assert!(reason.contains("no slot that opens by itself"), "{reason}");
+    assert_eq!(blame, Blame::Nobody, "the first keyring has no TPM in it");
     assert!(
         slots
             .iter()

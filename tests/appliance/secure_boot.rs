@@ -1,0 +1,78 @@
+//! A machine whose firmware is set otherwise: the box is locked and says why, such starts do not count, and the recovery
+//! key binds it to the machine as it is.
+
+use crate::client::free_port;
+use crate::firmware::Board;
+use crate::restart::{is_there, send};
+use crate::set_up::{set_up, shut_down};
+use crate::settings::{revoke, switch_secure_boot};
+use crate::slots::names;
+use crate::virtual_machine::{Disk, PATIENCE, VirtualMachine, flat, uki};
+use std::time::{Duration, Instant};
+
+fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16) {
+    let port = free_port();
+    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
+    (VirtualMachine::start_on(board, disk, &["-nic", &network]), port)
+}
+
+/// Starts it; it is locked because of PCR 7, and gets its attempts back.
+fn is_locked(disk: &Disk, board: &Board) -> (VirtualMachine, u16, String) {
+    let (mut machine, port) = start(disk, board);
+    let screen = flat(&machine.expect("Unlock with the recovery key"));
+    assert!(screen.contains("LOCKED"), "{screen}");
+    assert!(screen.contains("PCR 7 changed"), "{screen}");
+    println!("locked after {:?}", machine.age());
+    let since = Instant::now();
+    // The boot loader has counted this start before.
+    while names(disk) != ["lamchat-a+3.efi"] {
+        assert!(since.elapsed() < PATIENCE, "{:?}", names(disk));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    (machine, port, screen)
+}
+
+#[test]
+fn other_settings_of_the_firmware_lock_the_box_and_are_not_counted() {
+    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
+    let (mut machine, port) = start(&disk, &board);
+    let key = set_up(&mut machine, "dhcp");
+    let event = send(port);
+    shut_down(&mut machine);
+    // On trial, so that starts are counted.
+    assert_eq!(names(&disk), ["lamchat-a+2-1.efi"]);
+
+    board.set(|flash| switch_secure_boot(flash, false));
+    for _ in 0..2 {
+        let (_machine, _, screen) = is_locked(&disk, &board);
+        assert!(screen.contains("Secure Boot is OFF"), "{screen}");
+    }
+    // As before: nothing was lost, nobody has to type anything.
+    board.set(|flash| switch_secure_boot(flash, true));
+    let (mut machine, port) = start(&disk, &board);
+    machine.expect("New administrator");
+    is_there(port, &event);
+    shut_down(&mut machine);
+
+    // Secure Boot stays on, and one more program is revoked.
+    board.set(|flash| revoke(flash, [7; 32]));
+    let (machine, _, screen) = is_locked(&disk, &board);
+    assert!(!screen.contains("Secure Boot is OFF"), "{screen}");
+    drop(machine);
+    let (mut machine, port, _) = is_locked(&disk, &board);
+    machine.type_text("1");
+    machine.answer("Recovery key: ", &key);
+    machine.answer("type yes", "yes");
+    let shown = machine.answer("Press Enter", "");
+    assert!(shown.contains("it starts by itself"), "{shown}");
+    machine.expect("New administrator");
+    is_there(port, &event);
+    let second = send(port);
+    shut_down(&mut machine);
+
+    let (mut machine, port) = start(&disk, &board);
+    machine.expect("New administrator");
+    is_there(port, &event);
+    is_there(port, &second);
+    shut_down(&mut machine);
+}
