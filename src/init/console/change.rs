@@ -4,6 +4,7 @@ use super::screen::{Echo, Screen};
 use crate::init::clock;
 use crate::init::state::{Event, Shared};
 use lamchat_appliance::site::{Site, TimeServer, parse_network};
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Another network, for two minutes unless it is confirmed.
-pub fn network(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+pub fn network(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(mut site) = shared.site.lock().clone() else {
         return Ok(());
     };
@@ -39,7 +40,7 @@ pub fn network(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
 }
 
 /// Servers, or the time itself.
-pub fn time(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+pub fn time(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(mut site) = shared.site.lock().clone() else {
         return Ok(());
     };

@@ -91,7 +91,7 @@ pub fn entry_of(notice: &Notice) -> Entry {
 }
 
 /// What an operator does at the box's own console and the database knows nothing of.
-const BOX_ACTS: [&str; 9] = [
+const BOX_ACTS: &[&str] = &[
     "check",
     "log",
     "kernel-log",
