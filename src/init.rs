@@ -3,8 +3,10 @@
 
 mod clock;
 mod console;
+mod crash;
 mod disk;
 mod exchange;
+mod good;
 mod hardware;
 mod health;
 mod keys;
@@ -12,8 +14,10 @@ mod log;
 mod machine;
 mod measured;
 mod network;
+mod record;
 mod release;
 mod remote;
+mod remote_acts;
 mod service;
 mod state;
 mod threads;

@@ -1,13 +1,17 @@
 //! The console: a status screen and menus on every terminal of the machine. A terminal may be a BMC's and so far away:
 //! once the box is set up, every act needs the console's PIN or the recovery key.
 
+mod accept;
 mod acts;
 mod change;
 mod check;
 mod gate;
 mod install;
 mod menu;
+mod pages;
+mod pin;
 mod recovery;
+mod reset;
 mod screen;
 mod setup;
 mod status;

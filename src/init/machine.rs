@@ -1,7 +1,7 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 use super::state::{Event, Health, Shared, State};
-use super::{DATA, MODULES, clock, disk, exchange, keys, measured, network, service::Service, threads, update, vital};
+use super::{DATA, MODULES, clock, crash, disk, exchange, keys, measured, network, service::Service, threads, vital};
 use crate::cli::Failure;
 use crate::updater::RESTART;
 use lamchat_appliance::site::Site;
@@ -18,7 +18,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 /// How often the loop looks after everything that is due.
@@ -40,14 +40,14 @@ pub struct Machine {
     buttons: HashSet<String>,
     exchange: Option<Service>,
     keys: Option<Service>,
+    /// Who waits for the end of the key holder.
+    keys_end: Option<SyncSender<()>>,
     /// Whether the data's file system was seen to take no writes.
     is_read_only: bool,
     /// When the exchange answered last.
     heard: Instant,
     ending: Option<(End, Instant)>,
     network: Sender<Site>,
-    /// Whether the release that runs was marked good since the start, or tried to be.
-    marked: bool,
     /// What comes back unless the change is confirmed, and when.
     trial: Option<(Site, Instant)>,
 }
@@ -85,11 +85,11 @@ impl Machine {
             buttons: HashSet::new(),
             exchange: None,
             keys: None,
+            keys_end: None,
             is_read_only: false,
             heard: Instant::now(),
             ending: None,
             network,
-            marked: false,
             trial: None,
         };
         machine.start()?;
@@ -113,6 +113,7 @@ impl Machine {
             threads::vault(&self.shared)?;
             // Its drivers are there by now, or come with their devices.
             threads::hardware(&self.shared)?;
+            threads::good(&self.shared)?;
         }
         for name in console::find() {
             threads::console(&self.shared, name)?;
@@ -147,6 +148,7 @@ impl Machine {
                 drop(answer.try_send(result));
             }
             Event::Keys(partition) => self.start_keys(&partition),
+            Event::StopKeys(ended) => self.stop_keys(ended),
             Event::Opened => self.opened(),
             Event::Confirmed => self.confirm(),
             Event::End(end) => self.end(end),
@@ -167,10 +169,6 @@ impl Machine {
             if let Err(error) = watchdog.feed() {
                 self.shared.log.note(&format!("the watchdog: {error}"));
             }
-        }
-        if state == State::Serving && !self.marked && now.saturating_duration_since(since) >= update::GOOD_AFTER {
-            self.marked = true;
-            update::mark_good(&self.shared);
         }
         if let Some((before, _)) = self.trial.take_if(|(_, deadline)| now > *deadline) {
             self.shared
@@ -221,6 +219,10 @@ impl Machine {
                 }
                 _ if self.shared.updaters.lock().remove(&ended.pid) => {
                     self.shared.note_end("the updater", ended);
+                    if let Some((_, waiting)) = self.shared.marking.lock().take_if(|(pid, _)| *pid == ended.pid) {
+                        // Whoever has waited for too long asks again.
+                        let _gone = waiting.try_send(ended.code);
+                    }
                     if ended.code == i32::from(RESTART) {
                         self.end(End::Reboot);
                     }
@@ -232,6 +234,9 @@ impl Machine {
                     Some(keys) if keys.pid() == Some(ended.pid) => {
                         keys.ended(Instant::now());
                         self.shared.note_end("the key holder", ended);
+                        if let Some(waiting) = self.keys_end.take() {
+                            self.forget_keys(&waiting);
+                        }
                     }
                     _ => self.shared.note_end("an orphan", ended),
                 },
@@ -389,9 +394,28 @@ impl Machine {
         }
     }
 
+    /// Ends the key holder: what it kept is about to be overwritten.
+    fn stop_keys(&mut self, ended: SyncSender<()>) {
+        match &self.keys {
+            Some(keys) if keys.pid().is_some() => {
+                keys.signal(Signal::SIGKILL);
+                self.keys_end = Some(ended);
+            }
+            _ => self.forget_keys(&ended),
+        }
+    }
+
+    fn forget_keys(&mut self, waiting: &SyncSender<()>) {
+        self.keys = None;
+        self.shared.has_keys.store(false, Ordering::Relaxed);
+        // Who has waited for too long has gone on.
+        let _gone = waiting.try_send(());
+    }
+
     /// The data are there: the box goes on as it was set up.
     fn opened(&mut self) {
         clock::raise(&self.shared);
+        crash::keep(&self.shared);
         let site = match Site::load(&exchange::site_file()) {
             Ok(site) => site.ok_or_else(|| "the data have no configuration".to_owned()),
             Err(error) => Err(error.to_string()),

@@ -48,17 +48,13 @@ fn mark_good(disk: &Disk) {
 }
 
 /// Makes a credential at the console; answers its file and the server's fingerprint.
-fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, String) {
+pub fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, String) {
     machine.choose("Administration from a distance", "a", Some(PIN));
     machine.answer("alice-laptop: ", "operator");
     let shown = machine.answer("Press Enter", "");
     let word = |start: &str| {
-        let words = shown.split_whitespace();
-        words
-            .filter(|word| word.starts_with(start))
-            .next_back()
-            .unwrap()
-            .to_owned()
+        let mut words = shown.split_whitespace();
+        words.rfind(|word| word.starts_with(start)).unwrap().to_owned()
     };
     let file = folder.join("credential");
     std::fs::write(&file, word("lca.")).unwrap();
@@ -67,7 +63,7 @@ fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, String) 
 }
 
 /// A command from outside the box.
-fn far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -> Value {
+pub fn far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_lamchat"))
         .args([
             "--server",

@@ -1,18 +1,18 @@
 //! What the menu's lines do.
 
-use super::gate;
 use super::menu::{Gate, Item};
 use super::screen::{Echo, Screen};
+use super::{gate, pages};
 use crate::cli::credential_file;
-use crate::init::exchange;
 use crate::init::state::{Event, Shared, State};
+use crate::init::{crash, exchange};
 use lamchat_machine::kernel_log;
 use lamchat_machine::power::End;
 use serde_json::json;
 use std::sync::Arc;
 
-/// Lines of a log that fit on a screen.
-const LOG_LINES: usize = 19;
+/// Lines of a log that can be leafed through.
+const LOG_LINES: usize = 2000;
 
 /// Does one; back on the status screen afterwards.
 pub fn run(screen: &mut Screen, shared: &Arc<Shared>, item: &Item) -> std::io::Result<()> {
@@ -51,16 +51,20 @@ pub fn confirm(_: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The last lines of process 1 and its children.
+/// What process 1 and its children said, the newest page first.
 pub fn log(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
-    let lines = shared.log.last(LOG_LINES);
-    show(screen, "The last lines of the log", lines)
+    pages::show(screen, "The log", &shared.log.last(LOG_LINES))
 }
 
-/// The kernel's last lines.
+/// What the kernel said.
 pub fn kernel_log(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
     let lines = kernel_log::read(LOG_LINES).unwrap_or_else(|error| vec![error.to_string()]);
-    show(screen, "The kernel's last lines", lines)
+    pages::show(screen, "The kernel's log", &lines)
+}
+
+/// What the kernel said before the last crash.
+pub fn crash_log(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
+    pages::show(screen, "The kernel's log before the last crash", &crash::last())
 }
 
 /// The machine starts again.
@@ -71,13 +75,6 @@ pub fn restart(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()>
 /// The power goes off.
 pub fn power_off(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     end(screen, shared, "Shut the machine down?", End::PowerOff)
-}
-
-fn show(screen: &mut Screen, title: &str, lines: Vec<String>) -> std::io::Result<()> {
-    let mut all = vec![format!(" {title}"), super::screen::rule()];
-    all.extend(lines);
-    screen.draw(&all)?;
-    screen.pause()
 }
 
 fn end(screen: &mut Screen, shared: &Shared, question: &str, end: End) -> std::io::Result<()> {

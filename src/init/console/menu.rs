@@ -1,6 +1,6 @@
 //! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
-use super::{acts, change, check, install, recovery, screen::Screen, setup};
+use super::{accept, acts, change, check, install, pin, recovery, reset, screen::Screen, setup};
 use crate::init::state::{Shared, State, Status};
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ fn is_new(status: &Status) -> bool {
 }
 
 fn is_locked(status: &Status) -> bool {
-    status.state == State::Locked
+    status.state == State::Locked && !status.is_foreign
 }
 
 fn serves(status: &Status) -> bool {
@@ -80,6 +80,10 @@ fn serves(status: &Status) -> bool {
 
 fn is_tried(status: &Status) -> bool {
     status.trial.is_some()
+}
+
+fn is_foreign(status: &Status) -> bool {
+    status.is_foreign
 }
 
 fn runs(status: &Status) -> bool {
@@ -98,14 +102,18 @@ const MENU: &[Item] = &[
     item('1', "New recovery key",                 serves,    Gate::Elsewhere,                SECRET,                               recovery::make),
     item('2', "New administrator",                serves,    Gate::Elsewhere,                Far::Command("user add"),             acts::administrator),
     item('3', "Check: two accounts, a message",   serves,    Gate::Noted("check"),           Far::Here("from there a client shows it"), check::run),
-    item('4', "Network",                          serves,    Gate::Noted("network"),         Far::Here("not yet"),                 change::network),
-    item('5', "Time",                             serves,    Gate::Noted("time"),            Far::Here("not yet"),                 change::time),
+    item('4', "Network",                          serves,    Gate::Noted("network"),         Far::Command("box set"),                 change::network),
+    item('5', "Time",                             serves,    Gate::Noted("time"),            Far::Command("box set"),                 change::time),
     item('a', "Administration from a distance",   serves,    Gate::Elsewhere,                Far::Here("a stolen credential must not make others"), acts::credential),
-    item('6', "Keep the new network",             is_tried,  Gate::Noted("network-confirm"), Far::Here("not yet"),                 acts::confirm),
-    item('7', "Log",                              runs,      Gate::Always("log"),            Far::Here("not yet"),                 acts::log),
-    item('8', "Kernel log",                       runs,      Gate::Always("kernel-log"),     Far::Here("not yet"),                 acts::kernel_log),
-    item('9', "Restart",                          runs,      Gate::Always("restart"),        Far::Here("not yet"),                 acts::restart),
-    item('0', "Shut down",                        runs,      Gate::Always("power-off"),      Far::Here("not yet"),                 acts::power_off),
+    item('p', "New console PIN",                  serves,    Gate::Noted("pin"),             Far::Here("whoever is far away does not stand at a console"), pin::run),
+    item('x', "FACTORY RESET",                    serves,    Gate::Noted("factory-reset"),   Far::Here("a stolen credential must not destroy the box"), reset::run),
+    item('1', "Accept this disk",                 is_foreign, Gate::Open,                    SECRET,                               accept::run),
+    item('6', "Keep the new network",             is_tried,  Gate::Noted("network-confirm"), Far::Command("box confirm"),                 acts::confirm),
+    item('7', "Log",                              runs,      Gate::Always("log"),            Far::Command("box log"),                 acts::log),
+    item('8', "Kernel log",                       runs,      Gate::Always("kernel-log"),     Far::Command("box log"),                 acts::kernel_log),
+    item('k', "Kernel log of the last crash",     serves,    Gate::Noted("crash-log"), Far::Command("box log"), acts::crash_log),
+    item('9', "Restart",                          runs,      Gate::Always("restart"),        Far::Command("box restart"),                 acts::restart),
+    item('0', "Shut down",                        runs,      Gate::Always("power-off"),      Far::Command("box power-off"),                 acts::power_off),
 ];
 
 /// The items that are there now.
@@ -122,6 +130,17 @@ mod tests {
         for item in MENU {
             assert!(item.label.chars().count() <= LABEL_CHARS_MAX, "{}", item.label);
             assert!(item.key.is_ascii_digit() || item.key.is_ascii_lowercase());
+        }
+    }
+
+    /// The box has no shell: what the console does is a command from a distance, or there is a reason.
+    #[test]
+    fn what_is_not_a_command_from_a_distance_says_why() {
+        for item in MENU {
+            match item.far {
+                Far::Command(words) => assert!(crate::cli::works_far_away(words), "{words}"),
+                Far::Here(why) => assert!(!why.is_empty(), "{}", item.label),
+            }
         }
     }
 }

@@ -64,8 +64,12 @@ fn rows(status: &Status) -> Vec<Row> {
             text: format!(" {label:<14}{value}"),
         });
     };
+    let more = match &status.health {
+        Some(Health::Running { more, .. }) => Some(more),
+        _ => None,
+    };
     let (keys, health) = match &status.health {
-        Some(Health::Running { keys, .. }) => (keys.clone(), "the exchange answers".to_owned()),
+        Some(Health::Running { keys, more }) => (keys.clone(), answers(&more.alarms)),
         Some(Health::Locked(why)) => (why.clone(), "the exchange waits for its keys".to_owned()),
         Some(Health::Silent(why)) => (String::new(), why.clone()),
         None => (String::new(), "not known yet".to_owned()),
@@ -93,7 +97,13 @@ fn rows(status: &Status) -> Vec<Row> {
     for (at, address) in status.addresses.iter().take(EACH_MAX).enumerate() {
         row(if at == 0 { IMPORTANT } else { LITTLE }, "Address", address);
     }
-    row(USUAL, "Release", crate::cli::VERSION);
+    if let Some(more) = more {
+        row(USUAL, "Peers", &more.peers);
+        row(IMPORTANT, "Certificate", &more.certificate);
+        row(IMPORTANT, "Last backup", &more.backup);
+    }
+    let trial = more.filter(|more| more.on_trial).map_or("", |_| ", on trial");
+    row(USUAL, "Release", &format!("{}{trial}", crate::cli::VERSION));
     let watchdog = status.watchdog.as_deref().unwrap_or("this machine shows none");
     row(LITTLE, "Watchdog", watchdog);
     let hardware = match &status.hardware {
@@ -114,6 +124,15 @@ fn rows(status: &Status) -> Vec<Row> {
         row(if at == 0 { IMPORTANT } else { LITTLE }, "Notice", notice);
     }
     rows
+}
+
+/// How the exchange is, in a line.
+fn answers(alarms: &[String]) -> String {
+    match alarms {
+        [] => "the exchange answers".to_owned(),
+        [one] => format!("the exchange answers; {one}"),
+        [first, ..] => format!("the exchange answers; {first} ({} in all)", alarms.len()),
+    }
 }
 
 /// What can be done: in one column, or in two if there is much.

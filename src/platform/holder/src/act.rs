@@ -19,13 +19,14 @@ impl Holder {
     pub(crate) fn act(&self, request: Typed, who: Administrator) -> Result<Reply, Refusal> {
         let uid = who.uid;
         match request {
-            Typed::Create | Typed::DiskKey | Typed::Seal if !(self.setup.on_box && who.is_first) => {
+            Typed::Create | Typed::DiskKey | Typed::Seal | Typed::Erase if !(self.setup.on_box && who.is_first) => {
                 let sentence = "only process 1 of the bootable image asks for that";
                 Err(Refusal(Reason::NotAllowed, sentence.to_owned()))
             }
             Typed::Create => self.create_on_box(),
             Typed::DiskKey => self.disk_key(),
             Typed::Seal => self.seal_on_box(uid),
+            Typed::Erase => self.erase_on_box(),
             Typed::Unlock(key) => self.unlock(&key, uid),
             Typed::AddRecovery => self.add_recovery(uid),
             Typed::VerifyRecovery(key) => self.verify_recovery(&key, uid),

@@ -13,6 +13,7 @@ mod attest;
 mod audit;
 mod client;
 mod deadline;
+mod erase;
 mod files;
 mod floor;
 mod frame;

@@ -51,6 +51,8 @@ pub enum Typed {
     DiskKey,
     /// To seal the keys to the TPM: a new slot, or the one that is there bound anew.
     Seal,
+    /// To take everything that belongs to the keyring out of the TPM, and to give no key any more.
+    Erase,
 }
 
 impl Typed {
@@ -72,6 +74,7 @@ impl Typed {
             Self::Create => assemble(70, &[]),
             Self::DiskKey => assemble(71, &[]),
             Self::Seal => assemble(72, &[]),
+            Self::Erase => assemble(73, &[]),
         }
     }
 
@@ -106,6 +109,7 @@ impl Typed {
             70 => Self::Create,
             71 => Self::DiskKey,
             72 => Self::Seal,
+            73 => Self::Erase,
             _ => return Err(MalformedError),
         };
         body.end(request)
