@@ -5,6 +5,7 @@ mod attest;
 mod audit;
 mod backup;
 mod box_site;
+mod certificate;
 mod config;
 mod distance;
 mod health;
@@ -24,6 +25,8 @@ mod user;
 
 pub use admin_credential::file as credential_file;
 pub use distance::Distance;
+#[cfg(test)]
+pub use distance::works_far_away;
 pub use seal::recovery_code;
 
 use crate::key_holder;
@@ -134,6 +137,9 @@ enum Command {
     /// The key that signs this server's events: show it, or make a new one.
     #[command(subcommand)]
     SigningKey(signing_key::SigningKey),
+    /// The certificates that clients see: until when, and one of an authority of your own.
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
     /// Check a configuration file, or print an example.
     #[command(subcommand)]
     Config(config::Config),
@@ -218,6 +224,7 @@ pub fn run() -> ExitCode {
         Some(Command::Attest(command)) => return attest::run(&cli.place, &command),
         Some(Command::AdminCredential(command)) => admin_credential::run(&cli.place, command),
         Some(Command::SigningKey(command)) => signing_key::run(&cli.place, command),
+        Some(Command::Certificate(command)) => certificate::run(&cli.place, command),
         Some(Command::Config(command)) => config::run(&cli.place, command),
         Some(Command::Updater(post)) => {
             return crate::updater::run(&post).unwrap_or_else(|Failure(reason)| {

@@ -3,10 +3,12 @@
 
 mod clock;
 mod console;
+mod crash;
 mod disk;
 mod exchange;
 mod floor;
 mod figures;
+mod good;
 mod hardware;
 mod health;
 mod keys;
@@ -14,8 +16,10 @@ mod log;
 mod machine;
 mod measured;
 mod network;
+mod record;
 mod release;
 mod remote;
+mod remote_acts;
 mod service;
 mod state;
 mod threads;

@@ -12,6 +12,8 @@ mod hardware;
 mod holder;
 mod locked;
 pub mod logging;
+mod notices;
+mod outside;
 mod rekey;
 mod reload;
 mod sandbox;
@@ -134,7 +136,7 @@ async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Res
     tell(Notice::Ready);
     waiting.abort();
     watchdog::feed(Some(server.store.clone()));
-    upkeep::start(&server);
+    upkeep::start(&server, &start.config);
 
     let mut reload = reload::Reload::new(start, log, Arc::clone(&server));
     let mut renewal = tokio::time::interval(certificates::RENEWAL_CHECK);

@@ -1,12 +1,14 @@
-//! `lamchat box show|set|confirm`
+//! `lamchat box show|set|confirm|log|restart|power-off`
 
-use super::{Failure, Place, Server, output, socket};
+use super::{Failure, Place, Server, output, password, socket};
 use lamchat_appliance::site::Editable;
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const SITE: &str = "/_lamchat/admin/v1/box/site";
+const LOG: &str = "/_lamchat/admin/v1/box/log";
+const END: &str = "/_lamchat/admin/v1/box/end";
 /// Longest file.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -31,6 +33,30 @@ pub enum BoxSite {
         #[command(flatten)]
         server: Server,
     },
+    /// Print the last lines of the box's log.
+    Log {
+        /// Which: init (process 1 and its children), kernel, or crash (the kernel's before the last crash).
+        #[arg(long, default_value = "init", value_parser = ["init", "kernel", "crash"])]
+        of: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Start the machine again.
+    Restart {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Switch the machine off. Somebody has to switch it on again.
+    PowerOff {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 /// Runs it.
@@ -50,7 +76,37 @@ pub fn run(place: &Place, command: BoxSite) -> Result<(), Failure> {
             let answer = socket::call(place, &server, "POST", &target, Some(&serde_json::json!({})))?;
             print(&server, &answer)
         }
+        BoxSite::Log { of, server } => {
+            let answer = socket::call(place, &server, "GET", &format!("{LOG}?of={of}"), None)?;
+            if server.json {
+                output::line(answer.to_string());
+                return Ok(());
+            }
+            for line in answer.get("lines").and_then(Value::as_array).into_iter().flatten() {
+                output::line(line.as_str().unwrap_or_default());
+            }
+            Ok(())
+        }
+        BoxSite::Restart { yes, server } => end(place, &server, true, yes),
+        BoxSite::PowerOff { yes, server } => end(place, &server, false, yes),
     }
+}
+
+fn end(place: &Place, server: &Server, restart: bool, yes: bool) -> Result<(), Failure> {
+    let question = if restart {
+        "Start the machine again?"
+    } else {
+        "Switch the machine off?"
+    };
+    if !yes && !password::confirm(question)? {
+        return Err("nothing was done".into());
+    }
+    let body = serde_json::json!({"restart": restart});
+    let answer = socket::call(place, server, "POST", END, Some(&body))?;
+    if server.json {
+        output::line(answer.to_string());
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Editable, Failure> {

@@ -62,6 +62,9 @@ const REACH: &[(&str, Reach)] = &[
     ("box show", Reach::Anywhere),
     ("box set", Reach::Anywhere),
     ("box confirm", Reach::Anywhere),
+    ("box log", Reach::Anywhere),
+    ("box restart", Reach::Anywhere),
+    ("box power-off", Reach::Anywhere),
     ("update check", Reach::Anywhere),
     ("update show", Reach::Anywhere),
     ("update apply", Reach::Anywhere),
@@ -124,11 +127,21 @@ const REACH: &[(&str, Reach)] = &[
     ("admin-credential revoke", Reach::Anywhere),
     ("signing-key show", Reach::Anywhere),
     ("signing-key rotate", Reach::Anywhere),
+    ("certificate show", Reach::Anywhere),
+    ("certificate request", Reach::Anywhere),
+    ("certificate install", Reach::Anywhere),
+    ("certificate remove", Reach::Anywhere),
     ("config check", Reach::Nobody),
     ("config example", Reach::Nobody),
     ("config canonical", Reach::Nobody),
     ("health", Reach::Anywhere),
 ];
+
+/// Whether a command works with a server far away.
+#[cfg(test)]
+pub fn works_far_away(command: &str) -> bool {
+    REACH.contains(&(command, Reach::Anywhere))
+}
 
 /// The words of the command that was typed; empty for none.
 pub fn path(typed: &ArgMatches) -> String {

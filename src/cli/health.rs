@@ -5,7 +5,7 @@ use crate::devices::Devices;
 use lamchat_hardware::{HealthReport, Root, Surveyor};
 use serde_json::{Value, json};
 
-/// Ask the running server whether it is well, and its hardware. Exit code 1: its keys are locked, or hardware has failed.
+/// Ask the running server whether it is well, and its hardware. Exit code 1: its keys are locked, or something has failed.
 #[derive(Debug, clap::Args)]
 pub struct Health {
     /// Show every reading of the hardware, too.
@@ -39,7 +39,7 @@ pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
         return if locked {
             Err("the keys are locked".into())
         } else {
-            judge(&hardware)
+            judge(&hardware).and_then(|()| judge_alarms(&answer))
         };
     }
     let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -60,7 +60,59 @@ pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
             output::line(format!("{what}: {trouble}"));
         }
     }
-    show(&hardware, command.verbose)
+    more(&answer);
+    show(&hardware, command.verbose)?;
+    judge_alarms(&answer)
+}
+
+/// Release, peers, certificates, backup, and what is not well besides the hardware.
+fn more(answer: &Value) {
+    if answer.pointer("/release/on_trial").and_then(Value::as_bool) == Some(true) {
+        output::line("the release is on trial: it is marked good once the server has answered for a while");
+    }
+    if let Some(peers) = answer.pointer("/peers/sentence").and_then(Value::as_str) {
+        output::line(format!("peers: {peers}"));
+    }
+    let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let each = |key: &str| answer.get(key).and_then(Value::as_array).into_iter().flatten();
+    for shown in each("certificates") {
+        output::line(format!(
+            "certificate of {}: until {} UTC, {} days left",
+            shown.get("from").and_then(Value::as_str).unwrap_or_default(),
+            output::time(number(shown, "not_after_ms")),
+            number(shown, "days_left"),
+        ));
+    }
+    output::line(match answer.get("backup") {
+        Some(last @ Value::Object(_)) => format!(
+            "last backup: {} UTC by {}, {} bytes",
+            output::time(number(last, "at_ms")),
+            last.get("actor").and_then(Value::as_str).unwrap_or_default(),
+            number(last, "bytes"),
+        ),
+        _ => "last backup: none yet".to_owned(),
+    });
+    for alarm in alarms(answer) {
+        let sentence = alarm.get("sentence").and_then(Value::as_str).unwrap_or_default();
+        output::line(format!("  ! {sentence}"));
+    }
+}
+
+/// What is not well, without the hardware, which is told apart.
+fn alarms(answer: &Value) -> impl Iterator<Item = &Value> {
+    let all = answer.get("alarms").and_then(Value::as_array).into_iter().flatten();
+    all.filter(|alarm| {
+        let what = alarm.get("what").and_then(Value::as_str).unwrap_or_default();
+        !what.starts_with("hardware/")
+    })
+}
+
+fn judge_alarms(answer: &Value) -> Result<(), Failure> {
+    let failed = alarms(answer).find(|alarm| state(alarm) == "failed");
+    match failed.and_then(|alarm| alarm.get("sentence")).and_then(Value::as_str) {
+        Some(sentence) => Err(Failure(sentence.to_owned())),
+        None => Ok(()),
+    }
 }
 
 fn state(hardware: &Value) -> &str {

@@ -1,15 +1,20 @@
 //! The console: a status screen and menus on every terminal of the machine. A terminal may be a BMC's and so far away:
 //! once the box is set up, every act needs the console's PIN or the recovery key.
 
+mod accept;
 mod acts;
 mod change;
 mod check;
 mod gate;
 mod install;
 mod menu;
+mod pages;
+mod pin;
 mod recovery;
+mod reset;
 mod screen;
 mod setup;
+mod status;
 
 pub use gate::Guesses;
 
@@ -27,21 +32,20 @@ pub fn run(name: &str, shared: &Arc<Shared>) -> std::io::Result<Infallible> {
     let mut screen = Screen::open(name)?;
     let mut shown = Vec::new();
     loop {
-        let lines = menu::status(shared);
+        let lines = status::lines(shared);
         // A serial line is slow, and somebody may be reading: only what has changed is drawn.
         if lines != shown {
             screen.draw(&lines)?;
             shown = lines;
         }
         let Some(key) = screen.key(REFRESH)? else { continue };
-        if let Some(item) = menu::items(shared.state())
+        // What is there now, not what was when the screen was drawn.
+        let now = shared.status.lock().clone();
+        let chosen = menu::items(&now)
             .into_iter()
-            .find(|item| Some(item.key) == key.letter())
-        {
-            acts::run(&mut screen, shared, item.act)?;
-        }
-        if key.letter() == Some('6') && shared.status.lock().trial.is_some() {
-            acts::run(&mut screen, shared, menu::Act::Confirm)?;
+            .find(|item| Some(item.key) == key.letter());
+        if let Some(item) = chosen {
+            acts::run(&mut screen, shared, item)?;
         }
         // Any key draws the screen anew: a terminal that was plugged in late is empty.
         shown.clear();

@@ -1,5 +1,6 @@
 //! The box's disk: which one it is, and its data partition. Everything here blocks.
 
+use super::record::{Record, Stage};
 use lamchat_base::Entropy;
 use lamchat_host::OsEntropy;
 use lamchat_machine::crypt::{self, CryptError};
@@ -8,7 +9,6 @@ use lamchat_machine::gpt::{self, GptError, Partition};
 use lamchat_machine::mounts::{self, MountError};
 use lamchat_machine::two_copies::{self, KEYRING, RECORD, TwoCopiesError};
 use nix::errno::Errno;
-use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -76,8 +76,8 @@ pub struct Found {
     /// The partition of the keyring.
     pub keyring: PathBuf,
     data: PathBuf,
-    /// Whether a set-up came to its end on it.
-    pub is_set_up: bool,
+    /// How far it is, as it says itself.
+    record: Record,
 }
 
 /// Finds the disk: the one that is set up, else the only one with the image's partitions.
@@ -92,8 +92,8 @@ pub fn find() -> Result<Found, DiskError> {
             Ok(None) | Err(_) => {}
         }
     }
-    if all.iter().filter(|found| found.is_set_up).count() == 1 {
-        all.retain(|found| found.is_set_up);
+    if all.iter().filter(|found| found.is_in_use()).count() == 1 {
+        all.retain(|found| found.is_in_use());
     }
     match all.as_slice() {
         [] => Err(refused.unwrap_or(DiskError::Absent)),
@@ -121,18 +121,17 @@ fn look_at(disk: &Path) -> Result<Option<Found>, DiskError> {
     gpt::mend(disk)?;
     let device = gpt::device(disk, keyring.number);
     let record = two_copies::read(&open(&device)?, &RECORD)?.unwrap_or_default();
-    let record: Value = serde_json::from_slice(&record).unwrap_or_default();
-    let says = |key: &str, value: &str| record.get(key).and_then(Value::as_str) == Some(value);
-    let is_set_up = says("state", "done");
+    let record = Record::parse(&record);
     // Types and labels can be copied; these identifiers were drawn when this disk was set up.
-    if is_set_up && !(says("keyring", &gpt::text(&keyring.id)) && says("data", &gpt::text(&data.id))) {
+    let is_same = record.keyring == gpt::text(&keyring.id) && record.data == gpt::text(&data.id);
+    if record.stage == Stage::Done && !is_same {
         return Err(DiskError::Changed(disk.to_owned()));
     }
     Ok(Some(Found {
         disk: disk.to_owned(),
         keyring: device,
         data: gpt::device(disk, data.number),
-        is_set_up,
+        record,
     }))
 }
 
@@ -142,9 +141,46 @@ fn open(device: &Path) -> Result<File, DiskError> {
 }
 
 impl Found {
+    /// Whether it has or had data.
+    fn is_in_use(&self) -> bool {
+        matches!(self.record.stage, Stage::Done | Stage::Erasing)
+    }
+
+    /// How far the disk is.
+    pub fn stage(&self) -> Stage {
+        self.record.stage
+    }
+
+    /// Whether something was ever kept for the key holder on it, and not overwritten.
+    pub fn has_keyring(&self) -> Result<bool, DiskError> {
+        match two_copies::read(&open(&self.keyring)?, &KEYRING) {
+            Ok(kept) => Ok(kept.is_some_and(|kept| !kept.is_empty())),
+            // Nothing that could be read: it is overwritten all the same.
+            Err(TwoCopiesError::Broken) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the record is this disk's own; `None`: an earlier release wrote it, and did not bind it.
+    pub fn is_own(&self, key: &[u8; 64]) -> Option<bool> {
+        self.record.is_bound().then(|| self.record.is_bound_to(key))
+    }
+
+    /// From now on everything goes, whatever happens to the power.
+    pub fn begin_erasing(&self) -> Result<(), DiskError> {
+        self.keep(Stage::Erasing, None)
+    }
+
+    /// Overwrites the keyring, then the record: the disk is new. The data stay as what nobody can read.
+    pub fn end_erasing(&self) -> Result<(), DiskError> {
+        let device = open(&self.keyring)?;
+        two_copies::blank(&device, &KEYRING)?;
+        Ok(two_copies::blank(&device, &RECORD)?)
+    }
+
     /// Begins a set-up: the disk's own identifiers, all of its size, an empty keyring. What was there is lost.
     pub fn begin(&self) -> Result<(), DiskError> {
-        self.keep("begun")?;
+        self.keep(Stage::Begun, None)?;
         let draw = || {
             let mut id = [0; 16];
             OsEntropy.fill(&mut id);
@@ -162,20 +198,16 @@ impl Found {
     }
 
     /// From now on a start opens what is there instead of setting it up. Durable when it returns.
-    pub fn finish(&self) -> Result<(), DiskError> {
-        self.keep("done")
+    pub fn finish(&self, key: &[u8; 64]) -> Result<(), DiskError> {
+        self.keep(Stage::Done, Some(key))
     }
 
-    fn keep(&self, state: &str) -> Result<(), DiskError> {
+    fn keep(&self, stage: Stage, key: Option<&[u8; 64]>) -> Result<(), DiskError> {
         let [keyring, data] = partitions(&self.disk)?.ok_or_else(|| DiskError::Changed(self.disk.clone()))?;
-        let record = json!({
-            "version": 1,
-            "state": state,
-            "keyring": gpt::text(&keyring.id),
-            "data": gpt::text(&data.id),
-        });
+        let record = Record::new(stage, gpt::text(&keyring.id), gpt::text(&data.id));
+        let record = key.map_or(record.clone(), |key| record.bind(key));
         let device = open(&self.keyring)?;
-        Ok(two_copies::write(&device, &RECORD, record.to_string().as_bytes())?)
+        Ok(two_copies::write(&device, &RECORD, &record.encode())?)
     }
 
     /// Makes the file system of the data under this key, and mounts it.

@@ -1,7 +1,8 @@
 //! Asks the exchange how it is, again and again, in a thread of its own: an exchange that hangs must hang nobody else.
 
 use super::exchange;
-use super::state::{Event, Health, Shared, State};
+use super::state::{Event, Health, More, Shared, State};
+use crate::cli::output;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,28 +37,90 @@ fn read(answer: &Value) -> Health {
                 Some("unverified") => format!("{}. {UNVERIFIED}", text("keys")),
                 _ => text("keys").to_owned(),
             },
-            has_accounts: answer.get("has_accounts").and_then(Value::as_bool).unwrap_or_default(),
+            more: more(answer),
         },
+    }
+}
+
+fn more(answer: &Value) -> More {
+    let at = |place: &str| {
+        answer
+            .pointer(place)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let each = |key: &str| answer.get(key).and_then(Value::as_array).into_iter().flatten();
+    let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let first = each("certificates").min_by_key(|shown| number(shown, "not_after_ms"));
+    let certificate = first.map(|shown| {
+        let until: String = output::time(number(shown, "not_after_ms")).chars().take(10).collect();
+        let days = number(shown, "days_left");
+        let from = shown.get("from").and_then(Value::as_str).unwrap_or_default();
+        format!("until {until}, {days} days left, by {from}")
+    });
+    let backup = match answer.get("backup") {
+        Some(last @ Value::Object(_)) => {
+            let at: String = output::time(number(last, "at_ms")).chars().take(16).collect();
+            let who = last.get("actor").and_then(Value::as_str).unwrap_or_default();
+            format!("{at} by {who}, {} bytes", number(last, "bytes"))
+        }
+        _ => "none yet".to_owned(),
+    };
+    let alarms = each("alarms").filter_map(|alarm| {
+        let what = alarm.get("what").and_then(Value::as_str)?;
+        let sentence = alarm.get("sentence").and_then(Value::as_str)?;
+        (!what.starts_with("hardware/")).then(|| sentence.to_owned())
+    });
+    More {
+        peers: at("/peers/sentence"),
+        certificate: certificate.unwrap_or_else(|| "none".to_owned()),
+        backup,
+        on_trial: answer
+            .pointer("/release/on_trial")
+            .and_then(Value::as_bool)
+            .unwrap_or_default(),
+        alarms: alarms.collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Health, read};
+    use super::{Health, More, read};
     use serde_json::json;
 
     #[test]
     fn answers_are_told_apart() {
         let locked = read(&json!({"state": "locked", "keys": "why"}));
         assert_eq!(locked, Health::Locked("why".to_owned()));
-        let running = read(&json!({"state": "running", "keys": "how", "has_accounts": true}));
-        assert_eq!(
-            running,
-            Health::Running {
-                keys: "how".to_owned(),
-                has_accounts: true
-            }
-        );
+        let running = read(&json!({
+            "state": "running",
+            "keys": "how",
+            "peers": {"count": 0, "sentence": "none"},
+            "certificates": [
+                {"from": "b", "not_after_ms": 2 * 86_400_000_u64, "days_left": 2},
+                {"from": "a", "not_after_ms": 86_400_000, "days_left": 1},
+            ],
+            "backup": {"at_ms": 0, "actor": "uid 0", "bytes": 5},
+            "release": {"on_trial": true},
+            "alarms": [
+                {"what": "hardware/fan/1", "state": "failed", "sentence": "a fan"},
+                {"what": "backup", "state": "warning", "sentence": "too old"},
+            ],
+        }));
+        let more = More {
+            peers: "none".to_owned(),
+            certificate: "until 1970-01-02, 1 days left, by a".to_owned(),
+            backup: "1970-01-01 00:00 by uid 0, 5 bytes".to_owned(),
+            on_trial: true,
+            alarms: vec!["too old".to_owned()],
+        };
+        let keys = "how".to_owned();
+        assert_eq!(running, Health::Running { keys, more });
+        let Health::Running { more, .. } = read(&json!({})) else {
+            unreachable!("it runs")
+        };
+        assert_eq!((more.certificate.as_str(), more.backup.as_str()), ("none", "none yet"));
         let waiting = json!({"state": "running", "keys": "how", "federation": {"state": "unverified"}});
         let Health::Running { keys, .. } = read(&waiting) else {
             unreachable!("it runs")

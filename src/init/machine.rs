@@ -3,7 +3,7 @@
 use super::state::{Event, Health, Shared, State};
 use super::trial::Trial;
 use super::{
-    DATA, MODULES, clock, disk, exchange, figures, keys, measured, network, service::Service, threads, update, vital,
+    DATA, MODULES, clock, crash, disk, exchange, figures, keys, measured, network, service::Service, threads, vital,
 };
 use crate::cli::Failure;
 use crate::updater::RESTART;
@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 /// How often the loop looks after everything that is due.
@@ -43,15 +43,15 @@ pub struct Machine {
     buttons: HashSet<String>,
     exchange: Option<Service>,
     keys: Option<Service>,
+    /// Who waits for the end of the key holder.
+    keys_end: Option<SyncSender<()>>,
     /// Whether the data's file system was seen to take no writes.
     is_read_only: bool,
     /// When the exchange answered last.
     heard: Instant,
     ending: Option<(End, Instant)>,
     network: Sender<Site>,
-    /// Whether the release that runs was marked good since the start, or tried to be.
-    marked: bool,
-    /// What that release may take until then.
+    /// What the release that runs may take until it is marked good.
     on_trial: Trial,
     /// Whether what the box needs was noted since the start.
     has_figures: bool,
@@ -92,11 +92,11 @@ impl Machine {
             buttons: HashSet::new(),
             exchange: None,
             keys: None,
+            keys_end: None,
             is_read_only: false,
             heard: Instant::now(),
             ending: None,
             network,
-            marked: false,
             on_trial: Trial::default(),
             has_figures: false,
             trial: None,
@@ -122,6 +122,7 @@ impl Machine {
             threads::vault(&self.shared)?;
             // Its drivers are there by now, or come with their devices.
             threads::hardware(&self.shared)?;
+            threads::good(&self.shared)?;
         }
         for name in console::find() {
             threads::console(&self.shared, name)?;
@@ -156,6 +157,7 @@ impl Machine {
                 drop(answer.try_send(result));
             }
             Event::Keys(partition) => self.start_keys(&partition),
+            Event::StopKeys(ended) => self.stop_keys(ended),
             Event::Opened => self.opened(),
             Event::Confirmed => self.confirm(),
             Event::End(end) => self.end(end),
@@ -177,14 +179,12 @@ impl Machine {
                 self.shared.log.note(&format!("the watchdog: {error}"));
             }
         }
-        if state == State::Serving && !self.marked && now.saturating_duration_since(since) >= update::GOOD_AFTER {
-            self.marked = true;
-            self.on_trial.ends();
-            update::mark_good(&self.shared);
-        }
         if state == State::Serving && !self.has_figures && now.saturating_duration_since(since) >= figures::AFTER {
             self.has_figures = true;
             figures::note(&self.shared.log);
+        }
+        if self.shared.is_good.load(Ordering::Relaxed) {
+            self.on_trial.ends();
         }
         // The watchdog would do it without a word, and not every machine has one.
         if let Some(why) = self.on_trial.verdict(now, state, now.saturating_duration_since(since)) {
@@ -240,6 +240,10 @@ impl Machine {
                 }
                 _ if self.shared.updaters.lock().remove(&ended.pid) => {
                     self.shared.note_end("the updater", ended);
+                    if let Some((_, waiting)) = self.shared.marking.lock().take_if(|(pid, _)| *pid == ended.pid) {
+                        // Whoever has waited for too long asks again.
+                        let _gone = waiting.try_send(ended.code);
+                    }
                     if ended.code == i32::from(RESTART) {
                         self.end(End::Reboot);
                     }
@@ -251,6 +255,9 @@ impl Machine {
                     Some(keys) if keys.pid() == Some(ended.pid) => {
                         keys.ended(Instant::now());
                         self.shared.note_end("the key holder", ended);
+                        if let Some(waiting) = self.keys_end.take() {
+                            self.forget_keys(&waiting);
+                        }
                     }
                     _ => self.shared.note_end("an orphan", ended),
                 },
@@ -414,9 +421,28 @@ impl Machine {
         }
     }
 
+    /// Ends the key holder: what it kept is about to be overwritten.
+    fn stop_keys(&mut self, ended: SyncSender<()>) {
+        match &self.keys {
+            Some(keys) if keys.pid().is_some() => {
+                keys.signal(Signal::SIGKILL);
+                self.keys_end = Some(ended);
+            }
+            _ => self.forget_keys(&ended),
+        }
+    }
+
+    fn forget_keys(&mut self, waiting: &SyncSender<()>) {
+        self.keys = None;
+        self.shared.has_keys.store(false, Ordering::Relaxed);
+        // Who has waited for too long has gone on.
+        let _gone = waiting.try_send(());
+    }
+
     /// The data are there: the box goes on as it was set up.
     fn opened(&mut self) {
         clock::raise(&self.shared);
+        crash::keep(&self.shared);
         let site = match Site::load(&exchange::site_file()) {
             Ok(site) => site.ok_or_else(|| "the data have no configuration".to_owned()),
             Err(error) => Err(error.to_string()),

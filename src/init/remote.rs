@@ -4,6 +4,7 @@
 //! What must never come this way: the console's PIN and the server's name.
 
 use super::exchange;
+use super::remote_acts::{self, Of};
 use super::state::{Event, Shared};
 use lamchat_appliance::site::Editable;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -28,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 enum Question {
     Show,
     Change { site: Box<Editable> },
+    Log { of: Of },
+    End { restart: bool },
     Confirm,
     RaiseFloor { floor: u64 },
     Seal,
@@ -62,19 +65,21 @@ fn answer(shared: &Shared, mut stream: UnixStream) -> std::io::Result<()> {
     let done = serde_json::from_slice(&line)
         .map_err(|error| error.to_string())
         .and_then(|question| carry_out(shared, question));
-    let answer = done.map_or_else(|error| json!({"error": error}), |()| describe(shared));
+    let answer = done.unwrap_or_else(|error| json!({"error": error}));
     stream.write_all(answer.to_string().as_bytes())
 }
 
-fn carry_out(shared: &Shared, question: Question) -> Result<(), String> {
+fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
     match question {
-        Question::Show => Ok(()),
+        Question::Show => Ok(describe(shared)),
+        Question::Log { of } => remote_acts::log(shared, of),
+        Question::End { restart } => remote_acts::end(shared, restart),
         Question::Confirm => {
             if shared.status.lock().trial.is_none() {
                 return Err("no change of the network waits for a confirmation".to_owned());
             }
             shared.tell(Event::Confirmed);
-            Ok(())
+            Ok(describe(shared))
         }
         Question::RaiseFloor { floor } => super::floor::raise(shared, floor),
         Question::Seal => super::vault::seal(shared),
@@ -85,7 +90,8 @@ fn carry_out(shared: &Shared, question: Question) -> Result<(), String> {
             let changed = before.changed(*site).map_err(|error| error.to_string())?;
             let (sender, receiver) = sync_channel(1);
             shared.tell(Event::Configured(Box::new(changed), sender));
-            receiver.recv_timeout(PATIENCE).map_err(|error| error.to_string())?
+            receiver.recv_timeout(PATIENCE).map_err(|error| error.to_string())??;
+            Ok(describe(shared))
         }
     }
 }

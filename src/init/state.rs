@@ -71,6 +71,8 @@ pub enum Event {
     Configured(Box<Site>, SyncSender<Result<(), String>>),
     /// The key holder is to run, with the keyring on this partition.
     Keys(PathBuf),
+    /// The key holder is to end; told when it has.
+    StopKeys(SyncSender<()>),
     /// The data are there.
     Opened,
     /// The operator still reaches the box after a change of the network.
@@ -86,13 +88,28 @@ pub enum Health {
     Running {
         /// How the keys are kept.
         keys: String,
-        /// Whether there is an account already.
-        has_accounts: bool,
+        /// More lines for the screen.
+        more: More,
     },
     /// It waits for the recovery key, and why.
     Locked(String),
     /// It does not answer, and why.
     Silent(String),
+}
+
+/// What the exchange tells besides, as the screen shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct More {
+    /// Peers.
+    pub peers: String,
+    /// The certificates, as far as they end: the first that does.
+    pub certificate: String,
+    /// The last backup.
+    pub backup: String,
+    /// Whether the release is not marked good yet.
+    pub on_trial: bool,
+    /// What is not well, the worst first; the hardware, which has a line of its own, left out.
+    pub alarms: Vec<String>,
 }
 
 /// What the status screen shows.
@@ -114,6 +131,8 @@ pub struct Status {
     pub network: Option<String>,
     /// Until when a change of the network must be confirmed.
     pub trial: Option<Instant>,
+    /// Whether the disk's record is not what this box wrote.
+    pub is_foreign: bool,
     /// What the hardware watchdog is called.
     pub watchdog: Option<String>,
 }
@@ -140,6 +159,10 @@ pub struct Shared {
     pub updaters: Mutex<HashSet<i32>>,
     /// The process that asks for the time.
     pub timekeeper: Mutex<Option<i32>>,
+    /// The process that marks the release as good, and who waits for its exit code.
+    pub marking: Mutex<Option<(i32, SyncSender<i32>)>>,
+    /// Whether the release was marked good since the start.
+    pub is_good: AtomicBool,
     /// Where the release that runs came from, once somebody asked.
     pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
@@ -162,6 +185,7 @@ impl Shared {
                 hardware: None,
                 network: None,
                 trial: None,
+                is_foreign: false,
                 watchdog: None,
             }),
             disk: Mutex::new(None),
@@ -171,6 +195,8 @@ impl Shared {
             guesses: Mutex::default(),
             updaters: Mutex::default(),
             timekeeper: Mutex::default(),
+            marking: Mutex::default(),
+            is_good: AtomicBool::new(false),
             booted: OnceLock::new(),
             events,
             receiver: Mutex::new(Some(receiver)),

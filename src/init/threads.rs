@@ -1,7 +1,7 @@
 //! The threads that wait for something and tell the main loop.
 
 use super::state::{Event, Shared};
-use super::{clock, console, hardware, health, network, remote, update, vault};
+use super::{clock, console, good, hardware, health, network, remote, update, vault};
 use lamchat_appliance::site::Site;
 use lamchat_machine::button;
 use lamchat_machine::signals::Signals;
@@ -107,6 +107,12 @@ pub fn network(shared: &Arc<Shared>) -> std::io::Result<Sender<Site>> {
 pub fn vault(shared: &Arc<Shared>) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     spawn("vault", move || vault::run(&shared))
+}
+
+/// Has the release marked as good.
+pub fn good(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    spawn("good", move || good::run(&shared))
 }
 
 /// Takes updates.

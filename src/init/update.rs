@@ -1,5 +1,4 @@
-//! Updates: process 1 takes requests of the exchange's at a socket and starts a sandboxed process for each; and it has
-//! the release that runs marked as good once the exchange has answered for a while.
+//! Updates: process 1 takes requests of the exchange's at a socket and starts a sandboxed process for each.
 
 use super::exchange;
 use super::state::Shared;
@@ -14,12 +13,10 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::SyncSender;
 
 /// Where the exchange hands updates over.
 pub const SOCKET: &str = "/run/lamchat/update.sock";
-/// How long the exchange has to answer before the release is marked good.
-pub const GOOD_AFTER: Duration = Duration::from_secs(10 * 60);
 /// The user of the updater, which has nothing of its own.
 const USER: u32 = 992;
 const KEY: &str = "/etc/lamchat/release.pub";
@@ -41,6 +38,11 @@ impl Booted {
             Some(known) => Ok(known),
             None => Self::find().map(|found| shared.booted.get_or_init(|| found)),
         }
+    }
+
+    /// The slot, as people write it.
+    pub fn slot_name(&self) -> String {
+        self.slot.to_string()
     }
 
     fn find() -> Result<Self, String> {
@@ -112,12 +114,13 @@ pub fn serve(shared: &Arc<Shared>, listener: &UnixListener) {
     }
 }
 
-/// Has the slot that runs marked as good.
-pub fn mark_good(shared: &Arc<Shared>) {
-    match errand(shared, "--mark-good") {
-        Ok(()) => shared.log.note("the release that runs is marked good"),
-        Err(error) => shared.log.note(&format!("the release is not marked good: {error}")),
-    }
+/// Has the slot that runs marked as good, by a process whose exit code `ended` takes.
+pub fn mark_good(shared: &Arc<Shared>, ended: SyncSender<i32>) -> Result<(), String> {
+    let mut command = command(Booted::of(shared)?)?;
+    let mut marking = shared.marking.lock();
+    let child = start(shared, command.arg("--mark-good").stdin(Stdio::null()))?;
+    *marking = Some((pid(&child)?, ended));
+    Ok(())
 }
 
 /// Has the digest of the image that runs written into a file.
@@ -162,6 +165,10 @@ pub fn start(shared: &Shared, command: &mut Command) -> Result<Child, String> {
     // Under the lock, so that the main loop does not reap it before it is known.
     let mut updaters = shared.updaters.lock();
     let child = command.spawn().map_err(|error| error.to_string())?;
-    updaters.insert(i32::try_from(child.id()).map_err(|error| error.to_string())?);
+    updaters.insert(pid(&child)?);
     Ok(child)
+}
+
+fn pid(child: &Child) -> Result<i32, String> {
+    i32::try_from(child.id()).map_err(|error| error.to_string())
 }

@@ -2,6 +2,7 @@
 
 use super::disk::{self, DiskError, Found};
 use super::keys::{self, DiskKey};
+use super::record::Stage;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Refused;
 use super::update::Booted;
@@ -9,11 +10,19 @@ use super::{DATA, exchange, floor};
 use lamchat_holder::{Reply, Typed};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// How long disks may take to show up before the console says that there is none.
 const DISKS_MAX: Duration = Duration::from_secs(30);
+/// How long the key holder may take to end.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// A file of the data: the record of this disk is bound to its key, and one that is not is somebody else's.
+const BOUND: &str = "record-bound";
+/// Why a disk is not opened whose keys are open.
+const FOREIGN: &str = "somebody has changed the record of this disk: nothing is opened. If you moved partitions yourself, accept the disk with the recovery key; else restore a backup";
 /// Between two looks for disks, or for keys that somebody unlocks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -21,20 +30,81 @@ const LOOK: Duration = Duration::from_secs(1);
 pub fn run(shared: &Arc<Shared>) {
     let found = find(shared);
     *shared.disk.lock() = Some(found.clone());
-    if !found.is_set_up {
-        return shared.enter(State::SetUp);
+    match found.stage() {
+        Stage::Done => {}
+        Stage::New | Stage::Begun => return shared.enter(State::SetUp),
+        Stage::Erasing => {
+            shared
+                .log
+                .note("the disk is being set back: what is left of its keys goes");
+            if let Err(error) = go_on_erasing(shared, &found) {
+                return stop(shared, &format!("the keys are not wholly destroyed: {error}"));
+            }
+            return shared.enter(State::SetUp);
+        }
     }
     shared.tell(Event::Keys(found.keyring.clone()));
     let key = await_key(shared);
     shared.enter(State::Starting);
+    if !is_own(shared, &found, key.expose()) {
+        return refuse(shared, FOREIGN);
+    }
     match found.open(key.expose(), Path::new(DATA)) {
-        Ok(false) => shared.tell(Event::Opened),
+        Ok(false) => match bind(&found, key.expose()) {
+            Ok(()) => shared.tell(Event::Opened),
+            Err(why) => refuse(shared, &why),
+        },
         Ok(true) => stop(
             shared,
             "the data's file system has errors: it is only for reading, and nothing is served",
         ),
         Err(error) => stop(shared, &format!("the data do not open: {error}")),
     }
+}
+
+/// Whether the record says what it said when the disk was set up. One that an earlier release wrote is bound now, if the
+/// data do not say that it was bound before: that can be asked only when they are open.
+fn is_own(shared: &Shared, found: &Found, key: &[u8; 64]) -> bool {
+    match found.is_own(key) {
+        Some(is_own) => is_own,
+        None => {
+            shared
+                .log
+                .note("the record of the disk is an earlier release's, and bound to no key");
+            true
+        }
+    }
+}
+
+/// Binds an earlier release's record, once; refuses one that was bound before and is not any more.
+fn bind(found: &Found, key: &[u8; 64]) -> Result<(), String> {
+    if found.is_own(key).is_none() {
+        if Path::new(DATA).join(BOUND).exists() {
+            return Err(FOREIGN.to_owned());
+        }
+        found.finish(key).map_err(|error| error.to_string())?;
+    }
+    mark_bound()
+}
+
+/// Remembers inside of the encryption that the record is bound.
+fn mark_bound() -> Result<(), String> {
+    let mark = Path::new(DATA).join(BOUND);
+    if mark.exists() {
+        return Ok(());
+    }
+    std::fs::write(&mark, "").map_err(|error| format!("{}: {error}", mark.display()))
+}
+
+/// Waits for somebody who has the recovery key, and says that the disk is this box's.
+fn refuse(shared: &Shared, why: &str) {
+    {
+        let mut status = shared.status.lock();
+        status.is_foreign = true;
+        status.health = Some(Health::Locked(why.to_owned()));
+    }
+    shared.log.note(why);
+    shared.enter(State::Locked);
 }
 
 fn stop(shared: &Shared, why: &str) {
@@ -89,6 +159,56 @@ fn note_once(shared: &Shared, told: &mut String, text: &str) {
     }
 }
 
+/// Everything that the keys of this box are kept by goes. Durable when it returns; before that, the next start goes on.
+pub fn erase(shared: &Shared) -> Result<(), String> {
+    let found = found(shared)?;
+    found.begin_erasing().map_err(|error| error.to_string())?;
+    let forgotten = keys::typed(&Typed::Erase).map(drop);
+    if let Err(why) = &forgotten {
+        shared.log.note(&format!("the TPM keeps something: {why}"));
+    }
+    // Whatever the TPM says: nothing on the disk opens any more.
+    found.end_erasing().map_err(|error| error.to_string())
+}
+
+/// After a power cut in the middle of [`erase`].
+fn go_on_erasing(shared: &Shared, found: &Found) -> Result<(), String> {
+    clear(shared, found);
+    found.end_erasing().map_err(|error| error.to_string())
+}
+
+/// Takes out of the TPM what belongs to a keyring that is about to be overwritten, and ends its holder.
+fn clear(shared: &Shared, found: &Found) {
+    let has_holder = shared.has_keys.load(Ordering::Relaxed);
+    // What cannot be read is overwritten, and its counters stay in the TPM: they open nothing.
+    if !has_holder && !found.has_keyring().unwrap_or(false) {
+        return;
+    }
+    if !has_holder {
+        shared.tell(Event::Keys(found.keyring.clone()));
+    }
+    let erased = keys::await_start().and_then(|()| keys::typed(&Typed::Erase));
+    if let Err(error) = erased {
+        shared
+            .log
+            .note(&format!("the TPM keeps something of an earlier keyring: {error}"));
+    }
+    let (sender, ended) = sync_channel(1);
+    shared.tell(Event::StopKeys(sender));
+    if let Err(error) = ended.recv_timeout(STOP_MAX) {
+        shared.log.note(&format!("the key holder does not end: {error}"));
+    }
+}
+
+/// The operator says that this disk is this box's: its record is bound as it is.
+pub fn accept(shared: &Shared) -> Result<(), String> {
+    let key = match keys::disk_key()? {
+        DiskKey::Open(key) => key,
+        DiskKey::Locked(why) => return Err(why),
+    };
+    found(shared)?.finish(key.expose()).map_err(|error| error.to_string())
+}
+
 /// What a set-up has begun with.
 pub struct Begun {
     /// The recovery key, 48 digits.
@@ -100,15 +220,13 @@ pub struct Begun {
 /// Begins the set-up: the disk is this box's own, and a keyring is on it.
 pub fn begin(shared: &Shared) -> Result<Begun, String> {
     let found = found(shared)?;
-    if shared.has_keys.load(std::sync::atomic::Ordering::Relaxed) {
-        // Of a set-up that was left: its keyring would not be the disk's.
-        return Err("a set-up was begun before and left: restart the machine first".to_owned());
-    }
     if let Err(why) = Booted::of(shared) {
         shared
             .log
             .note(&format!("updates will not be taken before the next start: {why}"));
     }
+    // Of a set-up that was left.
+    clear(shared, &found);
     found.begin().map_err(|error| error.to_string())?;
     shared.tell(Event::Keys(found.keyring));
     keys::await_start()?;
@@ -140,7 +258,13 @@ pub fn format(shared: &Shared) -> Result<(), String> {
 
 /// The box is set up: the next start opens it.
 pub fn finish(shared: &Shared) -> Result<(), String> {
-    found(shared)?.finish().map_err(|error| error.to_string())
+    let key = match keys::disk_key()? {
+        DiskKey::Open(key) => key,
+        DiskKey::Locked(why) => return Err(why),
+    };
+    let found = found(shared)?;
+    found.finish(key.expose()).map_err(|error| error.to_string())?;
+    mark_bound()
 }
 
 fn found(shared: &Shared) -> Result<Found, String> {

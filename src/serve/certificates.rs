@@ -3,7 +3,7 @@
 //! The authority and the server certificate are each kept, certificate and key together, as one sealed secret, so
 //! that no power cut leaves a key without its certificate. `tls/ca.pem` is a copy for people.
 
-use super::{StartError, audit, refused};
+use super::{StartError, audit, outside, refused};
 use lamchat_base::{Clock, SecretBytes};
 use lamchat_config::Config;
 use lamchat_disk::{RealDisk, replace_file};
@@ -11,8 +11,10 @@ use lamchat_http::Identity;
 use lamchat_http::certificate::{self, Issued};
 use lamchat_seal::DataKeys;
 use lamchat_store::Store;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How often certificates are looked at; they are renewed weeks before their end.
@@ -29,13 +31,17 @@ pub struct Certificates {
     files: Vec<Files>,
 }
 
-/// The server's own authority, and the identity that it vouches for.
-struct Local {
-    keys: Arc<DataKeys>,
-    store: Store,
-    host: String,
+/// The server's own authority, and the identity that it or an authority outside vouches for.
+pub struct Local {
+    pub keys: Arc<DataKeys>,
+    pub store: Store,
+    pub host: String,
     folder: PathBuf,
-    identity: Arc<Identity>,
+    pub identity: Arc<Identity>,
+    /// Whether an authority outside vouches for what is shown.
+    pub is_outside: AtomicBool,
+    /// Held by whoever changes what is shown.
+    pub changing: Mutex<()>,
 }
 
 /// A pair of files.
@@ -104,10 +110,28 @@ impl Certificates {
         }))
     }
 
-    /// SHA-256 of the public keys in files of the operator's, as they are shown now.
+    /// SHA-256 of the public keys in files of the operator's and of an authority outside, as they are shown now.
     pub fn file_keys(&self) -> Vec<[u8; 32]> {
-        let keys = self.files.iter().filter_map(|files| files.identity.public_key_sha256());
-        keys.collect()
+        let files = self.files.iter().filter_map(|files| files.identity.public_key_sha256());
+        let outside = self
+            .local
+            .iter()
+            .filter(|local| local.is_outside.load(Ordering::Relaxed));
+        files
+            .chain(outside.filter_map(|local| local.identity.public_key_sha256()))
+            .collect()
+    }
+
+    /// The part of the server's own authority, if a listener uses it.
+    pub fn local(&self) -> Option<&Local> {
+        self.local.as_ref()
+    }
+
+    /// The files with their identities.
+    pub fn files(&self) -> impl Iterator<Item = (String, &Identity)> {
+        self.files
+            .iter()
+            .map(|files| (files.certificate.display().to_string(), &*files.identity))
     }
 
     /// Reads all files again; connections stay. What cannot be used leaves the old one in place and goes to the log.
@@ -122,16 +146,21 @@ impl Certificates {
         }
     }
 
-    /// Renews the certificate of the own authority when its end is near.
+    /// Renews the certificate of the own authority when its end is near, and shows it again where an outside one has
+    /// ended.
     pub fn renew(&self, clock: &Arc<dyn Clock>) {
         let Some(local) = &self.local else { return };
-        let renewed = issue(&local.keys, &local.store, &local.folder, &local.host, clock.now_ms());
-        let replaced = renewed.and_then(|(leaf, is_new)| match is_new {
-            true => local
-                .identity
-                .replace(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose())
-                .map_err(refused)
-                .map(|()| true),
+        let _one = local.changing.lock();
+        let now_ms = clock.now_ms();
+        if local.is_outside.load(Ordering::Relaxed)
+            && let Ok(Some(_)) = outside::current(&local.keys, &local.host, now_ms)
+        {
+            return;
+        }
+        let was_outside = local.is_outside.load(Ordering::Relaxed);
+        let renewed = issue(&local.keys, &local.store, &local.folder, &local.host, now_ms);
+        let replaced = renewed.and_then(|(leaf, is_new)| match is_new || was_outside {
+            true => local.replace(&leaf).map(|()| true),
             false => Ok(false),
         });
         match replaced {
@@ -154,14 +183,33 @@ impl Local {
         let host = config.server_name.host().to_owned();
         let folder = config.data_dir.join("tls");
         let (leaf, _) = issue(keys, store, &folder, &host, clock.now_ms())?;
-        let identity = Identity::from_pem(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose()).map_err(refused)?;
+        let outside = outside::current(keys, &host, clock.now_ms())?;
+        let is_outside = AtomicBool::new(outside.is_some());
+        let shown = outside.unwrap_or(leaf);
+        let identity = Identity::from_pem(shown.certificate_pem.as_bytes(), shown.key_pem.expose()).map_err(refused)?;
         Ok(Self {
             keys: Arc::clone(keys),
             store: store.clone(),
             host,
             folder,
             identity: Arc::new(identity),
+            is_outside,
+            changing: Mutex::default(),
         })
+    }
+
+    /// Shows the certificate of the server's own authority.
+    pub fn show_own(&self, now_ms: u64) -> Result<(), StartError> {
+        let (leaf, _) = issue(&self.keys, &self.store, &self.folder, &self.host, now_ms)?;
+        self.replace(&leaf)
+    }
+
+    fn replace(&self, own: &Issued) -> Result<(), StartError> {
+        self.identity
+            .replace(own.certificate_pem.as_bytes(), own.key_pem.expose())
+            .map_err(refused)?;
+        self.is_outside.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn file(&self) -> PathBuf {
@@ -204,20 +252,29 @@ fn issue(keys: &DataKeys, store: &Store, folder: &Path, host: &str, now_ms: u64)
 fn seal(keys: &DataKeys, store: &Store, name: &str, pair: &Issued, now_ms: u64) -> Result<(), StartError> {
     let fingerprint = certificate::fingerprint(&pair.certificate_pem).map_err(refused)?;
     audit::note_key(store, now_ms, name, &fingerprint)?;
-    let both = [pair.certificate_pem.as_bytes(), pair.key_pem.expose()].concat();
-    keys.seal_secret(name, &SecretBytes::new(both)).map_err(refused)
+    keys.seal_secret(name, &join(pair)).map_err(refused)
+}
+
+/// Certificates and key as one secret.
+pub fn join(pair: &Issued) -> SecretBytes {
+    SecretBytes::new([pair.certificate_pem.as_bytes(), pair.key_pem.expose()].concat())
 }
 
 fn unseal(keys: &DataKeys, name: &str) -> Result<Option<Issued>, StartError> {
     let Some(both) = keys.unseal_secret(name).map_err(refused)? else {
         return Ok(None);
     };
+    split(name, &both).map(Some)
+}
+
+/// What [`join`] has joined.
+pub fn split(name: &str, both: &SecretBytes) -> Result<Issued, StartError> {
     let text = std::str::from_utf8(both.expose()).map_err(refused)?;
     let Some((certificate, key)) = text.find(KEY_MARK).and_then(|at| text.split_at_checked(at)) else {
         return Err(StartError::Refused(format!("the sealed secret {name} holds no key")));
     };
-    Ok(Some(Issued {
+    Ok(Issued {
         certificate_pem: certificate.to_owned(),
         key_pem: SecretBytes::new(key.as_bytes().to_vec()),
-    }))
+    })
 }

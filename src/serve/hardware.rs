@@ -3,6 +3,7 @@
 use super::wiring::Parts;
 use lamchat_hardware::{Health, Reading, Root, State, Surveyor};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -10,9 +11,9 @@ use tokio::time::{MissedTickBehavior, interval};
 /// A disk that was pulled is to be told within a minute.
 const SURVEY: Duration = Duration::from_secs(20);
 
-/// Reads it at once, and again and again, until the runtime ends.
-pub async fn survey_forever(parts: Arc<Parts>) {
-    let surveyor = Arc::new(Surveyor::new(Root::kernel()));
+/// Reads it at once, and again and again, until the runtime ends. `folder`: the kernel's /sys.
+pub async fn survey_forever(parts: Arc<Parts>, folder: PathBuf) {
+    let surveyor = Arc::new(Surveyor::new(Root::at(folder)));
     let mut ticks = interval(SURVEY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -21,6 +21,7 @@ pub fn client(config: &Config) -> Settings {
         public_list_without_auth: config.rooms.public_list_without_auth,
         presence: config.presence.enabled,
         federation: config.federation.enabled,
+        admins_room: config.notices.admins_room,
         support: Support {
             matrix_id: config.support.matrix_id.clone(),
             email_address: config

@@ -1,6 +1,7 @@
 //! What has to happen from time to time while the server runs. Ends with the runtime.
 
 use super::wiring::Parts;
+use lamchat_config::Config;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,14 +14,21 @@ const SWEEP: Duration = Duration::from_secs(6 * 3600);
 const TRANSACTIONS: Duration = Duration::from_secs(6 * 3600);
 
 /// Starts all of it.
-pub fn start(parts: &Arc<Parts>) {
+pub fn start(parts: &Arc<Parts>, config: &Config) {
     tokio::spawn(expire_typing(Arc::clone(parts)));
     tokio::spawn(sweep_media(Arc::clone(parts)));
     tokio::spawn(super::audit::sign_forever(Arc::clone(parts)));
     tokio::spawn(super::anchor::anchor_forever(Arc::clone(parts)));
     tokio::spawn(sweep_transactions(Arc::clone(parts)));
     tokio::spawn(super::federation::follow_forever(Arc::clone(parts)));
-    tokio::spawn(super::hardware::survey_forever(Arc::clone(parts)));
+    tokio::spawn(super::hardware::survey_forever(
+        Arc::clone(parts),
+        config.notices.hardware.clone(),
+    ));
+    tokio::spawn(super::notices::tell_forever(
+        Arc::clone(parts),
+        config.notices.admins_room,
+    ));
 }
 
 async fn expire_typing(parts: Arc<Parts>) {

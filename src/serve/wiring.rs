@@ -3,11 +3,11 @@
 use super::attestation::Evidence;
 use super::certificates::Certificates;
 use super::{
-    StartError, anchor, attestation, audit, data_dir, exchange, federation, greeting, holder, refused, rekey,
+    StartError, anchor, attestation, audit, data_dir, exchange, federation, greeting, holder, outside, refused, rekey,
     server_name, settings, signing_key,
 };
 use lamchat_accounts::presence::Presences;
-use lamchat_api_admin::{Admin, Attest, Attestation, Door};
+use lamchat_api_admin::{Admin, Attest, Attestation, Door, Standing};
 use lamchat_api_client::App;
 use lamchat_appliance::Folders;
 use lamchat_audit::AuditLog;
@@ -18,6 +18,7 @@ use lamchat_host::{OsEntropy, SystemClock};
 use lamchat_http::{Bind, Listener, Resource, Router, Server};
 use lamchat_identity::{LoginTokens, Passwords, UiaSessions};
 use lamchat_media::Media;
+use lamchat_notices::Notices;
 use lamchat_push::UnreadCounts;
 use lamchat_rooms::Rooms;
 use lamchat_rooms::typing::Typing;
@@ -41,6 +42,7 @@ pub struct Parts {
     pub app: Arc<App>,
     pub admin: Arc<Admin>,
     pub audit: Arc<AuditLog>,
+    pub notices: Notices,
     /// Identifier and public part of the server's signing key.
     pub signing_key: String,
     /// The slot that opened the keys.
@@ -79,6 +81,7 @@ pub fn tables() -> Vec<Table> {
         lamchat_push::TABLES,
         lamchat_audit::TABLES,
         lamchat_api_admin::TABLES,
+        lamchat_notices::TABLES,
     ];
     all.concat()
 }
@@ -144,6 +147,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         rooms: rooms.clone(),
         changing: parking_lot::Mutex::default(),
     });
+    let notices = Notices::new(store.clone(), rooms.clone());
     let typing = Arc::new(Typing::new(clock.now_ms()));
     tokio::spawn(lamchat_rooms::typing::expire_forever(
         Arc::clone(&typing),
@@ -204,6 +208,12 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
         distance: lamchat_api_admin::Distance::new(!config.admin.metrics_open),
+        certificates: Arc::new(outside::Shop {
+            certificates: Arc::clone(&certificates),
+            clock: Arc::clone(&clock),
+        }),
+        backup_days: config.notices.backup_days,
+        standing: Standing::new(config.admin.updates.is_some(), config.admin.on_trial),
         updates: config.admin.updates.clone(),
         box_socket: config.admin.box_socket.clone(),
     });
@@ -216,6 +226,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         app,
         admin,
         audit,
+        notices,
         signing_key,
         unlocked_by,
         federation_changed: federation.changed,

@@ -64,7 +64,7 @@ pub fn is_there(port: u16, event: &str) {
 }
 
 /// Whether any of the bytes of a disk are these.
-fn has_bytes(disk: &Disk, wanted: &[u8]) -> bool {
+pub fn has_bytes(disk: &Disk, wanted: &[u8]) -> bool {
     let mut file = File::open(disk.path()).unwrap();
     let mut window = Vec::new();
     let mut part = vec![0; 1 << 20];

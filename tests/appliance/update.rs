@@ -41,12 +41,8 @@ pub fn credential(machine: &mut VirtualMachine, folder: &Path) -> (PathBuf, Stri
     machine.answer("alice-laptop: ", "operator");
     let shown = machine.answer("Press Enter", "");
     let word = |start: &str| {
-        let words = shown.split_whitespace();
-        words
-            .filter(|word| word.starts_with(start))
-            .next_back()
-            .unwrap()
-            .to_owned()
+        let mut words = shown.split_whitespace();
+        words.rfind(|word| word.starts_with(start)).unwrap().to_owned()
     };
     let file = folder.join("credential");
     std::fs::write(&file, word("lca.")).unwrap();

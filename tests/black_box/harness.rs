@@ -42,6 +42,9 @@ password_hash = "minimum"
 
 [limits]
 enabled = false
+
+[notices]
+admins_room = false
 "#;
 
 /// The program under test.

@@ -79,7 +79,7 @@ class Lamchat:
         pathlib.Path(self.config).write_text(
             f'server_name = "localhost:{self.port}"\npublic_baseurl = "{self.base}/"\ndata_dir = "{self.data}"\n'
             f'[[listeners]]\naddress = "127.0.0.1"\nport = {self.port}\nresources = ["client", "media"]\ntls_local_authority = true\n'
-            '[registration]\nmode = "token"\npassword_hash = "minimum"\n[limits]\nenabled = false\n[log]\nlevel = "debug"\n'
+            '[registration]\nmode = "token"\npassword_hash = "minimum"\n[limits]\nenabled = false\n[notices]\nadmins_room = false\n[log]\nlevel = "debug"\n'
         )
         self.output = os.path.join(self.dir, "output.log")
         self.process = None

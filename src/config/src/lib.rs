@@ -27,8 +27,8 @@ pub use error::{ConfigError, Problem};
 pub use load::{example, load, parse};
 pub use rate::{Rate, RateUnit};
 pub use sections::{
-    Admin, Attestation, Config, Federation, Http, Limits, Listener, Log, Media, Outbound, Presence, Registration,
-    Rooms, Seal, Support,
+    Admin, Attestation, Config, Federation, Http, Limits, Listener, Log, Media, Notices, Outbound, Presence,
+    Registration, Rooms, Seal, Support,
 };
 pub use tpm::TpmAddress;
 pub use value::{BaseUrl, SecretText};

@@ -225,6 +225,18 @@ section! {
 }
 
 section! {
+    /// What the server tells its administrators, in a room of their own. In plain text: the server has no device that could encrypt.
+    pub struct Notices {
+        /// Whether hardware, certificates, backups, keys and updates that need somebody are told in that room.
+        fixed admins_room: bool = true;
+        /// After how many days without a backup that is told; 0: never.
+        fixed backup_days: u32 = 14;
+        /// The folder from which the state of the hardware is read: the kernel's.
+        fixed hardware: PathBuf = PathBuf::from("/sys");
+    }
+}
+
+section! {
     /// Administration from this machine.
     pub struct Admin {
         /// The Unix socket of `lamchat user` and the like; by default admin.sock in the data folder.
@@ -275,6 +287,8 @@ pub struct Config {
     pub attestation: Attestation,
     /// The log.
     pub log: Log,
+    /// What the server tells its administrators.
+    pub notices: Notices,
     /// Administration from this machine.
     pub admin: Admin,
 }
@@ -284,7 +298,7 @@ macro_rules! for_sections {
     ($do:ident) => {
         $do! { outbound: Outbound, federation: Federation, registration: Registration, limits: Limits, rooms: Rooms,
         presence: Presence, support: Support, http: Http, media: Media,
-        seal: Seal, attestation: Attestation, log: Log, admin: Admin }
+        seal: Seal, attestation: Attestation, log: Log, notices: Notices, admin: Admin }
     };
 }
 

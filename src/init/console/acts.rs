@@ -1,89 +1,80 @@
 //! What the menu's lines do.
 
-use super::menu::Act;
+use super::menu::{Gate, Item};
 use super::screen::{Echo, Screen};
-use super::{change, check, gate, install, recovery, setup};
+use super::{gate, pages};
 use crate::cli::credential_file;
-use crate::init::exchange;
 use crate::init::state::{Event, Shared, State};
+use crate::init::{crash, exchange};
 use lamchat_machine::kernel_log;
 use lamchat_machine::power::End;
 use serde_json::json;
 use std::sync::Arc;
 
-/// Lines of a log that fit on a screen.
-const LOG_LINES: usize = 19;
+/// Lines of a log that can be leafed through.
+const LOG_LINES: usize = 2000;
 
 /// Does one; back on the status screen afterwards.
-pub fn run(screen: &mut Screen, shared: &Arc<Shared>, act: Act) -> std::io::Result<()> {
-    match act {
-        Act::Install => return install::run(screen, shared),
-        Act::SetUp => return setup::run(screen, shared),
-        Act::Unlock => return recovery::unlock(screen, shared),
-        _ => {}
+pub fn run(screen: &mut Screen, shared: &Arc<Shared>, item: &Item) -> std::io::Result<()> {
+    if item.gate == Gate::Open {
+        return (item.run)(screen, shared);
     }
     if !gate::pass(screen, shared)? {
         return Ok(());
     }
-    shared.log.note(&format!("an operator on {}: {act:?}", screen.name));
-    if let Err(error) = note(screen, shared, act) {
-        shared.log.note(&format!("{act:?} is not in the audit log: {error}"));
-        // The power can be cut without us; everything else waits until it can be noted.
-        if !matches!(act, Act::Restart | Act::PowerOff | Act::Log | Act::KernelLog) {
+    shared
+        .log
+        .note(&format!("an operator on {}: {}", screen.name, item.label));
+    if let Gate::Noted(name) | Gate::Always(name) = item.gate
+        && let Err(error) = note(screen, shared, name)
+    {
+        shared.log.note(&format!("{name} is not in the audit log: {error}"));
+        if matches!(item.gate, Gate::Noted(_)) {
             screen.page("Not done", &format!("It cannot be noted in the audit log: {error}"))?;
             return screen.pause();
         }
     }
-    match act {
-        Act::Install | Act::SetUp | Act::Unlock => Ok(()),
-        Act::Recovery => recovery::make(screen),
-        Act::Administrator => administrator(screen),
-        Act::Credential => credential(screen),
-        Act::Check => check::run(screen),
-        Act::Network => change::network(screen, shared),
-        Act::Confirm => {
-            shared.tell(Event::Confirmed);
-            Ok(())
-        }
-        Act::Time => change::time(screen, shared),
-        Act::Log => {
-            let lines = shared.log.last(LOG_LINES);
-            show(screen, "The last lines of the log", lines)
-        }
-        Act::KernelLog => {
-            let lines = kernel_log::read(LOG_LINES).unwrap_or_else(|error| vec![error.to_string()]);
-            show(screen, "The kernel's last lines", lines)
-        }
-        Act::Restart => end(screen, shared, "Restart the machine?", End::Reboot),
-        Act::PowerOff => end(screen, shared, "Shut the machine down?", End::PowerOff),
-    }
+    (item.run)(screen, shared)
 }
 
-/// Writes an act into the audit log, while there is one: before the set-up and without keys nobody can. Those that the
-/// exchange and the key holder carry out, they note themselves.
-fn note(screen: &Screen, shared: &Shared, act: Act) -> Result<(), String> {
-    let name = match act {
-        Act::Install | Act::SetUp | Act::Unlock | Act::Recovery | Act::Administrator | Act::Credential => return Ok(()),
-        Act::Check => "check",
-        Act::Network => "network",
-        Act::Confirm => "network-confirm",
-        Act::Time => "time",
-        Act::Log => "log",
-        Act::KernelLog => "kernel-log",
-        Act::Restart => "restart",
-        Act::PowerOff => "power-off",
-    };
+/// Writes an act into the audit log, while there is one: before the set-up and without keys nobody can.
+fn note(screen: &Screen, shared: &Shared, name: &str) -> Result<(), String> {
     if shared.site.lock().is_none() || shared.state() == State::Locked {
         return Ok(());
     }
     exchange::note_act(name, &screen.name)
 }
 
-fn show(screen: &mut Screen, title: &str, lines: Vec<String>) -> std::io::Result<()> {
-    let mut all = vec![format!(" {title}"), super::screen::rule()];
-    all.extend(lines);
-    screen.draw(&all)?;
-    screen.pause()
+/// The change of the network stays.
+pub fn confirm(_: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
+    shared.tell(Event::Confirmed);
+    Ok(())
+}
+
+/// What process 1 and its children said, the newest page first.
+pub fn log(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
+    pages::show(screen, "The log", &shared.log.last(LOG_LINES))
+}
+
+/// What the kernel said.
+pub fn kernel_log(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
+    let lines = kernel_log::read(LOG_LINES).unwrap_or_else(|error| vec![error.to_string()]);
+    pages::show(screen, "The kernel's log", &lines)
+}
+
+/// What the kernel said before the last crash.
+pub fn crash_log(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
+    pages::show(screen, "The kernel's log before the last crash", &crash::last())
+}
+
+/// The machine starts again.
+pub fn restart(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
+    end(screen, shared, "Restart the machine?", End::Reboot)
+}
+
+/// The power goes off.
+pub fn power_off(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
+    end(screen, shared, "Shut the machine down?", End::PowerOff)
 }
 
 fn end(screen: &mut Screen, shared: &Shared, question: &str, end: End) -> std::io::Result<()> {
@@ -94,7 +85,8 @@ fn end(screen: &mut Screen, shared: &Shared, question: &str, end: End) -> std::i
     Ok(())
 }
 
-fn administrator(screen: &mut Screen) -> std::io::Result<()> {
+/// An account is made that may do everything.
+pub fn administrator(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
     screen.page("New administrator", "An account with every right of administration.")?;
     let Some(name) = screen.ask("Name", Echo::Shown)? else {
         return Ok(());
@@ -110,7 +102,7 @@ fn administrator(screen: &mut Screen) -> std::io::Result<()> {
 }
 
 /// Makes a credential and shows it, once, with what `lamchat --credential FILE` needs beside it.
-fn credential(screen: &mut Screen) -> std::io::Result<()> {
+pub fn credential(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
     screen.page(
         "Administration from a distance",
         "A credential with which `lamchat --server` works on another machine, for 90 days. It is shown once.",

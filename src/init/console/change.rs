@@ -4,6 +4,7 @@ use super::screen::{Echo, Screen};
 use crate::init::clock;
 use crate::init::state::{Event, Shared};
 use lamchat_appliance::site::{Site, TimeServer, parse_network};
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Another network, for two minutes unless it is confirmed.
-pub fn network(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+pub fn network(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(mut site) = shared.site.lock().clone() else {
         return Ok(());
     };
@@ -29,7 +30,7 @@ pub fn network(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
         Ok(network) => {
             site.network = network;
             site.version += 1;
-            hand_over(screen, shared, site)
+            hand_over(screen, shared, site).map(drop)
         }
         Err(error) => {
             screen.page("Not changed", &error)?;
@@ -39,7 +40,7 @@ pub fn network(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
 }
 
 /// Servers, or the time itself.
-pub fn time(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+pub fn time(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(mut site) = shared.site.lock().clone() else {
         return Ok(());
     };
@@ -69,7 +70,7 @@ pub fn time(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
         Ok(servers) => {
             site.time.servers = servers;
             site.version += 1;
-            hand_over(screen, shared, site)
+            hand_over(screen, shared, site).map(drop)
         }
         Err(error) => {
             screen.page("Not changed", &error)?;
@@ -78,15 +79,17 @@ pub fn time(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
     }
 }
 
-fn hand_over(screen: &mut Screen, shared: &Shared, site: Site) -> std::io::Result<()> {
+/// Hands a configuration to the main loop; whether it was taken. Shows why not.
+pub fn hand_over(screen: &mut Screen, shared: &Shared, site: Site) -> std::io::Result<bool> {
     let (sender, receiver) = sync_channel(1);
     shared.tell(Event::Configured(Box::new(site), sender));
     let answer = receiver.recv_timeout(PATIENCE).map_err(|error| error.to_string());
     match answer.and_then(|answer| answer) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(true),
         Err(error) => {
             screen.page("Not changed", &error)?;
-            screen.pause()
+            screen.pause()?;
+            Ok(false)
         }
     }
 }

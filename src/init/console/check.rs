@@ -4,10 +4,12 @@
 use super::screen::Screen;
 use crate::cli::socket::{self, escape};
 use crate::init::exchange;
+use crate::init::state::Shared;
 use lamchat_base::Entropy;
 use lamchat_host::OsEntropy;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -25,7 +27,7 @@ struct Account {
 }
 
 /// Checks, and tells what came of it.
-pub fn run(screen: &mut Screen) -> std::io::Result<()> {
+pub fn run(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
     screen.page("Check", "Two accounts exchange a message …")?;
     let began = Instant::now();
     match exchange_a_message() {

@@ -10,6 +10,7 @@ use lamchat_machine::efi::Variables;
 use lamchat_machine::gpt;
 use lamchat_machine::power::End;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the installer brings along.
@@ -33,7 +34,7 @@ struct Ready {
 }
 
 /// Asks, installs, makes the firmware the operator's.
-pub fn run(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(_operator) = shared.operator.try_lock() else {
         screen.page("Busy", "Another console is installing.")?;
         return screen.pause();

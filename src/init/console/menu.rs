@@ -1,185 +1,146 @@
-//! The status screen and the menu of each state.
+//! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
-use super::screen::{COLUMNS, rule};
-use crate::init::state::{Health, Shared, State};
+use super::{accept, acts, change, check, install, pin, recovery, reset, screen::Screen, setup};
+use crate::init::state::{Shared, State, Status};
+use std::sync::Arc;
 
-/// Columns of what stands before a value.
-const LABEL_COLUMNS: usize = 16;
-/// Lines that a sentence about the keys may have.
-const KEYS_LINES: usize = 5;
+/// What an item does; back on the status screen afterwards.
+pub type Run = fn(&mut Screen, &Arc<Shared>) -> std::io::Result<()>;
 
-/// What can be chosen.
+/// Who has an item carried out, and who writes it into the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
-    /// The image goes onto a disk.
-    Install,
-    /// The questions of the first set-up.
-    SetUp,
-    /// The recovery key is typed.
-    Unlock,
-    /// A new recovery key is shown.
-    Recovery,
-    /// An administrator's account is made.
-    Administrator,
-    /// A credential is made for commands from a distance.
-    Credential,
-    /// Two accounts exchange a message.
-    Check,
-    /// Another network.
-    Network,
-    /// The change of the network stays.
-    Confirm,
-    /// Time servers, or the time by hand.
-    Time,
-    /// The last lines of the log.
-    Log,
-    /// The kernel's last lines.
-    KernelLog,
-    /// The machine starts again.
-    Restart,
-    /// The power goes off.
-    PowerOff,
+pub enum Gate {
+    /// Everybody who stands there: there is no PIN yet, or none that could be read. Nobody notes it.
+    Open,
+    /// Whoever types the PIN or the recovery key. Noted as `box.NAME` before it is done, and not done otherwise.
+    Noted(&'static str),
+    /// The same, but done even where it cannot be noted: the power can be cut without us.
+    Always(&'static str),
+    /// Whoever types the PIN or the recovery key; exchange or key holder note it themselves.
+    Elsewhere,
 }
 
-/// A line of the menu.
+/// How the same is done from a distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Far {
+    /// By this command with `--server`.
+    Command(&'static str),
+    /// It is not: why.
+    Here(&'static str),
+}
+
+/// An item.
 #[derive(Debug, Clone, Copy)]
 pub struct Item {
     /// The key that chooses it.
     pub key: char,
-    /// What it says.
+    /// What it says; at most [`LABEL_CHARS_MAX`] characters.
     pub label: &'static str,
+    /// When it is there.
+    pub when: fn(&Status) -> bool,
+    /// Who may, and who notes it.
+    pub gate: Gate,
+    /// How it is done from a distance.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it with the commands"))]
+    pub far: Far,
     /// What it does.
-    pub act: Act,
+    pub run: Run,
 }
 
-const fn item(key: char, label: &'static str, act: Act) -> Item {
-    Item { key, label, act }
+/// Longest label: two of them stand beside each other.
+#[cfg(test)]
+pub const LABEL_CHARS_MAX: usize = 32;
+
+const fn item(key: char, label: &'static str, when: fn(&Status) -> bool, gate: Gate, far: Far, run: Run) -> Item {
+    Item {
+        key,
+        label,
+        when,
+        gate,
+        far,
+        run,
+    }
 }
 
-/// The menu of a state.
-pub fn items(state: State) -> Vec<Item> {
-    let mut items = match state {
-        State::Install => vec![item('1', "Install on a disk", Act::Install)],
-        State::SetUp => vec![item('1', "Set up this box", Act::SetUp)],
-        State::Locked => vec![item('1', "Unlock with the recovery key", Act::Unlock)],
-        State::Serving => vec![
-            item('1', "New recovery key", Act::Recovery),
-            item('2', "New administrator", Act::Administrator),
-            item('3', "Check: two accounts exchange a message", Act::Check),
-            item('4', "Network", Act::Network),
-            item('5', "Time", Act::Time),
-            item('a', "Administration from a distance", Act::Credential),
-        ],
-        State::Starting | State::Degraded => Vec::new(),
-        State::Stopping => return Vec::new(),
-    };
-    items.extend([
-        item('7', "Log", Act::Log),
-        item('8', "Kernel log", Act::KernelLog),
-        item('9', "Restart", Act::Restart),
-        item('0', "Shut down", Act::PowerOff),
-    ]);
-    items
+fn installs(status: &Status) -> bool {
+    status.state == State::Install
 }
 
-/// The status screen: what is, then what can be done.
-pub fn status(shared: &Shared) -> Vec<String> {
-    let status = shared.status.lock().clone();
-    let site = shared.site.lock().clone();
-    let name = site.map_or_else(|| "LamChat".to_owned(), |site| site.server_name);
-    let row = |label: &str, value: &str| format!(" {label:<14}{value}");
-    let (keys, health) = match &status.health {
-        Some(Health::Running { keys, .. }) => (keys.clone(), "the exchange answers".to_owned()),
-        Some(Health::Locked(why)) => (why.clone(), "the exchange waits for its keys".to_owned()),
-        Some(Health::Silent(why)) => (String::new(), why.clone()),
-        None => (String::new(), "not known yet".to_owned()),
-    };
-    let clock = crate::cli::output::time(lamchat_machine::time::now_ms());
-    let minute: String = clock.chars().take(16).collect();
-    let mut lines = vec![format!(" {name:<57} {minute} UTC"), rule()];
-    lines.push(row("State", status.state.sentence()));
-    if !matches!(status.state, State::Install | State::SetUp) {
-        lines.push(row("Health", &health));
-        // Why they are locked is the one thing that nobody may miss: all of it is shown.
-        for (at, line) in super::screen::wrap_to(&keys, COLUMNS - LABEL_COLUMNS)
-            .iter()
-            .take(KEYS_LINES)
-            .enumerate()
-        {
-            lines.push(row(if at == 0 { "Keys" } else { "" }, line.trim_start()));
-        }
-    }
-    if status.addresses.is_empty() {
-        lines.push(row("Addresses", "none"));
-    }
-    // One line less while the menu has one more.
-    let room = if status.trial.is_some() { 1 } else { 2 };
-    for address in status.addresses.iter().take(room) {
-        lines.push(row("Address", address));
-    }
-    lines.push(row("Release", crate::cli::VERSION));
-    lines.push(row(
-        "Watchdog",
-        status.watchdog.as_deref().unwrap_or("this machine shows none"),
-    ));
-    let hardware = match &status.hardware {
-        None => "not asked yet".to_owned(),
-        Some(problems) => problems.first().map_or_else(
-            || "well".to_owned(),
-            |first| format!("{first} ({} in all)", problems.len()),
-        ),
-    };
-    lines.push(row("Hardware", &hardware));
-    if let Some(why) = &status.network {
-        lines.push(row("Network", why));
-    }
-    if status.trial.is_some() {
-        lines.push(row("NETWORK", "for two minutes; 6 keeps it, else it goes back"));
-    }
-    for notice in status.notices.iter().take(room) {
-        lines.push(row("Notice", notice));
-    }
-    lines.push(rule());
-    if status.trial.is_some() {
-        lines.push("  6  Keep the new network".to_owned());
-    }
-    lines.extend(
-        items(status.state)
-            .iter()
-            .map(|item| format!("  {}  {}", item.key, item.label)),
-    );
-    lines
+fn is_new(status: &Status) -> bool {
+    status.state == State::SetUp
+}
+
+fn is_locked(status: &Status) -> bool {
+    status.state == State::Locked && !status.is_foreign
+}
+
+fn serves(status: &Status) -> bool {
+    status.state == State::Serving
+}
+
+fn is_tried(status: &Status) -> bool {
+    status.trial.is_some()
+}
+
+fn is_foreign(status: &Status) -> bool {
+    status.is_foreign
+}
+
+fn runs(status: &Status) -> bool {
+    status.state != State::Stopping
+}
+
+const NOTHING_YET: Far = Far::Here("before the set-up nobody has a credential");
+const SECRET: Far = Far::Here("what is typed or shown must not pass through the exchange");
+
+/// Every item, in the order of the screen.
+#[rustfmt::skip]
+const MENU: &[Item] = &[
+    item('1', "Install on a disk",                installs,  Gate::Open,                     NOTHING_YET,                          install::run),
+    item('1', "Set up this box",                  is_new,    Gate::Open,                     NOTHING_YET,                          setup::run),
+    item('1', "Unlock with the recovery key",     is_locked, Gate::Open,                     SECRET,                               recovery::unlock),
+    item('1', "New recovery key",                 serves,    Gate::Elsewhere,                SECRET,                               recovery::make),
+    item('2', "New administrator",                serves,    Gate::Elsewhere,                Far::Command("user add"),             acts::administrator),
+    item('3', "Check: two accounts, a message",   serves,    Gate::Noted("check"),           Far::Here("from there a client shows it"), check::run),
+    item('4', "Network",                          serves,    Gate::Noted("network"),         Far::Command("box set"),                 change::network),
+    item('5', "Time",                             serves,    Gate::Noted("time"),            Far::Command("box set"),                 change::time),
+    item('a', "Administration from a distance",   serves,    Gate::Elsewhere,                Far::Here("a stolen credential must not make others"), acts::credential),
+    item('p', "New console PIN",                  serves,    Gate::Noted("pin"),             Far::Here("whoever is far away does not stand at a console"), pin::run),
+    item('x', "FACTORY RESET",                    serves,    Gate::Noted("factory-reset"),   Far::Here("a stolen credential must not destroy the box"), reset::run),
+    item('1', "Accept this disk",                 is_foreign, Gate::Open,                    SECRET,                               accept::run),
+    item('6', "Keep the new network",             is_tried,  Gate::Noted("network-confirm"), Far::Command("box confirm"),                 acts::confirm),
+    item('7', "Log",                              runs,      Gate::Always("log"),            Far::Command("box log"),                 acts::log),
+    item('8', "Kernel log",                       runs,      Gate::Always("kernel-log"),     Far::Command("box log"),                 acts::kernel_log),
+    item('k', "Kernel log of the last crash",     serves,    Gate::Noted("crash-log"), Far::Command("box log"), acts::crash_log),
+    item('9', "Restart",                          runs,      Gate::Always("restart"),        Far::Command("box restart"),                 acts::restart),
+    item('0', "Shut down",                        runs,      Gate::Always("power-off"),      Far::Command("box power-off"),                 acts::power_off),
+];
+
+/// The items that are there now.
+pub fn items(status: &Status) -> Vec<&'static Item> {
+    MENU.iter().filter(|item| (item.when)(status)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::init::release::Release;
 
     #[test]
-    fn every_state_fits_on_a_screen() {
-        let shared = Shared::new(Release::default());
-        for state in [
-            State::Starting,
-            State::Install,
-            State::SetUp,
-            State::Locked,
-            State::Serving,
-            State::Degraded,
-            State::Stopping,
-        ] {
-            {
-                let mut status = shared.status.lock();
-                status.state = state;
-                status.addresses = vec!["10.0.0.1 (eth0)".to_owned(); 20];
-                status.notices = vec!["x".to_owned(); 20];
-                status.network = Some("x".to_owned());
-                status.trial = Some(std::time::Instant::now());
+    fn labels_are_short() {
+        for item in MENU {
+            assert!(item.label.chars().count() <= LABEL_CHARS_MAX, "{}", item.label);
+            assert!(item.key.is_ascii_digit() || item.key.is_ascii_lowercase());
+        }
+    }
+
+    /// The box has no shell: what the console does is a command from a distance, or there is a reason.
+    #[test]
+    fn what_is_not_a_command_from_a_distance_says_why() {
+        for item in MENU {
+            match item.far {
+                Far::Command(words) => assert!(crate::cli::works_far_away(words), "{words}"),
+                Far::Here(why) => assert!(!why.is_empty(), "{}", item.label),
             }
-            let lines = super::status(&shared);
-            assert!(lines.len() <= 24, "{state:?}: {}", lines.len());
-            let keys: std::collections::HashSet<char> = items(state).iter().map(|item| item.key).collect();
-            assert_eq!(keys.len(), items(state).len(), "every key once");
         }
     }
 }

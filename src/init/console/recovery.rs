@@ -5,6 +5,7 @@ use crate::cli::recovery_code;
 use crate::init::state::Shared;
 use crate::init::{exchange, keys, vault};
 use lamchat_holder::{Reply, Typed};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Blocks of a key on a line.
@@ -12,7 +13,7 @@ const BLOCKS_A_LINE: usize = 4;
 
 /// Makes a key, shows it, and asks for it until it is typed back right or left by Esc. Where nobody has typed one back yet,
 /// the one that is written down can be typed back instead.
-pub fn make(screen: &mut Screen) -> std::io::Result<()> {
+pub fn make(screen: &mut Screen, _: &Arc<Shared>) -> std::io::Result<()> {
     if is_awaited() {
         let text = "Nobody has typed the recovery key back yet, and until then other servers are turned away.";
         screen.page("Recovery key", text)?;
@@ -89,7 +90,7 @@ fn type_back(screen: &mut Screen) -> std::io::Result<()> {
 }
 
 /// Opens the keys by the recovery key.
-pub fn unlock(screen: &mut Screen, shared: &Shared) -> std::io::Result<()> {
+pub fn unlock(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(_operator) = shared.operator.try_lock() else {
         screen.page("Another console unlocks this box", "Only one can do so.")?;
         return screen.pause();

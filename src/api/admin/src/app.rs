@@ -2,10 +2,12 @@
 
 use crate::anchoring::Anchoring;
 use crate::attestation::Attestation;
+use crate::certificate::Certificates;
 use crate::distance::Distance;
 use crate::hardware::{Latest, Told};
 use crate::nonce::Nonces;
 use crate::signing_key::SigningKeys;
+use crate::standing::Standing;
 use arc_swap::ArcSwapOption;
 use lamchat_accounts::device::RemovedDevice;
 use lamchat_audit::AuditLog;
@@ -77,6 +79,12 @@ pub struct Admin {
     pub nonces: Nonces,
     /// The same commands from a distance.
     pub distance: Distance,
+    /// The certificates of the listeners.
+    pub certificates: Arc<dyn Certificates>,
+    /// After how many days without a backup that is told; 0: never.
+    pub backup_days: u32,
+    /// How the release that runs came here.
+    pub standing: Standing,
     /// The socket of the box's updater; `None`: this is no box with images.
     pub updates: Option<PathBuf>,
     /// The socket of the box's process 1; `None`: this is no box.

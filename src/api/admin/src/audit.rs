@@ -91,12 +91,15 @@ pub fn entry_of(notice: &Notice) -> Entry {
 }
 
 /// What an operator does at the box's own console and the database knows nothing of.
-const BOX_ACTS: [&str; 9] = [
+const BOX_ACTS: &[&str] = &[
     "check",
+    "crash-log",
+    "factory-reset",
     "log",
     "kernel-log",
     "network",
     "network-confirm",
+    "pin",
     "time",
     "restart",
     "power-off",

@@ -1,7 +1,7 @@
 //! Backups: `lamchat backup create` takes the stream that this makes and writes it into parts.
 
 use crate::audit::{actor, append};
-use crate::{Admin, AdminError};
+use crate::{Admin, AdminError, backup_record};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use lamchat_appliance::{Backup, BackupError, PrepareError, Source, Stopped};
@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 /// Pieces that may wait for the command; each has at most a few hundred KiB.
 const PIECES_AHEAD: usize = 4;
+
+/// How a backup ends that is whole.
+const DONE: &str = "done";
 
 /// Streams a consistent snapshot of database and media.
 pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Response, AdminError> {
@@ -41,13 +44,23 @@ pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Response, Adm
     let backup = backup.await.map_err(AdminError::internal)??;
     let (sender, body) = Body::stream(PIECES_AHEAD, None);
     tokio::task::spawn_blocking(move || {
-        let state = stream(backup, &sender);
+        let mut bytes = 0;
+        let state = stream(backup, &sender, &mut bytes);
         let end = Entry {
             time_ms: admin.now_ms(),
             ..entry
         };
+        let end = end.fact("state", state).fact("bytes", bytes);
+        let noted = if state == DONE {
+            let kept = admin
+                .store
+                .write_blocking(move |txn| backup_record::keep(txn, &end, bytes));
+            kept.map_err(AdminError::from)
+        } else {
+            append(&admin, end)
+        };
         // The stream has ended, and with it the command: the log of the server is where the failure shows.
-        if let Err(error) = append(&admin, end.fact("state", state)) {
+        if let Err(error) = noted {
             tracing::error!(error = error.message, "the end of a backup is not in the audit log");
         }
     });
@@ -62,11 +75,15 @@ pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Response, Adm
 }
 
 /// Answers how it ended.
-fn stream(backup: Backup, sender: &BodySender) -> &'static str {
-    match backup.run(&mut |bytes| sender.blocking_send(Ok(bytes)).map_err(|_| Stopped)) {
+fn stream(backup: Backup, sender: &BodySender, sent: &mut u64) -> &'static str {
+    let mut send = |bytes: bytes::Bytes| {
+        *sent += bytes.len() as u64;
+        sender.blocking_send(Ok(bytes)).map_err(|_| Stopped)
+    };
+    match backup.run(&mut send) {
         Ok(counts) => {
             tracing::info!(?counts, "a backup was made");
-            "done"
+            DONE
         }
         Err(BackupError::Stopped(_)) => {
             tracing::warn!("a backup was broken off by the command that takes it");

@@ -11,9 +11,7 @@ use lamchat_store::{KeyRange, Order, Read, ReadError, ReadExt, Table, WriteTxn};
 pub mod act;
 
 /// name → the credential as JSON.
-const CREDENTIAL: Table = Table::new(192, "admin.credential");
-/// All tables, for the store.
-pub const TABLES: &[Table] = &[CREDENTIAL];
+pub(crate) const CREDENTIAL: Table = Table::new(192, "admin.credential");
 
 /// Most credentials that are kept; those whose time is over make room.
 pub const CREDENTIALS_MAX: usize = 64;

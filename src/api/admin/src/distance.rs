@@ -26,7 +26,7 @@ const WRONG: Rate = Rate {
 const NOTED_MS: u64 = 60_000;
 
 /// What is offered. Not what only process 1 asks, and no new credentials: those are made on the machine itself.
-pub(crate) const OFFERED: [(&str, &str); 42] = [
+pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("GET", "/_lamchat/admin/v1/health"),
     ("GET", "/_lamchat/admin/v1/users"),
     ("POST", "/_lamchat/admin/v1/users"),
@@ -65,10 +65,16 @@ pub(crate) const OFFERED: [(&str, &str); 42] = [
     ("GET", "/_lamchat/admin/v1/box/site"),
     ("POST", "/_lamchat/admin/v1/box/site"),
     ("POST", "/_lamchat/admin/v1/box/site/confirm"),
+    ("GET", "/_lamchat/admin/v1/box/log"),
+    ("POST", "/_lamchat/admin/v1/box/end"),
     ("GET", "/_lamchat/admin/v1/update"),
     ("GET", "/_lamchat/admin/v1/update/bundle"),
     ("POST", "/_lamchat/admin/v1/update/bundle"),
     ("POST", "/_lamchat/admin/v1/update/apply"),
+    ("GET", "/_lamchat/admin/v1/tls"),
+    ("POST", "/_lamchat/admin/v1/tls/request"),
+    ("POST", "/_lamchat/admin/v1/tls/certificate"),
+    ("DELETE", "/_lamchat/admin/v1/tls/certificate"),
 ];
 
 /// A listener at which credentials are taken.

@@ -1,6 +1,6 @@
 //! Whether the server is well, for `lamchat health`.
 
-use crate::{Admin, AdminError, audit, keyring, seal};
+use crate::{Admin, AdminError, alarm, audit, backup_record, certificate, keyring, seal};
 use lamchat_accounts::account;
 use lamchat_hardware::HealthReport;
 use lamchat_http::Request;
@@ -12,6 +12,10 @@ use std::sync::Arc;
 pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
     let told = keyring::ask(&admin, |holder| holder.status()).await?;
     let status = Status::of(told.slots.clone());
+    let asking = Arc::clone(&admin);
+    // It asks the key holder, which a thread that carries messages must not wait for.
+    let alarms = tokio::task::spawn_blocking(move || alarm::all(&asking)).await;
+    let alarms = alarms.map_err(AdminError::internal)??;
     let read = admin.store.read();
     Ok(json!({
         "state": "running",
@@ -23,6 +27,12 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "tpm": seal::describe_tpm(&told.tpm),
         "hardware": HealthReport::of(&admin.hardware.load()),
         "audit": audit::describe(&admin)?,
+        "alarms": alarm::describe(&alarms),
+        "certificates": certificate::describe(&admin),
+        "backup": backup_record::describe(&admin)?,
+        "release": admin.standing.describe(),
+        // This release does not federate.
+        "peers": {"count": 0, "sentence": "none: this release does not federate"},
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

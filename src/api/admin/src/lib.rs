@@ -9,11 +9,14 @@
 //! - Passwords and tokens are never logged; recovery keys, passphrases and PINs of the keyring never come here.
 //! - What changes something is in the audit log ([`audit`]): in the transaction of the change where there is one.
 
+pub mod alarm;
 pub mod anchoring;
 pub mod app;
 pub mod attestation;
 pub mod audit;
 pub mod backup;
+pub mod backup_record;
+pub mod certificate;
 pub mod credential;
 pub mod distance;
 pub mod error;
@@ -31,6 +34,7 @@ pub mod seal;
 pub mod shared_secret;
 pub mod signing_key;
 pub mod site;
+pub mod standing;
 pub mod token;
 pub mod update;
 pub mod user;
@@ -41,10 +45,14 @@ mod tests;
 pub use anchoring::Anchoring;
 pub use app::{Admin, Exchange};
 pub use attestation::{Attest, AttestFailure, Attestation, Endpoint};
-pub use credential::TABLES;
+pub use certificate::Certificates;
 pub use distance::{Distance, Door};
 pub use error::AdminError;
 pub use locked::{Locked, locked_routes};
 pub use nonce::Nonces;
 pub use routes::{listener_routes, listener_table, socket_routes};
 pub use signing_key::SigningKeys;
+pub use standing::Standing;
+
+/// All tables, for the store.
+pub const TABLES: &[lamchat_store::Table] = &[credential::CREDENTIAL, backup_record::BACKUP];

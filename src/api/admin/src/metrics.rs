@@ -1,6 +1,6 @@
 //! `/metrics`, for Prometheus.
 
-use crate::{Admin, AdminError, Anchoring, hardware};
+use crate::{Admin, AdminError, Anchoring, alarm, hardware};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use lamchat_audit::AuditLog;
@@ -23,6 +23,8 @@ pub fn register(admin: &Arc<Admin>, metrics: &Metrics) {
     };
     metrics.register(|registry| registry.register_collector(Box::new(keys)));
     hardware::register(&admin.hardware, metrics);
+    let alarms = alarm::Alarms(Arc::downgrade(admin));
+    metrics.register(|registry| registry.register_collector(Box::new(alarms)));
 }
 
 /// Tells what is known of the keyring whenever somebody asks for metrics.

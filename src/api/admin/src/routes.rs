@@ -2,8 +2,8 @@
 
 use crate::route::{json_answer, on, raw};
 use crate::{
-    Admin, attestation, audit, backup, credential, distance, hardware, health, keyring, media, metrics, report, seal,
-    shared_secret, signing_key, site, token, update, user,
+    Admin, attestation, audit, backup, certificate, credential, distance, hardware, health, keyring, media, metrics,
+    report, seal, shared_secret, signing_key, site, standing, token, update, user,
 };
 use http::Method;
 use lamchat_http::{Auth, BodyPolicy, Patience, Resource, Route};
@@ -108,6 +108,9 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &get, "/_lamchat/admin/v1/box/site", site::show),
         on(admin, &post, "/_lamchat/admin/v1/box/site", site::change),
         on(admin, &post, "/_lamchat/admin/v1/box/site/confirm", site::confirm),
+        on(admin, &get, "/_lamchat/admin/v1/box/log", site::log),
+        on(admin, &post, "/_lamchat/admin/v1/box/end", site::end),
+        on(admin, &post, "/_lamchat/admin/v1/box/good", standing::good),
         on(admin, &get, "/_lamchat/admin/v1/credentials", credential::act::list),
         on(admin, &post, "/_lamchat/admin/v1/credentials", credential::act::create),
         on(
@@ -123,6 +126,15 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             ..on(admin, &post, "/_lamchat/admin/v1/update/bundle", update::stage)
         },
         on(admin, &post, "/_lamchat/admin/v1/update/apply", update::apply),
+        on(admin, &get, "/_lamchat/admin/v1/tls", certificate::show),
+        on(admin, &post, "/_lamchat/admin/v1/tls/request", certificate::request),
+        on(admin, &post, "/_lamchat/admin/v1/tls/certificate", certificate::install),
+        on(
+            admin,
+            &delete,
+            "/_lamchat/admin/v1/tls/certificate",
+            certificate::remove,
+        ),
         raw(admin, &get, METRICS, Auth::Admin, metrics::metrics),
     ]
 }

@@ -6,7 +6,7 @@ use crate::route::parse;
 use crate::{Admin, AdminError};
 use http::StatusCode;
 use lamchat_audit::Entry;
-use lamchat_http::Request;
+use lamchat_http::{Request, query_value};
 use lamchat_store::{ReadError, WriteTxn};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -40,6 +40,28 @@ pub async fn change(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
 /// A change of the network stays: whoever asks still reaches the box.
 pub async fn confirm(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     act(&admin, &request, "box.network-confirm", json!({"act": "confirm"})).await
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndOf {
+    restart: bool,
+}
+
+/// The last lines of a log of the machine's: `?of=init`, `kernel` or `crash`.
+pub async fn log(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let of = query_value(request.query(), "of").unwrap_or_else(|| "init".into());
+    if !["init", "kernel", "crash"].contains(&of.as_ref()) {
+        return Err(AdminError::invalid("There are the logs init, kernel and crash"));
+    }
+    ask(&admin, &json!({"act": "log", "of": of})).await
+}
+
+/// The machine starts again, or goes off.
+pub async fn end(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let EndOf { restart } = parse(&request)?;
+    let name = if restart { "box.restart" } else { "box.power-off" };
+    act(&admin, &request, name, json!({"act": "end", "restart": restart})).await
 }
 
 /// Noted before it is done, and afterwards whether it was.

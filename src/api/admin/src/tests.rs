@@ -7,6 +7,7 @@ mod distance;
 mod evidence;
 mod moderation;
 
+use crate::certificate::{CertificateFailure, Installed, Shown};
 use crate::{
     Admin, Attest, AttestFailure, Attestation, Endpoint, Exchange, Nonces, listener_routes, listener_table,
     socket_routes,
@@ -48,6 +49,9 @@ impl Entropy for Counting {
     }
 }
 
+/// When these tests happen.
+const NOW_MS: u64 = 1_767_225_600_000;
+
 struct Alone;
 impl crate::SigningKeys for Alone {
     fn current(&self) -> (String, String) {
@@ -60,6 +64,28 @@ impl crate::SigningKeys for Alone {
 
     fn rotate(&self) -> Result<(), String> {
         Err("the disk is gone".to_owned())
+    }
+}
+
+impl crate::Certificates for Alone {
+    fn shown(&self) -> Vec<Shown> {
+        vec![Shown {
+            from: "the server's own authority".to_owned(),
+            not_after_ms: NOW_MS + 100 * 86_400_000,
+            pin: "sha256:00".to_owned(),
+        }]
+    }
+
+    fn request(&self) -> Result<String, CertificateFailure> {
+        Ok("a request".to_owned())
+    }
+
+    fn install(&self, _: &str) -> Result<Installed, CertificateFailure> {
+        Err(CertificateFailure::Invalid("this is no chain".to_owned()))
+    }
+
+    fn remove(&self) -> Result<(), CertificateFailure> {
+        Ok(())
     }
 }
 
@@ -184,7 +210,7 @@ fn site() -> Site {
     ]
     .concat();
     let store = Store::in_memory(&tables).unwrap();
-    let clock = Arc::new(ManualClock::new(1_767_225_600_000));
+    let clock = Arc::new(ManualClock::new(NOW_MS));
     let entropy: Arc<dyn Entropy> = Arc::new(Counting::default());
     let (holder, keys) = holder(folder.path(), Arc::clone(&clock) as Arc<dyn Clock>, &entropy, &store);
     let media = Media::open(
@@ -223,6 +249,9 @@ fn site() -> Site {
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),
         distance: crate::Distance::default(),
+        certificates: Arc::new(Alone),
+        backup_days: 14,
+        standing: crate::Standing::new(false, false),
         updates: None,
         box_socket: None,
     };

@@ -93,7 +93,7 @@ fn socket(admin: &Admin) -> Result<&Path, AdminError> {
 }
 
 /// Asks the updater, with a bundle or without.
-async fn ask(admin: &Admin, question: Value, bundle: Option<BodyReader>) -> Result<Value, AdminError> {
+pub(crate) async fn ask(admin: &Admin, question: Value, bundle: Option<BodyReader>) -> Result<Value, AdminError> {
     let stream = UnixStream::connect(socket(admin)?).await;
     let mut stream = stream.map_err(|error| gone(&error))?;
     let line = format!("{question}\n");

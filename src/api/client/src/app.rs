@@ -90,6 +90,8 @@ pub struct Settings {
     pub presence: bool,
     /// Whether the configuration wants other servers to find this one.
     pub federation: bool,
+    /// Whether there is a room in which the server tells its administrators.
+    pub admins_room: bool,
     /// Whom users turn to.
     pub support: Support,
 }
@@ -117,6 +119,7 @@ impl Default for Settings {
             public_list_without_auth: false,
             presence: true,
             federation: true,
+            admins_room: true,
             support: Support::default(),
         }
     }

@@ -140,6 +140,7 @@ async fn leave(
     session: Session,
     request: leave_room::v3::Request,
 ) -> Result<leave_room::v3::Response, ApiError> {
+    check_may_leave(&app, session.user, &request.room_id)?;
     app.rooms
         .leave(
             &caller_even_suspended(session),
@@ -148,6 +149,23 @@ async fn leave(
         )
         .await?;
     Ok(leave_room::v3::Response::new())
+}
+
+/// "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM: The user is unable to reject an invite to join the server notices room."
+fn check_may_leave(app: &App, user: UserNum, room: &RoomId) -> Result<(), ApiError> {
+    if !app.settings.load().admins_room {
+        return Ok(());
+    }
+    let read = app.store.read();
+    let stays = account::one(&read, user)?.is_some_and(|account| lamchat_notices::is_told(&account));
+    if stays && lamchat_notices::is_room(&read, &app.server_name, room)? {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM",
+            "Administrators stay in the room of the server's notices",
+        ));
+    }
+    Ok(())
 }
 
 async fn kick(

@@ -4,6 +4,8 @@ use lamchat_base::Entropy;
 use lamchat_base::limits::ID_BYTES_MAX;
 use ruma::{OwnedUserId, ServerName, UserId};
 
+/// The sender of the server's own notices. Nobody can take the name.
+pub const NOTICES: &str = "_notices";
 /// Letters of a name that the exchange makes up.
 const MADE_UP_CHARS: usize = 12;
 
@@ -19,6 +21,9 @@ pub enum LocalpartError {
     /// With `@`, `:` and the server's name it has more than 255 bytes.
     #[error("the user name is too long")]
     TooLong,
+    /// It is the server's own.
+    #[error("the user name is the server's own")]
+    Reserved,
 }
 
 /// The id of a new user who wants to be called `name`. Capitals become small letters, as ids are compared by byte
@@ -36,6 +41,9 @@ pub fn user_id(name: &str, server_name: &ServerName) -> Result<OwnedUserId, Loca
         .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._=-/+".contains(&byte))
     {
         return Err(LocalpartError::Character);
+    }
+    if localpart == NOTICES {
+        return Err(LocalpartError::Reserved);
     }
     let id = format!("@{localpart}:{server_name}");
     if id.len() > ID_BYTES_MAX {

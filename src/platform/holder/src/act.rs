@@ -20,7 +20,7 @@ impl Holder {
     pub(crate) fn act(&self, request: Typed, who: Administrator) -> Result<Reply, Refusal> {
         let uid = who.uid;
         match request {
-            Typed::Create | Typed::DiskKey | Typed::Seal { .. } | Typed::RaiseFloorOnBox { .. }
+            Typed::Create | Typed::DiskKey | Typed::Seal { .. } | Typed::RaiseFloorOnBox { .. } | Typed::Erase
                 if !(self.setup.on_box && who.is_first) =>
             {
                 let sentence = "only process 1 of the bootable image asks for that";
@@ -30,6 +30,7 @@ impl Holder {
             Typed::DiskKey => self.disk_key(),
             Typed::Seal { bootable } => self.seal_on_box(&bootable, uid),
             Typed::RaiseFloorOnBox { floor, bootable } => self.raise_floor_noted(floor, &bootable, None, uid),
+            Typed::Erase => self.erase_on_box(),
             Typed::AddTpm { .. } | Typed::RaiseFloor { .. } if self.setup.on_box => Err(left_to_process_1()),
             Typed::Unlock(key) => self.unlock(&key, uid),
             Typed::AddRecovery => self.add_recovery(uid),

@@ -179,11 +179,16 @@ impl Holder {
         if has_tpm_slot(&keyring) {
             return Ok(());
         }
-        let Some(record) = Record::load(&keyring, self.setup.clock.now_ms())? else {
+        self.take_anchor(&keyring)
+    }
+
+    /// Takes the anchor out of the TPM.
+    pub(crate) fn take_anchor(&self, keyring: &Keyring) -> Result<(), Refusal> {
+        let Some(record) = Record::load(keyring, self.setup.clock.now_ms())? else {
             return Ok(());
         };
         keyring.forget_own(RECORD).map_err(|error| disk(&error))?;
-        let key = asking_key(&keyring).map_err(|error| disk(&error))?;
+        let key = asking_key(keyring).map_err(|error| disk(&error))?;
         if let Some(tpm) = self.setup.tpm.plain() {
             // Only what is ours: after a change of the board the same index may be somebody else's.
             let dropped = tpm.in_tpm(|tpm| match tpm.read_anchor(record.index, &key) {

@@ -14,6 +14,7 @@ mod audit;
 mod blame;
 mod client;
 mod deadline;
+mod erase;
 mod files;
 mod floor;
 mod frame;

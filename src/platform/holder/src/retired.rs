@@ -65,7 +65,7 @@ impl Holder {
     }
 }
 
-fn remembered(keyring: &Keyring) -> Result<Vec<Vec<u8>>, Refusal> {
+pub(crate) fn remembered(keyring: &Keyring) -> Result<Vec<Vec<u8>>, Refusal> {
     let kept = keyring.own(RECORD).map_err(|error| disk(&error))?;
     let kept = kept.as_ref().map_or(&[][..], |kept| kept.expose());
     parse(kept).ok_or_else(|| disk(&"what is kept of older seals is malformed"))

@@ -134,7 +134,7 @@ impl Holder {
     }
 
     /// What the file keeps for its `tpm` slots.
-    fn peek_blobs(&self) -> Result<Vec<(u32, Vec<u8>)>, Refusal> {
+    pub(crate) fn peek_blobs(&self) -> Result<Vec<(u32, Vec<u8>)>, Refusal> {
         Keyring::peek_blobs_on(&*self.setup.disk, &self.setup.dir).map_err(refused_to_open)
     }
 

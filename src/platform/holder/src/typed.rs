@@ -62,6 +62,8 @@ pub enum Typed {
         /// The epochs of all images that the box may start.
         bootable: Vec<u64>,
     },
+    /// To take everything that belongs to the keyring out of the TPM, and to give no key any more.
+    Erase,
 }
 
 impl Typed {
@@ -87,6 +89,7 @@ impl Typed {
                 floor: lowest,
                 bootable,
             } => assemble(73, &[&floor(*lowest, bootable)]),
+            Self::Erase => assemble(74, &[]),
         }
     }
 
@@ -127,6 +130,7 @@ impl Typed {
                 let (floor, bootable) = body.floor()?;
                 Self::RaiseFloorOnBox { floor, bootable }
             }
+            74 => Self::Erase,
             _ => return Err(MalformedError),
         };
         body.end(request)

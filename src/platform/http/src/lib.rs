@@ -13,6 +13,7 @@ mod gate;
 mod limits;
 mod listener;
 mod metrics;
+pub mod outside;
 mod percent;
 mod process;
 mod rate;

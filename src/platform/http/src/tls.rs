@@ -101,6 +101,14 @@ impl Identity {
         digest.as_ref().try_into().ok()
     }
 
+    /// When the certificate that is shown now ends, in milliseconds since 1970; `None` if it cannot be read.
+    pub fn not_after_ms(&self) -> Option<u64> {
+        let current = self.current.0.load();
+        let (_, certificate) = parse_x509_certificate(current.cert.first()?).ok()?;
+        let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+        Some(seconds.saturating_mul(1000))
+    }
+
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }

@@ -6,6 +6,7 @@
 
 pub mod button;
 pub mod console;
+pub mod crash_log;
 pub mod crypt;
 pub mod dhcp;
 pub mod disk_health;

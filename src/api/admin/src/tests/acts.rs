@@ -125,6 +125,7 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
         ("POST /update/apply", "update/apply", json!({"id": ""}), 404, ""),
         ("POST /box/site", "box/site", json!({"version": 1}), 404, ""),
         ("POST /box/site/confirm", "box/site/confirm", json!({}), 404, ""),
+        ("POST /box/end", "box/end", json!({"restart": true}), 404, ""),
         // Without a TPM nothing is done.
         ("POST /seal/init", "seal/init", json!({}), 400, ""),
         (
@@ -155,6 +156,34 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             json!({"act": "log", "terminal": "ttyS0"}),
             box_act.0,
             box_act.1,
+        ),
+        (
+            "POST /box/good",
+            "box/good",
+            json!({"slot": "a", "state": "done"}),
+            box_act.0,
+            if uid == 0 { "update.good" } else { "" },
+        ),
+        (
+            "POST /tls/request",
+            "tls/request",
+            json!({}),
+            200,
+            "certificate.request",
+        ),
+        (
+            "POST /tls/certificate",
+            "tls/certificate",
+            json!({"chain": ""}),
+            400,
+            "certificate.install",
+        ),
+        (
+            "DELETE /tls/certificate",
+            "tls/certificate",
+            Value::Null,
+            200,
+            "certificate.remove",
         ),
         // It changes nothing: a reading is no act.
         (

@@ -246,3 +246,27 @@ fn a_floor_outlives_the_slot_that_had_it() {
     keep(b"5").unwrap();
     assert_eq!(holder.floor(&keyring).unwrap_err().0, Reason::Keyring);
 }
+
+#[test]
+fn what_is_erased_gives_no_key_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let holder = holder(folder.path());
+    // Nothing to erase is no failure: the power may have gone after the last step.
+    assert!(matches!(holder.act(Typed::Erase, FIRST), Ok(Reply::Done)));
+
+    let holder = self::holder(folder.path());
+    let Ok(Reply::Recovery(_, key)) = holder.act(Typed::Create, FIRST) else {
+        panic!("no keyring");
+    };
+    disk_key(&holder);
+    let other = Administrator {
+        is_first: false,
+        ..FIRST
+    };
+    assert_eq!(refused(&holder, Typed::Erase, other), Reason::NotAllowed);
+    disk_key(&holder);
+    assert!(matches!(holder.act(Typed::Erase, FIRST), Ok(Reply::Done)));
+    assert!(matches!(holder.act(Typed::DiskKey, FIRST), Ok(Reply::Locked { .. })));
+    assert_eq!(refused(&holder, Typed::AddRecovery, FIRST), Reason::NotNow);
+    drop(key);
+}

@@ -1,0 +1,190 @@
+//! What process 1 keeps of the box's disk outside of the encryption: how far its set-up is, and which partitions are its
+//! own. See src/platform/machine/FORMAT.md.
+//!
+//! Whoever has the disk can write it. So it is bound to the disk's key: what was changed is noticed once the keys are open,
+//! and before the data partition is.
+
+use aws_lc_rs::hmac;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// What the key that binds is made for.
+const PURPOSE: &[u8] = b"lamchat: record of the box's disk, 1";
+
+/// How far the disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Never set up, or set back.
+    New,
+    /// A set-up did not come to its end.
+    Begun,
+    /// Set up.
+    Done,
+    /// Somebody has decided that everything goes.
+    Erasing,
+}
+
+impl Stage {
+    fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Begun => "begun",
+            Self::Done => "done",
+            Self::Erasing => "erasing",
+        }
+    }
+}
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// How far.
+    pub stage: Stage,
+    /// The identifier of the keyring's partition.
+    pub keyring: String,
+    /// The identifier of the data's partition.
+    pub data: String,
+    /// In hex; a release before this one wrote none.
+    mac: Option<String>,
+}
+
+impl Record {
+    /// Not bound yet.
+    pub fn new(stage: Stage, keyring: String, data: String) -> Self {
+        Self {
+            stage,
+            keyring,
+            data,
+            mac: None,
+        }
+    }
+
+    /// Reads what [`Record::encode`] made; what is nothing of the kind is a disk that was never set up.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let stages = [Stage::Begun, Stage::Done, Stage::Erasing];
+        let stage = stages.into_iter().find(|stage| stage.word() == text("state"));
+        Self {
+            stage: stage.unwrap_or(Stage::New),
+            keyring: text("keyring"),
+            data: text("data"),
+            mac: value.get("mac").and_then(Value::as_str).map(str::to_owned),
+        }
+    }
+
+    /// JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut value = json!({
+            "version": 1,
+            "state": self.stage.word(),
+            "keyring": self.keyring,
+            "data": self.data,
+        });
+        if let (Some(mac), Some(fields)) = (&self.mac, value.as_object_mut()) {
+            fields.insert("mac".to_owned(), mac.as_str().into());
+        }
+        value.to_string().into_bytes()
+    }
+
+    /// Whether a release that binds has written it.
+    pub fn is_bound(&self) -> bool {
+        self.mac.is_some()
+    }
+
+    /// Bound to this disk's key.
+    #[must_use]
+    pub fn bind(mut self, disk_key: &[u8; 64]) -> Self {
+        let mac = hmac::sign(&key(disk_key), &self.message());
+        let mut text = String::with_capacity(64);
+        for byte in mac.as_ref() {
+            // Writing to a string cannot fail.
+            let _ok = write!(text, "{byte:02x}");
+        }
+        self.mac = Some(text);
+        self
+    }
+
+    /// Whether it is what was bound to this key.
+    pub fn is_bound_to(&self, disk_key: &[u8; 64]) -> bool {
+        let Some(mac) = self.mac.as_deref().and_then(bytes) else {
+            return false;
+        };
+        hmac::verify(&key(disk_key), &self.message(), &mac).is_ok()
+    }
+
+    /// Each part with its end: identifiers have no zero byte.
+    fn message(&self) -> Vec<u8> {
+        [self.stage.word(), &self.keyring, &self.data].join("\0").into_bytes()
+    }
+}
+
+fn key(disk_key: &[u8; 64]) -> hmac::Key {
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, disk_key), PURPOSE);
+    hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.iter().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record::new(Stage::Done, "k".to_owned(), "d".to_owned())
+    }
+
+    #[test]
+    fn what_was_changed_is_not_bound() {
+        let (key, other) = ([1; 64], [2; 64]);
+        let bound = record().bind(&key);
+        assert!(bound.is_bound_to(&key) && !bound.is_bound_to(&other));
+        assert_eq!(Record::parse(&bound.encode()), bound);
+        for changed in [
+            Record {
+                stage: Stage::Erasing,
+                ..bound.clone()
+            },
+            Record {
+                data: "e".to_owned(),
+                ..bound.clone()
+            },
+            Record {
+                keyring: "k\0d".to_owned(),
+                data: String::new(),
+                ..bound.clone()
+            },
+            Record {
+                mac: None,
+                ..bound.clone()
+            },
+            Record {
+                mac: Some("é".to_owned()),
+                ..bound.clone()
+            },
+            Record {
+                mac: Some(String::new()),
+                ..bound
+            },
+        ] {
+            assert!(!changed.is_bound_to(&key), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_before_is_read_and_nonsense_is_new() {
+        let old = br#"{"version":1,"state":"done","keyring":"k","data":"d"}"#;
+        assert_eq!(Record::parse(old), record());
+        assert!(!Record::parse(old).is_bound());
+        for nonsense in [&b""[..], b"[", b"{}", b"{\"state\":\"x\"}", b"{\"state\":1}"] {
+            assert_eq!(Record::parse(nonsense).stage, Stage::New);
+        }
+    }
+}
