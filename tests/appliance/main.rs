@@ -9,6 +9,7 @@ mod firmware;
 mod floor;
 mod hardware;
 mod network;
+mod power_cuts;
 mod restart;
 mod set_up;
 mod update;
