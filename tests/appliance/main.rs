@@ -14,6 +14,7 @@ mod floor;
 mod flash;
 mod hardware;
 mod network;
+mod power_cuts;
 mod reset;
 mod restart;
 mod secure_boot;

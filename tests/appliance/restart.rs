@@ -23,12 +23,12 @@ fn start(disk: &Disk, board: Option<&Board>) -> (VirtualMachine, u16) {
     (machine, port)
 }
 
-fn text(answer: &Value, key: &str) -> String {
+pub fn text(answer: &Value, key: &str) -> String {
     answer.get(key).and_then(Value::as_str).unwrap().to_owned()
 }
 
 /// Waits until the box answers, and logs in.
-fn log_in(port: u16) -> String {
+pub fn log_in(port: u16) -> String {
     let body = json!({
         "type": "m.login.password",
         "identifier": {"type": "m.id.user", "user": "alice"},

@@ -6,7 +6,7 @@ pub const PIN: &str = "135790";
 pub const PASSWORD: &str = "correct horse battery";
 
 /// The eight blocks of a recovery key, as the screen shows them.
-fn recovery_key(screen: &str) -> String {
+pub fn recovery_key(screen: &str) -> String {
     let words = screen.split(|letter: char| !letter.is_ascii_alphanumeric());
     let blocks: Vec<&str> = words
         .filter(|word| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit()))

@@ -34,6 +34,20 @@ impl Disk {
         Self(file)
     }
 
+    /// One of this length that nobody has written to.
+    pub fn empty(bytes: u64) -> Self {
+        let disk = Self::of(&[]);
+        disk.0.as_file().set_len(bytes).unwrap();
+        disk
+    }
+
+    /// One with these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        file.write_all(bytes).unwrap();
+        Self(file)
+    }
+
     /// Its bytes.
     pub fn path(&self) -> &Path {
         self.0.path()
@@ -97,6 +111,11 @@ pub fn flat(screen: &str) -> String {
     screen.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// QEMU's argument for a disk that keeps what it is given.
+fn drive(disk: &Disk) -> String {
+    format!("file={},if=virtio,format=raw", disk.path().display())
+}
+
 impl VirtualMachine {
     /// Starts one from a disk without firmware's help, with further arguments of QEMU's.
     pub fn start(disk: &Disk, arguments: &[&str]) -> Self {
@@ -105,23 +124,33 @@ impl VirtualMachine {
         let file = |name: &str| boot.join(name).display().to_string();
         let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
         let direct = ["-kernel", &kernel, "-initrd", &initrd, "-append", KERNEL_ARGUMENTS];
-        Self::run(folder, disk, None, &[&direct[..], &["-no-reboot"], arguments].concat())
+        let arguments = [&direct[..], &["-no-reboot"], arguments].concat();
+        Self::run(folder, &drive(disk), None, &arguments)
     }
 
     /// Starts one as a server does: its firmware finds the boot loader on the disk, its TPM measures.
     pub fn start_on(board: &Board, disk: &Disk, arguments: &[&str]) -> Self {
-        Self::start_restarting(board, disk, &[&["-no-reboot"][..], arguments].concat())
+        Self::start_from(board, &drive(disk), arguments)
     }
 
-    /// The same; a restart does not end it.
+    /// The same from what QEMU's argument `-drive` says.
+    pub fn start_from(board: &Board, drive: &str, arguments: &[&str]) -> Self {
+        Self::on_board(board, drive, &[&["-no-reboot"][..], arguments].concat())
+    }
+
+    /// As [`Self::start_on`]; a restart does not end it.
     pub fn start_restarting(board: &Board, disk: &Disk, arguments: &[&str]) -> Self {
+        Self::on_board(board, &drive(disk), arguments)
+    }
+
+    fn on_board(board: &Board, drive: &str, arguments: &[&str]) -> Self {
         let (tpm, firmware) = board.start();
         let firmware: Vec<&str> = firmware.iter().map(String::as_str).collect();
         let folder = tempfile::tempdir().unwrap();
-        Self::run(folder, disk, Some(tpm), &[&firmware, arguments].concat())
+        Self::run(folder, drive, Some(tpm), &[&firmware, arguments].concat())
     }
 
-    fn run(folder: tempfile::TempDir, disk: &Disk, tpm: Option<Tpm>, arguments: &[&str]) -> Self {
+    fn run(folder: tempfile::TempDir, drive: &str, tpm: Option<Tpm>, arguments: &[&str]) -> Self {
         let listen = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
         let (serial, monitor) = (listen("serial"), listen("monitor"));
         let socket = |id: &str| format!("socket,id={id},path={}", folder.path().join(id).display());
@@ -130,10 +159,7 @@ impl VirtualMachine {
             .args(["-display", "none", "-nodefaults", "-vga", "std"])
             .args(["-chardev", &socket("serial"), "-serial", "chardev:serial"])
             .args(["-chardev", &socket("monitor"), "-mon", "chardev=monitor,mode=readline"])
-            .args([
-                "-drive",
-                &format!("file={},if=virtio,format=raw", disk.path().display()),
-            ])
+            .args(["-drive", drive])
             .args(arguments)
             .stdin(Stdio::null())
             .spawn()
@@ -193,6 +219,46 @@ impl VirtualMachine {
         }
     }
 
+    /// Waits until the console has shown one of these, and answers which; `None` once `given_up` says so or the machine
+    /// is off.
+    pub fn expect_any(&mut self, texts: &[&str], given_up: &dyn Fn() -> bool) -> Option<usize> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = texts.iter().enumerate();
+            let found = found.filter_map(|(number, text)| self.seen.find(text).map(|at| (at, number)));
+            if let Some((at, number)) = found.min() {
+                self.seen.drain(..at + texts.get(number).unwrap().len());
+                return Some(number);
+            }
+            if given_up() || self.is_off() {
+                return None;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the console never showed any of {texts:?}:\n{}",
+                self.all
+            );
+            self.read();
+        }
+    }
+
+    /// Whether the machine has ended.
+    pub fn is_off(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Takes the machine's power away.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Everything that the console has shown.
+    pub fn shown(&self) -> &str {
+        &self.all
+    }
+
     /// Types.
     pub fn type_text(&mut self, text: &str) {
         self.serial.write_all(text.as_bytes()).unwrap();
@@ -228,7 +294,8 @@ impl VirtualMachine {
         }
     }
 
-    fn read(&mut self) {
+    /// Takes in what the console shows, for a moment.
+    pub fn read(&mut self) {
         let mut buffer = [0; 4096];
         match self.serial.read(&mut buffer) {
             Ok(0) => std::thread::sleep(Duration::from_millis(50)),
@@ -245,8 +312,6 @@ impl VirtualMachine {
 
 impl Drop for VirtualMachine {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

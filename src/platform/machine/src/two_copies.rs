@@ -64,10 +64,11 @@ enum Area {
     Broken,
 }
 
-/// The newest whole content; `None` when nothing was ever written.
+/// The newest whole content; `None` when nothing was ever written, or nothing wholly.
 pub fn read(device: &File, thing: &Thing) -> Result<Option<Vec<u8>>, TwoCopiesError> {
     match both(device, thing)? {
-        [Area::Blank, Area::Blank] => Ok(None),
+        // A first write that was cut off. Once one has returned, the second copy is not blank any more.
+        [Area::Blank | Area::Broken, Area::Blank] => Ok(None),
         areas => newest(areas)
             .map(|(_, content)| Some(content))
             .ok_or(TwoCopiesError::Broken),
@@ -92,26 +93,35 @@ pub fn write(device: &File, thing: &Thing, content: &[u8]) -> Result<(), TwoCopi
         [Some(first), Some(second)] => second < first,
     });
     let generation = generations.into_iter().flatten().max().unwrap_or(0).saturating_add(1);
-    let mut fields = thing.magic.to_vec();
-    fields.extend(VERSION.to_be_bytes());
-    fields.extend(length.to_be_bytes());
-    fields.extend(generation.to_be_bytes());
-    let digest = digest(&fields, content);
-    let mut area = fields;
-    area.extend(digest);
-    area.resize(HEADER_BYTES, 0);
-    area.extend(content);
-    device.write_all_at(&area, thing.offset + target * DISTANCE)?;
+    let area = |generation: u64| {
+        let mut area = thing.magic.to_vec();
+        area.extend(VERSION.to_be_bytes());
+        area.extend(length.to_be_bytes());
+        area.extend(generation.to_be_bytes());
+        let digest = digest(&area, content);
+        area.extend(digest);
+        area.resize(HEADER_BYTES, 0);
+        area.extend(content);
+        area
+    };
+    device.write_all_at(&area(generation), thing.offset + target * DISTANCE)?;
     device.sync_all()?;
+    // What was never written has no former content that a torn write could leave: there are two copies from the first
+    // write on, and a reader who finds no second one knows that the first write was cut off.
+    if let [Area::Blank | Area::Broken, Area::Blank] = areas {
+        device.write_all_at(&area(generation.saturating_add(1)), thing.offset + DISTANCE)?;
+        device.sync_all()?;
+    }
     Ok(())
 }
 
-/// Forgets a thing: both copies read as never written. A power cut may leave one of them.
+/// Forgets a thing: both copies read as never written. A power cut leaves the content, the one before it, or nothing: the
+/// second copy goes for good before the first.
 pub fn blank(device: &File, thing: &Thing) -> Result<(), TwoCopiesError> {
-    for copy in [0, DISTANCE] {
+    for copy in [DISTANCE, 0] {
         device.write_all_at(&vec![0; HEADER_BYTES + thing.content_bytes_max], thing.offset + copy)?;
+        device.sync_all()?;
     }
-    device.sync_all()?;
     Ok(())
 }
 
@@ -188,28 +198,55 @@ mod tests {
     fn a_write_that_is_cut_leaves_the_old_content() {
         let device = partition();
         write(&device, &KEYRING, b"old").unwrap();
-        let mut before = [vec![0; 8192], vec![0; 8192]];
-        for (at, bytes) in [0, DISTANCE].into_iter().zip(&mut before) {
-            device.read_exact_at(bytes, at).unwrap();
-        }
+        let (mut before, mut after) = (vec![0; 8192], vec![0; 8192]);
+        device.read_exact_at(&mut before, 0).unwrap();
         write(&device, &KEYRING, b"new content").unwrap();
-        let mut after = vec![0; 8192];
-        device.read_exact_at(&mut after, DISTANCE).unwrap();
+        device.read_exact_at(&mut after, 0).unwrap();
+        assert_ne!(before, after);
         for cut in [0, 1, 8, 20, 30, 60, 4095, 4096, 4100, 4106] {
-            let mut torn = before.get(1).unwrap().clone();
+            let mut torn = before.clone();
             torn.get_mut(..cut).unwrap().copy_from_slice(after.get(..cut).unwrap());
-            device.write_all_at(&torn, DISTANCE).unwrap();
+            device.write_all_at(&torn, 0).unwrap();
             assert_eq!(read(&device, &KEYRING).unwrap().unwrap(), b"old", "cut at {cut}");
             // And it can be written again.
             write(&device, &KEYRING, b"again").unwrap();
             assert_eq!(read(&device, &KEYRING).unwrap().unwrap(), b"again");
-            device.write_all_at(before.first().unwrap(), 0).unwrap();
+            write(&device, &KEYRING, b"old").unwrap();
+        }
+    }
+
+    /// Sectors of the very first write are there or not: there is no content then, and the partition is not broken.
+    #[test]
+    fn a_first_write_that_is_cut_leaves_nothing() {
+        let whole = partition();
+        write(&whole, &RECORD, b"begun").unwrap();
+        let mut area = vec![0; HEADER_BYTES + 512];
+        whole.read_exact_at(&mut area, RECORD.offset).unwrap();
+        // The header's first sector and the content's: what else there is are zeros.
+        for (sector, kept) in [(0, true), (HEADER_BYTES, true), (0, false)] {
+            let device = partition();
+            if kept {
+                let bytes = area.get(sector..sector + 512).unwrap();
+                device.write_all_at(bytes, RECORD.offset + sector as u64).unwrap();
+            }
+            assert_eq!(read(&device, &RECORD).unwrap(), None, "{sector}");
+            write(&device, &RECORD, b"begun").unwrap();
+            assert_eq!(read(&device, &RECORD).unwrap().unwrap(), b"begun");
+        }
+        // After it, either copy may be lost.
+        for copy in [0, DISTANCE] {
+            let device = partition();
+            write(&device, &RECORD, b"begun").unwrap();
+            device.write_all_at(&[1; 512], RECORD.offset + copy).unwrap();
+            assert_eq!(read(&device, &RECORD).unwrap().unwrap(), b"begun");
         }
     }
 
     #[test]
     fn two_broken_copies_are_told_from_none() {
         let device = partition();
+        device.write_all_at(&[1], DISTANCE).unwrap();
+        assert!(matches!(read(&device, &KEYRING), Err(TwoCopiesError::Broken)));
         device.write_all_at(&[1], 0).unwrap();
         assert!(matches!(read(&device, &KEYRING), Err(TwoCopiesError::Broken)));
         device.write_all_at(b"LAMKEYPT\0\0\0\x01\xff\xff\xff\xff", 0).unwrap();

@@ -1,0 +1,56 @@
+//! The power is cut beneath the box, and its disk loses what was not flushed: a server of ours is the disk, drops a part
+//! of that in no order and cut into sectors, and the machine is killed. TPM and firmware keep what they had answered.
+//!
+//! A box lives through cut after cut: each start is the check of the cut before it. `LAMCHAT_BOX_CUTS` says how many
+//! (default 100), `LAMCHAT_SEED` repeats a run's choices as far as the box's own timing lets it.
+
+mod checks;
+mod drive;
+mod first;
+mod install;
+mod life;
+mod nbd;
+mod work;
+
+use lamchat_disk::simulation::Dice;
+use life::Life;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// How many cuts a test has.
+fn cuts() -> u64 {
+    number("LAMCHAT_BOX_CUTS", 100)
+}
+
+/// Printed, so that it can be repeated.
+fn dice() -> Dice {
+    let seed = number("LAMCHAT_SEED", u64::from(std::process::id()));
+    println!("LAMCHAT_SEED={seed}");
+    Dice::new(seed)
+}
+
+#[test]
+fn a_box_that_works_and_updates_survives_power_cuts() {
+    let mut dice = dice();
+    let mut life = Life::begin(&mut dice);
+    while life.cuts < cuts() * 3 / 4 {
+        life.round(&mut dice);
+    }
+    life.end();
+}
+
+#[test]
+fn a_set_up_that_is_cut_begins_again_or_is_done() {
+    let mut dice = dice();
+    let mut left = (cuts() / 4).max(1);
+    while left > 0 {
+        left = left.saturating_sub(first::set_up_with_cuts(&mut dice, left));
+    }
+}
+
+#[test]
+fn an_installation_that_is_cut_begins_again() {
+    install::install_with_cuts(&mut dice(), (cuts() / 12).max(1));
+}
