@@ -20,6 +20,7 @@ mod remote;
 mod remote_acts;
 mod service;
 mod state;
+mod stick;
 mod threads;
 mod update;
 mod vault;

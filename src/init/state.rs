@@ -161,6 +161,8 @@ pub struct Shared {
     pub timekeeper: Mutex<Option<i32>>,
     /// The process that marks the release as good, and who waits for its exit code.
     pub marking: Mutex<Option<(i32, SyncSender<i32>)>>,
+    /// The processes that have a USB stick.
+    pub sticks: Mutex<HashSet<i32>>,
     /// Where the release that runs came from, once somebody asked.
     pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
@@ -194,6 +196,7 @@ impl Shared {
             updaters: Mutex::default(),
             timekeeper: Mutex::default(),
             marking: Mutex::default(),
+            sticks: Mutex::default(),
             booted: OnceLock::new(),
             events,
             receiver: Mutex::new(Some(receiver)),
