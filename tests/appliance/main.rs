@@ -11,6 +11,8 @@ mod network;
 mod reset;
 mod restart;
 mod set_up;
+mod stick;
 mod update;
+mod usb;
 mod virtual_machine;
 mod walk;

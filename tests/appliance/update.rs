@@ -18,19 +18,29 @@ const TRIES: u64 = 3;
 
 /// A machine with ports of this one's that lead to its clients' TLS and to its administration.
 fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
+    start_with(disk, board, &[])
+}
+
+/// The same, with further arguments of QEMU's.
+pub fn start_with(disk: &Disk, board: &Board, arguments: &[String]) -> (VirtualMachine, u16, u16) {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (clients, administration) = (free_port(), free_port());
     let network = format!(
         "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{clients}-:443,hostfwd=tcp:127.0.0.1:{administration}-:8449"
     );
     (
-        VirtualMachine::start_on(board, disk, &["-nic", &network]),
+        VirtualMachine::start_on(
+            board,
+            disk,
+            &[&["-nic", network.as_str()], arguments.as_slice()].concat(),
+        ),
         clients,
         administration,
     )
 }
 
 /// As if the release of the image had answered for ten minutes.
-fn mark_good(disk: &Disk) {
+pub fn mark_good(disk: &Disk) {
     let file = File::options().read(true).write(true).open(disk.path()).unwrap();
     let partitions = lamchat_machine::gpt::read(disk.path()).unwrap();
     let esp = partitions
