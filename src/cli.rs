@@ -28,6 +28,7 @@ pub use distance::Distance;
 #[cfg(test)]
 pub use distance::works_far_away;
 pub use seal::recovery_code;
+pub use update::text_of as update_text;
 
 use crate::key_holder;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -156,6 +157,9 @@ enum Command {
     /// Asks time servers. Process 1 starts it.
     #[command(hide = true)]
     Timekeeper(crate::timekeeper::Post),
+    /// The files of a USB stick. Process 1 starts it.
+    #[command(hide = true)]
+    Stick(crate::stick::Post),
     /// Updates of a box: check, show, install.
     #[command(subcommand)]
     Update(update::Update),
@@ -234,6 +238,7 @@ pub fn run() -> ExitCode {
         }
         Some(Command::Timekeeper(post)) => crate::timekeeper::run(&post),
         Some(Command::Box(command)) => box_site::run(&cli.place, command),
+        Some(Command::Stick(post)) => crate::stick::run(&post),
         Some(Command::Update(command)) => update::run(&cli.place, command),
         Some(Command::Init { install }) => init::run(install),
         Some(Command::Health(command)) => health::run(&cli.place, &command),

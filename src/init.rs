@@ -22,6 +22,7 @@ mod remote;
 mod remote_acts;
 mod service;
 mod state;
+mod stick;
 mod threads;
 mod trial;
 mod update;

@@ -5,6 +5,7 @@ mod devices;
 mod init;
 mod key_holder;
 mod serve;
+mod stick;
 mod timekeeper;
 mod updater;
 

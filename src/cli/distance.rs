@@ -57,6 +57,7 @@ const REACH: &[(&str, Reach)] = &[
     ("serve", START),
     ("init", START),
     ("key-holder", START),
+    ("stick", START),
     ("updater", START),
     ("timekeeper", START),
     ("box show", Reach::Anywhere),

@@ -32,24 +32,30 @@ pub fn error(reason: &str) {
 
 /// Columns of equal width, with a head; nothing but the head when there are no rows.
 pub fn table(head: &[&str], rows: &[Vec<String>]) {
+    text(&columns(head, rows));
+}
+
+/// The lines of such a table.
+pub fn columns(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let print = |cells: Vec<&str>| {
+    let line = |cells: Vec<&str>| {
         let padded: Vec<String> = cells
             .iter()
             .zip(&widths)
             .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.chars().count().min(*width))))
             .collect();
-        line(padded.join("  ").trim_end());
+        format!("{}\n", padded.join("  ").trim_end())
     };
-    print(head.to_vec());
+    let mut lines = line(head.to_vec());
     for row in rows {
-        print(row.iter().map(String::as_str).collect());
+        lines += &line(row.iter().map(String::as_str).collect());
     }
+    lines
 }
 
 /// Milliseconds since the Unix epoch as `2026-11-22 23:01` (UTC).

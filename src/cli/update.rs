@@ -63,7 +63,7 @@ pub fn run(place: &Place, command: Update) -> Result<(), Failure> {
                 None => staged(place, &server)?,
             };
             if !yes {
-                describe(&shown);
+                output::text(&text_of(&shown));
                 if !password::confirm("Install it?")? {
                     return Err("nothing was installed".into());
                 }
@@ -109,22 +109,22 @@ fn print(server: &Server, answer: &Value) {
     if server.json {
         output::line(answer.to_string());
     } else {
-        describe(answer);
+        output::text(&text_of(answer));
     }
 }
 
-/// What an update is and changes.
-fn describe(answer: &Value) {
+/// What an update is and changes, as lines of text.
+pub fn text_of(answer: &Value) -> String {
     let number = |key: &str| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
-    output::line(format!(
-        "Release {} (commit {}, {} UTC), security epoch {}, {} bytes. {} runs now. The release key signed it.",
+    let mut lines = format!(
+        "Release {} (commit {}, {} UTC), security epoch {}, {} bytes. {} runs now. The release key signed it.\n",
         text(answer, "version"),
         text(answer, "commit"),
         output::time(number("built_at").saturating_mul(1000)),
         number("epoch"),
         number("bytes"),
         text(answer, "running"),
-    ));
+    );
     let components = answer.get("components").and_then(Value::as_array);
     let row = |component: &Value| {
         let version = |key: &str| {
@@ -137,14 +137,13 @@ fn describe(answer: &Value) {
     };
     let rows: Vec<Vec<String>> = components.into_iter().flatten().map(row).collect();
     if answer.get("components_known").and_then(Value::as_bool) != Some(true) {
-        output::line("\nWhich components change is not known: there is no bill of materials to compare with.");
+        lines += "\nWhich components change is not known: there is no bill of materials to compare with.\n";
     } else if rows.is_empty() {
-        output::line("\nNo component changes.");
+        lines += "\nNo component changes.\n";
     } else {
-        output::line("");
-        output::table(&["COMPONENT", "NOW", "THEN"], &rows);
+        lines += &format!("\n{}", output::columns(&["COMPONENT", "NOW", "THEN"], &rows));
         if number("components_left_out") > 0 {
-            output::line(format!("and {} more", number("components_left_out")));
+            lines += &format!("and {} more\n", number("components_left_out"));
         }
     }
     let changelog: String = text(answer, "changelog")
@@ -152,8 +151,9 @@ fn describe(answer: &Value) {
         .filter(|char| *char == '\n' || !char.is_control())
         .collect();
     if !changelog.trim().is_empty() {
-        output::line(format!("\n{}", changelog.trim_end()));
+        lines += &format!("\n{}\n", changelog.trim_end());
     }
+    lines
 }
 
 fn status(server: &Server, answer: &Value) {

@@ -15,6 +15,7 @@ mod reset;
 mod screen;
 mod setup;
 mod status;
+mod usb;
 
 pub use gate::Guesses;
 

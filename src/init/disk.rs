@@ -239,6 +239,13 @@ impl Found {
     }
 }
 
+/// Whether a disk has partitions of the image's, whatever else is true of it.
+pub fn is_ours(disk: &Path) -> bool {
+    let all = gpt::read(disk).unwrap_or_default();
+    all.iter()
+        .any(|partition| [KEYRING_KIND, DATA_KIND].contains(&partition.kind))
+}
+
 /// Takes the key out of the kernel; nothing may be mounted any more.
 pub fn close() -> Result<(), DiskError> {
     match crypt::close(NAME) {

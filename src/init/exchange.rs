@@ -106,6 +106,11 @@ pub fn program() -> Program {
 
 /// Asks its admin API.
 pub fn call(method: &str, target: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    let (place, server) = way();
+    socket::call(&place, &server, method, target, body)
+}
+
+fn way() -> (Place, Server) {
     let place = Place {
         config: Some(config_file()),
         ..Place::default()
@@ -114,7 +119,19 @@ pub fn call(method: &str, target: &str, body: Option<&Value>) -> Result<Value, F
         socket: Some(folder().join("admin.sock")),
         json: true,
     };
-    socket::call(&place, &server, method, target, body)
+    (place, server)
+}
+
+/// Asks it for something that comes as a stream.
+pub fn stream(method: &str, target: &str) -> Result<Box<dyn std::io::Read>, Failure> {
+    let (place, server) = way();
+    socket::send(&place, &server, method, target, None)?.stream()
+}
+
+/// Hands it `bytes` bytes.
+pub fn upload(target: &str, from: &mut dyn std::io::Read, bytes: u64) -> Result<Value, Failure> {
+    let (place, server) = way();
+    socket::transmit(&place, &server, "POST", target, socket::Body::Bytes(from, bytes))?.json()
 }
 
 /// Has an act of the console written into the audit log.

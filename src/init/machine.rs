@@ -251,6 +251,12 @@ impl Machine {
                 _ if self.shared.timekeeper.lock().take_if(|pid| *pid == ended.pid).is_some() => {
                     self.shared.note_end("the timekeeper", ended);
                 }
+                // Its console says what went wrong.
+                _ if self.shared.sticks.lock().remove(&ended.pid) => {
+                    if ended.code != 0 {
+                        self.shared.note_end("the process of the stick", ended);
+                    }
+                }
                 _ => match &mut self.keys {
                     Some(keys) if keys.pid() == Some(ended.pid) => {
                         keys.ended(Instant::now());

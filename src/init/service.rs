@@ -155,7 +155,7 @@ impl Service {
 }
 
 /// Reads lines until the process closes its end; a line that is too long is cut.
-fn follow(output: impl Read, name: &str, log: &Log) {
+pub fn follow(output: impl Read, name: &str, log: &Log) {
     let mut reader = BufReader::new(output);
     loop {
         let mut line = Vec::new();

@@ -163,6 +163,8 @@ pub struct Shared {
     pub marking: Mutex<Option<(i32, SyncSender<i32>)>>,
     /// Whether the release was marked good since the start.
     pub is_good: AtomicBool,
+    /// The processes that have a USB stick.
+    pub sticks: Mutex<HashSet<i32>>,
     /// Where the release that runs came from, once somebody asked.
     pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
@@ -197,6 +199,7 @@ impl Shared {
             timekeeper: Mutex::default(),
             marking: Mutex::default(),
             is_good: AtomicBool::new(false),
+            sticks: Mutex::default(),
             booted: OnceLock::new(),
             events,
             receiver: Mutex::new(Some(receiver)),

@@ -23,6 +23,8 @@ mod settings;
 mod slots;
 #[path = "../ovmf/swtpm.rs"]
 mod swtpm;
+mod stick;
 mod update;
+mod usb;
 mod virtual_machine;
 mod walk;

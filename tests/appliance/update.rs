@@ -18,9 +18,19 @@ const TRIES: u64 = 3;
 
 /// A machine with ports of this one's that lead to its clients' TLS and to its administration.
 pub fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16, u16) {
+    start_with(disk, board, &[])
+}
+
+/// The same, with further arguments of QEMU's.
+pub fn start_with(disk: &Disk, board: &Board, arguments: &[String]) -> (VirtualMachine, u16, u16) {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (network, clients, administration) = network();
     (
-        VirtualMachine::start_on(board, disk, &["-nic", &network]),
+        VirtualMachine::start_on(
+            board,
+            disk,
+            &[&["-nic", network.as_str()], arguments.as_slice()].concat(),
+        ),
         clients,
         administration,
     )

@@ -29,6 +29,7 @@ mod renewal;
 mod seal;
 mod start;
 mod static_binary;
+mod stick;
 mod tpm;
 mod tpm_faults;
 mod update;

@@ -1,6 +1,6 @@
 //! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
-use super::{accept, acts, change, check, install, pin, recovery, reset, screen::Screen, setup};
+use super::{accept, acts, change, check, install, pin, recovery, reset, screen::Screen, setup, usb};
 use crate::init::state::{Shared, State, Status};
 use std::sync::Arc;
 
@@ -51,7 +51,8 @@ pub struct Item {
 #[cfg(test)]
 pub const LABEL_CHARS_MAX: usize = 32;
 
-const fn item(key: char, label: &'static str, when: fn(&Status) -> bool, gate: Gate, far: Far, run: Run) -> Item {
+/// An item of this or another menu.
+pub const fn item(key: char, label: &'static str, when: fn(&Status) -> bool, gate: Gate, far: Far, run: Run) -> Item {
     Item {
         key,
         label,
@@ -76,6 +77,10 @@ fn is_locked(status: &Status) -> bool {
 
 fn serves(status: &Status) -> bool {
     status.state == State::Serving
+}
+
+fn is_open(status: &Status) -> bool {
+    matches!(status.state, State::Serving | State::Degraded)
 }
 
 fn is_tried(status: &Status) -> bool {
@@ -105,6 +110,7 @@ const MENU: &[Item] = &[
     item('4', "Network",                          serves,    Gate::Noted("network"),         Far::Command("box set"),                 change::network),
     item('5', "Time",                             serves,    Gate::Noted("time"),            Far::Command("box set"),                 change::time),
     item('a', "Administration from a distance",   serves,    Gate::Elsewhere,                Far::Here("a stolen credential must not make others"), acts::credential),
+    item('u', "USB stick",                        is_open,   Gate::Open,                     Far::Here("each of its lines says how"), usb::run),
     item('p', "New console PIN",                  serves,    Gate::Noted("pin"),             Far::Here("whoever is far away does not stand at a console"), pin::run),
     item('x', "FACTORY RESET",                    serves,    Gate::Noted("factory-reset"),   Far::Here("a stolen credential must not destroy the box"), reset::run),
     item('1', "Accept this disk",                 is_foreign, Gate::Open,                    SECRET,                               accept::run),

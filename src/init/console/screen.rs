@@ -6,6 +6,8 @@ use zeroize::Zeroizing;
 
 /// Columns that are used: the last one would wrap.
 pub const COLUMNS: usize = 79;
+/// Lines of a text that fit on a screen, below a title and above a question.
+const TEXT_LINES: usize = 18;
 /// Longest line of input, in characters.
 const INPUT_CHARS_MAX: usize = 200;
 /// A terminal that takes nothing for so long is not waited for.
@@ -90,6 +92,23 @@ impl Screen {
         lines.extend(text.lines().flat_map(wrap));
         lines.push(String::new());
         self.draw(&lines)
+    }
+
+    /// Shows a text of any length, a screen after the other.
+    pub fn pages(&mut self, title: &str, text: &str) -> std::io::Result<()> {
+        let lines: Vec<String> = text.lines().flat_map(wrap).collect();
+        let screens: Vec<&[String]> = lines.chunks(TEXT_LINES).collect();
+        let count = screens.len();
+        for (number, screen) in (1..).zip(screens) {
+            let title = if count > 1 {
+                format!(" {title} ({number} of {count})")
+            } else {
+                format!(" {title}")
+            };
+            self.draw(&[&[title, rule(), String::new()], screen].concat())?;
+            self.pause()?;
+        }
+        Ok(())
     }
 
     /// Shows a line and waits until it has been read.

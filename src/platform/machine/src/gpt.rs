@@ -69,6 +69,12 @@ pub fn read(disk: &Path) -> Result<Vec<Partition>, GptError> {
     Ok(parse_entries(&table.entries, table.sector))
 }
 
+/// The partitions of an open device or file; none where it has no table.
+pub fn read_open(file: &File) -> std::io::Result<Vec<Partition>> {
+    let table = read_table(file)?;
+    Ok(table.map_or_else(Vec::new, |table| parse_entries(&table.entries, table.sector)))
+}
+
 fn io(disk: &Path) -> impl Fn(std::io::Error) -> GptError {
     let path = disk.to_owned();
     move |source| GptError::Io {

@@ -26,4 +26,5 @@ pub mod signals;
 pub mod time;
 pub mod two_copies;
 pub mod uevent;
+pub mod usb;
 pub mod watchdog;

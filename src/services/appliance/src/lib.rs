@@ -14,6 +14,7 @@ mod parts;
 pub mod pin;
 mod record;
 mod restore;
+mod shelf;
 pub mod site;
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ pub use manifest::{MANIFEST_FILE, Manifest, Part};
 pub use parts::{PART_BYTES_MAX, PartError, PartWriter};
 pub use record::Counts;
 pub use restore::{RestoreError, RestoreOptions, Restored, restore, verify};
+pub use shelf::Shelf;

@@ -2,11 +2,11 @@
 
 use crate::frame::FRAME_BYTES_MAX;
 use crate::manifest::{MANIFEST_FILE, Manifest, Part, hex};
+use crate::shelf::{Folder, Shelf};
 use aws_lc_rs::digest::{Context, SHA256};
-use lamchat_disk::{Disk, RealDisk, replace_file};
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use lamchat_disk::{Disk, RealDisk};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Largest part.
@@ -51,8 +51,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> PartError {
 }
 
 /// Writes a backup's stream into parts.
-#[derive(Debug)]
-pub struct PartWriter {
+pub struct PartWriter<'s> {
+    shelf: Box<dyn Shelf + 's>,
+    /// What the shelf is called in errors.
     dir: PathBuf,
     bytes_max: u64,
     /// Bytes of a frame that is not complete yet.
@@ -62,10 +63,8 @@ pub struct PartWriter {
     ended: bool,
 }
 
-#[derive(Debug)]
 struct Open {
-    path: PathBuf,
-    file: BufWriter<File>,
+    file: String,
     digest: Digest,
     bytes: u64,
 }
@@ -79,7 +78,7 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-impl PartWriter {
+impl<'s> PartWriter<'s> {
     /// Begins in the folder `dir`, which is made if need be and must be empty. Parts have at most `bytes_max` bytes
     /// (usually [`PART_BYTES_MAX`]), or one frame.
     pub fn create(dir: &Path, bytes_max: u64) -> Result<Self, PartError> {
@@ -87,15 +86,20 @@ impl PartWriter {
         if std::fs::read_dir(dir).map_err(at(dir))?.next().is_some() {
             return Err(PartError::NotEmpty(dir.to_owned()));
         }
-        let (dir, parts) = (dir.to_owned(), Vec::new());
-        Ok(Self {
-            dir,
+        Ok(Self::onto(Box::new(Folder::new(dir)), dir, bytes_max))
+    }
+
+    /// Begins on any shelf, which has nothing on it yet.
+    pub fn onto(shelf: Box<dyn Shelf + 's>, name: &Path, bytes_max: u64) -> Self {
+        Self {
+            shelf,
+            dir: name.to_owned(),
             bytes_max,
             pending: Vec::new(),
             current: None,
-            parts,
+            parts: Vec::new(),
             ended: false,
-        })
+        }
     }
 
     /// Takes the next bytes of the stream, cut anywhere.
@@ -129,13 +133,13 @@ impl PartWriter {
         if !self.ended || !self.pending.is_empty() {
             return Err(PartError::Incomplete);
         }
-        RealDisk.sync_dir(&self.dir).map_err(at(&self.dir))?;
         let manifest = Manifest {
             format: FORMAT,
             parts: std::mem::take(&mut self.parts),
         };
         let json = serde_json::to_vec_pretty(&manifest).map_err(|error| PartError::Manifest(error.to_string()))?;
-        replace_file(&RealDisk, &self.dir.join(MANIFEST_FILE), &json).map_err(at(&self.dir))?;
+        let finished = self.shelf.finish(MANIFEST_FILE, &json);
+        finished.map_err(at(&self.dir.join(MANIFEST_FILE)))?;
         Ok(manifest)
     }
 
@@ -147,63 +151,41 @@ impl PartWriter {
         {
             self.close()?;
         }
-        let open = match &mut self.current {
-            Some(open) => open,
-            None => {
-                let number = self.parts.len() as u32 + 1;
-                let path = self.dir.join(format!("part-{number:05}"));
-                let file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)
-                    .map_err(at(&path))?;
-                let file = BufWriter::with_capacity(1 << 20, file);
-                let open = Open {
-                    path,
-                    file,
-                    digest: Digest(Context::new(&SHA256)),
-                    bytes: 0,
-                };
-                let open = self.current.insert(open);
-                open.write(PART_MAGIC)?;
-                open.write(&number.to_be_bytes())?;
-                open
-            }
-        };
-        open.write(frame)
+        if self.current.is_none() {
+            let number = self.parts.len() as u32 + 1;
+            let file = format!("part-{number:05}");
+            self.shelf.begin(&file).map_err(at(&self.dir.join(&file)))?;
+            self.current = Some(Open {
+                file,
+                digest: Digest(Context::new(&SHA256)),
+                bytes: 0,
+            });
+            self.write(PART_MAGIC)?;
+            self.write(&number.to_be_bytes())?;
+        }
+        self.write(frame)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PartError> {
+        if let Some(open) = &mut self.current {
+            open.digest.0.update(bytes);
+            open.bytes += bytes.len() as u64;
+            self.shelf.write(bytes).map_err(at(&self.dir.join(&open.file)))?;
+        }
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), PartError> {
-        let Some(Open {
-            path,
-            mut file,
-            digest,
-            bytes,
-        }) = self.current.take()
-        else {
+        let Some(Open { file, digest, bytes }) = self.current.take() else {
             return Ok(());
         };
-        file.flush().map_err(at(&path))?;
-        file.get_ref().sync_all().map_err(at(&path))?;
-        let file = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        self.shelf.end().map_err(at(&self.dir.join(&file)))?;
         self.parts.push(Part {
             file,
             bytes,
             sha256: hex(digest.0.finish().as_ref()),
         });
         Ok(())
-    }
-}
-
-impl Open {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PartError> {
-        self.digest.0.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(at(&self.path))
     }
 }
 
