@@ -9,9 +9,9 @@ mod bundles;
 mod client;
 mod failing;
 mod firmware;
-mod floor;
 #[path = "../ovmf/flash.rs"]
 mod flash;
+mod floor;
 mod hardware;
 mod network;
 mod power_cuts;
@@ -21,9 +21,9 @@ mod secure_boot;
 mod set_up;
 mod settings;
 mod slots;
+mod stick;
 #[path = "../ovmf/swtpm.rs"]
 mod swtpm;
-mod stick;
 mod update;
 mod usb;
 mod virtual_machine;

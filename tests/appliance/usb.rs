@@ -3,8 +3,9 @@
 use crate::firmware::Board;
 use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up, shut_down};
+use crate::slots::mark_good;
 use crate::stick::UsbStick;
-use crate::update::{credential, far, mark_good, start_with};
+use crate::update::{credential, far, start_with};
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
 use serde_json::Value;
 use std::io::Write;
@@ -105,7 +106,7 @@ fn a_stick_brings_the_next_release_and_takes_evidence_along() {
     let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
     let (folder, nonce) = (tempfile::tempdir().unwrap(), "a5".repeat(16));
     let (disk, board, stick) = (Disk::blank(), Board::owned(&release), UsbStick::new(true));
-    mark_good(&disk);
+    mark_good(&disk, lamchat_slots::Slot::A);
     std::fs::write(folder.path().join("nonce.txt"), format!("{nonce}\r\n")).unwrap();
     stick.put(&folder.path().join("nonce.txt"));
     stick.put(&next);

@@ -5,7 +5,7 @@ use super::life::{On, switch_on, trigger};
 use crate::client::request;
 use crate::firmware::Board;
 use crate::set_up::{PASSWORD, PIN, recovery_key};
-use crate::update::mark_good;
+use crate::slots::mark_good;
 use crate::virtual_machine::{Disk, uki};
 use lamchat_disk::simulation::Dice;
 use lamchat_slots::Slot;

@@ -1,5 +1,6 @@
 //! The factory reset's part of the holder: what the TPM keeps for the keyring goes, so that no copy of it opens any more.
 
+use crate::blame::Blame;
 use crate::reply::{Reason, Reply};
 use crate::state::{Holder, Keys, Refusal};
 
@@ -34,7 +35,11 @@ impl Holder {
             }
         }
         let reason = "the box is being set to what it was when it was new".to_owned();
-        *self.keys.lock() = Keys::Locked { reason, pin: false };
+        *self.keys.lock() = Keys::Locked {
+            reason,
+            blame: Blame::Nobody,
+            pin: false,
+        };
         self.forget_notary();
         match left {
             None => Ok(Reply::Done),
