@@ -9,9 +9,9 @@ mod bundles;
 mod client;
 mod failing;
 mod firmware;
-mod floor;
 #[path = "../ovmf/flash.rs"]
 mod flash;
+mod floor;
 mod hardware;
 mod network;
 mod power_cuts;
