@@ -81,8 +81,8 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
             shared.tell(Event::Confirmed);
             Ok(describe(shared))
         }
-        Question::RaiseFloor { floor } => super::floor::raise(shared, floor),
-        Question::Seal => super::vault::seal(shared),
+        Question::RaiseFloor { floor } => super::floor::raise(shared, floor).map(|()| describe(shared)),
+        Question::Seal => super::vault::seal(shared).map(|()| describe(shared)),
         Question::Change { site } => {
             let Some(before) = shared.site.lock().clone() else {
                 return Err("the box is not set up yet".to_owned());
