@@ -3,7 +3,8 @@
 use super::state::{Event, Health, Shared, State};
 use super::trial::Trial;
 use super::{
-    DATA, MODULES, clock, crash, disk, exchange, figures, keys, measured, network, service::Service, threads, vital,
+    DATA, MODULES, clock, crash, disk, exchange, figures, keys, measured, network, service::Service, threads, update,
+    vital,
 };
 use crate::cli::Failure;
 use crate::updater::RESTART;

@@ -204,7 +204,7 @@ fn clear(shared: &Shared, found: &Found) {
 pub fn accept(shared: &Shared) -> Result<(), String> {
     let key = match keys::disk_key()? {
         DiskKey::Open(key) => key,
-        DiskKey::Locked(why) => return Err(why),
+        DiskKey::Locked(why, _) => return Err(why),
     };
     found(shared)?.finish(key.expose()).map_err(|error| error.to_string())
 }
@@ -260,7 +260,7 @@ pub fn format(shared: &Shared) -> Result<(), String> {
 pub fn finish(shared: &Shared) -> Result<(), String> {
     let key = match keys::disk_key()? {
         DiskKey::Open(key) => key,
-        DiskKey::Locked(why) => return Err(why),
+        DiskKey::Locked(why, _) => return Err(why),
     };
     let found = found(shared)?;
     found.finish(key.expose()).map_err(|error| error.to_string())?;
