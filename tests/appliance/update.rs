@@ -8,6 +8,7 @@ use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up};
 use crate::slots::mark_good;
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use lamchat_slots::Slot;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

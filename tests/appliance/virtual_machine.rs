@@ -254,11 +254,6 @@ impl VirtualMachine {
         let _ = self.child.wait();
     }
 
-    /// Everything that the console has shown.
-    pub fn shown(&self) -> &str {
-        &self.all
-    }
-
     /// Types.
     pub fn type_text(&mut self, text: &str) {
         self.serial.write_all(text.as_bytes()).unwrap();

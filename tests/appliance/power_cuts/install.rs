@@ -38,10 +38,9 @@ pub fn install_with_cuts(dice: &mut Dice, cuts: u64) {
     loop {
         if left > 0 {
             let flushes = dice.below(FLUSHES);
-            drive.arm(Trigger {
-                flushes,
-                writes: dice.below(if dice.below(2) == 0 { WRITES } else { 4 }),
-            });
+            let writes_max = if dice.below(2) == 0 { WRITES } else { 4 };
+            let writes = dice.below(writes_max);
+            drive.arm(Trigger { flushes, writes });
         }
         let mut machine = VirtualMachine::start_from(&board, &drive.plug(), &stick);
         if install(&mut machine, &drive).is_some() {
