@@ -14,6 +14,7 @@ mod locked;
 pub mod logging;
 mod notices;
 mod outside;
+mod pull;
 mod rekey;
 mod reload;
 mod sandbox;

@@ -55,6 +55,7 @@ pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
     for (place, what) in [
         ("/audit/trouble/sentence", "audit log"),
         ("/audit/anchor/trouble/sentence", "anchor"),
+        ("/update/problem", "updates"),
     ] {
         if let Some(trouble) = answer.pointer(place).and_then(Value::as_str) {
             output::line(format!("{what}: {trouble}"));
@@ -92,6 +93,11 @@ fn more(answer: &Value) {
         ),
         _ => "last backup: none yet".to_owned(),
     });
+    if let Some(version) = answer.pointer("/update/offered").and_then(Value::as_str) {
+        output::line(format!(
+            "release {version} was found and checked: `lamchat update apply` installs it"
+        ));
+    }
     for alarm in alarms(answer) {
         let sentence = alarm.get("sentence").and_then(Value::as_str).unwrap_or_default();
         output::line(format!("  ! {sentence}"));

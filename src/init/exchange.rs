@@ -44,7 +44,7 @@ pub fn config(site: &Site) -> String {
     };
     let public = "\"client\", \"federation\", \"media\"";
     format!(
-        "server_name = {:?}\ndata_dir = {:?}\n\n[admin]\nmetrics_open = false\nupdates = {:?}\nbox_socket = {:?}\non_trial = {}\n{}{}{}\n[seal]\nholder = {:?}\n",
+        "server_name = {:?}\ndata_dir = {:?}\n\n[admin]\nmetrics_open = false\nupdates = {:?}\nbox_socket = {:?}\non_trial = {}\n{}{}{}\n[seal]\nholder = {:?}\n{}",
         site.server_name,
         folder(),
         super::update::SOCKET,
@@ -54,6 +54,25 @@ pub fn config(site: &Site) -> String {
         listener("::", ADMIN_PORT, true, "\"admin\""),
         listener("127.0.0.1", LOCAL_PORT, false, "\"client\", \"media\""),
         super::keys::EXCHANGE_SOCKET,
+        updates(site),
+    )
+}
+
+/// Where it looks for updates.
+fn updates(site: &Site) -> String {
+    let Some(updates) = &site.updates else {
+        return String::new();
+    };
+    let text =
+        |key: &str, value: Option<&String>| value.map(|value| format!("{key} = {value:?}\n")).unwrap_or_default();
+    format!(
+        "\n[updates]\nurl = {:?}\naddress = \"{}\"\ninterval = \"{}h\"\nautomatic = {}\n{}{}",
+        updates.url,
+        updates.address,
+        updates.hours,
+        updates.automatic,
+        text("pin", updates.pin.as_ref()),
+        text("authorities", updates.authorities.as_ref()),
     )
 }
 
@@ -161,5 +180,15 @@ mod tests {
         let error = super::check(&Site::new("not a name", Network::default())).unwrap_err();
         assert!(error.contains("server_name"), "{error}");
         super::check(&Site::new("a\"\nb", Network::default())).unwrap_err();
+        let mut site = Site::new("chat.example.org", Network::default());
+        site.updates = Some(lamchat_appliance::site::Updates {
+            url: "https://updates.example.org:8443/lamchat.bundle".to_owned(),
+            address: "192.0.2.7".parse().unwrap(),
+            pin: None,
+            authorities: Some("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".to_owned()),
+            hours: 24,
+            automatic: false,
+        });
+        super::check(&site).unwrap();
     }
 }

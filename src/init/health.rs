@@ -13,19 +13,45 @@ const INTERVAL: Duration = Duration::from_secs(3);
 /// What the operator has not done yet.
 const UNVERIFIED: &str = "Other servers are turned away until the recovery key was typed back";
 
+/// Longest version that is shown.
+const VERSION_CHARS_MAX: usize = 32;
+
 /// Never ends.
 pub fn watch(shared: &Arc<Shared>) {
+    let mut offered = None;
     loop {
         std::thread::sleep(INTERVAL);
         if matches!(shared.state(), State::SetUp | State::Stopping) {
             continue;
         }
         let health = match exchange::call("GET", "/_lamchat/admin/v1/health", None) {
-            Ok(answer) => read(&answer),
+            Ok(answer) => {
+                offer(shared, &mut offered, &answer);
+                read(&answer)
+            }
             Err(error) => Health::Silent(error.0),
         };
         shared.tell(Event::Health(health));
     }
+}
+
+/// Shows an update that was found, as long as it waits.
+fn offer(shared: &Shared, shown: &mut Option<String>, answer: &Value) {
+    let version = answer.pointer("/update/offered").and_then(Value::as_str);
+    let now = version.map(|version| {
+        let version: String = version.chars().take(VERSION_CHARS_MAX).collect();
+        format!("release {version} was found and checked: `lamchat update apply` installs it")
+    });
+    if now == *shown {
+        return;
+    }
+    if let Some(before) = shown.take() {
+        shared.forget_notice(&before);
+    }
+    if let Some(now) = &now {
+        shared.notice(now);
+    }
+    *shown = now;
 }
 
 fn read(answer: &Value) -> Health {

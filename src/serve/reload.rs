@@ -68,6 +68,7 @@ impl Reload {
             .admin
             .shared_secret
             .store(wiring::shared_secret(&newer).map(Arc::new));
+        self.parts.pull.store(super::pull::wanted(&newer).map(Arc::new));
         let endpoint = attestation::endpoint(&newer);
         self.parts.admin.attestation.endpoint.store(Arc::new(endpoint));
         let names = |changes: Vec<lamchat_config::Change>| {
@@ -100,6 +101,7 @@ impl Reload {
         current.presence = newer.presence;
         current.support = newer.support;
         current.log.level = newer.log.level;
+        current.updates = newer.updates;
         current.attestation.endpoint = newer.attestation.endpoint;
         current.attestation.rate = newer.attestation.rate;
         current.attestation.rate_by_address = newer.attestation.rate_by_address;

@@ -21,6 +21,7 @@ pub fn start(parts: &Arc<Parts>, config: &Config) {
     tokio::spawn(super::anchor::anchor_forever(Arc::clone(parts)));
     tokio::spawn(sweep_transactions(Arc::clone(parts)));
     tokio::spawn(super::federation::follow_forever(Arc::clone(parts)));
+    tokio::spawn(super::pull::look_forever(Arc::clone(parts)));
     tokio::spawn(super::hardware::survey_forever(
         Arc::clone(parts),
         config.notices.hardware.clone(),

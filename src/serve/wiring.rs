@@ -47,6 +47,10 @@ pub struct Parts {
     pub signing_key: String,
     /// The slot that opened the keys.
     pub unlocked_by: SlotKind,
+    /// Where updates are looked for; reloadable.
+    pub pull: arc_swap::ArcSwapOption<super::pull::Wanted>,
+    /// The folder for what was downloaded.
+    pub pull_folder: std::path::PathBuf,
     /// Tells that the keyring's slots may have changed.
     pub federation_changed: Arc<tokio::sync::Notify>,
 }
@@ -216,6 +220,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         standing: Standing::new(config.admin.updates.is_some(), config.admin.on_trial),
         updates: config.admin.updates.clone(),
         box_socket: config.admin.box_socket.clone(),
+        offer: Default::default(),
     });
     Ok(Parts {
         clock,
@@ -229,6 +234,8 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         notices,
         signing_key,
         unlocked_by,
+        pull: arc_swap::ArcSwapOption::new(super::pull::wanted(config).map(Arc::new)),
+        pull_folder: config.data_dir.join("pull"),
         federation_changed: federation.changed,
     })
 }

@@ -6,8 +6,11 @@
 
 mod attestation;
 mod bundles;
+mod cables;
+mod client;
 mod client;
 mod failing;
+mod far;
 mod firmware;
 #[path = "../ovmf/flash.rs"]
 mod flash;
@@ -28,3 +31,4 @@ mod update;
 mod usb;
 mod virtual_machine;
 mod walk;
+mod wire;

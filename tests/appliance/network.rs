@@ -3,10 +3,13 @@
 use crate::client::{free_port, get};
 use crate::set_up::{PIN, set_up, shut_down};
 use crate::virtual_machine::{Disk, VirtualMachine};
+use crate::wire::{Frame, may_leave, read_pcap};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
+/// The box's card.
+const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x77];
 /// How long a port is given to show that it is open.
 const CLOSED_AFTER: Duration = Duration::from_secs(5);
 
@@ -32,7 +35,15 @@ fn a_client_comes_in_and_a_wrong_network_goes_back() {
         .map(|(here, there)| format!(",hostfwd=tcp:127.0.0.1:{here}-:{there}"))
         .collect();
     let disk = Disk::blank();
-    let mut machine = VirtualMachine::start(&disk, &["-nic", &format!("user,model=virtio-net-pci{rules}")]);
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("capture");
+    let network = format!("user,id=net0{rules}");
+    let dump = format!("filter-dump,id=dump,netdev=net0,file={}", capture.display());
+    let card = format!(
+        "virtio-net-pci,netdev=net0,mac={}",
+        MAC.map(|byte| format!("{byte:02x}")).join(":")
+    );
+    let mut machine = VirtualMachine::start(&disk, &["-netdev", &network, "-device", &card, "-object", &dump]);
     set_up(&mut machine, "dhcp");
     machine.expect("10.0.2.15");
     for (here, there) in &forwarded {
@@ -70,4 +81,19 @@ fn a_client_comes_in_and_a_wrong_network_goes_back() {
     assert!(log.contains("was confirmed"), "{log}");
     assert!(versions(tls).unwrap().contains("\"versions\""));
     shut_down(&mut machine);
+
+    // Of all that time nothing left by itself.
+    let frames = read_pcap(&capture);
+    let sent = frames
+        .iter()
+        .filter_map(|bytes| Frame::parse(bytes))
+        .filter(|frame| frame.source == MAC);
+    let sent: Vec<Frame> = sent.collect();
+    assert!(sent.len() > 50, "the capture has {} frames of the box", sent.len());
+    let loud: Vec<&Frame> = sent.iter().filter(|frame| !may_leave(frame)).collect();
+    assert!(loud.is_empty(), "{} frames: {:?}", loud.len(), loud.first());
+    println!(
+        "{} frames left the box, all of them answers, discovery or DHCP",
+        sent.len()
+    );
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 server_name = "localhost"
 data_dir = "data"
 
@@ -34,11 +34,11 @@ updates = "update.sock"
 const SPKI: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
 const CHANGELOG: &str = "## 0.2.0\nBetter\u{1b}[2J.\n";
 
-fn signer() -> EcdsaKeyPair {
+pub fn signer() -> EcdsaKeyPair {
     EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()
 }
 
-fn release(seed: u32, length: usize) -> Vec<u8> {
+pub fn release(seed: u32, length: usize) -> Vec<u8> {
     (0..length)
         .map(|index| ((index as u32).wrapping_mul(2_654_435_761) >> 24) as u8 ^ seed as u8)
         .collect()
@@ -52,7 +52,7 @@ fn bill(version: &str) -> Vec<u8> {
 }
 
 /// A bundle of these files.
-fn bundle(signer: &EcdsaKeyPair, version: [u32; 3], product: &str, uki: &[u8]) -> Vec<u8> {
+pub fn bundle(signer: &EcdsaKeyPair, version: [u32; 3], product: &str, uki: &[u8]) -> Vec<u8> {
     let bill = bill(&format!("6.1.{}", version[1]));
     let files: [(&str, &[u8]); 4] = [
         ("uki", uki),
@@ -106,15 +106,15 @@ fn public(key: &EcdsaKeyPair) -> [u8; 65] {
 }
 
 /// The folder of a box: its partition, its release, and what its process 1 does with updates.
-struct Machine {
-    site: Site,
-    key: EcdsaKeyPair,
+pub struct Machine {
+    pub site: Site,
+    pub key: EcdsaKeyPair,
     /// Exit codes of updaters.
-    codes: Arc<Mutex<Vec<i32>>>,
+    pub codes: Arc<Mutex<Vec<i32>>>,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let site = Site::with(CONFIG);
         let key = signer();
         let digits = |at: usize| u8::from_str_radix(&SPKI[at..at + 2], 16).unwrap();
@@ -195,7 +195,7 @@ impl Machine {
     }
 
     /// The files of the slots.
-    fn slots(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn slots(&self) -> Vec<(String, Vec<u8>)> {
         let image = std::fs::read(self.site.path("esp")).unwrap();
         let system = fatfs::FileSystem::new(Cursor::new(image), fatfs::FsOptions::new()).unwrap();
         let folder = system.root_dir().open_dir("EFI/Linux").unwrap();

@@ -44,6 +44,17 @@ pub(crate) fn check(config: &mut Config, reader: &mut Reader<'_>) {
         reader.wrong_key("seal.pcrs", message);
     }
     check_pcrs("attestation.pcrs", &config.attestation.pcrs, QUOTED_PCRS, reader);
+    if let Some(url) = &config.updates.url
+        && !url.starts_with("https://")
+    {
+        reader.wrong_key("updates.url", "updates come from an address that begins with https://");
+    }
+    if config.updates.pin.is_some() && config.updates.authorities.is_some() {
+        reader.wrong_key(
+            "updates.pin",
+            "the server is known by a pin or by authorities, not by both",
+        );
+    }
     check_positive(config, reader);
 }
 
@@ -105,6 +116,7 @@ fn check_positive(config: &Config, reader: &mut Reader<'_>) {
             "http.connections_per_address_max",
             config.http.connections_per_address_max == 0,
         ),
+        ("updates.interval", config.updates.interval.is_zero()),
         ("http.header_timeout", config.http.header_timeout.is_zero()),
         ("http.idle_timeout", config.http.idle_timeout.is_zero()),
         ("http.handshake_timeout", config.http.handshake_timeout.is_zero()),

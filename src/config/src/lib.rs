@@ -28,7 +28,7 @@ pub use load::{example, load, parse};
 pub use rate::{Rate, RateUnit};
 pub use sections::{
     Admin, Attestation, Config, Federation, Http, Limits, Listener, Log, Media, Notices, Outbound, Presence,
-    Registration, Rooms, Seal, Support,
+    Registration, Rooms, Seal, Support, Updates,
 };
 pub use tpm::TpmAddress;
 pub use value::{BaseUrl, SecretText};

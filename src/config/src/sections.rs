@@ -252,6 +252,24 @@ section! {
     }
 }
 
+section! {
+    /// Where a box looks for updates. What is found is offered, and installed at an administrator's word.
+    pub struct Updates {
+        /// The address of the newest bundle; without it nobody is asked.
+        live url: Option<String> = None => "\"https://updates.example.org/lamchat.bundle\"";
+        /// The IP address of that server, so that nobody is asked where its name leads to.
+        live address: Option<IpAddr> = None => "\"192.0.2.7\"";
+        /// The SHA-256 of that server's public key, sha256:…; without it `authorities` and outbound.extra_ca_certificates vouch for its name.
+        live pin: Option<String> = None => "\"sha256:…\"";
+        /// Certificate authorities (PEM, the text itself) that vouch for that server's name.
+        live authorities: Option<String> = None => "\"-----BEGIN CERTIFICATE-----…\"";
+        /// How often it is looked for.
+        live interval: Duration = Duration::from_secs(86_400);
+        /// Whether what is found and can be installed is installed at once, and the machine started again.
+        live automatic: bool = false;
+    }
+}
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -291,6 +309,8 @@ pub struct Config {
     pub notices: Notices,
     /// Administration from this machine.
     pub admin: Admin,
+    /// Where a box looks for updates.
+    pub updates: Updates,
 }
 
 /// Calls `$do!(field)` for every section but the top and the listeners, so that no list of them is written twice.
@@ -298,7 +318,8 @@ macro_rules! for_sections {
     ($do:ident) => {
         $do! { outbound: Outbound, federation: Federation, registration: Registration, limits: Limits, rooms: Rooms,
         presence: Presence, support: Support, http: Http, media: Media,
-        seal: Seal, attestation: Attestation, log: Log, notices: Notices, admin: Admin }
+        seal: Seal, attestation: Attestation, log: Log, notices: Notices, admin: Admin,
+        updates: Updates }
     };
 }
 

@@ -87,6 +87,8 @@ pub struct Admin {
     pub standing: Standing,
     /// The socket of the box's updater; `None`: this is no box with images.
     pub updates: Option<PathBuf>,
+    /// An update that was found and waits.
+    pub offer: crate::update::Offered,
     /// The socket of the box's process 1; `None`: this is no box.
     pub box_socket: Option<PathBuf>,
 }

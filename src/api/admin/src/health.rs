@@ -33,6 +33,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "release": admin.standing.describe(),
         // This release does not federate.
         "peers": {"count": 0, "sentence": "none: this release does not federate"},
+        "update": admin.offer.describe(),
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

@@ -254,6 +254,7 @@ fn site() -> Site {
         standing: crate::Standing::new(false, false),
         updates: None,
         box_socket: None,
+        offer: Default::default(),
     };
     Site {
         admin: Arc::new(admin),

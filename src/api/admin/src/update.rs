@@ -1,17 +1,23 @@
 //! Updates of a box: `lamchat update`. The exchange hands a bundle on to process 1's updater and notes who did so; it
 //! neither checks nor keeps it.
 
+mod offer;
+
+pub use offer::{Offer, OfferError, Offered, install, running, stage_file, staged};
+
 use crate::audit::actor;
 use crate::route::parse;
 use crate::{Admin, AdminError};
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use lamchat_audit::Entry;
-use lamchat_http::{BodyError, BodyReader, Request};
+use lamchat_http::{BodyReader, Request};
 use lamchat_store::{ReadError, WriteTxn};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -22,6 +28,8 @@ pub(crate) const BUNDLE_BYTES_MAX: u64 = (1 << 30) + (1 << 20);
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// How long the updater may work: it reads a bundle twice and writes a release on a slow disk.
 const WORK_TIME: Duration = Duration::from_secs(600);
+/// Bytes of a file that are sent at once.
+const FILE_CHUNK_BYTES: usize = 256 << 10;
 /// How long it may not take any bytes.
 const STALL_TIME: Duration = Duration::from_secs(60);
 
@@ -40,7 +48,12 @@ pub async fn stage(admin: Arc<Admin>, mut request: Request) -> Result<Value, Adm
     socket(&admin)?;
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "update.stage");
     note(&admin, entry.clone().fact("state", "begun")).await?;
-    let answer = ask(&admin, json!({"act": "stage"}), Some(request.take_stream())).await;
+    let answer = ask(
+        &admin,
+        json!({"act": "stage"}),
+        Some(Bundle::Body(request.take_stream())),
+    )
+    .await;
     end(&admin, entry, &answer).await?;
     answer
 }
@@ -63,6 +76,9 @@ pub async fn apply(admin: Arc<Admin>, request: Request) -> Result<Value, AdminEr
         note(&admin, entry.clone().fact("state", "begun")).await?;
         let answer = ask(&admin, json!({"act": "apply", "id": id, "restart": restart}), None).await;
         end(&admin, entry, &answer).await?;
+        if answer.is_ok() {
+            admin.offer.set(None);
+        }
         answer
     });
     task.await.map_err(AdminError::internal)?
@@ -93,7 +109,7 @@ fn socket(admin: &Admin) -> Result<&Path, AdminError> {
 }
 
 /// Asks the updater, with a bundle or without.
-pub(crate) async fn ask(admin: &Admin, question: Value, bundle: Option<BodyReader>) -> Result<Value, AdminError> {
+pub(crate) async fn ask(admin: &Admin, question: Value, bundle: Option<Bundle>) -> Result<Value, AdminError> {
     let stream = UnixStream::connect(socket(admin)?).await;
     let mut stream = stream.map_err(|error| gone(&error))?;
     let line = format!("{question}\n");
@@ -105,7 +121,7 @@ pub(crate) async fn ask(admin: &Admin, question: Value, bundle: Option<BodyReade
             match bundle.chunk().await {
                 Ok(Some(bytes)) => stalled(stream.write_all(&bytes)).await?,
                 Ok(None) => return Ok(()),
-                Err(error) => return Err(Sending::Bundle(error)),
+                Err(error) => return Err(Sending::Bundle(error.to_string())),
             }
         }
     };
@@ -135,7 +151,28 @@ enum Sending {
     /// The updater takes no more.
     Updater,
     /// The bundle did not arrive.
-    Bundle(BodyError),
+    Bundle(String),
+}
+
+/// Where a bundle comes from.
+pub(crate) enum Bundle {
+    /// An administrator sends it.
+    Body(BodyReader),
+    /// It was found and lies here.
+    File(File),
+}
+
+impl Bundle {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+        match self {
+            Self::Body(body) => Ok(body.chunk().await?),
+            Self::File(file) => {
+                let mut bytes = BytesMut::with_capacity(FILE_CHUNK_BYTES);
+                let length = file.read_buf(&mut bytes).await?;
+                Ok((length > 0).then(|| bytes.freeze()))
+            }
+        }
+    }
 }
 
 async fn stalled(write: impl Future<Output = std::io::Result<()>>) -> Result<(), Sending> {

@@ -16,7 +16,7 @@ use rustls::{
     StreamOwned, version,
 };
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::parse_x509_certificate;
@@ -180,6 +180,17 @@ impl Address {
 
     /// Connects; `silence` bounds each read and write afterwards.
     pub fn dial(&self, trust: Option<&Trust>, silence: Duration) -> Result<Box<dyn Duplex>, DialError> {
+        self.dial_where(trust, silence, None, |_| true)
+    }
+
+    /// The same at an address that is known (`at`), or at those to which the name leads and that `may` be connected to.
+    pub fn dial_where(
+        &self,
+        trust: Option<&Trust>,
+        silence: Duration,
+        at: Option<IpAddr>,
+        may: impl Fn(&IpAddr) -> bool,
+    ) -> Result<Box<dyn Duplex>, DialError> {
         let tls = match (self.is_encrypted, trust) {
             (false, _) => None,
             (true, None) => return Err(DialError::Unknown(self.to_string())),
@@ -189,7 +200,7 @@ impl Address {
             place: self.to_string(),
             source,
         };
-        let mut tcp = self.connect().map_err(connect)?;
+        let mut tcp = self.connect(at, may).map_err(connect)?;
         tcp.set_nodelay(true).map_err(connect)?;
         tcp.set_read_timeout(Some(silence)).map_err(connect)?;
         tcp.set_write_timeout(Some(silence)).map_err(connect)?;
@@ -202,9 +213,18 @@ impl Address {
         Ok(Box::new(StreamOwned::new(session, tcp)))
     }
 
-    fn connect(&self) -> std::io::Result<TcpStream> {
-        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name leads to no address");
-        for address in (self.bare_host(), self.port).to_socket_addrs()?.take(ADDRESSES_MAX) {
+    fn connect(&self, at: Option<IpAddr>, may: impl Fn(&IpAddr) -> bool) -> std::io::Result<TcpStream> {
+        let none = "the name leads to no address that may be connected to";
+        let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, none);
+        let addresses: Vec<SocketAddr> = match at {
+            Some(at) => vec![SocketAddr::new(at, self.port)],
+            None => (self.bare_host(), self.port)
+                .to_socket_addrs()?
+                .filter(|address| may(&address.ip()))
+                .take(ADDRESSES_MAX)
+                .collect(),
+        };
+        for address in addresses {
             match TcpStream::connect_timeout(&address, CONNECT_TIME) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,

@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod client;
 mod connection;
 mod dispatch;
+pub mod fetch;
 mod gate;
 mod limits;
 mod listener;

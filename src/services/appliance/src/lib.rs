@@ -12,6 +12,7 @@ mod frame;
 mod manifest;
 mod parts;
 pub mod pin;
+pub mod pull;
 mod record;
 mod restore;
 mod shelf;

@@ -1,0 +1,23 @@
+//! What may leave a box that nobody told to ask for anything.
+
+use super::frame::{ACK, Frame, Network, SYN, Transport};
+
+/// The ports that are configured: clients, peers, administrators with a credential.
+pub const PORTS: [u16; 3] = [443, 8448, 8449];
+
+/// Whether a frame of the box's is one of: address resolution, neighbour and router discovery, DHCP, an answer.
+pub fn may_leave(frame: &Frame) -> bool {
+    match &frame.network {
+        Network::Arp(..) => true,
+        Network::Ip { transport, .. } => match transport {
+            // RFC 792 and RFC 4443, echo replies; RFC 4861: router solicitation, neighbour solicitation and advertisement.
+            Transport::Icmp(kind, _) => matches!((frame.is_ipv6(), kind), (false, 0) | (true, 129 | 133 | 135 | 136)),
+            Transport::Udp {
+                source, destination, ..
+            } => (*source, *destination) == (68, 67),
+            Transport::Tcp { source, flags, .. } => PORTS.contains(source) && flags & (SYN | ACK) != SYN,
+            Transport::Other(_) => false,
+        },
+        Network::Slow(_) | Network::Other(_) => false,
+    }
+}
