@@ -20,6 +20,7 @@ pub fn start(parts: &Arc<Parts>, config: &Config) {
     tokio::spawn(super::audit::sign_forever(Arc::clone(parts)));
     tokio::spawn(super::anchor::anchor_forever(Arc::clone(parts)));
     tokio::spawn(sweep_transactions(Arc::clone(parts)));
+    tokio::spawn(send_delayed(Arc::clone(parts)));
     tokio::spawn(super::federation::follow_forever(Arc::clone(parts)));
     tokio::spawn(super::hardware::survey_forever(
         Arc::clone(parts),
@@ -38,6 +39,10 @@ async fn expire_typing(parts: Arc<Parts>) {
         ticks.tick().await;
         parts.app.typing.expire(&parts.store, parts.clock.now_ms());
     }
+}
+
+async fn send_delayed(parts: Arc<Parts>) {
+    parts.app.delayed.send_forever().await;
 }
 
 async fn sweep_media(parts: Arc<Parts>) {

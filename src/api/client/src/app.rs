@@ -7,6 +7,7 @@ use lamchat_base::{Clock, Entropy};
 use lamchat_identity::{LoginTokens, Passwords, UiaSessions};
 use lamchat_media::Media;
 use lamchat_rooms::Rooms;
+use lamchat_rooms::delayed::DelayedEvents;
 use lamchat_store::Store;
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct App {
     pub limiters: Limiters,
     /// The operations on rooms.
     pub rooms: Rooms,
+    /// Events that are sent later.
+    pub delayed: Arc<DelayedEvents>,
     /// Who is typing.
     pub typing: Arc<lamchat_rooms::typing::Typing>,
     /// Answers `/sync`.

@@ -16,6 +16,7 @@ pub mod capabilities;
 mod carry_over;
 pub mod context;
 pub mod cross_signing;
+pub mod delayed;
 pub mod device;
 pub mod directory;
 pub mod discovery;

@@ -42,6 +42,9 @@ pub const PUBLISHED: Table = Table::new(96, "rooms.published");
 /// Position -> day (u32, since the Unix epoch): the newest days on which the server ran, see `transaction.rs`.
 pub const TRANSACTION_DAY: Table = Table::new(97, "rooms.transaction_day");
 
+/// Id of a delayed event -> [`crate::delayed::Delayed`] as JSON.
+pub const DELAYED: Table = Table::new(98, "rooms.delayed");
+
 /// (RoomNum, UserNum, kind byte, thread str) -> the newest receipt of its kind, see `receipt.rs`.
 pub const RECEIPT: Table = Table::new(110, "rooms.receipt");
 /// (RoomNum, Position of the receipt) -> UserNum (4), kind byte, thread str: one row for each of [`RECEIPT`].
@@ -101,6 +104,7 @@ pub const TABLES: &[Table] = &[
     ALIAS,
     ALIAS_OF,
     PUBLISHED,
+    DELAYED,
     RECEIPT,
     RECEIPT_LOG,
     THREAD,

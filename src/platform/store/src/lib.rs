@@ -72,7 +72,7 @@ pub use error::{CommitError, OpenError, ReadError, WriteError};
 pub use key::{Key, KeyReader};
 pub use lamchat_base::Position;
 pub use migrate::SCHEMA_VERSION;
-pub use read::{KeyRange, Order, Read, ReadExt, ReadTxn};
+pub use read::{KeyRange, Order, Read, ReadExt, ReadTxn, parse_json};
 pub use rekey::{RekeyError, key_of, rekey, rekey_on};
 pub use snapshot::{Import, ImportError, Snapshot, VisitRow};
 pub use store::{Epoch, Options, Store};
