@@ -79,6 +79,8 @@ pub struct Settings {
     pub registration_mode: RegistrationMode,
     /// Whether guests may have accounts. They are refused everywhere as long as this is off.
     pub guests: bool,
+    /// A guest of whom nothing was seen for so many days loses the account; 0: never.
+    pub guest_days: u64,
     /// Rate limits.
     pub rates: RateSettings,
     /// Largest upload in bytes.
@@ -115,6 +117,7 @@ impl Default for Settings {
         Self {
             registration_mode: RegistrationMode::Token,
             guests: false,
+            guest_days: 30,
             rates: RateSettings::default(),
             upload_bytes_max: 100 << 20,
             public_baseurl: None,

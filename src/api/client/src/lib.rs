@@ -24,6 +24,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 mod guest;
+pub mod guest_expiry;
 mod handler;
 pub mod hierarchy;
 pub mod initial_sync;
