@@ -14,6 +14,7 @@ pub fn client(config: &Config) -> Settings {
             lamchat_config::RegistrationMode::Open => RegistrationMode::Open,
         },
         guests: config.registration.guests,
+        guest_days: config.registration.guest_days,
         rates: rates(&config.limits),
         upload_bytes_max: config.limits.upload_bytes_max,
         public_baseurl: config.public_baseurl.as_ref().map(|url| url.as_str().to_owned()),

@@ -12,6 +12,8 @@ const TYPING: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(6 * 3600);
 /// Old transaction ids are removed at start and this often.
 const TRANSACTIONS: Duration = Duration::from_secs(6 * 3600);
+/// Guests who did not come back are looked for at start and this often.
+const GUESTS: Duration = Duration::from_secs(6 * 3600);
 
 /// Starts all of it.
 pub fn start(parts: &Arc<Parts>, config: &Config) {
@@ -20,6 +22,8 @@ pub fn start(parts: &Arc<Parts>, config: &Config) {
     tokio::spawn(super::audit::sign_forever(Arc::clone(parts)));
     tokio::spawn(super::anchor::anchor_forever(Arc::clone(parts)));
     tokio::spawn(sweep_transactions(Arc::clone(parts)));
+    tokio::spawn(send_delayed(Arc::clone(parts)));
+    tokio::spawn(expire_guests(Arc::clone(parts)));
     tokio::spawn(super::federation::follow_forever(Arc::clone(parts)));
     tokio::spawn(super::pull::look_forever(Arc::clone(parts)));
     tokio::spawn(super::hardware::survey_forever(
@@ -39,6 +43,25 @@ async fn expire_typing(parts: Arc<Parts>) {
         ticks.tick().await;
         parts.app.typing.expire(&parts.store, parts.clock.now_ms());
     }
+}
+
+async fn expire_guests(parts: Arc<Parts>) {
+    let mut ticks = interval(GUESTS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match lamchat_api_client::guest_expiry::expire(&parts.app, parts.clock.now_ms()).await {
+            Ok(0) => {}
+            Ok(expired) => tracing::info!(expired, "accounts of guests who did not come back were closed"),
+            Err(error) => {
+                tracing::warn!(%error.message, "accounts of guests could not be closed; it is tried again later")
+            }
+        }
+    }
+}
+
+async fn send_delayed(parts: Arc<Parts>) {
+    parts.app.delayed.send_forever().await;
 }
 
 async fn sweep_media(parts: Arc<Parts>) {

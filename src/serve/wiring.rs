@@ -21,6 +21,7 @@ use lamchat_media::Media;
 use lamchat_notices::Notices;
 use lamchat_push::UnreadCounts;
 use lamchat_rooms::Rooms;
+use lamchat_rooms::delayed::DelayedEvents;
 use lamchat_rooms::typing::Typing;
 use lamchat_seal::{DataKeys, SlotKind};
 use lamchat_store::{Store, Table};
@@ -179,6 +180,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         server_name: config.server_name.clone(),
         settings: arc_swap::ArcSwap::from_pointee(settings::client(config)),
         limiters: lamchat_api_client::limit::Limiters::default(),
+        delayed: Arc::new(DelayedEvents::open(rooms.clone()).map_err(refused)?),
         rooms,
         typing,
         syncer,

@@ -71,6 +71,8 @@ section! {
         live shared_secret: Option<SecretText> = None => "\"a long random text\"";
         /// Whether guests may come without name and password: they join rooms that let guests in, and may do little else.
         live guests: bool = false;
+        /// A guest of whom nothing was seen for so many days leaves all rooms and loses the account; 0: never.
+        live guest_days: u64 = 30;
         /// What a password hash costs: "default", or "minimum" for tests.
         fixed password_hash: PasswordCost = PasswordCost::Default;
     }

@@ -7,6 +7,7 @@ use lamchat_base::{Clock, Entropy};
 use lamchat_identity::{LoginTokens, Passwords, UiaSessions};
 use lamchat_media::Media;
 use lamchat_rooms::Rooms;
+use lamchat_rooms::delayed::DelayedEvents;
 use lamchat_store::Store;
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct App {
     pub limiters: Limiters,
     /// The operations on rooms.
     pub rooms: Rooms,
+    /// Events that are sent later.
+    pub delayed: Arc<DelayedEvents>,
     /// Who is typing.
     pub typing: Arc<lamchat_rooms::typing::Typing>,
     /// Answers `/sync`.
@@ -76,6 +79,8 @@ pub struct Settings {
     pub registration_mode: RegistrationMode,
     /// Whether guests may have accounts. They are refused everywhere as long as this is off.
     pub guests: bool,
+    /// A guest of whom nothing was seen for so many days loses the account; 0: never.
+    pub guest_days: u64,
     /// Rate limits.
     pub rates: RateSettings,
     /// Largest upload in bytes.
@@ -112,6 +117,7 @@ impl Default for Settings {
         Self {
             registration_mode: RegistrationMode::Token,
             guests: false,
+            guest_days: 30,
             rates: RateSettings::default(),
             upload_bytes_max: 100 << 20,
             public_baseurl: None,

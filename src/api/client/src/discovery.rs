@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The versions whose client-server API is covered as far as people talking to each other need it.
 /// A version is listed when clients that rely on what it brought find it here. Features are listed that clients ask for by an
 /// unstable name, or that came with later versions.
-pub const VERSIONS: &str = r#"{"versions":["r0.5.0","r0.6.0","r0.6.1","v1.1","v1.2","v1.3","v1.4","v1.5","v1.6","v1.7","v1.8","v1.9","v1.10","v1.11","v1.12","v1.13","v1.14","v1.15","v1.16"],"unstable_features":{"org.matrix.simplified_msc3575":true,"org.matrix.msc4222":true,"uk.tcpip.msc4133":true,"uk.tcpip.msc4133.stable":true,"uk.half-shot.msc2666.query_mutual_rooms":true,"uk.half-shot.msc2666.query_mutual_rooms.stable":true,"com.beeper.msc4169":true,"org.matrix.msc4380":true,"org.matrix.msc4380.stable":true}}"#;
+pub const VERSIONS: &str = r#"{"versions":["r0.5.0","r0.6.0","r0.6.1","v1.1","v1.2","v1.3","v1.4","v1.5","v1.6","v1.7","v1.8","v1.9","v1.10","v1.11","v1.12","v1.13","v1.14","v1.15","v1.16"],"unstable_features":{"org.matrix.simplified_msc3575":true,"org.matrix.msc4222":true,"org.matrix.msc4140":true,"uk.tcpip.msc4133":true,"uk.tcpip.msc4133.stable":true,"uk.half-shot.msc2666.query_mutual_rooms":true,"uk.half-shot.msc2666.query_mutual_rooms.stable":true,"com.beeper.msc4169":true,"org.matrix.msc4380":true,"org.matrix.msc4380.stable":true}}"#;
 
 /// Adds the endpoints of this file.
 pub fn routes(r: &mut Routes) {

@@ -30,6 +30,7 @@ fn collect() -> Routes {
     crate::send::routes(&mut r);
     crate::state::routes(&mut r);
     crate::redact::routes(&mut r);
+    crate::delayed::routes(&mut r);
     crate::alias::routes(&mut r);
     crate::directory::routes(&mut r);
     crate::hierarchy::routes(&mut r);

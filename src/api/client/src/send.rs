@@ -1,5 +1,6 @@
 //! Sending messages: the busiest way to write. The body is parsed once, into canonical JSON.
 
+use crate::delayed::{self, Later};
 use crate::limit::Limited;
 use crate::look::parse_room_id;
 use crate::redact::redacter;
@@ -65,6 +66,17 @@ async fn send(app: Arc<App>, session: Session, mut request: Request) -> Result<R
         Some(target) if event_type == "m.room.redaction" => redacter(&app, session, target)?,
         _ => caller(session)?,
     };
+    if let Some(delay_ms) = delayed::asked(request.query())? {
+        let later = Later {
+            room,
+            event_type: event_type.to_owned(),
+            state_key: None,
+            content,
+            transaction_id: Some(transaction_id.to_owned()),
+            delay_ms,
+        };
+        return delayed::schedule(Arc::clone(&app), caller, later).await;
+    }
     let message = Message {
         room: &room,
         event_type,

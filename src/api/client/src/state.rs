@@ -1,5 +1,6 @@
 //! State: setting it, and reading it as it is or was when one left.
 
+use crate::delayed::{self, Later};
 use crate::limit::Limited;
 use crate::look::{Look, parse_room_id};
 use crate::membership::check_invited;
@@ -49,10 +50,23 @@ async fn put(app: Arc<App>, session: Session, mut request: Request) -> Result<Re
     {
         check_invited(&app, session.user, &room, invited)?;
     }
+    let caller = caller(session)?;
+    if let Some(delay_ms) = delayed::asked(request.query())? {
+        let later = Later {
+            room,
+            event_type: event_type.to_owned(),
+            state_key: Some(state_key.to_owned()),
+            content,
+            transaction_id: None,
+            delay_ms,
+        };
+        return delayed::schedule(Arc::clone(&app), caller, later).await;
+    }
     let event_id = app
         .rooms
-        .put_state(&caller(session)?, &room, event_type, state_key, content)
+        .put_state(&caller, &room, event_type, state_key, content)
         .await?;
+    delayed::supersede(&app, &caller, room, event_type, state_key).await;
     json(StatusCode::OK, &Sent { event_id })
 }
 

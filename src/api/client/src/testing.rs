@@ -11,6 +11,7 @@ use lamchat_http::{Limits, Router};
 use lamchat_identity::password::Cost;
 use lamchat_identity::{LoginTokens, Passwords, UiaSessions};
 use lamchat_rooms::Rooms;
+use lamchat_rooms::delayed::DelayedEvents;
 use lamchat_rules::SigningKey;
 use lamchat_store::{Store, Table};
 use ruma::OwnedServerName;
@@ -101,6 +102,7 @@ pub fn app() -> Arc<App> {
         server_name,
         settings: arc_swap::ArcSwap::from_pointee(settings),
         limiters: Limiters::default(),
+        delayed: Arc::new(DelayedEvents::open(rooms.clone()).unwrap()),
         rooms,
         typing,
         syncer,

@@ -63,7 +63,7 @@ impl Wants {
             for condition in &rule.conditions {
                 match condition {
                     PushCondition::SenderNotificationPermission(_) => wants.power_levels |= !rule.default,
-                    condition => wants.display_name |= condition.kind() == "contains_display_name",
+                    condition => wants.display_name |= !rule.default && condition.kind() == "contains_display_name",
                 }
             }
         }
@@ -76,20 +76,21 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::{Verdict, Wants, notify_actions};
-    use ruma::push::{FlattenedJson, PushConditionRoomCtx, Ruleset};
+    use ruma::push::{FlattenedJson, PushConditionRoomCtx};
     use ruma::serde::Raw;
     use ruma::{room_id, user_id};
     use serde_json::json;
 
     fn verdict(event: serde_json::Value, members: u32) -> Verdict {
         let me = user_id!("@me:example.org");
-        let rules = Ruleset::server_default(me);
-        assert!(!Wants::of(&rules).power_levels);
+        let rules = crate::legacy::server_default(me);
+        let wants = Wants::of(&rules);
+        assert!(!wants.power_levels && !wants.display_name);
         let context = PushConditionRoomCtx::new(
             room_id!("!r:example.org").to_owned(),
             members.into(),
             me.to_owned(),
-            "Me".into(),
+            "Me Myself".into(),
         );
         let raw = Raw::<serde_json::Value>::from_json_string(event.to_string()).unwrap();
         notify_actions(&rules, &FlattenedJson::from_raw(&raw), &context)
@@ -134,13 +135,23 @@ mod tests {
             quiet
         );
         assert_eq!(from("@you:example.org", "m.reaction", json!({})), quiet);
+        let highlight = Verdict {
+            notify: true,
+            highlight: true,
+        };
         let mention = json!({"body": "hello", "m.mentions": {"user_ids": ["@me:example.org"]}});
-        assert_eq!(
-            from("@you:example.org", "m.room.message", mention),
-            Verdict {
-                notify: true,
-                highlight: true
-            }
-        );
+        assert_eq!(from("@you:example.org", "m.room.message", mention), highlight);
+        // The text mentions only where the sender did not say whom they mention: by display name (here "Me Myself") and by
+        // localpart. For the whole room it takes power, which is not known here.
+        for (body, says) in [
+            ("hello me myself!", highlight),
+            ("hello me", highlight),
+            ("hello meme", notify),
+            ("hello @room", notify),
+        ] {
+            let told = |content| from("@you:example.org", "m.room.message", content);
+            assert_eq!(told(json!({"body": body})), says, "{body}");
+            assert_eq!(told(json!({"body": body, "m.mentions": {}})), notify, "{body}");
+        }
     }
 }

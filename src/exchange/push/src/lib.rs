@@ -4,6 +4,7 @@
 //! when a member's `/sync` asks, from where the count last stood. Nothing is sent to push gateways.
 
 pub mod evaluate;
+mod legacy;
 pub mod pushers;
 mod room_context;
 pub mod rules;

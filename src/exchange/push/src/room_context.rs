@@ -45,7 +45,8 @@ pub(crate) fn add_power_levels(
     Ok(())
 }
 
-fn display_name(read: &dyn Read, room: RoomNum, user: UserNum) -> Result<Option<String>, ReadError> {
+/// The name that a member bears in a room.
+pub(crate) fn display_name(read: &dyn Read, room: RoomNum, user: UserNum) -> Result<Option<String>, ReadError> {
     #[derive(serde::Deserialize)]
     struct Content {
         displayname: Option<String>,

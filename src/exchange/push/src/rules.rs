@@ -62,7 +62,7 @@ pub(crate) fn parse(stored: Option<&[u8]>, user_id: &UserId) -> Result<Ruleset, 
     struct Content {
         global: Ruleset,
     }
-    let defaults = Ruleset::server_default(user_id);
+    let defaults = crate::legacy::server_default(user_id);
     let Some(bytes) = stored else { return Ok(defaults) };
     let Content { mut global } = serde_json::from_slice(bytes).map_err(|error| ReadError::Malformed {
         table: "accounts.account_data",

@@ -197,6 +197,7 @@ impl UnreadCounts {
                     room,
                     upto: &upto,
                     context: None,
+                    is_named: false,
                 };
                 let counted = Arc::new(match known {
                     Some(counted) => member.go_on(&counted, newest)?,

@@ -21,6 +21,7 @@
 //! | 66 | 4 | length of the content |
 //! | 70 | | event id, sender, type, state key, redacts, transaction id, content, rest |
 
+use crate::room::Room;
 use lamchat_base::{DeviceNum, Position, RoomNum};
 use lamchat_store::{Bytes, ReadError};
 
@@ -243,6 +244,44 @@ impl<'a> EventRow<'a> {
         out.extend_from_slice(b",\"type\":");
         write_string(out, self.event_type);
         unsigned.write(out);
+        out.push(b'}');
+    }
+
+    /// Appends the event as other servers get it ("PDU", Matrix 1.16, room versions), with its id and `unsigned`, which no hash
+    /// and no signature covers, for a client that asked for it so.
+    pub fn write_pdu(&self, out: &mut Vec<u8>, room: &Room, unsigned: &Unsigned<'_>) {
+        out.extend_from_slice(b"{\"content\":");
+        out.extend_from_slice(self.content.as_bytes());
+        out.extend_from_slice(b",\"depth\":");
+        write_number(out, self.depth);
+        out.extend_from_slice(b",\"event_id\":");
+        write_string(out, self.event_id);
+        out.extend_from_slice(b",\"origin_server_ts\":");
+        write_number(out, self.origin_server_ts);
+        if let Some(redacts) = self.redacts.filter(|_| !room.version.has_redacts_in_content()) {
+            out.extend_from_slice(b",\"redacts\":");
+            write_string(out, redacts);
+        }
+        // "The room_id field is not present in m.room.create events" since room version 12.
+        if !(room.version.has_hashed_room_id() && self.event_type == "m.room.create" && self.state_key == Some("")) {
+            out.extend_from_slice(b",\"room_id\":");
+            write_string(out, room.id.as_str());
+        }
+        out.extend_from_slice(b",\"sender\":");
+        write_string(out, self.sender);
+        if let Some(state_key) = self.state_key {
+            out.extend_from_slice(b",\"state_key\":");
+            write_string(out, state_key);
+        }
+        out.extend_from_slice(b",\"type\":");
+        write_string(out, self.event_type);
+        unsigned.write(out);
+        let rest = self.rest.trim_ascii();
+        let rest = rest.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+        if let Some(rest) = rest.filter(|rest| !rest.trim_ascii().is_empty()) {
+            out.push(b',');
+            out.extend_from_slice(rest);
+        }
         out.push(b'}');
     }
 

@@ -18,6 +18,7 @@ mod chain;
 mod content;
 pub mod context;
 pub mod create;
+pub mod delayed;
 pub mod directory;
 pub mod event;
 pub mod event_id;

@@ -5,7 +5,7 @@ use crate::event::EventRow;
 use crate::event_id;
 use crate::log;
 use crate::relation::{self, Kind};
-use lamchat_base::{RoomNum, UserNum};
+use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_rules::Object;
 use lamchat_store::{Read, ReadError};
 
@@ -27,24 +27,22 @@ impl<'c> Annotation<'c> {
         })
     }
 
-    /// Whether `sender` has annotated so before.
+    /// Whether `sender` has annotated so before, by an event after `after`.
     ///
     /// "Homeservers should prevent users from sending a second annotation for a given event with identical event `type` and
     /// annotation `key` (unless the first event has been redacted)." (Matrix 1.16) Redacted events relate to nothing.
-    ///
-    /// It is asked on a snapshot before the room's lock is taken: two at once pass, as two over federation would, and clients
-    /// count them once.
     pub(crate) fn is_there(
         &self,
         read: &dyn Read,
         room: RoomNum,
         sender: UserNum,
         event_type: &str,
+        after: Position,
     ) -> Result<bool, ReadError> {
         let Some((parent, _)) = event_id::find(read, self.target)? else {
             return Ok(false);
         };
-        for relation in relation::children(read, room, parent)? {
+        for relation in relation::children_after(read, room, parent, after)? {
             if relation.kind != Kind::Annotation || relation.sender != sender || relation.event_type != event_type {
                 continue;
             }

@@ -210,15 +210,29 @@ pub fn children(read: &dyn Read, room: RoomNum, parent: Position) -> Result<Vec<
     between(read, room, parent, parent)
 }
 
+/// The relations to one event that were made after `after`, oldest child first.
+pub(crate) fn children_after(
+    read: &dyn Read,
+    room: RoomNum,
+    parent: Position,
+    after: Position,
+) -> Result<Vec<Relation>, ReadError> {
+    let start = key(room, parent, Position(after.0.saturating_add(1)));
+    in_range(read, &start, &key(room, parent, Position(u64::MAX)))
+}
+
 /// All relations to events from `first` to `last`, by parent, then by child.
 pub fn between(read: &dyn Read, room: RoomNum, first: Position, last: Position) -> Result<Vec<Relation>, ReadError> {
     let start = Key::new().u32(room.0).u64(first.0);
-    let end = key(room, last, Position(u64::MAX));
+    in_range(read, &start, &key(room, last, Position(u64::MAX)))
+}
+
+fn in_range(read: &dyn Read, start: &[u8], end: &[u8]) -> Result<Vec<Relation>, ReadError> {
     let mut relations = Vec::new();
     let mut damaged = false;
     read.scan(
         RELATION,
-        &KeyRange::between(&start, &end),
+        &KeyRange::between(start, end),
         Order::Ascending,
         &mut |key, value| {
             match Relation::decode(key, value) {

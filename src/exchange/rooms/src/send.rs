@@ -6,8 +6,9 @@ use crate::new_relation::{self, Annotation};
 use crate::redact::RedactError;
 use crate::rooms::{Caller, Rooms, Slot};
 use crate::transaction::Transaction;
+use lamchat_base::Position;
 use lamchat_rules::Object;
-use lamchat_store::ReadError;
+use lamchat_store::{Read, ReadError};
 use ruma::RoomId;
 
 /// A message to be sent.
@@ -62,9 +63,11 @@ impl Rooms {
             return self.send_redaction(caller, message, transaction).await;
         }
         let slot = self.known_slot(message.room)?;
-        if message.content.contains_key("m.relates_to") {
-            self.check_relation(caller, &slot, &message, transaction.as_ref())?;
-        }
+        let checked = if message.content.contains_key("m.relates_to") {
+            Some(self.check_relation(caller, &slot, &message, transaction.as_ref())?)
+        } else {
+            None
+        };
         let new = NewEvent {
             event_type: message.event_type.to_owned(),
             content: message.content,
@@ -78,34 +81,44 @@ impl Rooms {
             {
                 return Ok(done);
             }
+            // Another annotation may have come in since.
+            if let Some(checked) = checked
+                && let Some(annotation) = Annotation::of(&new.content)
+                && annotation.is_there(chain.read(), slot.room.num, caller.user, &new.event_type, checked)?
+            {
+                return Err(SendError::DuplicateAnnotation);
+            }
             Ok(chain.push(caller, new.clone())?)
         })
         .await
     }
 
-    /// On a snapshot before the room's lock is taken, which spares others the wait.
+    /// On a snapshot before the room's lock is taken, which spares others the wait. Answers how far that snapshot goes: under
+    /// the lock only what is newer needs to be looked at.
     fn check_relation(
         &self,
         caller: &Caller,
         slot: &Slot,
         message: &Message<'_>,
         transaction: Option<&Transaction>,
-    ) -> Result<(), SendError> {
+    ) -> Result<Position, SendError> {
         let read = self.store().read();
         // The same request again is answered as before.
         if let Some(transaction) = transaction
             && transaction.find(&read)?.is_some()
         {
-            return Ok(());
+            return Ok(read.position());
         }
         if new_relation::is_nested_thread(&read, &message.content)? {
             return Err(SendError::NestedThread);
         }
         match Annotation::of(&message.content) {
-            Some(annotation) if annotation.is_there(&read, slot.room.num, caller.user, message.event_type)? => {
+            Some(annotation)
+                if annotation.is_there(&read, slot.room.num, caller.user, message.event_type, Position(0))? =>
+            {
                 Err(SendError::DuplicateAnnotation)
             }
-            _ => Ok(()),
+            _ => Ok(read.position()),
         }
     }
 

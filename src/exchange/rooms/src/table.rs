@@ -4,8 +4,8 @@
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_store::{Key, ReadError, Table};
 
-/// Position -> [`crate::event::EventRow`].
-pub const EVENT: Table = Table::new(80, "rooms.event");
+/// Position -> [`crate::event::EventRow`]. Kept: the events of one room lie among those of all others.
+pub const EVENT: Table = Table::kept(80, "rooms.event");
 /// First 16 bytes of the SHA-256 hash that the event id is (room versions 6–12) -> Position (8 bytes). See `event_id.rs`.
 pub const EVENT_BY_ID: Table = Table::hashed(81, "rooms.event_by_id");
 /// (RoomNum, order u64) -> Position (8 bytes). Order of live events: [`LIVE`] + position. Gathered: each room has an end
@@ -41,6 +41,9 @@ pub const PUBLISHED: Table = Table::new(96, "rooms.published");
 
 /// Position -> day (u32, since the Unix epoch): the newest days on which the server ran, see `transaction.rs`.
 pub const TRANSACTION_DAY: Table = Table::new(97, "rooms.transaction_day");
+
+/// Id of a delayed event -> [`crate::delayed::Delayed`] as JSON.
+pub const DELAYED: Table = Table::new(98, "rooms.delayed");
 
 /// (RoomNum, UserNum, kind byte, thread str) -> the newest receipt of its kind, see `receipt.rs`.
 pub const RECEIPT: Table = Table::new(110, "rooms.receipt");
@@ -101,6 +104,7 @@ pub const TABLES: &[Table] = &[
     ALIAS,
     ALIAS_OF,
     PUBLISHED,
+    DELAYED,
     RECEIPT,
     RECEIPT_LOG,
     THREAD,

@@ -42,18 +42,17 @@ pub(crate) struct Exchange {
 }
 
 pub(crate) fn rooms_on(store: &Store) -> Rooms {
+    rooms_at(store, Arc::new(ManualClock::new(1_700_000_000_000)))
+}
+
+/// Rooms whose clock the test moves.
+pub(crate) fn rooms_at(store: &Store, clock: Arc<ManualClock>) -> Rooms {
     let server: OwnedServerName = "example.org".try_into().unwrap();
     let key = SigningKey::from_seed(&[1; 32], "1").unwrap();
     // Different instances must not make the same room ids.
     static START: AtomicU64 = AtomicU64::new(0);
     let entropy = Arc::new(Counted(AtomicU64::new(START.fetch_add(1 << 20, Ordering::Relaxed))));
-    Rooms::new(
-        store.clone(),
-        Arc::new(ManualClock::new(1_700_000_000_000)),
-        entropy,
-        server,
-        key,
-    )
+    Rooms::new(store.clone(), clock, entropy, server, key)
 }
 
 pub(crate) fn tables() -> Vec<Table> {

@@ -89,6 +89,7 @@ pub struct View<'a> {
     standing: Standing,
     relations: Vec<Relation>,
     facts: Option<Facts>,
+    as_pdus: bool,
 }
 
 impl<'a> View<'a> {
@@ -108,7 +109,15 @@ impl<'a> View<'a> {
             standing,
             relations: Vec::new(),
             facts: None,
+            as_pdus: false,
         }
+    }
+
+    /// Writes events as other servers get them from now on, if `as_pdus`. What is bundled with them stays as clients get it.
+    #[must_use]
+    pub fn as_pdus(mut self, as_pdus: bool) -> Self {
+        self.as_pdus = as_pdus;
+        self
     }
 
     /// Loads the relations to the events from `first` to `last` at once, for [`View::write`] to bundle.
@@ -237,13 +246,16 @@ impl<'a> View<'a> {
                 unsigned.relations = Some(&relations);
             }
         }
-        match self.erased(row, membership)? {
-            Some(content) => EventRow {
-                content: &content,
-                ..*row
-            }
-            .write_client(out, self.room_id, &unsigned),
-            None => row.write_client(out, self.room_id, &unsigned),
+        let erased = self.erased(row, membership)?;
+        let shown = EventRow {
+            content: erased.as_deref().unwrap_or(row.content),
+            ..*row
+        };
+        if self.as_pdus && depth == 0 {
+            let room = room::by_num(self.read, self.room)?;
+            shown.write_pdu(out, &room, &unsigned);
+        } else {
+            shown.write_client(out, self.room_id, &unsigned);
         }
         Ok(())
     }

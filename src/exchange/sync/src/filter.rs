@@ -1,7 +1,7 @@
 //! The filter of a sync, compiled (Matrix 1.16, "Filtering").
 
 use lamchat_rooms::filter::{Choice, EventFilter};
-use ruma::api::client::filter::FilterDefinition;
+use ruma::api::client::filter::{EventFormat, FilterDefinition};
 use serde_json::Value;
 
 /// Most events of one room's timeline in one answer.
@@ -30,6 +30,8 @@ pub struct SyncFilter {
     pub presence: EventFilter,
     /// Which members of events; `None`: all.
     pub event_fields: Option<EventFields>,
+    /// "event_format: (…) `federation` will return the raw event as received over federation."
+    pub as_pdus: bool,
 }
 
 /// A filter that is not one: `M_BAD_JSON`.
@@ -51,6 +53,7 @@ impl SyncFilter {
             account_data: EventFilter::of_events(&wish.account_data),
             presence: EventFilter::of_events(&wish.presence),
             event_fields: wish.event_fields.map(|fields| EventFields::new(&fields)),
+            as_pdus: wish.event_format == EventFormat::Federation,
         })
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn write(
         member: Some(member),
         last_join: Some(member.position),
     };
-    let mut view = View::new(read, room, None, *reader, standing);
+    let mut view = View::new(read, room, None, *reader, standing).as_pdus(scene.request.filter.as_pdus);
     let timeline = if moved || is_full {
         Timeline::read(scene, &mut view, room, since, read.position())?
     } else {

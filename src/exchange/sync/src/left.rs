@@ -44,7 +44,7 @@ pub(crate) fn write(
         },
     };
     open_room(scene, section, room)?;
-    let mut view = View::new(read, room, None, *reader, standing);
+    let mut view = View::new(read, room, None, *reader, standing).as_pdus(scene.request.filter.as_pdus);
     let timeline = Timeline::read(scene, &mut view, room, since, member.position)?;
     timeline.write(scene, section, &mut view)?;
     if standing.last_join.is_some() {

@@ -19,9 +19,9 @@ use lamchat_rooms::{Membership, log, membership, room as known_room};
 use lamchat_store::{Read, ReadError, ReadTxn, Topic, WriteError};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use request::{Body, RoomConfig};
+use request::{Body, RoomConfig, RoomExtension};
 use ruma::RoomId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -293,6 +293,26 @@ impl Syncer {
     }
 }
 
+/// The rooms that an answer tells of, and why.
+#[derive(Default)]
+pub(crate) struct Wanted<'b> {
+    pub(crate) rooms: BTreeMap<RoomNum, RoomConfig>,
+    by_list: Vec<(&'b String, RoomNum)>,
+    by_subscription: Vec<(&'b String, RoomNum)>,
+}
+
+impl Wanted<'_> {
+    /// The rooms that an extension tells of.
+    pub(crate) fn of(&self, asked: &RoomExtension) -> BTreeSet<RoomNum> {
+        let listed = self.by_list.iter().filter(|(name, _)| asked.wants_list(name));
+        let subscribed = self
+            .by_subscription
+            .iter()
+            .filter(|(id, _)| asked.wants_subscription(id));
+        listed.chain(subscribed).map(|(_, room)| *room).collect()
+    }
+}
+
 /// Writes the answer; tells whether there is news, and what the client knows with it.
 fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, Told), SlidingError> {
     let position = scene.read.position();
@@ -310,30 +330,32 @@ fn write(scene: &Scene<'_>, serial: u64, epoch: u32) -> Result<(Vec<u8>, bool, T
         out.push(b',');
     }
     out.extend_from_slice(b"\"lists\":{");
-    let mut wanted: BTreeMap<RoomNum, RoomConfig> = BTreeMap::new();
+    let mut wanted = Wanted::default();
     let sorted = list::sorted(scene)?;
     for (index, (name, list)) in scene.body.lists.iter().enumerate() {
         let (count, window) = list::window(scene, &sorted, list)?;
         for room in window {
-            wanted.entry(room).or_default().join(&list.config);
+            wanted.rooms.entry(room).or_default().join(&list.config);
+            wanted.by_list.push((name, room));
         }
         crate::answer::comma(&mut out, index);
         write_string(&mut out, name);
         out.extend_from_slice(format!(":{{\"count\":{count}}}").as_bytes());
     }
     out.extend_from_slice(b"},\"rooms\":{");
-    for (room_id, config) in &scene.body.room_subscriptions {
-        let room_id = RoomId::parse(room_id).map_err(|_| SlidingError::Invalid("a subscription is not a room id"))?;
+    for (name, config) in &scene.body.room_subscriptions {
+        let room_id = RoomId::parse(name).map_err(|_| SlidingError::Invalid("a subscription is not a room id"))?;
         // Rooms that the user has nothing to do with are left out, as if they did not exist.
         let room =
             known_room::num(scene.read, &room_id)?.filter(|room| sorted.iter().any(|sorted| sorted.room == *room));
         if let Some(room) = room {
-            wanted.entry(room).or_default().join(config);
+            wanted.rooms.entry(room).or_default().join(config);
+            wanted.by_subscription.push((name, room));
         }
     }
     let start = out.len();
-    for sorted in sorted.iter().filter(|sorted| wanted.contains_key(&sorted.room)) {
-        if let Some(config) = wanted.get(&sorted.room) {
+    for sorted in sorted.iter().filter(|sorted| wanted.rooms.contains_key(&sorted.room)) {
+        if let Some(config) = wanted.rooms.get(&sorted.room) {
             let before = out.len();
             let mut entry = Vec::new();
             if room::write(scene, &mut entry, sorted, config)? {

@@ -6,6 +6,7 @@ use crate::log::commit_error;
 use crate::logfiles::LogFiles;
 use crate::memtable::Memtable;
 use crate::pressure::Pressure;
+use crate::row_cache::RowCache;
 use crate::runs::{AllGathered, load_all};
 use crate::shared::{Frozen, Shared};
 use crate::view::Base;
@@ -29,6 +30,8 @@ pub(crate) struct Checkpoints {
     database: Option<redb::Database>,
     /// What the runs hold as of the last durable commit.
     gathered: AllGathered,
+    /// Rows that readers have left for others.
+    kept: Arc<RowCache>,
     /// What is being moved.
     pending: Option<Frozen>,
     saved: Saved,
@@ -43,7 +46,7 @@ impl Checkpoints {
         pressure: Arc<Pressure>,
         files: Arc<LogFiles>,
         file: DatabaseFile,
-        (database, gathered): (redb::Database, AllGathered),
+        (database, gathered, kept): (redb::Database, AllGathered, Arc<RowCache>),
         saved: Saved,
     ) -> Self {
         Self {
@@ -53,6 +56,7 @@ impl Checkpoints {
             file,
             database: Some(database),
             gathered,
+            kept,
             pending: None,
             saved,
             past: Vec::new(),
@@ -145,7 +149,9 @@ impl Checkpoints {
         let database = self.file.open()?;
         let txn = database.begin_read()?;
         self.gathered = load_all(&txn, &self.shared.tables)?;
-        let base = Base::open(&txn, &self.shared.tables, &self.gathered)?;
+        // Whether the commit before the error came to be is not known.
+        self.kept.begin_anew();
+        let base = Base::open(&txn, &self.shared.tables, &self.gathered, &self.kept)?;
         self.shared.rebase(Arc::new(base), false);
         self.database = Some(database);
         Ok(())
@@ -171,7 +177,8 @@ impl Checkpoints {
         )?;
         note_saved(&txn, frozen.saved)?;
         txn.commit()?;
-        let base = Base::open(&database.begin_read()?, &self.shared.tables, &gathered)?;
+        self.kept.begin(frozen.memtable.kept_keys(&self.shared.tables));
+        let base = Base::open(&database.begin_read()?, &self.shared.tables, &gathered, &self.kept)?;
         self.shared.rebase(Arc::new(base), true);
         self.gathered = gathered;
         let (rows, bytes) = (frozen.memtable.row_count(), frozen.memtable.bytes());

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// redb's cache; it fills as rows are read, and takes a quarter more than this, as the allocator rounds pages up. More gains
-/// nothing as long as the file is in the system's cache. Half of it are pages that a checkpoint may have changed at a time.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// little as long as the file is in the system's cache. Half of it are pages that a checkpoint may have changed at a time.
+const CACHE_BYTES: usize = 24 * 1024 * 1024;
 
 /// The store's own table, as redb sees it.
 pub(crate) const META_ROWS: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new(META.name);

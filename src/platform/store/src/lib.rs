@@ -18,6 +18,7 @@
 //! `log` appends one frame (`segment`, `logfiles`) and syncs → `shared` publishes into the `memtable` → `topic` wakes.
 //! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`), those of gathered tables by way of
 //! `runs` and `shelves`; `pressure` keeps both in step.
+//! `row_cache` keeps rows of redb that were read one by one.
 //! `opening` and `recovery` are the way back. All of it stands on `lamchat_disk::Disk`, for which a
 //! simulated disk can stand in.
 //!
@@ -47,6 +48,7 @@ mod queue;
 mod read;
 mod recovery;
 mod rekey;
+mod row_cache;
 mod run;
 mod runs;
 mod segment;
@@ -70,7 +72,7 @@ pub use error::{CommitError, OpenError, ReadError, WriteError};
 pub use key::{Key, KeyReader};
 pub use lamchat_base::Position;
 pub use migrate::SCHEMA_VERSION;
-pub use read::{KeyRange, Order, Read, ReadExt, ReadTxn};
+pub use read::{KeyRange, Order, Read, ReadExt, ReadTxn, parse_json};
 pub use rekey::{RekeyError, key_of, rekey, rekey_on};
 pub use snapshot::{Import, ImportError, Snapshot, VisitRow};
 pub use store::{Epoch, Options, Store};

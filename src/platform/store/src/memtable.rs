@@ -71,6 +71,13 @@ impl Memtable {
         self.tables.get(usize::from(table.id))?.as_ref()
     }
 
+    /// The keys of all rows in tables whose rows are kept one by one.
+    pub(crate) fn kept_keys<'m>(&'m self, tables: &'m [Table]) -> impl Iterator<Item = (Table, Bytes)> + 'm {
+        let kept = tables.iter().filter(|table| table.kept);
+        let rows = kept.filter_map(|table| Some((*table, self.rows_of(*table)?)));
+        rows.flat_map(|(table, rows)| rows.iter().map(move |row| (table, row.key().clone())))
+    }
+
     /// Adds a version. Only the one who publishes calls this, with sequences that never fall.
     /// A row of an undeclared table is left out and reported by `false`.
     pub(crate) fn insert(&self, table: u16, key: Bytes, sequence: u64, value: Option<Bytes>) -> bool {

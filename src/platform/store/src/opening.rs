@@ -8,6 +8,7 @@ use crate::memtable::Memtable;
 use crate::migrate::{Schema, drain, migrate};
 use crate::pressure::{Limits, Pressure};
 use crate::recovery::recover;
+use crate::row_cache::RowCache;
 use crate::runs::{AllGathered, Gathered, load_all};
 use crate::shared::Shared;
 use crate::table::META;
@@ -19,6 +20,9 @@ use redb::ReadableDatabase;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Memory for rows that were read, in bytes.
+const ROW_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Everything that an open store consists of, before its threads start.
 pub(crate) struct Opened {
@@ -82,7 +86,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         drop(database);
         file.open().map_err(explained)?
     };
-    let base = guarded(|| Base::open(&database.begin_read()?, &tables, &gathered));
+    let kept = Arc::new(RowCache::new(ROW_CACHE_BYTES));
+    let base = guarded(|| Base::open(&database.begin_read()?, &tables, &gathered, &kept));
     let base = base.flatten().map_err(explained)?;
 
     let active = Memtable::new(&tables);
@@ -113,7 +118,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         pressure.clone(),
         files,
         file,
-        (database, gathered),
+        (database, gathered, kept),
         checkpoint,
     );
     Ok(Opened {

@@ -17,6 +17,8 @@ pub struct Table {
     pub(crate) gathered: bool,
     /// Whether what was gathered waits on shelves for more (`shelves.rs`).
     pub(crate) shelved: bool,
+    /// Whether rows that were read are kept one by one (`row_cache.rs`).
+    pub(crate) kept: bool,
 }
 
 /// Ids of tables are below this.
@@ -33,6 +35,16 @@ impl Table {
             name,
             gathered: false,
             shelved: false,
+            kept: false,
+        }
+    }
+
+    /// Declares a table with keys of eight bytes whose rows are looked up one by one, and of which those that are read together
+    /// lie far apart. What was looked up is kept in memory for a while.
+    pub const fn kept(id: u16, name: &'static str) -> Self {
+        Self {
+            kept: true,
+            ..Self::new(id, name)
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod behaviour;
 mod faults;
+mod kept;
 mod migration;
 mod model;
 mod power_cut;
@@ -20,12 +21,13 @@ const ROWS: Table = Table::hashed(100, "test.rows");
 const HEADS: Table = Table::new(101, "test.heads");
 // Gathered as well: its keys have one length, and its values.
 const LOG: Table = Table::gathered(300, "test.log");
+const KEPT: Table = Table::kept(302, "test.kept");
 
 fn options() -> Options {
     Options {
         dir: "/data".into(),
         key: Secret::new([7; 64]),
-        tables: vec![LOG, ROWS, HEADS],
+        tables: vec![LOG, ROWS, HEADS, KEPT],
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::memtable::Memtable;
 use crate::merge::{DiskRows, Layer, disk_value};
+use crate::row_cache::{Generation, RowCache};
 use crate::runs::AllGathered;
 use crate::shelf::SHELVES;
 use crate::table_runs::TableRuns;
@@ -17,14 +18,20 @@ pub(crate) struct Base {
     runs: Vec<TableRuns>,
     /// The blocks of all shelves; `None` as long as there are none.
     blocks: Option<DiskRows>,
+    /// Rows of this state and of others.
+    kept: Arc<RowCache>,
+    /// Which state this is.
+    generation: Generation,
 }
 
 impl Base {
-    /// Opens `tables`, which are sorted by id, in one transaction of redb, in which `gathered` is what the runs hold.
+    /// Opens `tables`, which are sorted by id, in one transaction of redb, in which `gathered` is what the runs hold. It is the
+    /// state that `kept` was told of last.
     pub(crate) fn open(
         txn: &redb::ReadTransaction,
         tables: &[Table],
         gathered: &AllGathered,
+        kept: &Arc<RowCache>,
     ) -> Result<Self, redb::Error> {
         let end = tables.last().map_or(0, |table| usize::from(table.id) + 1);
         let mut slots = Vec::new();
@@ -50,7 +57,27 @@ impl Base {
             tables: slots,
             runs,
             blocks: open(SHELVES)?,
+            kept: Arc::clone(kept),
+            generation: kept.generation(),
         })
+    }
+
+    /// One row of a table of redb.
+    fn row(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let Some(rows) = self.rows_of(table) else {
+            return Ok(None);
+        };
+        if !table.kept {
+            return disk_value(rows, key);
+        }
+        if let Some(row) = self.kept.get(table, key, self.generation) {
+            return Ok(Some(row));
+        }
+        let row = disk_value(rows, key)?;
+        if let Some(row) = &row {
+            self.kept.put(table, key, self.generation, row);
+        }
+        Ok(row)
     }
 
     fn rows_of(&self, table: Table) -> Option<&DiskRows> {
@@ -92,10 +119,7 @@ impl View {
         {
             return Ok(value);
         }
-        match base.rows_of(table) {
-            Some(rows) => disk_value(rows, key),
-            None => Ok(None),
-        }
+        base.row(table, key)
     }
 
     /// Adds the layers of a table, the newest first.

@@ -127,3 +127,47 @@ async fn guests_are_refused_when_there_are_to_be_none() {
     let (status, error) = ask(&app, "GET", "/sync", guest, None).await;
     assert_eq!((status, &error["errcode"]), (403, &json!("M_GUEST_ACCESS_FORBIDDEN")));
 }
+
+#[tokio::test]
+async fn guests_who_do_not_come_back_lose_their_account() {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let app = app_with_guests(true);
+    let alice = testing::register(&app, "alice").await;
+    let open = json!([{"type": "m.room.guest_access", "content": {"guest_access": "can_join"}}]);
+    let body = json!({"preset": "public_chat", "initial_state": open});
+    let (_, made) = ask(&app, "POST", "/createRoom", &alice, Some(body)).await;
+    let room = made["room_id"].as_str().unwrap().to_owned();
+    let come = async || {
+        let (_, made) = call(&app, "POST", &format!("{REGISTER}?kind=guest"), None, Some(json!({}))).await;
+        let token = made["access_token"].as_str().unwrap().to_owned();
+        let (status, answer) = ask(&app, "POST", &format!("/join/{room}"), &token, Some(json!({}))).await;
+        assert_eq!(status, 200, "{answer}");
+        (token, made["user_id"].as_str().unwrap().to_owned())
+    };
+    let (guest, id) = come().await;
+    let (upgraded, name) = come().await;
+    let body = json!({"username": name.trim_start_matches('@').split(':').next().unwrap(), "password": PASSWORD,
+        "guest_access_token": upgraded, "auth": {"type": "m.login.dummy"}});
+    assert_eq!(call(&app, "POST", REGISTER, None, Some(body)).await.0, 200);
+    let start = app.now_ms();
+    let expire = async |now_ms: u64| crate::guest_expiry::expire(&app, now_ms).await.unwrap();
+    assert_eq!(expire(start + 30 * DAY_MS).await, 0);
+    assert_eq!(ask(&app, "GET", "/account/whoami", &guest, None).await.0, 200);
+    let never = Settings {
+        guest_days: 0,
+        ..(**app.settings.load()).clone()
+    };
+    let usual = app.settings.swap(Arc::new(never));
+    assert_eq!(expire(u64::MAX).await, 0);
+    app.settings.store(usual);
+    assert_eq!(expire(start + 30 * DAY_MS + 1).await, 1);
+    let (status, error) = ask(&app, "GET", "/account/whoami", &guest, None).await;
+    assert_eq!((status, &error["errcode"]), (401, &json!("M_UNKNOWN_TOKEN")));
+    let member = format!("/rooms/{room}/state/m.room.member/{id}");
+    assert_eq!(ask(&app, "GET", &member, &alice, None).await.1["membership"], "leave");
+    // Whoever has made an account of it keeps it, and so do those who never were guests.
+    assert_eq!(expire(u64::MAX).await, 0);
+    for token in [&upgraded, &alice] {
+        assert_eq!(ask(&app, "GET", "/account/whoami", token, None).await.0, 200);
+    }
+}

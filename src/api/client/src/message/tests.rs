@@ -484,6 +484,17 @@ async fn nobody_annotates_twice_with_the_same_key() {
     assert_eq!((status, &error["errcode"]), (400, &json!("M_DUPLICATE_ANNOTATION")));
     assert_eq!(react(&stage.bob, "c", "-").await.0, 200);
     assert_eq!(react(&stage.alice, "d", "+").await.0, 200);
+    // Of many at once, one comes in.
+    let mut at_once = tokio::task::JoinSet::new();
+    for n in 0..12 {
+        let (app, token) = (Arc::clone(&stage.app), stage.bob.clone());
+        let content = json!({"m.relates_to": {"rel_type": "m.annotation", "event_id": event, "key": "!"}});
+        let path = format!("{CLIENT}/rooms/{}/send/m.reaction/many{n}", stage.room);
+        at_once.spawn(async move { call(&app, "PUT", &path, Some(&token), Some(content)).await.0.as_u16() });
+    }
+    let mut answers = at_once.join_all().await;
+    answers.sort_unstable();
+    assert_eq!((answers.first(), answers.get(1)), (Some(&200), Some(&400)));
     let redact = format!("redact/{}/e", first["event_id"].as_str().unwrap());
     assert_eq!(stage.call("PUT", &stage.bob, &redact, Some(json!({}))).await.0, 200);
     assert_eq!(react(&stage.bob, "f", "+").await.0, 200);

@@ -60,6 +60,9 @@ const OPTIONAL: &[&str] = &[
     // The token or user-interactive authentication proves who asks.
     "POST /_matrix/client/v3/account/deactivate",
     "POST /_matrix/client/v3/account/password",
+    // Who knows the id of a delayed event may use it; who says who they are may use their own only.
+    "POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}",
+    "POST /_matrix/client/unstable/org.matrix.msc4140/delayed_events/{delay_id}/{action}",
     // Profiles are public on a server that federates; `may_reach` decides for callers who are known.
     "GET /_matrix/client/v3/profile/{user_id}",
     "GET /_matrix/client/v3/profile/{user_id}/{field}",

@@ -31,7 +31,8 @@ fn add(
 
 fn order(store: &Store) -> Vec<String> {
     let rules = of(&store.read(), ALICE, user_id!("@alice:example.org")).unwrap();
-    rules.content.iter().map(|rule| rule.rule_id.clone()).collect()
+    let own = rules.content.iter().filter(|rule| !rule.default);
+    own.map(|rule| rule.rule_id.clone()).collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Counted, EVENTS_MAX, Notified, ReadUpTo, Rules, UnreadCounts};
 use crate::evaluate::{Verdict, actions};
-use crate::room_context;
+use crate::{legacy, room_context};
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_rooms::event::{EventRow, Flags};
 use lamchat_rooms::{log, membership, relation, thread};
@@ -21,6 +21,8 @@ pub(super) struct Member<'a> {
     pub(super) room: RoomNum,
     pub(super) upto: &'a ReadUpTo,
     pub(super) context: Option<PushConditionRoomCtx>,
+    /// Whether the member's display name is in the context.
+    pub(super) is_named: bool,
 }
 
 impl Member<'_> {
@@ -146,7 +148,17 @@ impl Member<'_> {
             Some(context) => context,
             None => room_context::of_member(self.read, self.room, self.user, self.user_id, rules.wants)?,
         };
-        // Of the default rules only `.m.rule.is_room_mention` asks for power levels, after this property.
+        if legacy::apply_to(&event.json) {
+            if !std::mem::replace(&mut self.is_named, true)
+                && let Some(name) = room_context::display_name(self.read, self.room, self.user)?
+            {
+                context.user_display_name = name;
+            }
+            if legacy::may_mention_room(&event.json) {
+                room_context::add_power_levels(self.read, self.room, &mut context)?;
+            }
+        }
+        // Of the other default rules only `.m.rule.is_room_mention` asks for power levels, after this property.
         if event.json.get(r"content.m\.mentions.room").is_some() {
             room_context::add_power_levels(self.read, self.room, &mut context)?;
         }

@@ -83,6 +83,7 @@ impl UnreadCounts {
             room: stretch.room,
             upto,
             context: None,
+            is_named: false,
         };
         let mut members: Vec<Member<'_>> = stretches.iter().zip(&receipts).map(in_room).collect();
         let mut walk = NewestFirst::new(read, stretches.iter().copied())?;

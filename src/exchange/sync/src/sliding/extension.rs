@@ -1,8 +1,7 @@
 //! What is told beside rooms.
 
-use super::request::RoomConfig;
 use super::room::shared_scene;
-use super::{Scene, ToldRoom};
+use super::{Scene, ToldRoom, Wanted};
 use crate::answer::{comma, write_item, write_key_counts};
 use crate::device_lists::{self, Meetings};
 use crate::state;
@@ -14,18 +13,14 @@ use lamchat_rooms::event::write_string;
 use lamchat_rooms::head::Head;
 use lamchat_rooms::{Membership, log, receipt};
 use lamchat_store::{Read, ReadError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most messages to a device in one answer.
 const TO_DEVICE_MAX: usize = 100;
 const PUSH_RULES: &str = "m.push_rules";
 
 /// Appends the extensions that are on, without the braces around them; answers whether there is news in them.
-pub(super) fn write(
-    scene: &Scene<'_>,
-    out: &mut Vec<u8>,
-    wanted: &BTreeMap<RoomNum, RoomConfig>,
-) -> Result<bool, ReadError> {
+pub(super) fn write(scene: &Scene<'_>, out: &mut Vec<u8>, wanted: &Wanted<'_>) -> Result<bool, ReadError> {
     let asked = &scene.body.extensions;
     let mut is_news = false;
     let mut index = 0;
@@ -45,11 +40,11 @@ pub(super) fn write(
     }
     if asked.account_data.enabled {
         next(out, "account_data");
-        is_news |= write_account_data(scene, out, wanted)?;
+        is_news |= write_account_data(scene, out, &wanted.of(&asked.account_data))?;
     }
     if asked.receipts.enabled {
         next(out, "receipts");
-        is_news |= write_by_room(scene, out, wanted, |event, room, known| {
+        is_news |= write_by_room(scene, out, &wanted.of(&asked.receipts), |event, room, known| {
             let receipts = match known {
                 Some(known) => receipt::changed_since(scene.read, room, known.position)?,
                 None => receipt::of_room(scene.read, room)?,
@@ -59,7 +54,7 @@ pub(super) fn write(
     }
     if asked.typing.enabled {
         next(out, "typing");
-        is_news |= write_by_room(scene, out, wanted, |event, room, known| {
+        is_news |= write_by_room(scene, out, &wanted.of(&asked.typing), |event, room, known| {
             let since = known.map(|known| known.ephemeral);
             Ok(scene.syncer.typing.write_event(event, room, since))
         })?;
@@ -133,16 +128,12 @@ fn meetings(scene: &Scene<'_>, shared: &crate::answer::Scene<'_>, since: Positio
     Ok(meetings)
 }
 
-fn write_account_data(
-    scene: &Scene<'_>,
-    out: &mut Vec<u8>,
-    wanted: &BTreeMap<RoomNum, RoomConfig>,
-) -> Result<bool, ReadError> {
+fn write_account_data(scene: &Scene<'_>, out: &mut Vec<u8>, wanted: &BTreeSet<RoomNum>) -> Result<bool, ReadError> {
     let (read, user) = (scene.read, scene.who.user);
     let mut rooms: BTreeMap<RoomNum, Vec<Item>> = BTreeMap::new();
     // A room that was out of the windows for a while is told from where it was told last.
     let mut known = BTreeMap::new();
-    for (room, member) in wanted.keys().filter_map(|room| Some((*room, scene.member(*room)?))) {
+    for (room, member) in wanted.iter().filter_map(|room| Some((*room, scene.member(*room)?))) {
         match scene.known(room, member)? {
             Some(told) => drop(known.insert(room, told.position)),
             None => drop(rooms.insert(room, account_data::all(read, user, Scope::Room(room))?)),
@@ -200,12 +191,12 @@ fn write_account_data(
 fn write_by_room(
     scene: &Scene<'_>,
     out: &mut Vec<u8>,
-    wanted: &BTreeMap<RoomNum, RoomConfig>,
+    wanted: &BTreeSet<RoomNum>,
     write: impl Fn(&mut Vec<u8>, RoomNum, Option<&ToldRoom>) -> Result<bool, ReadError>,
 ) -> Result<bool, ReadError> {
     out.extend_from_slice(b"{\"rooms\":{");
     let mut written = 0;
-    for room in wanted.keys() {
+    for room in wanted {
         let Some(member) = scene
             .member(*room)
             .filter(|member| member.membership == Membership::Join)

@@ -45,6 +45,7 @@ impl Body {
         self.lists.len() <= LISTS_MAX
             && self.room_subscriptions.len() <= SUBSCRIPTIONS_MAX
             && self.lists.values().all(|list| list.ranges.len() <= RANGES_MAX)
+            && self.extensions.is_bounded()
             && configs
                 .map(|config| config.required_state.len())
                 .all(|length| length <= REQUIRED_STATE_MAX)
@@ -125,13 +126,22 @@ pub struct Extensions {
     pub e2ee: Extension,
     /// Account data.
     #[serde(default)]
-    pub account_data: Extension,
+    pub account_data: RoomExtension,
     /// Receipts.
     #[serde(default)]
-    pub receipts: Extension,
+    pub receipts: RoomExtension,
     /// Typing.
     #[serde(default)]
-    pub typing: Extension,
+    pub typing: RoomExtension,
+}
+
+impl Extensions {
+    fn is_bounded(&self) -> bool {
+        let length = |names: &Option<Vec<String>>| names.as_ref().map_or(0, Vec::len);
+        [&self.account_data, &self.receipts, &self.typing]
+            .into_iter()
+            .all(|asked| length(&asked.lists) <= LISTS_MAX && length(&asked.rooms) <= SUBSCRIPTIONS_MAX)
+    }
 }
 
 /// An extension that is on or off.
@@ -140,6 +150,36 @@ pub struct Extension {
     /// Whether it is on.
     #[serde(default)]
     pub enabled: bool,
+}
+
+/// An extension that tells of rooms: those of some lists and of some subscriptions. Absent: of all of them; so does `*`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RoomExtension {
+    /// Whether it is on.
+    #[serde(default)]
+    pub enabled: bool,
+    /// Names of lists.
+    #[serde(default)]
+    pub lists: Option<Vec<String>>,
+    /// Room ids among the subscriptions.
+    #[serde(default)]
+    pub rooms: Option<Vec<String>>,
+}
+
+impl RoomExtension {
+    /// Whether it tells of the rooms of a list.
+    pub(crate) fn wants_list(&self, name: &str) -> bool {
+        names(self.lists.as_deref(), name)
+    }
+
+    /// Whether it tells of a room because of its subscription.
+    pub(crate) fn wants_subscription(&self, room_id: &str) -> bool {
+        names(self.rooms.as_deref(), room_id)
+    }
+}
+
+fn names(names: Option<&[String]>, name: &str) -> bool {
+    names.is_none_or(|names| names.iter().any(|one| one == "*" || one == name))
 }
 
 /// The extension for messages to the device: it has a token of its own.

@@ -3,6 +3,7 @@
 use super::*;
 use lamchat_accounts::account_data::{self, Scope};
 use lamchat_rooms::receipt::{self, Kind};
+use ruma::RoomVersionId;
 use serde_json::json;
 
 #[tokio::test]
@@ -483,5 +484,51 @@ async fn history_is_hidden_as_the_room_says() {
             .collect();
         paged.reverse();
         assert_eq!(paged, seen, "{visibility}");
+    }
+}
+
+#[tokio::test]
+async fn events_come_as_other_servers_get_them_where_the_filter_says_so() {
+    use ruma::signatures::reference_hash;
+    let world = World::new();
+    let alice = world.user("alice").await;
+    let old = world.room(&alice, Preset::PrivateChat).await;
+    let new = NewRoom {
+        version: "12".to_owned(),
+        preset: Preset::PrivateChat,
+        is_published: false,
+        alias_localpart: None,
+        name: Some("n".to_owned()),
+        topic: None,
+        invite: Vec::new(),
+        is_direct: false,
+        initial_state: Vec::new(),
+        creation_content: Object::new(),
+        power_levels: Object::new(),
+    };
+    let new = world.rooms.create(&caller(&alice), new).await.unwrap();
+    for (room, version) in [(old, RoomVersionId::V11), (new, RoomVersionId::V12)] {
+        let gone = world.say(&alice, &room, "gone").await;
+        world
+            .rooms
+            .redact(&caller(&alice), &room, &gone, None, "r")
+            .await
+            .unwrap();
+        let filter = json!({"event_format": "federation", "room": {"timeline": {"limit": 4}}});
+        let answer = world.sync(&alice, None, filter).await;
+        let room = joined(&answer, &room);
+        let events = |part: &str| room[part]["events"].as_array().unwrap().clone();
+        let all = [events("state"), events("timeline")].concat();
+        assert!(all.len() > 5 && all[0]["type"] == "m.room.create");
+        for event in all {
+            let id = event["event_id"].as_str().unwrap().to_owned();
+            assert!(event["unsigned"]["age"].is_u64(), "{event}");
+            let mut pdu = object(&event);
+            // Both are ours, and the rest is what was hashed and signed.
+            assert!(pdu.remove("event_id").is_some() && pdu.remove("unsigned").is_some());
+            assert!(pdu["signatures"].as_object().is_some_and(|by| by.contains_key("x.org")));
+            let hash = reference_hash(&pdu, &version.rules().unwrap()).unwrap();
+            assert_eq!(format!("${hash}"), id, "{event}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sliding::SlidingError;
+use lamchat_accounts::account_data::{self, Scope};
 use serde_json::json;
 
 impl World {
@@ -239,4 +240,58 @@ async fn heroes_names_and_leaving_are_told_as_clients_read_them() {
     let block = &gone["rooms"][room.as_str()];
     assert_eq!((block.get("initial"), &block["membership"]), (None, &json!("leave")));
     assert_eq!(ids(&block["timeline"]).len(), 1);
+}
+
+#[tokio::test]
+async fn extensions_tell_of_the_rooms_of_the_lists_and_subscriptions_that_they_name() {
+    let world = World::new();
+    let alice = world.user("alice").await;
+    let plain = world.room(&alice, Preset::PrivateChat).await;
+    let secret = world.room(&alice, Preset::PrivateChat).await;
+    let content = json!({"algorithm": "m.megolm.v1.aes-sha2"});
+    world.set(&alice, &secret, "m.room.encryption", "", content).await;
+    let other = world.room(&alice, Preset::PrivateChat).await;
+    for id in [&plain, &secret, &other] {
+        let num = room::num(&world.store.read(), id).unwrap().unwrap();
+        let user = alice.user;
+        let put = move |txn: &mut lamchat_store::WriteTxn<'_>| {
+            account_data::put(txn, user, Scope::Room(num), "m.tag", br#"{"tags":{}}"#)
+        };
+        world.store.write(put).await.unwrap();
+    }
+    let told = async |asked: Value| {
+        let body = json!({
+            "lists": {
+                "encrypted": {"ranges": [[0, 9]], "filters": {"is_encrypted": true}},
+                "plain": {"ranges": [[0, 9]], "filters": {"is_encrypted": false}},
+            },
+            "room_subscriptions": {other.as_str(): {"timeline_limit": 1}},
+            "extensions": {"account_data": asked},
+        });
+        let answer = world.slide(&alice, None, &body).await.unwrap();
+        let rooms = answer["extensions"]["account_data"]["rooms"].as_object().unwrap();
+        [&plain, &secret, &other].map(|room| rooms.contains_key(room.as_str()))
+    };
+    let all = [true, true, true];
+    assert_eq!(told(json!({"enabled": true})).await, all);
+    assert_eq!(told(json!({"enabled": true, "lists": ["*"], "rooms": []})).await, all);
+    let asked = json!({"enabled": true, "lists": ["encrypted", "unknown"], "rooms": []});
+    assert_eq!(told(asked).await, [false, true, false]);
+    let asked = json!({"enabled": true, "lists": [], "rooms": [other.as_str(), plain.as_str()]});
+    // A room that is not subscribed to is not told because it is named.
+    assert_eq!(told(asked).await, [false, false, true]);
+    assert_eq!(
+        told(json!({"enabled": true, "lists": [], "rooms": ["*"]})).await,
+        [false, false, true]
+    );
+    assert_eq!(
+        told(json!({"enabled": true, "lists": [], "rooms": []})).await,
+        [false; 3]
+    );
+    let many: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+    let body = json!({"extensions": {"typing": {"enabled": true, "lists": many}}});
+    assert!(matches!(
+        world.slide(&alice, None, &body).await,
+        Err(SlidingError::Invalid(_))
+    ));
 }
