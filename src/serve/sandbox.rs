@@ -108,7 +108,13 @@ pub fn close(config: &Config, config_file: Option<&Path>) -> Result<(), StartErr
 /// Its own folder for writing, and for reading its configuration and what the kernel tells.
 fn places<'p>(config: &'p Config, config_file: Option<&'p Path>) -> Vec<Place<'p>> {
     // A new configuration is a new file: the folder stays the same.
-    let folder = config_file.and_then(Path::parent);
+    let folder = config_file.and_then(Path::parent).map(|folder| {
+        if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        }
+    });
     let read = ["/proc", "/sys", "/etc/lamchat"].map(Path::new);
     let read = read
         .into_iter()

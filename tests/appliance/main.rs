@@ -8,7 +8,6 @@ mod attestation;
 mod bundles;
 mod cables;
 mod client;
-mod client;
 mod failing;
 mod far;
 mod firmware;

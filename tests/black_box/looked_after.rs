@@ -105,7 +105,7 @@ fn the_last_backup_is_known_to_health_and_metrics() {
     let value = |name: &str| {
         let line = metrics
             .lines()
-            .find(|line| line.starts_with(&format!("{name} ")))
+            .find(|line| line.starts_with(&format!("lamchat_{name} ")))
             .unwrap();
         line.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
     };
