@@ -16,6 +16,7 @@ mod firmware;
 mod flash;
 mod floor;
 mod hardware;
+mod mirror;
 mod network;
 mod power_cuts;
 mod reset;
