@@ -11,6 +11,7 @@ mod distance;
 mod health;
 mod init;
 mod media;
+mod mirror;
 pub mod output;
 mod password;
 mod report;
@@ -166,6 +167,9 @@ enum Command {
     /// The configuration of a box: its network, its clock, where it looks for updates.
     #[command(subcommand)]
     Box(box_site::BoxSite),
+    /// The two disks of a box that hold the same.
+    #[command(subcommand)]
+    Mirror(mirror::Mirror),
     /// Ask the running server whether it is well.
     Health(health::Health),
     /// The process that has the keys. The server starts it.
@@ -177,14 +181,14 @@ enum Command {
         /// The user that the server runs as, by name or number, if it is not the same.
         #[arg(long, value_name = "USER", conflicts_with = "launch")]
         exchange_user: Option<String>,
-        /// On the bootable image: the partition of the keyring.
+        /// On the bootable image: the partition of the keyring; of a mirror, once for each disk.
         #[arg(
             long = "box",
             value_name = "PARTITION",
             conflicts_with = "launch",
             requires = "exchange_user"
         )]
-        partition: Option<std::path::PathBuf>,
+        partitions: Vec<std::path::PathBuf>,
     },
 }
 
@@ -239,15 +243,16 @@ pub fn run() -> ExitCode {
         Some(Command::Timekeeper(post)) => crate::timekeeper::run(&post),
         Some(Command::Box(command)) => box_site::run(&cli.place, command),
         Some(Command::Stick(post)) => crate::stick::run(&post),
+        Some(Command::Mirror(command)) => mirror::run(&cli.place, command),
         Some(Command::Update(command)) => update::run(&cli.place, command),
         Some(Command::Init { install }) => init::run(install),
         Some(Command::Health(command)) => health::run(&cli.place, &command),
         Some(Command::KeyHolder { launch: true, .. }) => key_holder::launch(&cli.place),
         Some(Command::KeyHolder {
             exchange_user,
-            partition,
+            partitions,
             ..
-        }) => key_holder::run(&cli.place, exchange_user.as_deref(), partition.as_deref()),
+        }) => key_holder::run(&cli.place, exchange_user.as_deref(), &partitions),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,7 @@ mod keys;
 mod log;
 mod machine;
 mod measured;
+mod mirror;
 mod network;
 mod record;
 mod release;

@@ -82,9 +82,9 @@ pub fn keys_dir(config: &Config) -> PathBuf {
 }
 
 /// Runs until the exchange is gone. `exchange_user`: the number or name of the user that it runs as, if it is another one.
-/// `partition`: on the bootable image, where the keyring lies on that partition, and the holder stays while exchanges come
+/// `partitions`: on the bootable image, where the keyring lies on each of them, and the holder stays while exchanges come
 /// and go.
-pub fn run(place: &Place, exchange_user: Option<&str>, partition: Option<&Path>) -> Result<(), Failure> {
+pub fn run(place: &Place, exchange_user: Option<&str>, partitions: &[PathBuf]) -> Result<(), Failure> {
     keep_files_private();
     let config = place.load()?;
     let keys_dir = keys_dir(&config);
@@ -95,9 +95,11 @@ pub fn run(place: &Place, exchange_user: Option<&str>, partition: Option<&Path>)
     };
     let _log = logging::start(&config.log)?;
     nix::sys::prctl::set_name(NAME)?;
-    let disk = match partition {
-        Some(partition) => partition::open(partition, &post.keys_dir)?,
-        None => RealDisk::shared(),
+    let on_box = !partitions.is_empty();
+    let disk = if on_box {
+        partition::open(partitions, &post.keys_dir)?
+    } else {
+        RealDisk::shared()
     };
     if let Err(error) = lamchat_host::lock_secrets() {
         tracing::warn!(%error, "keys may be written to a swap device");
@@ -105,8 +107,8 @@ pub fn run(place: &Place, exchange_user: Option<&str>, partition: Option<&Path>)
     if let Err(error) = lamchat_host::use_small_pages() {
         tracing::warn!(%error, "huge pages could not be switched off; the key holder will take more memory");
     }
-    let setup = || setup(&config, &post.keys_dir, disk, partition.is_some());
-    if partition.is_some() {
+    let setup = || setup(&config, &post.keys_dir, disk, on_box);
+    if on_box {
         let listener = UnixListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
         return Ok(lamchat_holder::run_on_box(&listener, &post, setup)?);
     }

@@ -4,6 +4,7 @@
 //! What must never happen here: a byte of a release in a slot whose bundle was not checked from its first byte to its last.
 
 mod epochs;
+mod follow;
 mod request;
 mod sandbox;
 mod stage;
@@ -23,6 +24,8 @@ use std::process::ExitCode;
 
 /// Exit code: done, and the machine is to start again with it.
 pub const RESTART: u8 = 10;
+/// Exit code: the other half's slots are like the first's.
+pub const FOLLOWED: u8 = 11;
 /// The staged bundle, in the folder of updates.
 const STAGED: &str = "staged.bundle";
 /// The bill of materials of the release that was written last, to compare the next one with.
@@ -74,6 +77,12 @@ pub struct Post {
     /// Take no request: have the machine started again if the other slot is there to fall back to.
     #[arg(long, group = "errand")]
     leave: bool,
+    /// Take no request: make the slots of this EFI system partition, the other half's of a mirror, like those of the first.
+    #[arg(long, value_name = "FILE")]
+    follow: Option<PathBuf>,
+    /// With `--follow`: have the machine started again if a release had to be written.
+    #[arg(long, requires = "follow")]
+    restart_if_written: bool,
 }
 
 fn slot(text: &str) -> Result<Slot, String> {
@@ -174,6 +183,9 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
         let mut esp = esp(post)?;
         confine(post)?;
         return errand(post, &mut esp);
+    }
+    if let Some(other) = &post.follow {
+        return follow::run(post, other);
     }
     let opened = prepare(post);
     if post.mark_good {

@@ -60,6 +60,8 @@ const REACH: &[(&str, Reach)] = &[
     ("stick", START),
     ("updater", START),
     ("timekeeper", START),
+    ("mirror status", Reach::Anywhere),
+    ("mirror add", Reach::Anywhere),
     ("box show", Reach::Anywhere),
     ("box set", Reach::Anywhere),
     ("box confirm", Reach::Anywhere),

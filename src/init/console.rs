@@ -8,6 +8,7 @@ mod check;
 mod gate;
 mod install;
 mod menu;
+mod mirror;
 mod pages;
 mod pin;
 mod recovery;

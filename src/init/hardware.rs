@@ -15,7 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 pub fn watch(shared: &Arc<Shared>) {
     let (surveyor, mut devices) = (Surveyor::new(Root::kernel()), Devices::default());
     loop {
-        let asked = devices.survey();
+        let mut asked = devices.survey();
+        asked.extend(shared.mirror.lock().clone());
         let health = surveyor.survey().with(asked.clone());
         let problems = health.problems().iter().map(ToString::to_string).collect();
         let before = shared.status.lock().hardware.replace(problems);

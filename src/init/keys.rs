@@ -45,10 +45,12 @@ pub enum DiskKey {
 }
 
 /// Makes everything that it needs to start; answers how it is run, and where the digest of the image that runs belongs.
-pub fn prepare(partition: &Path) -> std::io::Result<(Program, File)> {
+pub fn prepare(partitions: &[PathBuf]) -> std::io::Result<(Program, File)> {
     std::fs::create_dir_all(FOLDER)?;
     give(Path::new(FOLDER), USER, GROUP, 0o700)?;
-    give(partition, USER, GROUP, 0o600)?;
+    for partition in partitions {
+        give(partition, USER, GROUP, 0o600)?;
+    }
     for (path, mode) in [(TPM, 0o660), (EVENT_LOG, 0o440)] {
         // A machine may have no TPM.
         if Path::new(path).exists() {
@@ -74,11 +76,15 @@ pub fn prepare(partition: &Path) -> std::io::Result<(Program, File)> {
             CONFIG,
             "--exchange-user",
             &exchange::USER.to_string(),
-            "--box",
-            &partition.display().to_string(),
         ]
+        .into_iter()
         .map(str::to_owned)
-        .to_vec(),
+        .chain(
+            partitions
+                .iter()
+                .flat_map(|partition| ["--box".to_owned(), partition.display().to_string()]),
+        )
+        .collect(),
         user: USER,
         group: GROUP,
         folder: PathBuf::from(FOLDER),

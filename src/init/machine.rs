@@ -19,7 +19,7 @@ use lamchat_machine::{button, console, mounts};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -121,6 +121,7 @@ impl Machine {
         // The installer has no data and starts nothing.
         if self.shared.state() != State::Install {
             threads::vault(&self.shared)?;
+            threads::mirror(&self.shared)?;
             // Its drivers are there by now, or come with their devices.
             threads::hardware(&self.shared)?;
             threads::good(&self.shared)?;
@@ -157,9 +158,13 @@ impl Machine {
                 // A console that has gone away needs no answer.
                 drop(answer.try_send(result));
             }
-            Event::Keys(partition) => self.start_keys(&partition),
+            Event::Keys(partitions) => self.start_keys(&partitions),
             Event::StopKeys(ended) => self.stop_keys(ended),
-            Event::Opened => self.opened(),
+            Event::Opened => {
+                self.opened();
+                // What the boot loader counted, and what was installed just before the restart.
+                update::follow(&self.shared);
+            }
             Event::Confirmed => self.confirm(),
             Event::End(end) => self.end(end),
         }
@@ -247,6 +252,9 @@ impl Machine {
                     }
                     if ended.code == i32::from(RESTART) {
                         self.end(End::Reboot);
+                    } else if ended.code == 0 {
+                        // Something may have changed: the other half of a mirror gets it.
+                        update::follow(&self.shared);
                     }
                 }
                 _ if self.shared.timekeeper.lock().take_if(|pid| *pid == ended.pid).is_some() => {
@@ -411,8 +419,8 @@ impl Machine {
         Ok(())
     }
 
-    fn start_keys(&mut self, partition: &Path) {
-        match keys::prepare(partition) {
+    fn start_keys(&mut self, partitions: &[PathBuf]) {
+        match keys::prepare(partitions) {
             Ok((program, digest)) => {
                 if let Err(error) = update::tell_digest(&self.shared, digest) {
                     self.shared

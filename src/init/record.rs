@@ -4,6 +4,7 @@
 //! Whoever has the disk can write it. So it is bound to the disk's key: what was changed is noticed once the keys are open,
 //! and before the data partition is.
 
+use super::disk::{Ids, Mirror};
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -20,6 +21,8 @@ pub enum Stage {
     Begun,
     /// Set up.
     Done,
+    /// A half of a mirror that is being filled from the other one: alone it is worth nothing.
+    Filling,
     /// Somebody has decided that everything goes.
     Erasing,
 }
@@ -30,6 +33,7 @@ impl Stage {
             Self::New => "new",
             Self::Begun => "begun",
             Self::Done => "done",
+            Self::Filling => "filling",
             Self::Erasing => "erasing",
         }
     }
@@ -44,8 +48,22 @@ pub struct Record {
     pub keyring: String,
     /// The identifier of the data's partition.
     pub data: String,
+    /// Of a half, the mirror.
+    pub mirror: Option<Mirror>,
     /// In hex; a release before this one wrote none.
     mac: Option<String>,
+}
+
+/// What binds records to a disk's key.
+#[derive(Debug, Clone)]
+pub struct Binding(hmac::Key);
+
+impl Binding {
+    /// Of the key.
+    pub fn of(disk_key: &[u8; 64]) -> Self {
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, disk_key), PURPOSE);
+        Self(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+    }
 }
 
 impl Record {
@@ -55,7 +73,16 @@ impl Record {
             stage,
             keyring,
             data,
+            mirror: None,
             mac: None,
+        }
+    }
+
+    /// The identifiers that it says.
+    pub fn ids(&self) -> Ids {
+        Ids {
+            keyring: self.keyring.clone(),
+            data: self.data.clone(),
         }
     }
 
@@ -63,12 +90,13 @@ impl Record {
     pub fn parse(bytes: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let stages = [Stage::Begun, Stage::Done, Stage::Erasing];
+        let stages = [Stage::Begun, Stage::Done, Stage::Filling, Stage::Erasing];
         let stage = stages.into_iter().find(|stage| stage.word() == text("state"));
         Self {
             stage: stage.unwrap_or(Stage::New),
             keyring: text("keyring"),
             data: text("data"),
+            mirror: value.get("mirror").and_then(Mirror::parse),
             mac: value.get("mac").and_then(Value::as_str).map(str::to_owned),
         }
     }
@@ -81,6 +109,9 @@ impl Record {
             "keyring": self.keyring,
             "data": self.data,
         });
+        if let (Some(mirror), Some(fields)) = (&self.mirror, value.as_object_mut()) {
+            fields.insert("mirror".to_owned(), mirror.json());
+        }
         if let (Some(mac), Some(fields)) = (&self.mac, value.as_object_mut()) {
             fields.insert("mac".to_owned(), mac.as_str().into());
         }
@@ -94,8 +125,8 @@ impl Record {
 
     /// Bound to this disk's key.
     #[must_use]
-    pub fn bind(mut self, disk_key: &[u8; 64]) -> Self {
-        let mac = hmac::sign(&key(disk_key), &self.message());
+    pub fn bind(mut self, binding: &Binding) -> Self {
+        let mac = hmac::sign(&binding.0, &self.message());
         let mut text = String::with_capacity(64);
         for byte in mac.as_ref() {
             // Writing to a string cannot fail.
@@ -110,18 +141,18 @@ impl Record {
         let Some(mac) = self.mac.as_deref().and_then(bytes) else {
             return false;
         };
-        hmac::verify(&key(disk_key), &self.message(), &mac).is_ok()
+        hmac::verify(&Binding::of(disk_key).0, &self.message(), &mac).is_ok()
     }
 
     /// Each part with its end: identifiers have no zero byte.
     fn message(&self) -> Vec<u8> {
-        [self.stage.word(), &self.keyring, &self.data].join("\0").into_bytes()
+        let mut message = [self.stage.word(), &self.keyring, &self.data].join("\0");
+        if let Some(mirror) = &self.mirror {
+            message.push('\0');
+            message.push_str(&mirror.json().to_string());
+        }
+        message.into_bytes()
     }
-}
-
-fn key(disk_key: &[u8; 64]) -> hmac::Key {
-    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, disk_key), PURPOSE);
-    hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
@@ -144,7 +175,7 @@ mod tests {
     #[test]
     fn what_was_changed_is_not_bound() {
         let (key, other) = ([1; 64], [2; 64]);
-        let bound = record().bind(&key);
+        let bound = record().bind(&Binding::of(&key));
         assert!(bound.is_bound_to(&key) && !bound.is_bound_to(&other));
         assert_eq!(Record::parse(&bound.encode()), bound);
         for changed in [
@@ -159,6 +190,15 @@ mod tests {
             Record {
                 keyring: "k\0d".to_owned(),
                 data: String::new(),
+                ..bound.clone()
+            },
+            Record {
+                mirror: Mirror::parse(&json!({
+                    "id": "m",
+                    "sectors": 1,
+                    "members": [{"keyring": "k", "data": "d"}, {"keyring": "l", "data": "e"}],
+                    "left": [],
+                })),
                 ..bound.clone()
             },
             Record {

@@ -3,9 +3,9 @@
 //!
 //! What must never come this way: the console's PIN and the server's name.
 
-use super::exchange;
 use super::remote_acts::{self, Of};
 use super::state::{Event, Shared};
+use super::{exchange, mirror};
 use lamchat_appliance::site::Editable;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ enum Question {
     Confirm,
     RaiseFloor { floor: u64 },
     Seal,
+    Mirror,
+    MirrorAdd { disk: String },
 }
 
 /// Opens the socket; only the exchange's user and root may use it.
@@ -74,6 +76,11 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
         Question::Show => Ok(describe(shared)),
         Question::Log { of } => remote_acts::log(shared, of),
         Question::End { restart } => remote_acts::end(shared, restart),
+        Question::Mirror => Ok(mirror::tell_far(shared)),
+        Question::MirrorAdd { disk } => {
+            mirror::add(shared, &disk, &mut |_| ())?;
+            Ok(mirror::tell_far(shared))
+        }
         Question::Confirm => {
             if shared.status.lock().trial.is_none() {
                 return Err("no change of the network waits for a confirmation".to_owned());

@@ -5,6 +5,7 @@ use super::log::Log;
 use super::release::Release;
 use super::update::Booted;
 use lamchat_appliance::site::Site;
+use lamchat_hardware::Reading;
 use lamchat_machine::power::End;
 use lamchat_machine::signals::Ended;
 use lamchat_machine::uevent::Uevent;
@@ -69,8 +70,8 @@ pub enum Event {
     Health(Health),
     /// The operator set the box up or changed it.
     Configured(Box<Site>, SyncSender<Result<(), String>>),
-    /// The key holder is to run, with the keyring on this partition.
-    Keys(PathBuf),
+    /// The key holder is to run, with the keyring on these partitions: of each disk one.
+    Keys(Vec<PathBuf>),
     /// The key holder is to end; told when it has.
     StopKeys(SyncSender<()>),
     /// The data are there.
@@ -133,6 +134,8 @@ pub struct Status {
     pub trial: Option<Instant>,
     /// Whether the disk's record is not what this box wrote.
     pub is_foreign: bool,
+    /// Whether the data are on two disks that hold the same.
+    pub is_mirror: bool,
     /// What the hardware watchdog is called.
     pub watchdog: Option<String>,
 }
@@ -147,6 +150,10 @@ pub struct Shared {
     pub status: Mutex<Status>,
     /// The disk, once it was found.
     pub disk: Mutex<Option<Found>>,
+    /// Held by whoever changes which disks mirror each other.
+    pub mirror_work: Mutex<()>,
+    /// How they are, once it is known.
+    pub mirror: Mutex<Option<Reading>>,
     /// Whether the key holder was started.
     pub has_keys: AtomicBool,
     /// The box's configuration, once it is there and readable.
@@ -188,9 +195,12 @@ impl Shared {
                 network: None,
                 trial: None,
                 is_foreign: false,
+                is_mirror: false,
                 watchdog: None,
             }),
             disk: Mutex::new(None),
+            mirror_work: Mutex::new(()),
+            mirror: Mutex::new(None),
             has_keys: AtomicBool::new(false),
             site: Mutex::new(None),
             operator: Mutex::new(()),

@@ -1,7 +1,7 @@
 //! The threads that wait for something and tell the main loop.
 
 use super::state::{Event, Shared};
-use super::{clock, console, good, hardware, health, network, remote, update, vault};
+use super::{clock, console, good, hardware, health, mirror, network, remote, update, vault};
 use lamchat_appliance::site::Site;
 use lamchat_machine::button;
 use lamchat_machine::signals::Signals;
@@ -92,6 +92,12 @@ pub fn health(shared: &Arc<Shared>) -> std::io::Result<()> {
 pub fn hardware(shared: &Arc<Shared>) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     spawn("hardware", move || hardware::watch(&shared))
+}
+
+/// Looks after two disks that hold the same.
+pub fn mirror(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    spawn("mirror", move || mirror::watch(&shared))
 }
 
 /// Keeps the network as the configurations say that are sent to it.

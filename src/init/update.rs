@@ -1,11 +1,13 @@
 //! Updates: process 1 takes requests of the exchange's at a socket and starts a sandboxed process for each.
 
+use super::disk::Found;
 use super::exchange;
 use super::state::Shared;
 use lamchat_machine::efi::{LOADER, Variables};
 use lamchat_machine::gpt;
 use lamchat_slots::{Name, Slot};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use parking_lot::Mutex;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -27,17 +29,27 @@ const FOLDER: &str = "/data/update";
 /// Where the release that runs came from.
 #[derive(Debug)]
 pub struct Booted {
-    esp: PathBuf,
+    /// What the firmware started from.
+    from: PathBuf,
+    /// The EFI system partition that counts: the same, or one of another disk of a mirror where the first has failed.
+    esp: Mutex<PathBuf>,
     slot: Slot,
 }
 
 impl Booted {
     /// Looked for once: a set-up gives the disk new identifiers, and the boot loader's variable keeps the one before.
     pub fn of(shared: &Shared) -> Result<&Self, String> {
-        match shared.booted.get() {
-            Some(known) => Ok(known),
-            None => Self::find().map(|found| shared.booted.get_or_init(|| found)),
+        let booted = match shared.booted.get() {
+            Some(known) => known,
+            None => Self::find().map(|found| shared.booted.get_or_init(|| found))?,
+        };
+        let disk = shared.disk.lock();
+        let mirror = disk.as_ref().filter(|found| found.mirror.is_some());
+        let esps = mirror.map(Found::esps).unwrap_or_default();
+        if let Some(first) = esps.first().filter(|_| !esps.contains(&booted.from)) {
+            booted.esp.lock().clone_from(first);
         }
+        Ok(booted)
     }
 
     /// The slot, as people write it.
@@ -52,8 +64,10 @@ impl Booted {
         for disk in gpt::disks() {
             let partitions = gpt::read(&disk).unwrap_or_default();
             if let Some(found) = partitions.iter().find(|partition| gpt::text(&partition.id) == wanted) {
+                let from = gpt::device(&disk, found.number);
                 return Ok(Self {
-                    esp: gpt::device(&disk, found.number),
+                    esp: Mutex::new(from.clone()),
+                    from,
                     slot: name.slot,
                 });
             }
@@ -135,6 +149,41 @@ pub fn errand(shared: &Arc<Shared>, flag: &str) -> Result<(), String> {
     start(shared, command.arg(flag).stdin(Stdio::null())).map(drop)
 }
 
+/// Has the other disks of a mirror get the releases, the counters and the marks of the half that was started from.
+pub fn follow(shared: &Arc<Shared>) {
+    let found = shared.disk.lock().clone();
+    let Some(found) = found.filter(|found| found.mirror.is_some()) else {
+        return;
+    };
+    let started = Booted::of(shared).and_then(|booted| {
+        let source = booted.esp.lock().clone();
+        // Also those that are not used: a firmware may start from them first.
+        let left = found.left.iter().filter_map(|member| member.esp.clone());
+        for other in found.esps().into_iter().chain(left).filter(|other| *other != source) {
+            let mut command = command(booted)?;
+            command.arg("--follow").arg(&other).stdin(Stdio::null());
+            if other == booted.from {
+                // What runs is what a disk had that was away: perhaps an older release.
+                command.arg("--restart-if-written");
+            }
+            start(shared, &mut command).map(drop)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = started {
+        shared
+            .log
+            .note(&format!("the other disk does not get this one's releases: {error}"));
+    }
+}
+
+/// Whether the machine was started from a disk of the mirror's that is not used any more.
+pub fn is_from_left(shared: &Arc<Shared>) -> bool {
+    let found = shared.disk.lock().clone();
+    let left = found.map(|found| found.left).unwrap_or_default();
+    Booted::of(shared).is_ok_and(|booted| left.iter().any(|member| member.esp.as_ref() == Some(&booted.from)))
+}
+
 /// How an updater is started for what the box was started from.
 pub fn command(booted: &Booted) -> Result<Command, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -143,7 +192,7 @@ pub fn command(booted: &Booted) -> Result<Command, String> {
         .env_clear()
         .arg("updater")
         .arg("--esp")
-        .arg(&booted.esp)
+        .arg(booted.esp.lock().as_path())
         .args([
             "--folder",
             FOLDER,

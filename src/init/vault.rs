@@ -5,7 +5,7 @@ use super::keys::{self, DiskKey};
 use super::record::Stage;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Refused;
-use super::update::Booted;
+use super::update::{self, Booted};
 use super::{DATA, exchange, floor};
 use lamchat_holder::{Reply, Typed};
 use std::path::Path;
@@ -23,15 +23,17 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 const BOUND: &str = "record-bound";
 /// Why a disk is not opened whose keys are open.
 const FOREIGN: &str = "somebody has changed the record of this disk: nothing is opened. If you moved partitions yourself, accept the disk with the recovery key; else restore a backup";
+/// How long the other half of a mirror may take to show up.
+const HALF_MAX: Duration = Duration::from_secs(10);
 /// Between two looks for disks, or for keys that somebody unlocks.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Finds the disk and opens it, if it is set up. Ends when the data are there or when the box waits for its set-up.
 pub fn run(shared: &Arc<Shared>) {
-    let found = find(shared);
+    let mut found = find(shared);
     *shared.disk.lock() = Some(found.clone());
     match found.stage() {
-        Stage::Done => {}
+        Stage::Done | Stage::Filling => {}
         Stage::New | Stage::Begun => return shared.enter(State::SetUp),
         Stage::Erasing => {
             shared
@@ -43,14 +45,27 @@ pub fn run(shared: &Arc<Shared>) {
             return shared.enter(State::SetUp);
         }
     }
-    shared.tell(Event::Keys(found.keyring.clone()));
+    if found.mirror.is_some() {
+        shared.log.note(&format!("the data are on {}", found.names()));
+    }
+    if update::is_from_left(shared) {
+        // Its release may be too old for the keys and the data: it gets the current one, and the machine starts again.
+        update::follow(shared);
+    }
+    shared.tell(Event::Keys(found.keyrings()));
     let key = await_key(shared);
     shared.enter(State::Starting);
     if !is_own(shared, &found, key.expose()) {
         return refuse(shared, FOREIGN);
     }
-    match found.open(key.expose(), Path::new(DATA)) {
-        Ok(false) => match bind(&found, key.expose()) {
+    let opened = {
+        let _work = shared.mirror_work.lock();
+        let opened = found.open(key.expose(), Path::new(DATA));
+        *shared.disk.lock() = Some(found.clone());
+        opened
+    };
+    match opened {
+        Ok(false) => match bind(shared, &found, key.expose()) {
             Ok(()) => shared.tell(Event::Opened),
             Err(why) => refuse(shared, &why),
         },
@@ -77,14 +92,23 @@ fn is_own(shared: &Shared, found: &Found, key: &[u8; 64]) -> bool {
 }
 
 /// Binds an earlier release's record, once; refuses one that was bound before and is not any more.
-fn bind(found: &Found, key: &[u8; 64]) -> Result<(), String> {
+fn bind(shared: &Shared, found: &Found, key: &[u8; 64]) -> Result<(), String> {
     if found.is_own(key).is_none() {
         if Path::new(DATA).join(BOUND).exists() {
             return Err(FOREIGN.to_owned());
         }
-        found.finish(key).map_err(|error| error.to_string())?;
+        write_down(shared, key)?;
     }
     mark_bound()
+}
+
+/// Has the records of the disks say that they are this box's, bound to its key.
+fn write_down(shared: &Shared, key: &[u8; 64]) -> Result<(), String> {
+    let _work = shared.mirror_work.lock();
+    let mut found = found(shared)?;
+    let finished = found.finish(key).map_err(|error| error.to_string());
+    *shared.disk.lock() = Some(found);
+    finished
 }
 
 /// Remembers inside of the encryption that the record is bound.
@@ -117,6 +141,11 @@ fn find(shared: &Shared) -> Found {
     let mut told = String::new();
     loop {
         let error = match disk::find() {
+            // It starts with the one only when the other one does not come.
+            Ok(found) if found.misses_a_half() && since.elapsed() < HALF_MAX => {
+                std::thread::sleep(LOOK);
+                continue;
+            }
             Ok(found) => {
                 shared.forget_notice(&told);
                 return found;
@@ -185,7 +214,7 @@ fn clear(shared: &Shared, found: &Found) {
         return;
     }
     if !has_holder {
-        shared.tell(Event::Keys(found.keyring.clone()));
+        shared.tell(Event::Keys(found.keyrings()));
     }
     let erased = keys::await_start().and_then(|()| keys::typed(&Typed::Erase));
     if let Err(error) = erased {
@@ -206,7 +235,7 @@ pub fn accept(shared: &Shared) -> Result<(), String> {
         DiskKey::Open(key) => key,
         DiskKey::Locked(why, _) => return Err(why),
     };
-    found(shared)?.finish(key.expose()).map_err(|error| error.to_string())
+    write_down(shared, key.expose())
 }
 
 /// What a set-up has begun with.
@@ -217,9 +246,16 @@ pub struct Begun {
     pub sealed: Result<(), String>,
 }
 
+/// The disks that a set-up would take: a second one may have shown up after the first.
+pub fn look_again(shared: &Shared) -> Result<Found, String> {
+    let found = disk::find().map_err(|error| error.to_string())?;
+    *shared.disk.lock() = Some(found.clone());
+    Ok(found)
+}
+
 /// Begins the set-up: the disk is this box's own, and a keyring is on it.
 pub fn begin(shared: &Shared) -> Result<Begun, String> {
-    let found = found(shared)?;
+    let mut found = look_again(shared)?;
     if let Err(why) = Booted::of(shared) {
         shared
             .log
@@ -228,7 +264,8 @@ pub fn begin(shared: &Shared) -> Result<Begun, String> {
     // Of a set-up that was left.
     clear(shared, &found);
     found.begin().map_err(|error| error.to_string())?;
-    shared.tell(Event::Keys(found.keyring));
+    shared.tell(Event::Keys(found.keyrings()));
+    *shared.disk.lock() = Some(found);
     keys::await_start()?;
     let Reply::Recovery(_, key) = keys::typed(&Typed::Create)? else {
         return Err("the key holder answers something else".to_owned());
@@ -262,8 +299,7 @@ pub fn finish(shared: &Shared) -> Result<(), String> {
         DiskKey::Open(key) => key,
         DiskKey::Locked(why, _) => return Err(why),
     };
-    let found = found(shared)?;
-    found.finish(key.expose()).map_err(|error| error.to_string())?;
+    write_down(shared, key.expose())?;
     mark_bound()
 }
 

@@ -15,6 +15,7 @@ mod firmware;
 mod flash;
 mod floor;
 mod hardware;
+mod mirror;
 mod network;
 mod power_cuts;
 mod reset;

@@ -152,6 +152,8 @@ const CASES: &[(&str, &[&str], &str, Reach, End)] = &[
     ("config check", &["lamchat.toml"], "", Here, Done),
     ("config example", &[], "", Here, Done),
     ("config canonical", &[], "", Here, Done),
+    ("mirror status", &[], "", Anywhere, Fails("not a box")),
+    ("mirror add", &["sdb", "--yes"], "", Anywhere, Fails("not a box")),
     ("box show", &[], "", Anywhere, Fails("not a box")),
     ("box set", &["site.toml"], "", Anywhere, Fails("not a box")),
     ("box confirm", &[], "", Anywhere, Fails("not a box")),

@@ -43,15 +43,22 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         Ok(ready) => ready,
         Err(error) => return stop(screen, shared, &error),
     };
-    let Some((stick, disk)) = choose(screen, &ready)? else {
+    let Some((stick, disks)) = choose(screen, &ready)? else {
         return Ok(());
     };
-    shared.log.note(&format!("installing on {}", disk.name));
-    if let Err(error) = copy(screen, &ready.described, &stick, &disk) {
-        return stop(screen, shared, &error.to_string());
+    for disk in &disks {
+        shared.log.note(&format!("installing on {}", disk.name));
+        screen.print(&format!("\r\n {}", disk.name))?;
+        if let Err(error) = copy(screen, &ready.described, &stick, disk) {
+            return stop(screen, shared, &format!("{}: {error}", disk.name));
+        }
+        shared.log.note(&format!("{} has the image", disk.name));
     }
-    shared.log.note(&format!("{} has the image", disk.name));
-    screen.page("The disk is written", &format!("{} has LamChat now.", disk.name))?;
+    let written = match disks.as_slice() {
+        [disk] => format!("{} has LamChat now.", disk.name),
+        _ => format!("{} have LamChat now, and will hold the same.", names(&disks, " and ")),
+    };
+    screen.page("The disk is written", &written)?;
     match take_firmware(screen, &ready)? {
         Ok(sentence) => {
             shared.log.note(&sentence);
@@ -119,9 +126,9 @@ fn look(screen: &mut Screen, ready: &Ready) -> std::io::Result<(Option<Stick>, V
     }
 }
 
-/// Shows the disks and asks for one, by its number and then by its name.
-fn choose(screen: &mut Screen, ready: &Ready) -> std::io::Result<Option<(Stick, Disk)>> {
-    let (stick, disk) = loop {
+/// Shows the disks and asks for one, or two that will hold the same, by numbers and then by names.
+fn choose(screen: &mut Screen, ready: &Ready) -> std::io::Result<Option<(Stick, Vec<Disk>)>> {
+    let (stick, chosen) = loop {
         let (stick, disks) = look(screen, ready)?;
         screen.page("Install LamChat on a disk", &describe(ready.owner, &disks))?;
         let Some(stick) = stick else {
@@ -129,59 +136,69 @@ fn choose(screen: &mut Screen, ready: &Ready) -> std::io::Result<Option<(Stick, 
             screen.pause()?;
             return Ok(None);
         };
-        match ask_number(screen, &disks)? {
+        match ask_numbers(screen, &disks)? {
             None => return Ok(None),
-            Some(Answer::Again) => {}
-            Some(Answer::Disk(disk)) => break (stick, disk),
+            Some(chosen) if chosen.is_empty() => {}
+            Some(chosen) => break (stick, chosen),
         }
     };
-    screen.print(&format!(
-        "\r\n Everything on {} ({}, {}) will be lost.\r\n",
-        disk.name,
-        size(disk.bytes),
-        disk.content
-    ))?;
-    let question = format!("Type {} to go on", disk.name);
-    let typed = screen.ask(&question, Echo::Shown)?;
-    if typed.as_ref().map(|typed| typed.trim()) != Some(&disk.name) {
+    for disk in &chosen {
+        screen.print(&format!(
+            "\r\n Everything on {} ({}, {}) will be lost.\r\n",
+            disk.name,
+            size(disk.bytes),
+            disk.content
+        ))?;
+    }
+    let names = names(&chosen, " ");
+    let typed = screen.ask(&format!("Type {names} to go on"), Echo::Shown)?;
+    if typed.as_ref().map(|typed| typed.trim()) != Some(&names) {
         screen.print(" That was not its name: nothing was written.\r\n")?;
         screen.pause()?;
         return Ok(None);
     }
-    Ok(Some((stick, *disk)))
+    Ok(Some((stick, chosen)))
 }
 
-/// What was answered to the list of disks.
-enum Answer {
-    /// Look again.
-    Again,
-    /// A disk that can be taken.
-    Disk(Box<Disk>),
+fn names(disks: &[Disk], between: &str) -> String {
+    let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
+    names.join(between)
 }
 
-fn ask_number(screen: &mut Screen, disks: &[Disk]) -> std::io::Result<Option<Answer>> {
+/// Asks until one or two disks were named that can be taken; none: look again.
+fn ask_numbers(screen: &mut Screen, disks: &[Disk]) -> std::io::Result<Option<Vec<Disk>>> {
     loop {
-        let Some(answer) = screen.ask("Number of the disk (Enter looks again, Esc goes back)", Echo::Shown)? else {
+        let question = "Number of the disk, or two for a mirror (Enter looks again, Esc goes back)";
+        let Some(answer) = screen.ask(question, Echo::Shown)? else {
             return Ok(None);
         };
-        if answer.trim().is_empty() {
-            return Ok(Some(Answer::Again));
+        match chosen(&answer, disks) {
+            Ok(chosen) => return Ok(Some(chosen)),
+            Err(error) => screen.print(&format!(" {error}\r\n"))?,
         }
-        let number = answer
-            .trim()
-            .parse::<usize>()
-            .ok()
-            .and_then(|number| number.checked_sub(1));
+    }
+}
+
+/// The disks of an answer: one, two different ones, or none.
+fn chosen(answer: &str, disks: &[Disk]) -> Result<Vec<Disk>, String> {
+    let mut chosen: Vec<Disk> = Vec::new();
+    for word in answer.split([' ', ',']).filter(|word| !word.is_empty()) {
+        let number = word.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         match number.and_then(|number| disks.get(number)) {
             Some(Disk {
                 refusal: Some(refusal),
                 name,
                 ..
-            }) => screen.print(&format!(" {name} cannot be taken: {refusal}.\r\n"))?,
-            Some(disk) => return Ok(Some(Answer::Disk(Box::new(disk.clone())))),
-            None => screen.print(" There is no disk of that number.\r\n")?,
+            }) => return Err(format!("{name} cannot be taken: {refusal}.")),
+            Some(disk) if chosen.contains(disk) => return Err("A mirror has two disks.".to_owned()),
+            Some(disk) => chosen.push(disk.clone()),
+            None => return Err("There is no disk of that number.".to_owned()),
         }
     }
+    if chosen.len() > 2 {
+        return Err("A mirror has two disks.".to_owned());
+    }
+    Ok(chosen)
 }
 
 fn describe(owner: Owner, disks: &[Disk]) -> String {
@@ -296,5 +313,30 @@ mod tests {
     fn sizes_are_those_on_the_label() {
         assert_eq!(super::size(480_103_981_056), "480 GB");
         assert_eq!(super::size(612_368_384), "612 MB");
+    }
+
+    #[test]
+    fn one_disk_is_chosen_or_two_or_none() {
+        let disk = |name: &str, refusal| lamchat_installer::Disk {
+            path: format!("/dev/{name}").into(),
+            name: name.to_owned(),
+            bytes: 1,
+            model: String::new(),
+            content: String::new(),
+            refusal,
+        };
+        let disks = [
+            disk("sda", None),
+            disk("sdb", None),
+            disk("sdc", Some(lamchat_installer::Refusal::Stick)),
+            disk("sdd", None),
+        ];
+        let named = |answer: &str| super::chosen(answer, &disks).map(|chosen| super::names(&chosen, " "));
+        assert_eq!(named("2"), Ok("sdb".to_owned()));
+        assert_eq!(named(" 4, 1 "), Ok("sdd sda".to_owned()));
+        assert_eq!(named(" "), Ok(String::new()));
+        for wrong in ["0", "5", "x", "3", "1 3", "1 1", "1 2 4"] {
+            assert!(named(wrong).is_err(), "{wrong}");
+        }
     }
 }

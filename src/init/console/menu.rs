@@ -1,6 +1,6 @@
 //! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
-use super::{accept, acts, change, check, install, pin, recovery, reset, screen::Screen, setup, usb};
+use super::{accept, acts, change, check, install, mirror, pin, recovery, reset, screen::Screen, setup, usb};
 use crate::init::state::{Shared, State, Status};
 use std::sync::Arc;
 
@@ -91,6 +91,11 @@ fn is_foreign(status: &Status) -> bool {
     status.is_foreign
 }
 
+/// Also where the exchange does not answer: a disk may be the reason.
+fn is_mirror(status: &Status) -> bool {
+    status.is_mirror && matches!(status.state, State::Serving | State::Degraded)
+}
+
 fn runs(status: &Status) -> bool {
     status.state != State::Stopping
 }
@@ -111,6 +116,7 @@ const MENU: &[Item] = &[
     item('5', "Time",                             serves,    Gate::Noted("time"),            Far::Command("box set"),                 change::time),
     item('a', "Administration from a distance",   serves,    Gate::Elsewhere,                Far::Here("a stolen credential must not make others"), acts::credential),
     item('u', "USB stick",                        is_open,   Gate::Open,                     Far::Here("each of its lines says how"), usb::run),
+    item('m', "Mirror",                           is_mirror, Gate::Noted("mirror"),          Far::Command("mirror add"),           mirror::run),
     item('p', "New console PIN",                  serves,    Gate::Noted("pin"),             Far::Here("whoever is far away does not stand at a console"), pin::run),
     item('x', "FACTORY RESET",                    serves,    Gate::Noted("factory-reset"),   Far::Here("a stolen credential must not destroy the box"), reset::run),
     item('1', "Accept this disk",                 is_foreign, Gate::Open,                    SECRET,                               accept::run),

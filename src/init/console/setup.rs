@@ -39,7 +39,20 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     if shared.state() != State::SetUp {
         return Ok(());
     }
-    screen.page("Set up this box", INTRODUCTION)?;
+    // What it is set up on is looked at once more when it begins.
+    let disks = match vault::look_again(shared) {
+        Ok(found) if found.members.len() > 1 => format!(
+            "\n\nTwo disks have the image, {}: they will hold the same, and the box goes on when one fails. Take one away \
+             first if it is not meant.",
+            found.names()
+        ),
+        Ok(_) => String::new(),
+        Err(error) => {
+            screen.page("Not possible", &error)?;
+            return screen.pause();
+        }
+    };
+    screen.page("Set up this box", &format!("{INTRODUCTION}{disks}"))?;
     let Some(answers) = ask(screen)? else {
         return Ok(());
     };

@@ -107,6 +107,7 @@ const BOX_ACTS: &[&str] = &[
     "usb-configuration",
     "usb-configuration-out",
     "restart",
+    "mirror",
     "power-off",
     "wrong-pin",
 ];

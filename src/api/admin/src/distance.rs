@@ -62,6 +62,8 @@ pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("POST", "/_lamchat/admin/v1/audit/witness"),
     ("GET", "/_lamchat/admin/v1/credentials"),
     ("DELETE", "/_lamchat/admin/v1/credentials/{name}"),
+    ("GET", "/_lamchat/admin/v1/box/mirror"),
+    ("POST", "/_lamchat/admin/v1/box/mirror"),
     ("GET", "/_lamchat/admin/v1/box/site"),
     ("POST", "/_lamchat/admin/v1/box/site"),
     ("POST", "/_lamchat/admin/v1/box/site/confirm"),

@@ -26,6 +26,7 @@ pub mod keyring;
 pub mod locked;
 pub mod media;
 pub mod metrics;
+mod mirror;
 mod nonce;
 pub mod report;
 mod route;

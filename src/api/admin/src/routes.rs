@@ -3,7 +3,7 @@
 use crate::route::{json_answer, on, raw};
 use crate::{
     Admin, attestation, audit, backup, certificate, credential, distance, hardware, health, keyring, media, metrics,
-    report, seal, shared_secret, signing_key, site, standing, token, update, user,
+    mirror, report, seal, shared_secret, signing_key, site, standing, token, update, user,
 };
 use http::Method;
 use lamchat_http::{Auth, BodyPolicy, Patience, Resource, Route};
@@ -105,6 +105,8 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &post, "/_lamchat/admin/v1/audit/witness", audit::add_witness),
         on(admin, &post, "/_lamchat/admin/v1/box/acts", audit::box_act),
         on(admin, &post, "/_lamchat/admin/v1/box/readings", hardware::tell),
+        on(admin, &get, "/_lamchat/admin/v1/box/mirror", mirror::show),
+        on(admin, &post, "/_lamchat/admin/v1/box/mirror", mirror::add),
         on(admin, &get, "/_lamchat/admin/v1/box/site", site::show),
         on(admin, &post, "/_lamchat/admin/v1/box/site", site::change),
         on(admin, &post, "/_lamchat/admin/v1/box/site/confirm", site::confirm),

@@ -65,7 +65,12 @@ pub async fn end(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErro
 }
 
 /// Noted before it is done, and afterwards whether it was.
-async fn act(admin: &Arc<Admin>, request: &Request, name: &str, question: Value) -> Result<Value, AdminError> {
+pub(crate) async fn act(
+    admin: &Arc<Admin>,
+    request: &Request,
+    name: &str,
+    question: Value,
+) -> Result<Value, AdminError> {
     noted(admin, Entry::new(admin.now_ms(), actor(request)?, name), question).await
 }
 
@@ -106,7 +111,7 @@ fn not_a_box() -> AdminError {
     AdminError::not_found("This server is not a box with an image: its network is its system's business")
 }
 
-async fn ask(admin: &Admin, question: &Value) -> Result<Value, AdminError> {
+pub(crate) async fn ask(admin: &Admin, question: &Value) -> Result<Value, AdminError> {
     let socket = admin.box_socket.as_deref().ok_or_else(not_a_box)?;
     let conversation = async {
         let mut stream = UnixStream::connect(socket).await?;

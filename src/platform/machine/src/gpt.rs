@@ -2,7 +2,7 @@
 
 mod write;
 
-pub use write::{mend, renew};
+pub use write::{Beside, copy_layout, mend, renew, room};
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

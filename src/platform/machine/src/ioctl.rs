@@ -26,6 +26,8 @@ pub enum DeviceMapper {
     Remove,
     /// `DM_DEV_SUSPEND`, which also resumes
     Suspend,
+    /// `DM_TABLE_STATUS`
+    Status,
     /// `DM_TABLE_LOAD`
     Load,
 }
@@ -45,6 +47,7 @@ pub fn device_mapper(control: &File, what: DeviceMapper, buffer: &mut [u8; DM_BY
             DeviceMapper::Remove => ioctl(control, Updater::<{ dm(4) }, _>::new(buffer)),
             DeviceMapper::Suspend => ioctl(control, Updater::<{ dm(6) }, _>::new(buffer)),
             DeviceMapper::Load => ioctl(control, Updater::<{ dm(9) }, _>::new(buffer)),
+            DeviceMapper::Status => ioctl(control, Updater::<{ dm(12) }, _>::new(buffer)),
         }
     };
     result.map_err(|error| Errno::from_raw(error.raw_os_error()))

@@ -77,6 +77,73 @@ pub fn read(device: &File, thing: &Thing) -> Result<Option<Vec<u8>>, TwoCopiesEr
 
 /// Writes new content; durable when it returns.
 pub fn write(device: &File, thing: &Thing, content: &[u8]) -> Result<(), TwoCopiesError> {
+    write_after(device, thing, content, 0)
+}
+
+/// The newest whole content of several partitions that hold the same; `None` when nothing was ever written to any. One
+/// that cannot be read, or was never written, is passed over; an error where none of them gives a content but one should.
+pub fn read_newest(devices: &[File], thing: &Thing) -> Result<Option<Vec<u8>>, TwoCopiesError> {
+    match newest_of(devices, thing)? {
+        Some((_, content)) => Ok(Some(content)),
+        None => Ok(None),
+    }
+}
+
+/// Writes new content to all; what went wrong where it did not come to its end. Durable on one at least, unless all of
+/// them failed, which is the error.
+pub fn write_each(devices: &[File], thing: &Thing, content: &[u8]) -> Result<Vec<TwoCopiesError>, TwoCopiesError> {
+    // Newer than what any of them has, so that no partition that misses this one is taken for the newest.
+    let before = generations(devices, thing).into_iter().flatten().max().unwrap_or(0);
+    let results = devices.iter().map(|device| write_after(device, thing, content, before));
+    let mut failed: Vec<TwoCopiesError> = results.filter_map(Result::err).collect();
+    match failed.pop() {
+        Some(error) if failed.len() + 1 == devices.len() => Err(error),
+        last => Ok(failed.into_iter().chain(last).collect()),
+    }
+}
+
+/// Gives the newest content to those of several partitions that miss it; how many did.
+pub fn level(devices: &[File], thing: &Thing) -> Result<usize, TwoCopiesError> {
+    let Some((newest, content)) = newest_of(devices, thing)? else {
+        return Ok(0);
+    };
+    let mut behind = 0;
+    for (device, generation) in devices.iter().zip(generations(devices, thing)) {
+        if generation.is_none_or(|generation| generation < newest) {
+            write_after(device, thing, &content, newest.saturating_sub(1))?;
+            behind += 1;
+        }
+    }
+    Ok(behind)
+}
+
+fn newest_of(devices: &[File], thing: &Thing) -> Result<Option<(u64, Vec<u8>)>, TwoCopiesError> {
+    let (mut found, mut failed) = (None::<(u64, Vec<u8>)>, None);
+    for device in devices {
+        match both(device, thing) {
+            Ok([Area::Blank | Area::Broken, Area::Blank]) => {}
+            Ok(areas) => match newest(areas) {
+                Some(one) if found.as_ref().is_none_or(|(generation, _)| one.0 > *generation) => found = Some(one),
+                Some(_) => {}
+                None => failed = Some(TwoCopiesError::Broken),
+            },
+            Err(error) => failed = Some(error),
+        }
+    }
+    match (found, failed) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
+}
+
+/// The newest generation of each; `None` where there is none, or none that can be read.
+fn generations(devices: &[File], thing: &Thing) -> Vec<Option<u64>> {
+    let of = |device: &File| newest(both(device, thing).ok()?).map(|(generation, _)| generation);
+    devices.iter().map(of).collect()
+}
+
+/// Writes under a generation that is greater than `before` and than the device's own.
+fn write_after(device: &File, thing: &Thing, content: &[u8], before: u64) -> Result<(), TwoCopiesError> {
     let length = u32::try_from(content.len())
         .ok()
         .filter(|_| content.len() <= thing.content_bytes_max);
@@ -92,7 +159,8 @@ pub fn write(device: &File, thing: &Thing, content: &[u8]) -> Result<(), TwoCopi
         [_, None] => true,
         [Some(first), Some(second)] => second < first,
     });
-    let generation = generations.into_iter().flatten().max().unwrap_or(0).saturating_add(1);
+    let newest = generations.into_iter().flatten().max().unwrap_or(0);
+    let generation = newest.max(before).saturating_add(1);
     let area = |generation: u64| {
         let mut area = thing.magic.to_vec();
         area.extend(VERSION.to_be_bytes());
@@ -104,14 +172,16 @@ pub fn write(device: &File, thing: &Thing, content: &[u8]) -> Result<(), TwoCopi
         area.extend(content);
         area
     };
-    device.write_all_at(&area(generation), thing.offset + target * DISTANCE)?;
-    device.sync_all()?;
     // What was never written has no former content that a torn write could leave: there are two copies from the first
     // write on, and a reader who finds no second one knows that the first write was cut off.
     if let [Area::Blank | Area::Broken, Area::Blank] = areas {
-        device.write_all_at(&area(generation.saturating_add(1)), thing.offset + DISTANCE)?;
+        device.write_all_at(&area(generation.saturating_sub(1)), thing.offset)?;
         device.sync_all()?;
+        device.write_all_at(&area(generation), thing.offset + DISTANCE)?;
+    } else {
+        device.write_all_at(&area(generation), thing.offset + target * DISTANCE)?;
     }
+    device.sync_all()?;
     Ok(())
 }
 
@@ -266,5 +336,47 @@ mod tests {
         blank(&device, &KEYRING).unwrap();
         assert_eq!(read(&device, &KEYRING).unwrap(), None);
         assert_eq!(read(&device, &RECORD).unwrap().unwrap(), record);
+    }
+
+    #[test]
+    fn of_several_partitions_the_newest_counts_and_the_others_follow() {
+        let all = [partition(), partition()];
+        let [first, second] = &all;
+        assert_eq!(read_newest(&all, &KEYRING).unwrap(), None);
+        assert!(write_each(&all, &KEYRING, b"both").unwrap().is_empty());
+        // The second one was away for a while, and the first one was written more than once.
+        for content in [&b"one"[..], b"two", b"three"] {
+            assert!(
+                write_each(std::slice::from_ref(first), &KEYRING, content)
+                    .unwrap()
+                    .is_empty()
+            );
+        }
+        assert_eq!(read_newest(&all, &KEYRING).unwrap().unwrap(), b"three");
+        assert_eq!((level(&all, &KEYRING).unwrap(), level(&all, &KEYRING).unwrap()), (1, 0));
+        assert_eq!(read(second, &KEYRING).unwrap().unwrap(), b"three");
+        // And now the other way round, although the second one has fewer generations of its own.
+        write(second, &KEYRING, b"four").unwrap();
+        assert_eq!(level(&all, &KEYRING).unwrap(), 1);
+        assert_eq!(read(first, &KEYRING).unwrap().unwrap(), b"four");
+        // One that is broken is passed over and made anew.
+        for at in [0, DISTANCE] {
+            first.write_all_at(&[0xff; 64], at).unwrap();
+        }
+        assert_eq!(read_newest(&all, &KEYRING).unwrap().unwrap(), b"four");
+        assert_eq!(level(&all, &KEYRING).unwrap(), 1);
+        assert_eq!(read(first, &KEYRING).unwrap().unwrap(), b"four");
+    }
+
+    #[test]
+    fn a_partition_that_fails_is_told_and_all_of_them_are_an_error() {
+        let whole = partition();
+        // Too short: what is written is read back as its end.
+        let failing = || File::open("/dev/null").unwrap();
+        let pair = [failing(), whole];
+        assert_eq!(write_each(&pair, &KEYRING, b"x").unwrap().len(), 1);
+        assert_eq!(read_newest(&pair, &KEYRING).unwrap().unwrap(), b"x");
+        write_each(&[failing(), failing()], &KEYRING, b"x").unwrap_err();
+        read_newest(&[failing()], &KEYRING).unwrap_err();
     }
 }

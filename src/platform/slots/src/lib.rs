@@ -11,11 +11,13 @@
 //! - A file system that is not as it should be is refused before anything is written.
 
 mod fat;
+mod follow;
 mod name;
 mod slots;
 mod volume;
 
 pub use fat::FatError;
+pub use follow::Followed;
 pub use name::{Name, Slot, TRIES};
 pub use slots::{Content, Entry, SlotError, Slots};
 pub use volume::{Device, FileDevice};

@@ -166,7 +166,21 @@ impl<D: Device> Slots<D> {
             Some(entry) if entry.name.tries.is_some() => return Err(SlotError::OnTrial),
             Some(_) => {}
         }
-        let slot = running.other();
+        let fresh = Name::fresh(running.other());
+        self.place(&fresh, release, bytes, sha256)?;
+        Ok(fresh)
+    }
+
+    /// Writes a release under a name in place of all that its slot has.
+    pub(crate) fn place(
+        &mut self,
+        to: &Name,
+        release: &mut dyn Read,
+        bytes: u64,
+        sha256: &[u8; 32],
+    ) -> Result<(), SlotError> {
+        let slot = to.slot;
+        let entries = self.list()?;
         let unfinished = slot.unfinished();
         self.clean(&unfinished)?;
         let names = self.names()?;
@@ -180,15 +194,20 @@ impl<D: Device> Slots<D> {
         if kept != (bytes, *sha256) {
             return Err(SlotError::NotKept);
         }
-        let fresh = Name::fresh(slot);
         self.inside(|folder| {
             for old in entries.iter().filter(|entry| entry.name.slot == slot) {
                 remove(folder, &old.name.to_string())?;
             }
-            folder.rename(&unfinished, folder, &fresh.to_string())
+            folder.rename(&unfinished, folder, &to.to_string())
         })?;
-        self.volume.commit(&names, Order::NamesFirst)?;
-        Ok(fresh)
+        Ok(self.volume.commit(&names, Order::NamesFirst)?)
+    }
+
+    /// Gives a file of a slot another name of that slot.
+    pub(crate) fn rename(&mut self, from: &Name, to: &Name) -> Result<(), SlotError> {
+        let names = self.names()?;
+        self.inside(|folder| folder.rename(&from.to_string(), folder, &to.to_string()))?;
+        Ok(self.volume.commit(&names, Order::NamesFirst)?)
     }
 
     /// Takes the counter off the slot that runs: from now on nothing falls back from it. Nothing where it has none.

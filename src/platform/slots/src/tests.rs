@@ -1,6 +1,8 @@
 //! Updates on an image of a partition, with the power going at every write.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod follow;
+
 use crate::volume::SECTOR;
 use crate::{Device, Entry, Name, Slot, SlotError, Slots};
 use aws_lc_rs::digest::{SHA256, digest};

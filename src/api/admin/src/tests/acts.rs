@@ -123,6 +123,7 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
         // Not a box.
         ("POST /update/bundle", "update/bundle", Value::Null, 404, ""),
         ("POST /update/apply", "update/apply", json!({"id": ""}), 404, ""),
+        ("POST /box/mirror", "box/mirror", json!({"disk": "sdb"}), 404, ""),
         ("POST /box/site", "box/site", json!({"version": 1}), 404, ""),
         ("POST /box/site/confirm", "box/site/confirm", json!({}), 404, ""),
         ("POST /box/end", "box/end", json!({"restart": true}), 404, ""),

@@ -1,0 +1,126 @@
+//! Two disks that hold the same: each is pulled, with the power off and on, and comes back.
+
+use crate::client::free_port;
+use crate::firmware::Board;
+use crate::restart::{is_there, send};
+use crate::set_up::{PIN, set_up, shut_down};
+use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use std::time::{Duration, Instant};
+
+/// How soon a failure has to be told.
+const ALARM_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes of the disks: what is filled takes its time here. The second one is larger, and no more of it is used.
+const DISKS: [u64; 2] = [640 << 20, 704 << 20];
+
+/// A machine with firmware and a TPM, a disk, perhaps another one that can be pulled, and a port that leads to its TLS.
+fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u16) {
+    let port = free_port();
+    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
+    let mut arguments = vec!["-nic".to_owned(), network];
+    if let Some(other) = other {
+        // Behind a port of its own: PCI Express takes a device away from nowhere else.
+        let drive = format!("file={},if=none,id=other,format=raw", other.path().display());
+        let port = "pcie-root-port,id=bay,chassis=1,slot=1";
+        let device = "virtio-blk-pci,drive=other,id=pulled,bus=bay";
+        arguments.extend(["-device", port, "-drive", &drive, "-device", device].map(str::to_owned));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    (VirtualMachine::start_on(board, disk, &arguments), port)
+}
+
+/// Waits until a machine serves by itself and says that a disk is missing.
+fn expect_alarm(machine: &mut VirtualMachine, what: &str) {
+    // It may be told before the exchange answers.
+    let before = machine.expect("New administrator");
+    let since = Instant::now();
+    if !before.contains("MIRROR DEGRADED") {
+        machine.expect("MIRROR DEGRADED");
+    }
+    println!(
+        "{what}: serving after {:?}, alarm {:?} later",
+        machine.age(),
+        since.elapsed()
+    );
+    assert!(since.elapsed() < ALARM_MAX, "{what}");
+}
+
+/// Adds the disk that the kernel calls so, and waits until it has everything.
+fn add(machine: &mut VirtualMachine, name: &str) {
+    machine.choose("Mirror", "m", Some(PIN));
+    machine.answer("name of the disk to add", name);
+    machine.expect("is being filled");
+    machine.answer("Press Enter", "");
+    let since = Instant::now();
+    while !log(machine).contains("the mirror is whole") {
+        assert!(since.elapsed() < Duration::from_secs(240), "{name} is not filled");
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    println!("{name} filled after {:?}", since.elapsed());
+}
+
+/// The last lines of the box's log.
+fn log(machine: &mut VirtualMachine) -> String {
+    machine.choose("Shut down", "7", Some(PIN));
+    machine.answer("Press Enter", "")
+}
+
+#[test]
+fn each_disk_of_a_mirror_may_be_pulled_and_comes_back() {
+    let release = uki().parent().unwrap().to_owned();
+    let ([first, second], board) = (DISKS.map(Disk::of), Board::owned(&release));
+    let (mut machine, port) = start(&board, &first, Some(&second));
+    set_up(&mut machine, "dhcp");
+    let one = send(port);
+    shut_down(&mut machine);
+
+    // Pulled while the power is off.
+    let (mut machine, port) = start(&board, &second, None);
+    expect_alarm(&mut machine, "without the first");
+    is_there(port, &one);
+    let two = send(port);
+    // The power goes without a word.
+    drop(machine);
+
+    // It comes back, and misses something: the other one counts, also where it is found first.
+    let (mut machine, port) = start(&board, &first, Some(&second));
+    expect_alarm(&mut machine, "with a stale one");
+    is_there(port, &two);
+    add(&mut machine, "vda");
+    shut_down(&mut machine);
+
+    let (mut machine, port) = start(&board, &first, None);
+    expect_alarm(&mut machine, "without the second");
+    is_there(port, &one);
+    is_there(port, &two);
+    shut_down(&mut machine);
+
+    // Filled again, and pulled while the box runs.
+    let (mut machine, port) = start(&board, &first, Some(&second));
+    machine.expect("New administrator");
+    add(&mut machine, "vdb");
+    machine.command("device_del pulled");
+    let since = Instant::now();
+    machine.expect("MIRROR DEGRADED");
+    println!("pulled: alarm after {:?}", since.elapsed());
+    assert!(since.elapsed() < ALARM_MAX);
+    is_there(port, &two);
+    let three = send(port);
+    drop(machine);
+
+    let (mut machine, port) = start(&board, &first, Some(&second));
+    expect_alarm(&mut machine, "after the pull");
+    for event in [&one, &two, &three] {
+        is_there(port, event);
+    }
+    shut_down(&mut machine);
+
+    // The other one alone has less than the TPM knows of.
+    let (mut machine, _) = start(&board, &second, None);
+    machine.expect("Unlock with the recovery key");
+    machine.command("system_powerdown");
+    machine.wait_off();
+    // Each was started alone: nobody may choose for the operator.
+    let (mut machine, _) = start(&board, &first, Some(&second));
+    machine.expect("both halves went on alone");
+}
