@@ -387,17 +387,21 @@ impl Machine {
 
     /// The change of the network stays.
     fn confirm(&mut self) {
-        if self.trial.take().is_none() {
+        if self.trial.is_none() {
             return;
         }
-        self.shared.status.lock().trial = None;
+        // Whoever waits for the end of the trial may rely on it after a power cut. What cannot be kept goes back by itself.
         let site = self.shared.site.lock().clone();
         match site.map(|site| site.save(&exchange::site_file(), &OsEntropy)) {
-            Some(Ok(())) => self.shared.log.note("the change of the network was confirmed"),
+            Some(Ok(())) => {
+                self.trial = None;
+                self.shared.status.lock().trial = None;
+                self.shared.log.note("the change of the network was confirmed");
+            }
             Some(Err(error)) => self
                 .shared
                 .log
-                .note(&format!("the change of the network is not kept: {error}")),
+                .note(&format!("the change of the network cannot be kept: {error}")),
             None => {}
         }
     }

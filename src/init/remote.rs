@@ -21,6 +21,9 @@ pub const SOCKET: &str = "/run/lamchat/box.sock";
 const LINE_BYTES_MAX: u64 = 128 << 10;
 /// How long the exchange may take for a line.
 const LINE_TIME: Duration = Duration::from_secs(10);
+/// How long it may take until a confirmed change is on the disk, and how often that is looked at.
+const SAVE_TIME: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(50);
 /// How long the main loop may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,6 +89,13 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
                 return Err("no change of the network waits for a confirmation".to_owned());
             }
             shared.tell(Event::Confirmed);
+            let since = Instant::now();
+            while shared.status.lock().trial.is_some() {
+                if since.elapsed() > SAVE_TIME {
+                    return Err("the change of the network could not be kept: the box's log says why".to_owned());
+                }
+                std::thread::sleep(LOOK);
+            }
             Ok(describe(shared))
         }
         Question::RaiseFloor { floor } => super::floor::raise(shared, floor).map(|()| describe(shared)),
