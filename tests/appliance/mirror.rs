@@ -68,7 +68,7 @@ fn log(machine: &mut VirtualMachine) -> String {
 #[test]
 fn each_disk_of_a_mirror_may_be_pulled_and_comes_back() {
     let release = uki().parent().unwrap().to_owned();
-    let ([first, second], board) = (DISKS.map(Disk::of), Board::owned(&release));
+    let ([first, second], board) = (DISKS.map(Disk::grown), Board::owned(&release));
     let (mut machine, port) = start(&board, &first, Some(&second));
     set_up(&mut machine, "dhcp");
     let one = send(port);

@@ -27,11 +27,11 @@ pub struct Disk(tempfile::NamedTempFile);
 impl Disk {
     /// The image as it is written to a larger disk, and nothing after it.
     pub fn blank() -> Self {
-        Self::of(DISK_BYTES)
+        Self::grown(DISK_BYTES)
     }
 
     /// The same of another size, of which the image has about 330 MiB.
-    pub fn of(bytes: u64) -> Self {
+    pub fn grown(bytes: u64) -> Self {
         let image = uki().with_extension("img");
         let mut file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         std::io::copy(&mut std::fs::File::open(image).unwrap(), file.as_file_mut()).unwrap();
