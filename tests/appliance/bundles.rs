@@ -9,11 +9,11 @@ use lamchat_release::{File, Header, Version};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// A small bundle, signed.
+/// A small bundle, signed. `product` is as long as ours.
 fn bundle(key: &ReleaseKey, version: [u32; 3], product: &str) -> Vec<u8> {
     let content = b"not read any further";
     let header = Header {
-        product: product.to_owned(),
+        product: "lamchat".to_owned(),
         version: Version(version),
         epoch: 1,
         commit: "abc".to_owned(),
@@ -26,7 +26,9 @@ fn bundle(key: &ReleaseKey, version: [u32; 3], product: &str) -> Vec<u8> {
             })
             .to_vec(),
     };
-    let header = header.to_bytes().unwrap();
+    // Nothing of ours writes a header of another product.
+    let header = String::from_utf8(header.to_bytes().unwrap()).unwrap();
+    let header = header.replacen("lamchat", product, 1).into_bytes();
     let signature = key.sign(&lamchat_release::message(&header));
     let mut bytes = Vec::new();
     lamchat_release::write(&mut bytes, &header, &signature, &[content, content]).unwrap();

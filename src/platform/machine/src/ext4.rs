@@ -26,8 +26,13 @@ pub enum TemplateError {
     #[error("the template of the file system is malformed")]
     Malformed,
     /// The device is smaller than the template.
-    #[error("the partition is too small")]
-    Small,
+    #[error("the device has {has} bytes, and the template needs {needs}")]
+    Small {
+        /// Length of the device.
+        has: u64,
+        /// Length of the template.
+        needs: u64,
+    },
 }
 
 /// Writes a template to a device: `LAMEXT4T`, the number of blocks (u64, little-endian), then each block that is not zeros
@@ -41,8 +46,9 @@ pub fn write_template(mut template: impl Read, device: &mut File) -> Result<(), 
         return Err(TemplateError::Malformed);
     }
     let block_bytes = u64::try_from(BLOCK_BYTES).unwrap_or(u64::MAX);
-    if device.seek(SeekFrom::End(0))? < count * block_bytes {
-        return Err(TemplateError::Small);
+    let (has, needs) = (device.seek(SeekFrom::End(0))?, count * block_bytes);
+    if has < needs {
+        return Err(TemplateError::Small { has, needs });
     }
     device.seek(SeekFrom::Start(0))?;
     let zeros = [0; BLOCK_BYTES];
@@ -148,7 +154,7 @@ mod tests {
             ));
         }
         let small = write_template(template(4, &[]).as_slice(), &mut device(3));
-        assert!(matches!(small, Err(TemplateError::Small)));
+        assert!(matches!(small, Err(TemplateError::Small { .. })));
     }
 
     proptest! {
