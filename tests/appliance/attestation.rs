@@ -160,6 +160,17 @@ fn place(disk: &Disk, image: &[u8]) {
     });
 }
 
+/// What the firmware measured as the image that it started (PCR 4) is none of the reference's.
+fn is_another_image(code: i32, verdict: &Value) {
+    let reason = verdict.get("reason");
+    assert_eq!((code, reason), (1, Some(&Value::from("event-unknown"))), "{verdict}");
+    let message = verdict.get("message").unwrap().as_str().unwrap();
+    assert!(
+        message.contains("in PCR 4 has digest") && message.contains("not in the reference manifest"),
+        "{message}"
+    );
+}
+
 #[test]
 fn evidence_is_that_of_the_build_and_a_changed_image_has_neither_keys_nor_evidence() {
     let release = uki().parent().unwrap().to_owned();
@@ -189,11 +200,7 @@ fn evidence_is_that_of_the_build_and_a_changed_image_has_neither_keys_nor_eviden
     // The same evidence, asked whether it is the next release.
     let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
     let (code, verdict) = desk.judge_again(NONCES[0], &next.with_file_name("reference.json"));
-    assert_eq!(
-        (code, verdict.get("reason")),
-        (1, Some(&Value::from("uki-unknown"))),
-        "{verdict}"
-    );
+    is_another_image(code, &verdict);
     shut_down(&mut machine);
 
     // It starts, opens nothing, and is left after three starts, all by itself.
@@ -223,13 +230,7 @@ fn evidence_is_that_of_the_build_and_a_changed_image_has_neither_keys_nor_eviden
     machine.expect("New administrator");
     is_there(clients, &event);
     let (code, verdict) = desk.judge(port, NONCES[1], &reference);
-    assert_eq!(
-        (code, verdict.get("reason")),
-        (1, Some(&Value::from("uki-unknown"))),
-        "{verdict}"
-    );
+    is_another_image(code, &verdict);
     println!("refused: {}", verdict.get("message").unwrap());
-    let digest = Sha256::of(&changed).to_string();
-    assert!(verdict.to_string().contains(&digest), "{verdict}");
     shut_down(&mut machine);
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const ALARM_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes of the disks: what is filled takes its time here. The second one is larger, and no more of it is used.
-const DISKS: [u64; 2] = [640 << 20, 704 << 20];
+const DISKS: [u64; 2] = [1_400 << 20, 1_464 << 20];
 
 /// A machine with firmware and a TPM, a disk, perhaps another one that can be pulled, and a port that leads to its TLS.
 fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u16) {
