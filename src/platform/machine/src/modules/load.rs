@@ -14,8 +14,11 @@ const LIST_BYTES_MAX: u64 = 16 << 20;
 const SYSFS_DEPTH_MAX: usize = 32;
 const SYSFS_FOLDERS_MAX: usize = 50_000;
 
-/// Parameters of watchdog drivers: how long they wait, in seconds. Kernel documentation, watchdog/watchdog-parameters.
-const PARAMETERS: [(&str, &CStr); 6] = [
+/// Parameters of modules. Watchdog drivers: how long they wait, in seconds (kernel documentation,
+/// watchdog/watchdog-parameters). Bonds: only those that are configured, and not one without links at every start
+/// (networking/bonding).
+const PARAMETERS: [(&str, &CStr); 7] = [
+    ("bonding", c"max_bonds=0"),
     ("i6300esb", c"heartbeat=60"),
     ("iTCO_wdt", c"heartbeat=60"),
     ("sp5100_tco", c"heartbeat=60"),
