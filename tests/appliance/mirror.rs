@@ -17,16 +17,19 @@ const DISKS: [u64; 2] = [1_400 << 20, 1_464 << 20];
 fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u16) {
     let port = free_port();
     let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
-    let mut arguments = vec!["-nic".to_owned(), network];
+    // In an order, so that the firmware does not wait for networks when a disk is not where it was.
+    let main = format!("file={},if=none,id=main,format=raw", disk.path().display());
+    let device = "virtio-blk-pci,drive=main,bootindex=0";
+    let mut arguments = vec!["-nic".to_owned(), network, "-device".to_owned(), device.to_owned()];
     if let Some(other) = other {
         // Behind a port of its own: PCI Express takes a device away from nowhere else.
         let drive = format!("file={},if=none,id=other,format=raw", other.path().display());
         let port = "pcie-root-port,id=bay,chassis=1,slot=1";
-        let device = "virtio-blk-pci,drive=other,id=pulled,bus=bay";
+        let device = "virtio-blk-pci,drive=other,id=pulled,bus=bay,bootindex=1";
         arguments.extend(["-device", port, "-drive", &drive, "-device", device].map(str::to_owned));
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    (VirtualMachine::start_on(board, disk, &arguments), port)
+    (VirtualMachine::start_from(board, &main, &arguments), port)
 }
 
 /// Waits until a machine serves by itself and says that a disk is missing.
