@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
@@ -43,8 +44,20 @@ pub fn raise(shared: &Shared, floor: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// On every disk of a mirror: the firmware may start from each.
 fn look(shared: &Shared, booted: &Booted) -> Result<Vec<u64>, String> {
-    let mut command = update::command(booted)?;
+    let mut all = look_at(shared, booted, &booted.esp())?;
+    for other in booted.others(shared) {
+        all.extend(look_at(shared, booted, &other)?);
+    }
+    if all.len() > BOOTABLE_MAX {
+        return Err("there are too many images in the slots".to_owned());
+    }
+    Ok(all)
+}
+
+fn look_at(shared: &Shared, booted: &Booted, esp: &Path) -> Result<Vec<u64>, String> {
+    let mut command = update::command_on(booted, esp)?;
     command.arg("--epochs").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = update::start(shared, &mut command)?;
     let output = child.stdout.take().ok_or("the updater has no output")?;

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -50,6 +50,22 @@ impl Booted {
             booted.esp.lock().clone_from(first);
         }
         Ok(booted)
+    }
+
+    /// The EFI system partition that counts.
+    pub fn esp(&self) -> PathBuf {
+        self.esp.lock().clone()
+    }
+
+    /// Those of a mirror's other disks, also of disks that are not used: a firmware may start from them first.
+    pub fn others(&self, shared: &Shared) -> Vec<PathBuf> {
+        let disk = shared.disk.lock();
+        let Some(found) = disk.as_ref().filter(|found| found.mirror.is_some()) else {
+            return Vec::new();
+        };
+        let left = found.left.iter().filter_map(|member| member.esp.clone());
+        let all = found.esps().into_iter().chain(left);
+        all.filter(|other| *other != *self.esp.lock()).collect()
     }
 
     /// The slot, as people write it.
@@ -151,15 +167,11 @@ pub fn errand(shared: &Arc<Shared>, flag: &str) -> Result<(), String> {
 
 /// Has the other disks of a mirror get the releases, the counters and the marks of the half that was started from.
 pub fn follow(shared: &Arc<Shared>) {
-    let found = shared.disk.lock().clone();
-    let Some(found) = found.filter(|found| found.mirror.is_some()) else {
+    if shared.disk.lock().as_ref().is_none_or(|found| found.mirror.is_none()) {
         return;
-    };
+    }
     let started = Booted::of(shared).and_then(|booted| {
-        let source = booted.esp.lock().clone();
-        // Also those that are not used: a firmware may start from them first.
-        let left = found.left.iter().filter_map(|member| member.esp.clone());
-        for other in found.esps().into_iter().chain(left).filter(|other| *other != source) {
+        for other in booted.others(shared) {
             let mut command = command(booted)?;
             command.arg("--follow").arg(&other).stdin(Stdio::null());
             if other == booted.from {
@@ -186,13 +198,18 @@ pub fn is_from_left(shared: &Arc<Shared>) -> bool {
 
 /// How an updater is started for what the box was started from.
 pub fn command(booted: &Booted) -> Result<Command, String> {
+    command_on(booted, &booted.esp())
+}
+
+/// The same for this EFI system partition.
+pub fn command_on(booted: &Booted, esp: &Path) -> Result<Command, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
     command
         .env_clear()
         .arg("updater")
         .arg("--esp")
-        .arg(booted.esp.lock().as_path())
+        .arg(esp)
         .args([
             "--folder",
             FOLDER,
