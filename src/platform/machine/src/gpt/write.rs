@@ -5,10 +5,16 @@
 
 use super::{ENTRY_BYTES, GptError, HEADER_BYTES, Table, crc32, io, read_table};
 use crate::ioctl;
+use nix::errno::Errno;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+/// How long a partition may be in use before its disk's table is read again.
+const BUSY_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at that.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Partitions begin and end at multiples of this.
 const ALIGNMENT: u64 = 1 << 20;
 /// Bytes that the entries take on every disk: 128 of them.
@@ -50,7 +56,7 @@ pub fn renew(
     name_anew(&mut table, &mut draw);
     layout.write(&file, &table, true).map_err(io(disk))?;
     grow_mbr(&file, table.disk_bytes / table.sector - 1).map_err(io(disk))?;
-    ioctl::reread_partitions(&file).map_err(GptError::Kernel)
+    read_again(&file)
 }
 
 /// How long the partition `last` can be on this disk if one of `beside` bytes follows it: a multiple of the alignment.
@@ -90,7 +96,7 @@ pub fn copy_layout(from: &Path, to: &Path, mut draw: impl FnMut() -> [u8; 16]) -
         .and_then(|()| layout.write(&file, &table, true))
         .and_then(|()| grow_mbr(&file, table.disk_bytes / table.sector - 1));
     written.map_err(io(to))?;
-    ioctl::reread_partitions(&file).map_err(GptError::Kernel)
+    read_again(&file)
 }
 
 fn is_used(entry: &[u8]) -> bool {
@@ -123,8 +129,19 @@ pub fn mend(disk: &Path) -> Result<bool, GptError> {
     let file = open(disk)?;
     let layout = Layout::of(&table).ok_or(GptError::Unfit)?;
     layout.write(&file, &table, false).map_err(io(disk))?;
-    ioctl::reread_partitions(&file).map_err(GptError::Kernel)?;
+    read_again(&file)?;
     Ok(true)
+}
+
+/// Has the kernel read the table again, once nobody uses a partition any more: another process may just be reading one.
+fn read_again(disk: &File) -> Result<(), GptError> {
+    let since = Instant::now();
+    loop {
+        match ioctl::reread_partitions(disk) {
+            Err(Errno::EBUSY) if since.elapsed() < BUSY_MAX => std::thread::sleep(BUSY_PAUSE),
+            result => return result.map_err(GptError::Kernel),
+        }
+    }
 }
 
 fn open(disk: &Path) -> Result<File, GptError> {
