@@ -1,10 +1,11 @@
 //! `lamchat audit show|export|verify|witness-key|witness|add-witness`
 
 use super::{Failure, Place, Server, output, socket};
+use lamchat_api_admin::audit::entry_json;
 use lamchat_audit::export::EXPORT_BYTES_MAX;
 use lamchat_audit::note::NOTE_BYTES_MAX;
 use lamchat_audit::verify::{self, Trust, Verdict};
-use lamchat_audit::{Entry, Note, Span, VerifierKey, WitnessKey};
+use lamchat_audit::{Note, Span, VerifierKey, WitnessKey};
 use lamchat_host::{OsEntropy, SystemClock};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -314,22 +315,6 @@ fn print_verdict(verdict: &Verdict, with_entries: bool, json: bool) {
 
 fn key_json(span: &Span) -> Value {
     json!({"key": span.key.to_string(), "kind": span.kind, "from": span.from, "to": span.to, "vouched": span.vouched})
-}
-
-fn entry_json(number: u64, entry: &Entry) -> Value {
-    let facts: serde_json::Map<String, Value> = entry
-        .facts
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().into()))
-        .collect();
-    json!({
-        "number": number,
-        "time_ms": entry.time_ms,
-        "actor": entry.actor.to_string(),
-        "act": entry.act,
-        "subject": entry.subject,
-        "facts": facts,
-    })
 }
 
 fn witness(

@@ -54,24 +54,9 @@ pub fn run(place: &Place, command: Report) -> Result<(), Failure> {
     }
 }
 
-/// All pages, one after the other.
+/// All of them, as a table or as JSON.
 fn list(place: &Place, server: &Server) -> Result<(), Failure> {
-    let mut reports = Vec::new();
-    let mut from = 0;
-    loop {
-        let answer = socket::call(place, server, "GET", &format!("{REPORTS}?from={from}"), None)?;
-        reports.extend(
-            answer
-                .get("reports")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default(),
-        );
-        match answer.get("next").and_then(Value::as_u64) {
-            Some(next) => from = next,
-            None => break,
-        }
-    }
+    let reports = socket::pages(place, server, REPORTS, "reports")?;
     if server.json {
         output::line(json!({"reports": reports}).to_string());
         return Ok(());

@@ -4,6 +4,7 @@
 //! sends: a status, headers, and a body with Content-Length or in chunks.
 
 use super::{Failure, Place, Server};
+use lamchat_http::fetch::Sized;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -80,6 +81,23 @@ pub fn call(
     body: Option<&Value>,
 ) -> Result<Value, Failure> {
     send(place, server, method, target, body)?.json()
+}
+
+/// Everything that a paged route lists under `key`, page after page.
+pub fn pages(place: &Place, server: &Server, route: &str, key: &str) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    let mut from = 0;
+    loop {
+        let mut answer = call(place, server, "GET", &format!("{route}?from={from}"), None)?;
+        if let Some(page) = answer.get_mut(key).and_then(Value::as_array_mut) {
+            all.append(page);
+        }
+        match answer.get("next").and_then(Value::as_u64) {
+            // A server that goes backwards would never end.
+            Some(next) if next > from => from = next,
+            _ => return Ok(all),
+        }
+    }
 }
 
 /// What a request carries.
@@ -238,26 +256,6 @@ fn receive(stream: impl Read + 'static) -> std::io::Result<Answer> {
         None => Box::new(reader),
     };
     Ok(Answer { status, body })
-}
-
-/// A body of known length; ending early is an error, not an end.
-struct Sized<R> {
-    reader: R,
-    left: u64,
-}
-
-impl<R: BufRead> Read for Sized<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.left == 0 || buffer.is_empty() {
-            return Ok(0);
-        }
-        let read = (&mut self.reader).take(self.left).read(buffer)?;
-        if read == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= read as u64;
-        Ok(read)
-    }
 }
 
 /// RFC 9112, section 7.1: "chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF", ended by a chunk of size 0.

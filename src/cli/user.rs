@@ -182,24 +182,9 @@ fn done(server: &Server, answer: &Value, what: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// All pages, one after the other.
+/// All of them, as a table or as JSON.
 fn list(place: &Place, server: &Server) -> Result<(), Failure> {
-    let mut users = Vec::new();
-    let mut from = 0;
-    loop {
-        let answer = socket::call(place, server, "GET", &format!("{USERS}?from={from}"), None)?;
-        users.extend(
-            answer
-                .get("users")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default(),
-        );
-        match answer.get("next").and_then(Value::as_u64) {
-            Some(next) => from = next,
-            None => break,
-        }
-    }
+    let users = socket::pages(place, server, USERS, "users")?;
     if server.json {
         output::line(json!({"users": users}).to_string());
         return Ok(());

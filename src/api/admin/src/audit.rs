@@ -201,8 +201,8 @@ pub(crate) fn describe(admin: &Admin) -> Result<Value, AdminError> {
     }))
 }
 
-/// An entry as JSON.
-fn entry_json(number: u64, entry: &Entry) -> Value {
+/// An entry as JSON: `number`, `time_ms`, `actor`, `act`, `subject`, and `facts` by their names.
+pub fn entry_json(number: u64, entry: &Entry) -> Value {
     let facts: serde_json::Map<String, Value> = entry
         .facts
         .iter()

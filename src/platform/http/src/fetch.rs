@@ -148,9 +148,13 @@ fn line(reader: &mut impl BufRead) -> Result<String, FetchError> {
     Ok(line.trim_end().to_owned())
 }
 
-struct Sized<R> {
-    reader: R,
-    left: u64,
+/// A body of known length; ending early is an error, not an end.
+#[derive(Debug)]
+pub struct Sized<R> {
+    /// From where it is read.
+    pub reader: R,
+    /// Bytes that are still to come.
+    pub left: u64,
 }
 
 impl<R: BufRead> Read for Sized<R> {
