@@ -12,6 +12,7 @@ mod stage;
 use crate::cli::Failure;
 use lamchat_release::{Approvers, Floor, Version};
 use lamchat_slots::{FileDevice, Slot, Slots};
+use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -21,6 +22,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Exit code: done, and the machine is to start again with it.
 pub const RESTART: u8 = 10;
@@ -30,6 +32,10 @@ pub const FOLLOWED: u8 = 11;
 const STAGED: &str = "staged.bundle";
 /// The bill of materials of the release that was written last, to compare the next one with.
 const BILL: &str = "sbom.json";
+/// How long another updater may be at work before a request is refused.
+const OTHERS_MAX: Duration = Duration::from_secs(15);
+/// Between two looks at that.
+const OTHERS_PAUSE: Duration = Duration::from_millis(100);
 /// Longest file with a key or a description of the release.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 /// A P-256 SubjectPublicKeyInfo up to the point (RFC 5480, section 2).
@@ -122,10 +128,7 @@ impl Opened {
         let release: Value = serde_json::from_str(&small(&post.release)?)?;
         let text = |key: &str| release.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let staged = own(STAGED)?;
-        let lock = nix::fcntl::Flock::lock(staged.try_clone()?, nix::fcntl::FlockArg::LockExclusiveNonblock);
-        // Held until this process ends: the lock is the open file's, not this value's.
-        let lock = lock.map_err(|_| "another update is under way: try again when it has ended")?;
-        std::mem::forget(lock);
+        lock(&staged)?;
         Ok(Self {
             esp: esp(post)?,
             staged,
@@ -142,6 +145,21 @@ impl Opened {
         Floor {
             version: self.version,
             epoch: self.epoch,
+        }
+    }
+}
+
+/// Waits until no other updater is at work: most only look. Held until this process ends, for the lock is the open file's.
+fn lock(staged: &File) -> Result<(), Failure> {
+    let since = Instant::now();
+    loop {
+        match Flock::lock(staged.try_clone()?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                std::mem::forget(lock);
+                return Ok(());
+            }
+            Err(_) if since.elapsed() < OTHERS_MAX => std::thread::sleep(OTHERS_PAUSE),
+            Err(_) => return Err("another update is under way: try again when it has ended".into()),
         }
     }
 }

@@ -323,6 +323,11 @@ impl Drive {
         self.state().trigger = Some(trigger);
     }
 
+    /// The power stays, if it is still there.
+    pub fn disarm(&self) {
+        self.state().trigger = None;
+    }
+
     /// Flushes and writes so far.
     pub fn counts(&self) -> (u64, u64) {
         let state = self.state();
