@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 /// Bytes of the disk that is installed on.
 const DISK_BYTES: u64 = 16 << 30;
 /// Flushes and writes of an installation, about; the writes are those between two of the flushes.
-const FLUSHES: u64 = 5;
-const WRITES: u64 = 700;
+const FLUSHES: u64 = 3;
+const WRITES: u64 = 400;
 /// Behind the partition table: it is written last.
 const TABLE_BYTES: u64 = 1 << 20;
 
@@ -33,8 +33,8 @@ pub fn install_with_cuts(dice: &mut Dice, cuts: u64) {
         "-nic",
         "none",
     ];
-    let drive = Drive::new(Disk::empty(DISK_BYTES), dice.roll());
-    let mut left = cuts;
+    let mut drive = Drive::new(Disk::empty(DISK_BYTES), dice.roll());
+    let (mut left, mut uncut) = (cuts, 0);
     loop {
         if left > 0 {
             let flushes = dice.below(FLUSHES);
@@ -43,19 +43,24 @@ pub fn install_with_cuts(dice: &mut Dice, cuts: u64) {
             drive.arm(Trigger { flushes, writes });
         }
         let mut machine = VirtualMachine::start_from(&board, &drive.plug(), &stick);
-        if install(&mut machine, &drive).is_some() {
+        let is_installed = install(&mut machine, &drive).is_some();
+        machine.kill();
+        println!("{}", drive.cut());
+        let is_whole = check(&drive);
+        if !is_installed {
+            left -= 1;
+            println!("cut of an installation; the disk has a table: {is_whole}");
+            continue;
+        }
+        assert!(is_whole, "an installation that was acknowledged is not on the disk");
+        if left == 0 {
             break;
         }
-        println!("{}", drive.cut());
-        machine.kill();
-        left -= 1;
-        let is_whole = check(&drive);
-        println!("cut of an installation; the disk has a table: {is_whole}");
+        // Nothing was cut, or what was cut was whole: the next one begins with an empty disk.
+        uncut += 1;
+        assert!(uncut <= 2 * cuts, "the power is cut too rarely");
+        drive = Drive::new(Disk::empty(DISK_BYTES), dice.roll());
     }
-    assert!(
-        check(&drive),
-        "an installation that was acknowledged is not on the disk"
-    );
     let mut machine = VirtualMachine::start_from(&board, &drive.plug(), &["-nic", "none"]);
     machine.expect("Set up this box");
 }
