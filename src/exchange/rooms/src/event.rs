@@ -20,6 +20,8 @@
 //! | 54 | 12 | lengths (2 bytes each): event id, sender, type, state key, redacts, transaction id |
 //! | 66 | 4 | length of the content |
 //! | 70 | | event id, sender, type, state key, redacts, transaction id, content, rest |
+//!
+//! All but `rest` is the row's head: what clients see is made of it alone.
 
 use crate::room::Room;
 use lamchat_base::{DeviceNum, Position, RoomNum};
@@ -27,6 +29,8 @@ use lamchat_store::{Bytes, ReadError};
 
 /// The version of the layout that [`EventRow::encode`] writes.
 const LAYOUT: u8 = 1;
+/// Bytes before the first length.
+const LENGTHS_AT: usize = 54;
 /// Bytes before the first string.
 const HEADER: usize = 70;
 
@@ -96,7 +100,7 @@ pub struct EventRow<'a> {
     /// The content: a JSON object.
     pub content: &'a str,
     /// A JSON object with the keys of the PDU that have no field here: `auth_events`, `prev_events`, `hashes`, `signatures`, …
-    /// No client sees it, so reading a row does not check it.
+    /// No client sees it, so reading a row does not check it. Empty if only the head of the row was read.
     pub rest: &'a [u8],
 }
 
@@ -178,9 +182,7 @@ impl<'a> EventRow<'a> {
             *length = usize::from(u16::from_be_bytes(at.array()?));
         }
         let content_length = usize::try_from(u32::from_be_bytes(at.array()?)).ok()?;
-        let text_length = lengths
-            .iter()
-            .try_fold(content_length, |sum, length| sum.checked_add(*length))?;
+        let text_length = text_length(lengths, content_length)?;
         let (text, rest) = at.0.split_at_checked(text_length)?;
         // All text is checked at once: that takes a third of the time of checking it part by part.
         let mut text = Text(std::str::from_utf8(text).ok()?);
@@ -420,6 +422,26 @@ pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
     out.extend(digits.iter().skip(digits.len() - length));
 }
 
+/// How many bytes of a row are its head. All of them, if it is damaged: then reading it tells so.
+pub(crate) fn head_length(row: &[u8]) -> usize {
+    let length = || {
+        let mut at = Cursor(row.get(LENGTHS_AT..)?);
+        let mut lengths = [0usize; 6];
+        for length in &mut lengths {
+            *length = usize::from(u16::from_be_bytes(at.array()?));
+        }
+        let content_length = usize::try_from(u32::from_be_bytes(at.array()?)).ok()?;
+        text_length(lengths, content_length)?.checked_add(HEADER)
+    };
+    length().unwrap_or(row.len())
+}
+
+fn text_length(lengths: [usize; 6], content_length: usize) -> Option<usize> {
+    lengths
+        .iter()
+        .try_fold(content_length, |sum, length| sum.checked_add(*length))
+}
+
 fn position(number: u64) -> Option<Position> {
     (number != 0).then_some(Position(number))
 }
@@ -482,6 +504,17 @@ mod tests {
             ..row
         };
         assert_eq!(EventRow::decode(&bare.encode().unwrap()).unwrap(), bare);
+    }
+
+    #[test]
+    fn the_head_is_all_but_the_rest() {
+        let bytes = row().encode().unwrap();
+        let head = bytes.get(..head_length(&bytes)).unwrap();
+        assert_eq!(EventRow::decode(head).unwrap(), EventRow { rest: b"", ..row() });
+        assert_eq!(head_length(head), head.len());
+        for end in 0..HEADER {
+            assert_eq!(head_length(bytes.get(..end).unwrap()), end);
+        }
     }
 
     #[test]

@@ -5,21 +5,22 @@
 //! compared.
 
 use crate::event::EventRow;
+use crate::log;
 use crate::state::parse_position;
-use crate::table::{EVENT, EVENT_BY_ID};
+use crate::table::EVENT_BY_ID;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use lamchat_base::Position;
 use lamchat_store::{Bytes, Read, ReadError, WriteTxn};
 
-/// The position of the event with this id and its row; `None` if there is none.
+/// The position of the event with this id and its row, as far as clients see it; `None` if there is none.
 pub fn find(read: &dyn Read, event_id: &str) -> Result<Option<(Position, Bytes)>, ReadError> {
     let Some(key) = key(event_id) else { return Ok(None) };
     let Some(bytes) = read.get(EVENT_BY_ID, &key)? else {
         return Ok(None);
     };
     let position = parse_position(&bytes)?;
-    let Some(row) = read.get(EVENT, &position.to_key())? else {
+    let Some(row) = log::event(read, position)? else {
         return Ok(None);
     };
     let is_same = EventRow::decode(&row)?.event_id == event_id;

@@ -1,6 +1,6 @@
 //! Looking back: events by position, places of a timeline, and what was before.
 
-use crate::event::EventRow;
+use crate::event::{EventRow, head_length};
 use crate::membership::{self, Membership};
 use crate::table::{self, CURRENT, EVENT, TIMELINE};
 use lamchat_base::{Position, RoomNum, UserNum};
@@ -9,21 +9,35 @@ use std::ops::ControlFlow;
 
 /// Fewer events than this are looked up one by one.
 const WALKED_MIN: usize = 4;
+/// Room for so many bytes of each row is made beforehand,
+const ROW_BYTES_EXPECTED: usize = 1_400;
+/// but for no more than so many rows.
+const ROWS_EXPECTED_MAX: usize = 64;
 
-/// The row of the event at `position`; read it with [`EventRow::decode`].
+/// The row of the event at `position`, as far as clients see it ([`EventRow::rest`] may be missing); read it with
+/// [`EventRow::decode`].
 pub fn event(read: &dyn Read, position: Position) -> Result<Option<Bytes>, ReadError> {
-    read.get(EVENT, &position.to_key())
+    read.head(EVENT, &position.to_key())
 }
 
-/// The row of an event that another row refers to; a missing one is damage.
+/// The row of an event that another row refers to, as far as clients see it; a missing one is damage.
 pub fn known_event(read: &dyn Read, position: Position) -> Result<Bytes, ReadError> {
-    event(read, position)?.ok_or_else(|| ReadError::Malformed {
+    event(read, position)?.ok_or_else(|| missing(position))
+}
+
+/// The whole row of an event that another row refers to.
+pub(crate) fn whole_event(read: &dyn Read, position: Position) -> Result<Bytes, ReadError> {
+    read.get(EVENT, &position.to_key())?.ok_or_else(|| missing(position))
+}
+
+fn missing(position: Position) -> ReadError {
+    ReadError::Malformed {
         table: EVENT.name,
         detail: format!("no event at {position}"),
-    })
+    }
 }
 
-/// The rows of several events of one timeline, in their order.
+/// The rows, as far as clients see them, of several events of one timeline, in their order. They share one piece of memory.
 ///
 /// Events that were sent one after the other lie side by side: where most of a stretch of positions was asked for, one walk
 /// along it takes a third of the time that it takes to look each of them up.
@@ -31,29 +45,79 @@ pub fn known_events(read: &dyn Read, positions: &[Position]) -> Result<Vec<Bytes
     let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else {
         return Ok(Vec::new());
     };
-    if positions.len() < WALKED_MIN || last.0 - first.0 >= 2 * positions.len() as u64 {
-        return positions.iter().map(|position| known_event(read, *position)).collect();
+    let mut rows = Rows::of(positions.len());
+    if positions.len() >= WALKED_MIN && last.0 - first.0 < 2 * positions.len() as u64 {
+        walk(read, (*first, *last), positions, &mut rows)?;
     }
+    for (place, position) in positions.iter().enumerate() {
+        if !rows.has(place) {
+            let start = rows.bytes.len();
+            if !read.append_head(EVENT, &position.to_key(), &mut rows.bytes)? {
+                return Err(missing(*position));
+            }
+            rows.end(place, start);
+        }
+    }
+    Ok(rows.into_bytes())
+}
+
+/// Takes the rows at `positions` on one walk from the first to the last of them.
+fn walk(
+    read: &dyn Read,
+    (first, last): (Position, Position),
+    positions: &[Position],
+    rows: &mut Rows,
+) -> Result<(), ReadError> {
     let mut wanted: Vec<(Position, usize)> = positions.iter().copied().zip(0..).collect();
     wanted.sort_unstable();
     let mut wanted = wanted.into_iter().peekable();
-    let mut rows = vec![None; positions.len()];
     let range = KeyRange::between(&first.to_key(), &Position(last.0 + 1).to_key());
     read.scan(EVENT, &range, Order::Ascending, &mut |key, value| {
         let Some(position) = KeyReader::new(key).u64() else {
             return ControlFlow::Continue(());
         };
         while let Some((found, place)) = wanted.next_if(|(wanted, _)| wanted.0 <= position) {
-            if let (Some(row), true) = (rows.get_mut(place), found.0 == position) {
-                *row = Some(Bytes::copy_from_slice(value));
+            if found.0 == position {
+                let start = rows.bytes.len();
+                rows.bytes
+                    .extend_from_slice(value.get(..head_length(value)).unwrap_or(value));
+                rows.end(place, start);
             }
         }
         ControlFlow::Continue(())
-    })?;
-    let found = rows.into_iter().zip(positions);
-    found
-        .map(|(row, position)| row.map_or_else(|| known_event(read, *position), Ok))
-        .collect()
+    })
+}
+
+/// Rows one after the other as they are found, and where each of those that were asked for lies.
+struct Rows {
+    bytes: Vec<u8>,
+    /// Empty: not found yet.
+    places: Vec<std::ops::Range<usize>>,
+}
+
+impl Rows {
+    fn of(count: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(count.min(ROWS_EXPECTED_MAX) * ROW_BYTES_EXPECTED),
+            places: vec![0..0; count],
+        }
+    }
+
+    fn has(&self, place: usize) -> bool {
+        self.places.get(place).is_some_and(|range| !range.is_empty())
+    }
+
+    /// What was added since `start` is the row at `place`.
+    fn end(&mut self, place: usize, start: usize) {
+        if let Some(range) = self.places.get_mut(place) {
+            *range = start..self.bytes.len();
+        }
+    }
+
+    fn into_bytes(self) -> Vec<Bytes> {
+        let bytes = Bytes::from(self.bytes);
+        self.places.into_iter().map(|range| bytes.slice(range)).collect()
+    }
 }
 
 /// Visits rows of the current state in the order of types and state keys: type, state key, position.
@@ -193,7 +257,7 @@ pub fn places(
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::{WALKED_MIN, known_event, known_events, places};
+    use super::{EventRow, WALKED_MIN, known_event, known_events, places};
     use crate::create::Preset;
     use crate::tests::exchange;
     use lamchat_base::Position;
@@ -220,8 +284,12 @@ mod tests {
                 for count in [0, 1, WALKED_MIN, all.len()] {
                     let positions = all.get(..count).unwrap();
                     let rows = known_events(&read, positions).unwrap();
-                    let single = positions.iter().map(|position| known_event(&read, *position).unwrap());
-                    assert!(rows.into_iter().eq(single));
+                    assert_eq!(rows.len(), count);
+                    for (row, position) in rows.iter().zip(positions) {
+                        let single = known_event(&read, *position).unwrap();
+                        let (row, single) = (EventRow::decode(row).unwrap(), EventRow::decode(&single).unwrap());
+                        assert_eq!(EventRow { rest: b"", ..row }, EventRow { rest: b"", ..single });
+                    }
                 }
             }
         }

@@ -4,6 +4,7 @@ use crate::append::AppendError;
 use crate::chain::NewEvent;
 use crate::event::{EventRow, Flags};
 use crate::event_id;
+use crate::log;
 use crate::relation;
 use crate::rooms::{Caller, Rooms};
 use crate::table::EVENT;
@@ -113,9 +114,10 @@ pub(crate) fn erase(
     target: &str,
     redaction: Position,
 ) -> Result<(), ReadError> {
-    let Some((position, bytes)) = event_id::find(txn, target)? else {
+    let Some((position, _)) = event_id::find(txn, target)? else {
         return Ok(());
     };
+    let bytes = log::whole_event(txn, position)?;
     let row = EventRow::decode(&bytes)?;
     if row.room != room || row.flags.contains(Flags::REDACTED) {
         return Ok(());

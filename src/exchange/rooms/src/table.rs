@@ -1,11 +1,12 @@
 //! The tables of this crate and the shape of their keys and values. Numbers in keys are big-endian.
 //! Ids 80–109 are written by the use cases that send events, 110–127 by receipts and markers.
 
+use crate::event;
 use lamchat_base::{Position, RoomNum, UserNum};
 use lamchat_store::{Key, ReadError, Table};
 
 /// Position -> [`crate::event::EventRow`]. Kept: the events of one room lie among those of all others.
-pub const EVENT: Table = Table::kept(80, "rooms.event");
+pub const EVENT: Table = Table::kept(80, "rooms.event", event::head_length);
 /// First 16 bytes of the SHA-256 hash that the event id is (room versions 6–12) -> Position (8 bytes). See `event_id.rs`.
 pub const EVENT_BY_ID: Table = Table::hashed(81, "rooms.event_by_id");
 /// (RoomNum, order u64) -> Position (8 bytes). Order of live events: [`LIVE`] + position. Gathered: each room has an end

@@ -136,7 +136,7 @@ impl Exchange {
         let mut types = Vec::new();
         let mut before: Option<String> = None;
         for (depth, (_, position)) in places.into_iter().enumerate() {
-            let bytes = log::known_event(&read, position).unwrap();
+            let bytes = log::whole_event(&read, position).unwrap();
             let row = EventRow::decode(&bytes).unwrap();
             let rest: Value = serde_json::from_slice(row.rest).unwrap();
             let prev: Vec<&str> = rest

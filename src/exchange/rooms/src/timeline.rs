@@ -131,10 +131,13 @@ pub fn page(
         let is_last = places.len() < want;
         let missing = places.iter().take(limit - page.entries.len());
         let positions: Vec<Position> = missing.map(|(_, position)| *position).collect();
-        let mut rows = log::known_events(read, &positions)?.into_iter();
+        let rows = log::known_events(read, &positions)?;
+        let rows_bytes: usize = rows.iter().map(Bytes::len).sum();
+        let (mut rows, shown) = (rows.into_iter(), page.entries.len());
         for (order, position) in places {
             if page.entries.len() == limit || looked_at == LOOKED_AT_MAX {
                 page.end = Some(if descending { Point(order) } else { Point::before(order) });
+                let_go(page.entries.iter_mut().skip(shown), rows_bytes);
                 return Ok(page);
             }
             looked_at += 1;
@@ -152,8 +155,20 @@ pub fn page(
                 page.entries.push(Entry { order, position, bytes });
             }
         }
+        let_go(page.entries.iter_mut().skip(shown), rows_bytes);
         if is_last {
             return Ok(page);
+        }
+    }
+}
+
+/// The rows that were read together share their memory: where little of it is shown, that gets memory of its own, so that a
+/// page does not hold all that it looked at.
+fn let_go<'e>(entries: impl Iterator<Item = &'e mut Entry>, rows_bytes: usize) {
+    let entries: Vec<&mut Entry> = entries.collect();
+    if entries.iter().map(|entry| entry.bytes.len()).sum::<usize>() < rows_bytes / 2 {
+        for entry in entries {
+            entry.bytes = Bytes::copy_from_slice(&entry.bytes);
         }
     }
 }

@@ -8,9 +8,10 @@
 //! reading the event: for each day on which the server ran, the position at which it began is kept.
 
 use crate::event::EventRow;
+use crate::log;
 use crate::rooms::Rooms;
 use crate::state::parse_position;
-use crate::table::{self, EVENT, TRANSACTION, TRANSACTION_DAY};
+use crate::table::{self, TRANSACTION, TRANSACTION_DAY};
 use lamchat_base::{DeviceNum, Position};
 use lamchat_rules::sign::sha256;
 use lamchat_store::{
@@ -161,7 +162,7 @@ impl Transaction {
         let Some(bytes) = read.get(TRANSACTION, &self.key)? else {
             return Ok(None);
         };
-        let Some(row) = read.get(EVENT, &parse_position(&bytes)?.to_key())? else {
+        let Some(row) = log::event(read, parse_position(&bytes)?)? else {
             return Ok(None);
         };
         Ok(Some(EventRow::decode(&row)?.event_id.to_owned()))

@@ -253,7 +253,9 @@ impl<'a> View<'a> {
         };
         if self.as_pdus && depth == 0 {
             let room = room::by_num(self.read, self.room)?;
-            shown.write_pdu(out, &room, &unsigned);
+            let whole = log::whole_event(self.read, position)?;
+            let rest = EventRow::decode(&whole)?.rest;
+            EventRow { rest, ..shown }.write_pdu(out, &room, &unsigned);
         } else {
             shown.write_client(out, self.room_id, &unsigned);
         }

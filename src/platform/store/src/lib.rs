@@ -18,7 +18,7 @@
 //! `log` appends one frame (`segment`, `logfiles`) and syncs → `shared` publishes into the `memtable` → `topic` wakes.
 //! `checkpoint` moves memtables into redb (`database`, on `backend` and `xts`), those of gathered tables by way of
 //! `runs` and `shelves`; `pressure` keeps both in step.
-//! `row_cache` keeps rows of redb that were read one by one.
+//! `row_cache` keeps the heads of rows of redb that were read one by one.
 //! `opening` and `recovery` are the way back. All of it stands on `lamchat_disk::Disk`, for which a
 //! simulated disk can stand in.
 //!
@@ -76,6 +76,6 @@ pub use read::{KeyRange, Order, Read, ReadExt, ReadTxn, parse_json};
 pub use rekey::{RekeyError, key_of, rekey, rekey_on};
 pub use snapshot::{Import, ImportError, Snapshot, VisitRow};
 pub use store::{Epoch, Options, Store};
-pub use table::{TABLE_ID_END, Table};
+pub use table::{HeadLength, TABLE_ID_END, Table};
 pub use topic::{Topic, Watch};
 pub use write::WriteTxn;

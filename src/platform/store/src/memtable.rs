@@ -73,7 +73,7 @@ impl Memtable {
 
     /// The keys of all rows in tables whose rows are kept one by one.
     pub(crate) fn kept_keys<'m>(&'m self, tables: &'m [Table]) -> impl Iterator<Item = (Table, Bytes)> + 'm {
-        let kept = tables.iter().filter(|table| table.kept);
+        let kept = tables.iter().filter(|table| table.kept.is_some());
         let rows = kept.filter_map(|table| Some((*table, self.rows_of(*table)?)));
         rows.flat_map(|(table, rows)| rows.iter().map(move |row| (table, row.key().clone())))
     }

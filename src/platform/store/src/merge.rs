@@ -16,7 +16,8 @@ pub(crate) type DiskRows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// First and last key of a walk.
 pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
-type DiskGuard = redb::AccessGuard<'static, &'static [u8]>;
+/// A value of redb, in the page that it lies in.
+pub(crate) type DiskGuard = redb::AccessGuard<'static, &'static [u8]>;
 
 /// A layer and the row at which its walk stands.
 pub(crate) enum Layer<'a> {
@@ -248,10 +249,14 @@ fn nearest(layers: &[Layer<'_>], order: Order) -> Option<usize> {
     best.map(|(index, _)| index)
 }
 
+/// One row of redb.
+pub(crate) fn disk_row(rows: &DiskRows, key: &[u8]) -> Result<Option<DiskGuard>, ReadError> {
+    Ok(rows.get(key)?)
+}
+
 /// The value of one row of redb.
 pub(crate) fn disk_value(rows: &DiskRows, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-    let guard: Option<DiskGuard> = rows.get(key)?;
-    Ok(guard.map(|guard| Bytes::copy_from_slice(guard.value())))
+    Ok(disk_row(rows, key)?.map(|guard| Bytes::copy_from_slice(guard.value())))
 }
 
 impl From<redb::StorageError> for ReadError {

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Memory for rows that were read, in bytes.
-const ROW_CACHE_BYTES: usize = 16 * 1024 * 1024;
+const ROW_CACHE_BYTES: usize = 20 * 1024 * 1024;
 
 /// Everything that an open store consists of, before its threads start.
 pub(crate) struct Opened {

@@ -67,6 +67,12 @@ pub trait Read {
     /// The value under `key`.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
 
+    /// The head of the value under `key`, in a table that is kept ([`Table::kept`]). More of the value may follow it.
+    fn head(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError>;
+
+    /// Appends what [`Read::head`] gives; `false` if there is no such row. Costs no memory of its own for each of many rows.
+    fn append_head(&self, table: Table, key: &[u8], out: &mut Vec<u8>) -> Result<bool, ReadError>;
+
     /// Visits the rows of `range` in `order` until `visit` breaks. Keys and values are borrowed: copy what you keep.
     fn scan(&self, table: Table, range: &KeyRange, order: Order, visit: Visit<'_>) -> Result<(), ReadError>;
 
@@ -147,6 +153,14 @@ impl std::fmt::Debug for ReadTxn {
 impl Read for ReadTxn {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         self.view.get(table, key)
+    }
+
+    fn head(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.view.head(table, key)
+    }
+
+    fn append_head(&self, table: Table, key: &[u8], out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        self.view.append_head(table, key, out)
     }
 
     fn scan(&self, table: Table, range: &KeyRange, order: Order, visit: Visit<'_>) -> Result<(), ReadError> {

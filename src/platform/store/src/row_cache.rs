@@ -1,4 +1,4 @@
-//! Single rows of redb that were read lately. It must never tell a reader a row that its snapshot does not have.
+//! The heads of single rows of redb that were read lately. It must never tell a reader a row that its snapshot does not have.
 //!
 //! redb remembers pages. Where rows that are read together lie far apart, as the events of one room do among those of all
 //! others, it keeps a page for the sake of one row in it, and the rows alone take a third of that.
@@ -14,17 +14,20 @@
 
 use crate::{Bytes, Table};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Parts that are locked apart from each other.
 const SHARDS: usize = 16;
-/// What a row costs beside its bytes: its place, its key in the index, the reference count.
+/// What a row costs beside its bytes: its place, and its key in the index.
 const ROW_OVERHEAD: usize = 112;
 /// A row that is larger would push out too many others.
 const ROW_BYTES_MAX: usize = 16 * 1024;
 /// One of so many rows comes in once the memory is used up.
 const ADMITTED_ONE_IN: u32 = 8;
+/// So many keys more than there are rows twice over may wait before those whose rows are gone are left out.
+const QUEUE_SLACK: usize = 64;
 
 /// Which state of redb: the number of checkpoints that this process has made before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,25 +45,47 @@ pub(crate) struct RowCache {
 
 #[derive(Default)]
 struct Shard {
-    places: HashMap<RowKey, usize>,
-    slots: Vec<Slot>,
-    /// Where the search for a row that may go is continued.
-    hand: usize,
+    slots: HashMap<RowKey, Slot, BuildHasherDefault<KeyHasher>>,
+    /// The keys in the order in which their rows may go; also some whose rows are gone.
+    queue: VecDeque<RowKey>,
     bytes: usize,
     turned_away: u32,
 }
 
 struct Slot {
-    key: RowKey,
-    row: Bytes,
+    head: Box<[u8]>,
     generation: Generation,
-    /// Whether it was of use since the hand came by.
+    /// Whether it was of use since its turn to go came last.
     used: bool,
+}
+
+/// Spreads keys, which this server hands out itself, one after the other: nobody can make many of them meet.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u16(&mut self, part: u16) {
+        self.write_u64(u64::from(part));
+    }
+
+    fn write_u64(&mut self, part: u64) {
+        // An odd number near 2^64 divided by the golden ratio; the upper half of a product depends on all of the key.
+        let spread = (self.0 ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = spread ^ (spread >> 32);
+    }
 }
 
 impl Slot {
     fn bytes(&self) -> usize {
-        self.row.len() + ROW_OVERHEAD
+        self.head.len() + ROW_OVERHEAD
     }
 }
 
@@ -79,45 +104,50 @@ impl RowCache {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// The row under `key`, if it is known to be in the state `generation`.
-    pub(crate) fn get(&self, table: Table, key: &[u8], generation: Generation) -> Option<Bytes> {
-        let key = row_key(table, key)?;
-        let mut shard = self.shard(key)?.lock();
-        let place = *shard.places.get(&key)?;
-        let slot = shard.slots.get_mut(place)?;
-        if slot.generation > generation {
-            return None;
-        }
-        slot.used = true;
-        Some(slot.row.clone())
+    /// Appends the head of the row under `key`, if it is known to be in the state `generation`; else `false`.
+    ///
+    /// It is copied: a reference count beside it would have to be fetched from memory for each row of a page.
+    pub(crate) fn append(&self, table: Table, key: &[u8], generation: Generation, out: &mut Vec<u8>) -> bool {
+        let mut find = || {
+            let key = row_key(table, key)?;
+            let mut shard = self.shard(key)?.lock();
+            let slot = shard.slots.get_mut(&key)?;
+            if slot.generation > generation {
+                return None;
+            }
+            slot.used = true;
+            out.extend_from_slice(&slot.head);
+            Some(())
+        };
+        find().is_some()
     }
 
-    /// Leaves a row that was read from the state `generation`.
-    pub(crate) fn put(&self, table: Table, key: &[u8], generation: Generation, row: &Bytes) {
+    /// Leaves the head of a row that was read from the state `generation`.
+    pub(crate) fn put(&self, table: Table, key: &[u8], generation: Generation, head: &[u8]) {
         let Some(key) = row_key(table, key) else { return };
         let Some(shard) = self.shard(key) else { return };
-        if row.len() > ROW_BYTES_MAX {
+        if head.len() > ROW_BYTES_MAX {
             return;
         }
         let mut shard = shard.lock();
         // Under the lock: whoever changes the row counts first and takes the lock then.
-        if generation != self.generation() || shard.places.contains_key(&key) {
+        if generation != self.generation() || shard.slots.contains_key(&key) {
             return;
         }
-        let slot = Slot {
-            key,
-            row: row.clone(),
-            generation,
-            used: false,
-        };
-        if shard.bytes + slot.bytes() > self.shard_bytes_max {
+        let bytes = head.len() + ROW_OVERHEAD;
+        if shard.bytes + bytes > self.shard_bytes_max {
             shard.turned_away = (shard.turned_away + 1) % ADMITTED_ONE_IN;
             if shard.turned_away != 0 {
                 return;
             }
-            while shard.bytes + slot.bytes() > self.shard_bytes_max && shard.let_one_go() {}
+            while shard.bytes + bytes > self.shard_bytes_max && shard.let_one_go() {}
         }
-        shard.add(slot);
+        let slot = Slot {
+            head: head.into(),
+            generation,
+            used: false,
+        };
+        shard.add(key, slot);
     }
 
     /// Begins a new state of redb, in which the rows under `keys` are others. To be called when that state is durable, and
@@ -152,40 +182,34 @@ fn row_key(table: Table, key: &[u8]) -> Option<RowKey> {
 }
 
 impl Shard {
-    fn add(&mut self, slot: Slot) {
+    fn add(&mut self, key: RowKey, slot: Slot) {
+        if self.queue.len() > 2 * self.slots.len() + QUEUE_SLACK {
+            self.queue = self.slots.keys().copied().collect();
+        }
         self.bytes += slot.bytes();
-        self.places.insert(slot.key, self.slots.len());
-        self.slots.push(slot);
+        self.slots.insert(key, slot);
+        self.queue.push_back(key);
     }
 
     fn remove(&mut self, key: RowKey) {
-        let Some(place) = self.places.remove(&key) else { return };
-        if place >= self.slots.len() {
-            return;
-        }
-        let gone = self.slots.swap_remove(place);
-        self.bytes -= gone.bytes();
-        if let Some(moved) = self.slots.get(place) {
-            self.places.insert(moved.key, place);
+        if let Some(gone) = self.slots.remove(&key) {
+            self.bytes -= gone.bytes();
         }
     }
 
-    /// Removes a row that was of no use since the hand came by last; `false` if there is none at all.
+    /// Removes a row that was of no use since its turn to go came last; `false` if there is none at all.
     fn let_one_go(&mut self) -> bool {
         // After one round no row counts as used any more.
-        for _ in 0..=self.slots.len() {
-            if self.hand >= self.slots.len() {
-                self.hand = 0;
-            }
-            let Some(slot) = self.slots.get_mut(self.hand) else {
-                return false;
+        while let Some(key) = self.queue.pop_front() {
+            let Some(slot) = self.slots.get_mut(&key) else {
+                continue;
             };
-            if !std::mem::take(&mut slot.used) {
-                let key = slot.key;
+            if std::mem::take(&mut slot.used) {
+                self.queue.push_back(key);
+            } else {
                 self.remove(key);
                 return true;
             }
-            self.hand += 1;
         }
         false
     }
@@ -193,73 +217,92 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::indexing_slicing, reason = "tests")]
-    use super::{ADMITTED_ONE_IN, RowCache, SHARDS};
+    use super::{ADMITTED_ONE_IN, Generation, QUEUE_SLACK, RowCache, SHARDS};
     use crate::{Bytes, Table};
 
-    const EVENTS: Table = Table::kept(1, "events");
-    const OTHERS: Table = Table::kept(2, "others");
+    const EVENTS: Table = Table::kept(1, "events", <[u8]>::len);
+    const OTHERS: Table = Table::kept(2, "others", <[u8]>::len);
 
     fn key(number: u64) -> [u8; 8] {
         number.to_be_bytes()
+    }
+
+    fn found(kept: &RowCache, table: Table, key: &[u8], generation: Generation) -> Option<Vec<u8>> {
+        let mut out = b"before".to_vec();
+        let found = kept.append(table, key, generation, &mut out);
+        let appended = out.strip_prefix(b"before".as_slice()).map(<[u8]>::to_vec);
+        appended.filter(|appended| found || !appended.is_empty())
     }
 
     #[test]
     fn a_row_is_told_to_later_states_until_one_changes_it() {
         let kept = RowCache::new(1 << 20);
         let first = kept.generation();
-        let row = Bytes::from_static(b"row");
+        let row = b"row".to_vec();
         kept.put(EVENTS, &key(1), first, &row);
         kept.put(EVENTS, &key(2), first, &row);
         kept.put(EVENTS, b"another length", first, &row);
-        assert_eq!(kept.get(EVENTS, &key(1), first), Some(row.clone()));
-        assert_eq!(kept.get(OTHERS, &key(1), first), None);
-        assert_eq!(kept.get(EVENTS, b"another length", first), None);
+        assert_eq!(found(&kept, EVENTS, &key(1), first), Some(row.clone()));
+        assert_eq!(found(&kept, OTHERS, &key(1), first), None);
+        assert_eq!(found(&kept, EVENTS, b"another length", first), None);
         kept.begin([(EVENTS, Bytes::copy_from_slice(&key(2)))].into_iter());
         let second = kept.generation();
         assert!(second > first);
-        assert_eq!(kept.get(EVENTS, &key(1), second), Some(row.clone()));
-        assert_eq!(kept.get(EVENTS, &key(2), second), None);
+        assert_eq!(found(&kept, EVENTS, &key(1), second), Some(row.clone()));
+        assert_eq!(found(&kept, EVENTS, &key(2), second), None);
         // Who still reads the first state cannot bring its row back.
         kept.put(EVENTS, &key(2), first, &row);
-        assert_eq!(kept.get(EVENTS, &key(2), second), None);
-        let newer = Bytes::from_static(b"newer");
+        assert_eq!(found(&kept, EVENTS, &key(2), second), None);
+        let newer = b"newer".to_vec();
         kept.put(EVENTS, &key(2), second, &newer);
-        assert_eq!(kept.get(EVENTS, &key(2), first), None);
-        assert_eq!(kept.get(EVENTS, &key(2), second), Some(newer));
+        assert_eq!(found(&kept, EVENTS, &key(2), first), None);
+        assert_eq!(found(&kept, EVENTS, &key(2), second), Some(newer));
         kept.begin_anew();
-        assert_eq!(kept.get(EVENTS, &key(1), kept.generation()), None);
+        assert_eq!(found(&kept, EVENTS, &key(1), kept.generation()), None);
     }
 
     #[test]
     fn memory_is_bounded_and_of_use_to_who_reads_round_and_round() {
         let kept = RowCache::new(SHARDS * 20_000);
-        let row = Bytes::from(vec![7; 1_000]);
+        let row = vec![7; 1_000];
         let now = kept.generation();
         // Three times as many as there is room for, which is why nothing would be found if the oldest row went each time.
         let rows = 3 * SHARDS as u64 * 17;
-        let mut found = 0;
+        let mut hits = 0;
         let rounds = 6 * u64::from(ADMITTED_ONE_IN);
         for number in (0..rows).cycle().take((rounds * rows) as usize) {
-            match kept.get(EVENTS, &key(number), now) {
-                Some(_) => found += 1,
+            match found(&kept, EVENTS, &key(number), now) {
+                Some(_) => hits += 1,
                 None => kept.put(EVENTS, &key(number), now, &row),
             }
         }
-        assert!(found > rounds * rows / 5, "{found} of {}", rounds * rows);
+        assert!(hits > rounds * rows / 5, "{hits} of {}", rounds * rows);
         for shard in &kept.shards {
             let shard = shard.lock();
-            let bytes: usize = shard.slots.iter().map(super::Slot::bytes).sum();
-            assert_eq!((bytes, shard.places.len()), (shard.bytes, shard.slots.len()));
+            let bytes: usize = shard.slots.values().map(super::Slot::bytes).sum();
+            assert_eq!((bytes, shard.queue.len()), (shard.bytes, shard.slots.len()));
             assert!(bytes <= 20_000 && bytes > 18_000, "{bytes}");
-            assert!(shard.places.iter().all(|(key, place)| shard.slots[*place].key == *key));
+            assert!(shard.queue.iter().all(|key| shard.slots.contains_key(key)));
         }
-        kept.put(EVENTS, &key(rows), now, &Bytes::from(vec![7; 100_000]));
-        assert_eq!(kept.get(EVENTS, &key(rows), now), None);
+        kept.put(EVENTS, &key(rows), now, &[7; 100_000]);
+        assert_eq!(found(&kept, EVENTS, &key(rows), now), None);
         for number in 0..rows {
             kept.begin([(EVENTS, Bytes::copy_from_slice(&key(number)))].into_iter());
         }
         assert!(kept.shards.iter().all(|shard| shard.lock().bytes == 0));
-        assert!(kept.get(EVENTS, &key(0), kept.generation()).is_none());
+        assert!(found(&kept, EVENTS, &key(0), kept.generation()).is_none());
+    }
+
+    #[test]
+    fn rows_that_change_again_and_again_leave_no_keys_behind() {
+        let kept = RowCache::new(SHARDS * 20_000);
+        for round in 0..10_000u64 {
+            let key = key(round % 3 * SHARDS as u64);
+            kept.put(EVENTS, &key, kept.generation(), b"row");
+            assert!(found(&kept, EVENTS, &key, kept.generation()).is_some());
+            kept.begin([(EVENTS, Bytes::copy_from_slice(&key))].into_iter());
+        }
+        let longest = kept.shards.iter().map(|shard| shard.lock().queue.len()).max();
+        assert!(longest <= Some(QUEUE_SLACK + 1), "{longest:?}");
     }
 }

@@ -7,7 +7,7 @@ use crate::OpenError;
 /// Ids are handed out in blocks: store 0–15, accounts 16–39, identity 40–47, keys 48–79,
 /// rooms 80–127, media 128–143, push 144–159, sync 160–175, appliance 176–191, admin 192–207,
 /// audit 208–223.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Table {
     /// What the write-ahead log calls it. Below [`TABLE_ID_END`].
     pub id: u16,
@@ -17,9 +17,20 @@ pub struct Table {
     pub(crate) gathered: bool,
     /// Whether what was gathered waits on shelves for more (`shelves.rs`).
     pub(crate) shelved: bool,
-    /// Whether rows that were read are kept one by one (`row_cache.rs`).
-    pub(crate) kept: bool,
+    /// What is kept of rows that were read one by one (`row_cache.rs`); `None`: nothing.
+    pub(crate) kept: Option<HeadLength>,
 }
+
+/// How many bytes of a value are its head: the part that is read again and again. All of a value may be.
+pub type HeadLength = fn(&[u8]) -> usize;
+
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.name) == (other.id, other.name)
+    }
+}
+
+impl Eq for Table {}
 
 /// Ids of tables are below this.
 pub const TABLE_ID_END: u16 = 1024;
@@ -35,15 +46,15 @@ impl Table {
             name,
             gathered: false,
             shelved: false,
-            kept: false,
+            kept: None,
         }
     }
 
     /// Declares a table with keys of eight bytes whose rows are looked up one by one, and of which those that are read together
-    /// lie far apart. What was looked up is kept in memory for a while.
-    pub const fn kept(id: u16, name: &'static str) -> Self {
+    /// lie far apart. The heads of those that were looked up are kept in memory for a while: see `Read::head`.
+    pub const fn kept(id: u16, name: &'static str, head: HeadLength) -> Self {
         Self {
-            kept: true,
+            kept: Some(head),
             ..Self::new(id, name)
         }
     }

@@ -21,7 +21,7 @@ const ROWS: Table = Table::hashed(100, "test.rows");
 const HEADS: Table = Table::new(101, "test.heads");
 // Gathered as well: its keys have one length, and its values.
 const LOG: Table = Table::gathered(300, "test.log");
-const KEPT: Table = Table::kept(302, "test.kept");
+const KEPT: Table = Table::kept(302, "test.kept", |value| value.len() / 2);
 
 fn options() -> Options {
     Options {

@@ -1,10 +1,11 @@
 //! What is committed at one moment: redb at its last checkpoint, and the memtables over it.
 
 use crate::memtable::Memtable;
-use crate::merge::{DiskRows, Layer, disk_value};
+use crate::merge::{DiskRows, Layer, disk_row, disk_value};
 use crate::row_cache::{Generation, RowCache};
 use crate::runs::AllGathered;
 use crate::shelf::SHELVES;
+use crate::table::HeadLength;
 use crate::table_runs::TableRuns;
 use crate::{Bytes, Position, ReadError, Table};
 use std::ops::Bound;
@@ -64,20 +65,30 @@ impl Base {
 
     /// One row of a table of redb.
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.rows_of(table).map_or(Ok(None), |rows| disk_value(rows, key))
+    }
+
+    /// Appends the head of one row of a table of redb; `false` if there is no such row.
+    fn append_head(
+        &self,
+        (table, length): (Table, HeadLength),
+        key: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ReadError> {
         let Some(rows) = self.rows_of(table) else {
-            return Ok(None);
+            return Ok(false);
         };
-        if !table.kept {
-            return disk_value(rows, key);
+        if self.kept.append(table, key, self.generation, out) {
+            return Ok(true);
         }
-        if let Some(row) = self.kept.get(table, key, self.generation) {
-            return Ok(Some(row));
-        }
-        let row = disk_value(rows, key)?;
-        if let Some(row) = &row {
-            self.kept.put(table, key, self.generation, row);
-        }
-        Ok(row)
+        let Some(row) = disk_row(rows, key)? else {
+            return Ok(false);
+        };
+        let head = row.value();
+        let head = head.get(..length(head)).unwrap_or(head);
+        self.kept.put(table, key, self.generation, head);
+        out.extend_from_slice(head);
+        Ok(true)
     }
 
     fn rows_of(&self, table: Table) -> Option<&DiskRows> {
@@ -107,19 +118,54 @@ pub(crate) struct View {
 impl View {
     /// One row.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        match (self.newer(table, key)?, &self.base) {
+            (Some(value), _) => Ok(value),
+            (None, Some(base)) => base.row(table, key),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The head of one row, or more of it.
+    pub(crate) fn head(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let Some(length) = table.kept else {
+            return self.get(table, key);
+        };
+        match (self.newer(table, key)?, &self.base) {
+            (Some(value), _) => Ok(value),
+            (None, Some(base)) => {
+                let mut head = Vec::new();
+                let found = base.append_head((table, length), key, &mut head)?;
+                Ok(found.then(|| head.into()))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Appends the head of one row, or more of it; `false` if there is no such row.
+    pub(crate) fn append_head(&self, table: Table, key: &[u8], out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        match (self.newer(table, key)?, &self.base, table.kept) {
+            (Some(value), ..) => Ok(append(value.as_deref(), out)),
+            (None, Some(base), Some(length)) => base.append_head((table, length), key, out),
+            (None, Some(base), None) => Ok(append(base.row(table, key)?.as_deref(), out)),
+            (None, None, _) => Ok(false),
+        }
+    }
+
+    /// What is newer than redb's table: `None` if nothing is, `Some(None)` if the row was deleted.
+    fn newer(&self, table: Table, key: &[u8]) -> Result<Option<Option<Bytes>>, ReadError> {
         for memtable in std::iter::once(&self.active).chain(&self.frozen) {
             let rows = memtable.rows_of(table).ok_or_else(|| undeclared(table))?;
             if let Some(value) = rows.get(key).and_then(|entry| entry.value().at(self.sequence)) {
-                return Ok(value);
+                return Ok(Some(value));
             }
         }
-        let Some(base) = &self.base else { return Ok(None) };
-        if let Some(runs) = base.runs_of(table)
-            && let Some(value) = runs.find(base.blocks.as_ref(), key)?
-        {
-            return Ok(value);
+        match &self.base {
+            Some(base) => match base.runs_of(table) {
+                Some(runs) => runs.find(base.blocks.as_ref(), key),
+                None => Ok(None),
+            },
+            None => Ok(None),
         }
-        base.row(table, key)
     }
 
     /// Adds the layers of a table, the newest first.
@@ -144,6 +190,12 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// Appends a value; `false` if there is none.
+pub(crate) fn append(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(value.unwrap_or_default());
+    value.is_some()
 }
 
 /// Reading a table that nobody declared is a fault of the program.

@@ -5,7 +5,7 @@ use crate::database::EPOCH_ROW;
 use crate::merge::{Layer, bounds, merge};
 use crate::read::Visit;
 use crate::table::META;
-use crate::view::{View, undeclared};
+use crate::view::{View, append, undeclared};
 use crate::{Bytes, KeyRange, Order, Position, Read, ReadError, Table, Topic};
 use std::ops::ControlFlow;
 
@@ -121,6 +121,13 @@ impl<'w> WriteTxn<'w> {
         self.epoch = Some(epoch);
     }
 
+    /// What this write or one before it in the group has made of a row; `None`: nothing.
+    fn change_of(&self, table: Table, key: &[u8]) -> Option<Option<Bytes>> {
+        let both = [&self.own, self.group];
+        both.into_iter()
+            .find_map(|changes| changes.change_of(table.id, key).cloned())
+    }
+
     fn record(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
         if self.view.active.rows_of(table).is_none() {
             self.fault.get_or_insert_with(|| undeclared(table));
@@ -132,12 +139,24 @@ impl<'w> WriteTxn<'w> {
 
 impl Read for WriteTxn<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        for changes in [&self.own, self.group] {
-            if let Some(value) = changes.change_of(table.id, key) {
-                return Ok(value.clone());
-            }
+        match self.change_of(table, key) {
+            Some(value) => Ok(value),
+            None => self.view.get(table, key),
         }
-        self.view.get(table, key)
+    }
+
+    fn head(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        match self.change_of(table, key) {
+            Some(value) => Ok(value),
+            None => self.view.head(table, key),
+        }
+    }
+
+    fn append_head(&self, table: Table, key: &[u8], out: &mut Vec<u8>) -> Result<bool, ReadError> {
+        match self.change_of(table, key) {
+            Some(value) => Ok(append(value.as_deref(), out)),
+            None => self.view.append_head(table, key, out),
+        }
     }
 
     fn scan(&self, table: Table, range: &KeyRange, order: Order, visit: Visit<'_>) -> Result<(), ReadError> {

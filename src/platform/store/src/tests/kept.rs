@@ -30,7 +30,13 @@ fn change(store: &Store, dice: &mut Dice) -> Result<(), WriteError<ReadError>> {
 fn compare(read: &ReadTxn, dice: &mut Dice) -> Result<(), ReadError> {
     for _ in 0..KEYS {
         let key = dice.below(KEYS).to_be_bytes();
-        assert_eq!(read.get(KEPT, &key)?, read.get(HEADS, &key)?);
+        let (whole, head) = (read.get(HEADS, &key)?, read.head(KEPT, &key)?);
+        assert_eq!(read.get(KEPT, &key)?, whole);
+        match (whole, head) {
+            (None, None) => {}
+            (Some(whole), Some(head)) => assert!(whole.starts_with(&head) && head.len() >= whole.len() / 2),
+            (whole, head) => panic!("{head:?} is not the head of {whole:?}"),
+        }
     }
     Ok(())
 }
