@@ -1,6 +1,8 @@
 //! `GET /rooms/{roomId}/messages`: pages of a room's timeline.
 
 #[cfg(test)]
+mod from_disk;
+#[cfg(test)]
 mod tests;
 
 use crate::look::Look;

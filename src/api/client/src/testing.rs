@@ -69,6 +69,11 @@ fn media(store: &Store, clock: Arc<ManualClock>, entropy: Arc<Counted>) -> lamch
 
 /// An exchange for `example.org` in memory at 2026-01-01, registration open, without rate limits.
 pub fn app() -> Arc<App> {
+    app_on(Store::in_memory(&tables()).expect("a store in memory"))
+}
+
+/// The same on another store.
+pub fn app_on(store: Store) -> Arc<App> {
     let settings = Settings {
         registration_mode: RegistrationMode::Open,
         rates: RateSettings {
@@ -77,7 +82,6 @@ pub fn app() -> Arc<App> {
         },
         ..Settings::default()
     };
-    let store = Store::in_memory(&tables()).expect("a store in memory");
     let clock = Arc::new(ManualClock::new(1_767_225_600_000));
     let entropy = Arc::new(Counted::default());
     let server_name: OwnedServerName = "example.org".try_into().unwrap();
