@@ -4,6 +4,7 @@ mod anchor;
 mod attestation;
 mod audit;
 mod certificates;
+mod clock;
 mod data_dir;
 mod exchange;
 mod federation;

@@ -1,5 +1,5 @@
-//! The clock: never before the release was built nor before the box ran last, then from the configured servers, which a
-//! process of its own asks.
+//! The clock: never before the release was built, nor before the box ran last, nor before the exchange's last commit; then
+//! from the configured servers, which a process of its own asks.
 
 mod keeper;
 
@@ -8,8 +8,10 @@ use super::state::{Shared, State};
 use keeper::Keeper;
 use lamchat_appliance::site::Time;
 use lamchat_machine::time;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often the servers are asked, and the time of the last run is kept.
@@ -20,6 +22,9 @@ const FIRST_INTERVAL: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(2);
 /// Smaller differences are left alone: nothing here needs more, and each step is one.
 const STEP_MIN_MS: u64 = 200;
+/// How far the exchange's last commit may lie ahead: what is kept here is at most some minutes older than it. The exchange
+/// talks to strangers, and whoever gets hold of it moves the clock no further.
+const AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
 
 fn file() -> PathBuf {
     Path::new(DATA).join("clock")
@@ -43,13 +48,45 @@ pub fn raise(shared: &Shared) {
     }
 }
 
+/// The exchange starts, and its last commit was made at that time: the clock is never before it, unless time servers have
+/// said so since the start.
+pub fn at_least(shared: &Shared, ms: u64) -> Result<(), String> {
+    let now = time::now_ms();
+    if !is_behind(now, ms, shared.knows_time.load(Ordering::Relaxed)).inspect_err(|error| shared.log.note(error))? {
+        return Ok(());
+    }
+    time::set(ms).map_err(|error| error.to_string())?;
+    shared.log.note(&format!(
+        "the clock was {} ms before the last commit: set to that",
+        ms - now
+    ));
+    keep(shared);
+    Ok(())
+}
+
+/// Whether the clock has to be set for a commit that was made at `commit`.
+fn is_behind(now: u64, commit: u64, is_known: bool) -> Result<bool, String> {
+    if now >= commit {
+        return Ok(false);
+    }
+    if is_known {
+        return Err("the last commit has a time that is still to come by the time servers: the clock stays".to_owned());
+    }
+    if commit - now > AHEAD_MAX_MS {
+        return Err("the last commit has a time that lies days ahead: the clock stays, look at it".to_owned());
+    }
+    Ok(true)
+}
+
 /// Sets the clock by hand, but never below the release's time.
 pub fn set_by_hand(shared: &Shared, ms: u64) -> Result<(), String> {
     if ms < shared.release.built_at.saturating_mul(1000) {
         return Err("that is before this release was built".to_owned());
     }
     shared.log.note(&format!("an operator sets the clock to {ms} ms"));
-    time::set(ms).map_err(|error| error.to_string())
+    time::set(ms).map_err(|error| error.to_string())?;
+    keep(shared);
+    Ok(())
 }
 
 /// Never ends.
@@ -62,20 +99,22 @@ pub fn run(shared: &Arc<Shared>) {
         if !wanted.servers.is_empty() {
             known |= follow(shared, &mut keeper, &wanted);
         }
-        if shared.state() == State::Serving {
-            keep(shared);
-        }
+        keep(shared);
         let asking = !wanted.servers.is_empty() && !known;
         let interval = if asking { FIRST_INTERVAL } else { INTERVAL };
         wait(shared, &wanted, interval);
     }
 }
 
-/// Until it is time again, or there are other servers to ask.
+/// Until it is time again, there are other servers to ask, or there is for the first time something to keep the time of.
 fn wait(shared: &Shared, asked: &Time, interval: Duration) {
     let since = Instant::now();
+    let was_serving = shared.state() == State::Serving;
     while since.elapsed() < interval {
         std::thread::sleep(LOOK);
+        if !was_serving && shared.state() == State::Serving {
+            return;
+        }
         if shared.site.lock().as_ref().is_some_and(|site| site.time != *asked) {
             return;
         }
@@ -110,18 +149,54 @@ fn follow(shared: &Shared, keeper: &mut Option<Keeper>, wanted: &Time) -> bool {
     let difference = ms.abs_diff(now);
     if difference >= STEP_MIN_MS {
         match time::set(ms) {
-            Ok(()) => shared.log.note(&format!("the clock was off by {difference} ms")),
+            Ok(()) => {
+                shared.log.note(&format!("the clock was off by {difference} ms"));
+                keep(shared);
+            }
             Err(error) => shared.log.note(&format!("the clock cannot be set: {error}")),
         }
     }
+    shared.knows_time.store(true, Ordering::Relaxed);
     true
 }
 
-/// Remembers the time for the next start. A torn file is no time, and the floor is the release's then.
+/// Remembers the time for the next start, durably, once there are data to keep it with. A torn file is no time, and the
+/// floor is the release's then.
 fn keep(shared: &Shared) {
-    let new = file().with_extension("new");
-    let kept = std::fs::write(&new, time::now_ms().to_string()).and_then(|()| std::fs::rename(&new, file()));
-    if let Err(error) = kept {
+    if !matches!(shared.state(), State::Starting | State::Serving | State::Degraded) || shared.site.lock().is_none() {
+        return;
+    }
+    if let Err(error) = write(&file(), time::now_ms()) {
         shared.log.note(&format!("{}: {error}", file().display()));
+    }
+}
+
+fn write(path: &Path, ms: u64) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(ms.to_string().as_bytes())?;
+    file.sync_data()?;
+    std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_moves_the_clock_forward_only_and_not_for_ever() {
+        let now = 1_800_000_000_000;
+        for (commit, is_known, expected) in [
+            (now, false, Some(false)),
+            (now - 1, true, Some(false)),
+            (0, false, Some(false)),
+            (now + 1, false, Some(true)),
+            (now + AHEAD_MAX_MS, false, Some(true)),
+            (now + AHEAD_MAX_MS + 1, false, None),
+            (u64::MAX, false, None),
+            (now + 1, true, None),
+        ] {
+            assert_eq!(is_behind(now, commit, is_known).ok(), expected, "{commit} {is_known}");
+        }
     }
 }

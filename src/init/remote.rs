@@ -5,7 +5,7 @@
 
 use super::remote_acts::{self, Of};
 use super::state::{Event, Shared};
-use super::{exchange, mirror};
+use super::{clock, exchange, mirror};
 use lamchat_appliance::site::Editable;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::{Value, json};
@@ -37,6 +37,7 @@ enum Question {
     Confirm,
     RaiseFloor { floor: u64 },
     Seal,
+    RaiseClock { at_least_ms: u64 },
     Mirror,
     MirrorAdd { disk: String },
 }
@@ -79,6 +80,7 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
         Question::Show => Ok(describe(shared)),
         Question::Log { of } => remote_acts::log(shared, of),
         Question::End { restart } => remote_acts::end(shared, restart),
+        Question::RaiseClock { at_least_ms } => clock::at_least(shared, at_least_ms).map(|()| json!({})),
         Question::Mirror => Ok(mirror::tell_far(shared)),
         Question::MirrorAdd { disk } => {
             mirror::add(shared, &disk, &mut |_| ())?;

@@ -176,6 +176,8 @@ pub struct Shared {
     pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
     receiver: Mutex<Option<Receiver<Event>>>,
+    /// Whether time servers have told the time since the start.
+    pub knows_time: AtomicBool,
 }
 
 impl Shared {
@@ -217,6 +219,7 @@ impl Shared {
     }
 
     /// Tells the main loop. It ends only with the machine, so nobody can be left behind.
+            knows_time: AtomicBool::new(false),
     pub fn tell(&self, event: Event) {
         if self.events.send(event).is_err() {
             self.log.keep("init", "the main loop has ended");

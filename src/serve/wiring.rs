@@ -3,8 +3,8 @@
 use super::attestation::Evidence;
 use super::certificates::Certificates;
 use super::{
-    StartError, anchor, attestation, audit, data_dir, exchange, federation, greeting, holder, outside, refused, rekey,
-    server_name, settings, signing_key,
+    StartError, anchor, attestation, audit, clock, data_dir, exchange, federation, greeting, holder, outside, refused,
+    rekey, server_name, settings, signing_key,
 };
 use lamchat_accounts::presence::Presences;
 use lamchat_api_admin::{Admin, Attest, Attestation, Door, Standing};
@@ -112,6 +112,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         Store::open(store)
     };
     let store = store.map_err(refused)?;
+    clock::raise(&store, &clock, config.admin.box_socket.as_deref()).await?;
     server_name::check(&keys, &config.server_name)?;
     let finding = anchor::check(config, &store, holder, unlocked_by).await?;
     if finding.as_ref().is_some_and(|finding| finding.new_epoch) {

@@ -9,6 +9,7 @@ use lamchat_audit::Entry;
 use lamchat_http::{Request, query_value};
 use lamchat_store::{ReadError, WriteTxn};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,8 +112,8 @@ fn not_a_box() -> AdminError {
     AdminError::not_found("This server is not a box with an image: its network is its system's business")
 }
 
-pub(crate) async fn ask(admin: &Admin, question: &Value) -> Result<Value, AdminError> {
-    let socket = admin.box_socket.as_deref().ok_or_else(not_a_box)?;
+/// One question at process 1's socket, and its answer.
+pub async fn ask_process_1(socket: &Path, question: &Value) -> std::io::Result<Value> {
     let conversation = async {
         let mut stream = UnixStream::connect(socket).await?;
         stream.write_all(format!("{question}\n").as_bytes()).await?;
@@ -120,12 +121,13 @@ pub(crate) async fn ask(admin: &Admin, question: &Value) -> Result<Value, AdminE
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    let answer = match timeout(PATIENCE, conversation).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(gone(&error)),
-        Err(late) => return Err(gone(&late)),
-    };
-    let answer: Value = serde_json::from_slice(&answer).map_err(|error| gone(&error))?;
+    let answer = timeout(PATIENCE, conversation).await.map_err(std::io::Error::other)??;
+    serde_json::from_slice(&answer).map_err(std::io::Error::other)
+}
+
+pub(crate) async fn ask(admin: &Admin, question: &Value) -> Result<Value, AdminError> {
+    let socket = admin.box_socket.as_deref().ok_or_else(not_a_box)?;
+    let answer = ask_process_1(socket, question).await.map_err(|error| gone(&error))?;
     match answer.get("error").and_then(Value::as_str) {
         Some(error) => Err(AdminError::new(StatusCode::CONFLICT, "M_UNKNOWN", error)),
         None => Ok(answer),

@@ -56,6 +56,7 @@ mod shared;
 mod shelf;
 mod shelves;
 mod snapshot;
+mod stamp;
 mod store;
 mod table;
 mod table_runs;

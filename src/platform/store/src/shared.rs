@@ -8,9 +8,10 @@ use crate::topic::Watchers;
 use crate::view::{Base, View};
 use crate::{Position, Table};
 use arc_swap::ArcSwap;
+use lamchat_base::Clock;
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A memtable that was set aside, and what is saved once it is in redb.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) queue: Queue,
     pub(crate) epoch: AtomicU32,
+    /// Tells each group's time, once there is one.
+    pub(crate) stamp: OnceLock<Arc<dyn Clock>>,
     /// The newest position that was issued, whether its write was kept or not.
     issued: AtomicU64,
     /// Held by whoever replaces the view: commits, freezes and checkpoints do so from different threads.
@@ -43,6 +46,7 @@ impl Shared {
             watchers: Watchers::new(),
             queue: Queue::default(),
             epoch: AtomicU32::new(epoch),
+            stamp: OnceLock::new(),
             publishing: Mutex::new(()),
         }
     }

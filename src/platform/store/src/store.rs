@@ -152,6 +152,11 @@ impl Store {
         Ok(Self { open: Arc::new(open) })
     }
 
+    /// What the threads share.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.open.shared
+    }
+
     /// A snapshot of what is committed.
     pub fn read(&self) -> ReadTxn {
         ReadTxn {

@@ -10,6 +10,7 @@ mod model;
 mod power_cut;
 mod rekey;
 mod runs;
+mod stamp;
 
 use crate::pressure::Limits;
 use crate::{OpenError, Options, Store, Table};

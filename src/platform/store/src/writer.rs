@@ -3,6 +3,7 @@
 use crate::changes::ChangeSet;
 use crate::queue::Job;
 use crate::shared::Shared;
+use crate::stamp::stamp;
 use crate::write::WriteTxn;
 use crate::{CommitError, Position, Topic};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,6 +91,9 @@ fn carry_out(shared: &Shared, log: &mut dyn Durable, jobs: Vec<Box<dyn Job>>) {
     let committed = if group.is_empty() {
         Ok(())
     } else {
+        if let Some(clock) = shared.stamp.get() {
+            stamp(&mut group, &**clock);
+        }
         let sequence = view.sequence + 1;
         log.append(sequence, position, &group)
             .inspect(|()| shared.publish(group, sequence, position))
