@@ -6,6 +6,7 @@ mod keeper;
 use super::DATA;
 use super::state::{Shared, State};
 use keeper::Keeper;
+pub use keeper::USER;
 use lamchat_appliance::site::Time;
 use lamchat_machine::time;
 use std::io::Write;

@@ -2,8 +2,8 @@
 
 mod bring_up;
 
-use super::exchange;
 use super::state::Shared;
+use super::{clock, exchange};
 use bring_up::{ApplyError, apply, filter, kernel};
 use lamchat_appliance::site::{Mode, Site, TimeServer};
 use lamchat_base::Entropy;
@@ -34,15 +34,20 @@ pub fn loopback_up() -> Result<(), NetlinkError> {
     Ok(())
 }
 
-/// What may pass: the exchange's ports, and to exactly those whom the configuration names.
+/// What may pass: the exchange's ports, and to exactly those whom the configuration names. A server of NTS may name another
+/// address and port for the time itself (RFC 8915, sections 4.1.7 and 4.1.8); the process that asks it, and nobody else,
+/// gets there.
 fn policy(site: &Site) -> Policy {
     let ntp = |address: IpAddr| Outgoing::Udp(SocketAddr::new(address, time::PORT));
     let mut outgoing = Vec::new();
     for server in &site.time.servers {
-        outgoing.push(ntp(server.address()));
-        if let TimeServer::Nts { address, .. } = server {
-            outgoing.push(Outgoing::Tcp(*address));
+        match server {
+            TimeServer::Ntp(address) => outgoing.push(ntp(*address)),
+            TimeServer::Nts { address, .. } => outgoing.push(Outgoing::Tcp(*address)),
         }
+    }
+    if site.time.servers.iter().any(TimeServer::is_secured) {
+        outgoing.push(Outgoing::UdpOf(clock::USER));
     }
     if let Some(updates) = &site.updates {
         let to = |port| Outgoing::Tcp(SocketAddr::new(updates.address, port));

@@ -62,6 +62,8 @@ pub enum Outgoing {
     Udp(SocketAddr),
     /// By connections.
     Tcp(SocketAddr),
+    /// By datagrams to wherever the process of this user was sent on, at whatever port.
+    UdpOf(u32),
 }
 
 /// Makes the filter what the policy says.
@@ -76,7 +78,7 @@ fn message(kind: u16, flags: u16) -> Message {
 
 fn bracket(kind: u16) -> Message {
     let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
-    Message::new(kind, 0, &[0, 0, high, low])
+    Message::new(kind, 0, &[0, 0, high, low]).without_answer()
 }
 
 fn batch(policy: &Policy) -> Vec<Message> {
@@ -162,6 +164,7 @@ fn outgoing(policy: &Policy) -> Vec<Expressions> {
         let (protocol, server) = match outgoing {
             Outgoing::Udp(server) => (UDP, server),
             Outgoing::Tcp(server) => (TCP, server),
+            Outgoing::UdpOf(user) => return Expressions::new().protocol(UDP).comes_from(*user).accept(),
         };
         let to = Expressions::new().has_destination(server.ip()).protocol(protocol);
         to.port(Port::Destination, server.port()).accept()
@@ -169,6 +172,8 @@ fn outgoing(policy: &Policy) -> Vec<Expressions> {
     rules
 }
 
+#[cfg(test)]
+mod kernel_tests;
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -193,8 +198,9 @@ mod tests {
             outgoing: vec![
                 Outgoing::Udp("10.0.0.1:123".parse().unwrap()),
                 Outgoing::Tcp("[fd00::1]:4460".parse().unwrap()),
+                Outgoing::UdpOf(994),
             ],
         };
-        assert_eq!(count(&policy), none + 2 + 2 + 2);
+        assert_eq!(count(&policy), none + 2 + 2 + 3);
     }
 }

@@ -56,6 +56,8 @@ pub enum NetlinkError {
 #[derive(Debug, Clone)]
 pub struct Message {
     bytes: Vec<u8>,
+    /// Whether the kernel acknowledges it.
+    is_answered: bool,
 }
 
 impl Message {
@@ -66,9 +68,22 @@ impl Message {
         bytes.extend((flags | NLM_F_REQUEST).to_ne_bytes());
         bytes.extend([0; 8]);
         bytes.extend(header);
-        let mut message = Self { bytes };
+        let mut message = Self {
+            bytes,
+            is_answered: true,
+        };
         message.pad();
         message
+    }
+
+    /// The same for one that the kernel acknowledges by what it brackets: begin and end of a batch of nfnetlink. Their types
+    /// say nothing alone: they are those of making and removing an interface.
+    #[must_use]
+    pub fn without_answer(self) -> Self {
+        Self {
+            is_answered: false,
+            ..self
+        }
     }
 
     /// Adds an attribute.
@@ -203,9 +218,7 @@ impl Netlink {
         let mut awaited = Vec::new();
         for mut message in messages {
             self.sequence = self.sequence.wrapping_add(1);
-            let kind = message.bytes.get(4..6).map(<[u8]>::to_vec).unwrap_or_default();
-            // Begin and end of a batch of nfnetlink (types 16 and 17) are acknowledged by their content.
-            if kind != 16u16.to_ne_bytes() && kind != 17u16.to_ne_bytes() {
+            if message.is_answered {
                 let [f0, f1] = [6, 7].map(|at| message.bytes.get(at).copied().unwrap_or_default());
                 let flags = u16::from_ne_bytes([f0, f1]) | NLM_F_ACK;
                 message.put(6, &flags.to_ne_bytes());

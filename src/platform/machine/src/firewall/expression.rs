@@ -16,6 +16,7 @@ const NFT_CMP_EQ: u32 = 0;
 const NFT_CMP_NEQ: u32 = 1;
 const NFT_META_IIFNAME: u32 = 6;
 const NFT_META_OIFNAME: u32 = 7;
+const NFT_META_SKUID: u32 = 10;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
 const NFT_CT_STATE: u32 = 0;
@@ -95,6 +96,12 @@ impl Expressions {
     /// Stays on the machine.
     pub fn leaves_by_loopback(self) -> Self {
         self.meta(NFT_META_OIFNAME).compare(NFT_CMP_EQ, b"lo\0".to_vec())
+    }
+
+    /// Was sent by a process that was this user when it made its socket.
+    pub fn comes_from(self, user: u32) -> Self {
+        self.meta(NFT_META_SKUID)
+            .compare(NFT_CMP_EQ, user.to_ne_bytes().to_vec())
     }
 
     /// Is part of a connection that was allowed, or an error about one.

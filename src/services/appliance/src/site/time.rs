@@ -46,6 +46,11 @@ impl TimeServer {
             Self::Nts { address, .. } => address.ip(),
         }
     }
+
+    /// Whether it is asked by NTS.
+    pub fn is_secured(&self) -> bool {
+        matches!(self, Self::Nts { .. })
+    }
 }
 
 impl Time {
@@ -54,10 +59,7 @@ impl Time {
         if self.servers.len() > LIST_MAX {
             return wrong("there are more than 16 time servers");
         }
-        let has_nts = self
-            .servers
-            .iter()
-            .any(|server| matches!(server, TimeServer::Nts { .. }));
+        let has_nts = self.servers.iter().any(TimeServer::is_secured);
         match &self.authorities {
             None if has_nts => wrong("time by NTS needs `authorities`: whoever vouches for the server's name"),
             Some(pem) if pem.len() > AUTHORITIES_BYTES_MAX => wrong("the time servers' authorities are too long"),
