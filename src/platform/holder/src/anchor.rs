@@ -146,7 +146,8 @@ impl Holder {
         let mut record = match Record::load(&keyring, now_ms)? {
             Some(record) => record,
             None => {
-                let record = Record::new(tpm.in_tpm(free_index).map_err(|error| refused(&error))?, now_ms);
+                let found = tpm.in_tpm(|tpm| free_index(tpm, self.setup.on_box));
+                let record = Record::new(found.map_err(|error| refused(&error))?, now_ms);
                 // Before the index is made, so that none is forgotten in the TPM.
                 record.store(&keyring)?;
                 record
@@ -167,7 +168,8 @@ impl Holder {
         record.writes = record.writes.saturating_add(1);
         // The budget is spent before: a TPM that fails after the write must not be written again and again.
         record.store(&keyring)?;
-        record.index = write(tpm, &record, &key, &anchor, by_hand).map_err(|error| refused(&error))?;
+        let written = write(tpm, &record, &key, &anchor, (by_hand, self.setup.on_box));
+        record.index = written.map_err(|error| refused(&error))?;
         record.written = Some(anchor);
         record.store(&keyring)?;
         Ok(Reply::Done)
@@ -223,8 +225,14 @@ impl Holder {
     }
 }
 
-/// Answers the index, which is another one if the former is not ours any more and `anew`.
-fn write(tpm: &TpmSealer, record: &Record, key: &Secret<32>, anchor: &Anchor, anew: bool) -> Result<u32, AnchorError> {
+/// Answers the index, which is another one if the former is not ours any more and `anew`. `owns_tpm`: see [`free_index`].
+fn write(
+    tpm: &TpmSealer,
+    record: &Record,
+    key: &Secret<32>,
+    anchor: &Anchor,
+    (anew, owns_tpm): (bool, bool),
+) -> Result<u32, AnchorError> {
     tpm.in_tpm(|tpm| {
         let index = record.index;
         if record.written.is_none() || anew {
@@ -235,7 +243,7 @@ fn write(tpm: &TpmSealer, record: &Record, key: &Secret<32>, anchor: &Anchor, an
                 Err(AnchorError::Foreign(_) | AnchorError::AnotherInstallation) => {}
                 other => return other.map(|()| index),
             }
-            let index = free_index(tpm)?;
+            let index = free_index(tpm, owns_tpm)?;
             tpm.ensure_anchor(index, key)?;
             tpm.write_anchor(index, key, anchor)?;
             return Ok(index);
@@ -244,13 +252,25 @@ fn write(tpm: &TpmSealer, record: &Record, key: &Secret<32>, anchor: &Anchor, an
     })
 }
 
-fn free_index(tpm: &mut Tpm) -> Result<u32, AnchorError> {
+/// Called where the keyring has no anchor of its own. Where the machine has one installation (`owns_tpm`), anchors of
+/// set-ups that were given up make room if there is none.
+fn free_index(tpm: &mut Tpm, owns_tpm: bool) -> Result<u32, AnchorError> {
+    if let Some(index) = first_free(tpm)? {
+        return Ok(index);
+    }
+    if owns_tpm && tpm.reclaim_anchors(INDICES, &[])? > 0 {
+        tracing::info!("anchors of installations that are given up went out of the TPM");
+    }
+    first_free(tpm)?.ok_or(AnchorError::Foreign(*INDICES.end()))
+}
+
+fn first_free(tpm: &mut Tpm) -> Result<Option<u32>, AnchorError> {
     for index in INDICES {
         if !tpm.has_index(index)? {
-            return Ok(index);
+            return Ok(Some(index));
         }
     }
-    Err(AnchorError::Foreign(*INDICES.end()))
+    Ok(None)
 }
 
 fn has_tpm_slot(keyring: &Keyring) -> bool {

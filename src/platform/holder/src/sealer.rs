@@ -7,8 +7,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_seal::{Sealer, SealerError, SealerReason};
 use lamchat_tpm::{
-    Address, Counter, CounterError, Identity, PcrSelection, Reason, SealError, SealedBlob, SignedPolicy, Tpm, TpmError,
-    UnsealError,
+    Address, Counter, CounterError, Exhausted, Identity, PcrSelection, Reason, SealError, SealedBlob, SignedPolicy,
+    Tpm, TpmError, UnsealError,
 };
 use parking_lot::Mutex;
 use std::ops::RangeInclusive;
@@ -44,6 +44,8 @@ pub struct TpmSealer {
     floor: Option<u64>,
     /// Counters of blobs of before, as index and value: a TPM whose memory was put back gives them again.
     former: Vec<(u32, u64)>,
+    /// Whether every counter like ours belongs to this machine's keyring, or to one that is given up.
+    owns_tpm: bool,
     /// A software TPM talks to one client at a time.
     busy: Arc<Mutex<()>>,
 }
@@ -68,6 +70,7 @@ impl TpmSealer {
             release: None,
             floor: None,
             former: Vec::new(),
+            owns_tpm: false,
             busy: Arc::default(),
         }
     }
@@ -87,6 +90,28 @@ impl TpmSealer {
         let parsed = blobs.iter().filter_map(|(_, blob)| SealedBlob::parse(blob).ok());
         let former = parsed.map(|blob| (blob.counter_index, blob.counter_value)).collect();
         Self { former, ..self }
+    }
+
+    /// The same on a machine that has one installation: what earlier ones have left in the TPM goes when there is no room.
+    #[must_use]
+    pub fn owning(self, owns_tpm: bool) -> Self {
+        Self { owns_tpm, ..self }
+    }
+
+    /// A counter for a new blob. On our image counters of set-ups that were given up make room where there is none: they
+    /// are defined as ours, byte for byte, and no slot of the keyring has them. Elsewhere they may be another installation's.
+    fn new_counter(&self, tpm: &mut Tpm) -> Result<Counter, CounterError> {
+        match tpm.new_counter(COUNTERS) {
+            Err(CounterError::Full(..) | CounterError::Tpm(TpmError::Exhausted(Exhausted::NvIndex)))
+                if self.owns_tpm =>
+            {
+                let kept: Vec<u32> = self.former.iter().map(|(index, _)| *index).collect();
+                let count = tpm.reclaim_counters(COUNTERS, &kept)?;
+                tracing::info!(count, "counters of keyrings that are given up went out of the TPM");
+                tpm.new_counter(COUNTERS)
+            }
+            other => other,
+        }
     }
 
     /// The same with this security epoch as the lowest that opens what is sealed.
@@ -172,7 +197,7 @@ impl TpmSealer {
 impl Sealer for TpmSealer {
     fn seal(&self, secret: &Secret<32>) -> Result<Vec<u8>, SealerError> {
         self.with_tpm(|tpm| {
-            let counter = tpm.new_counter(COUNTERS).map_err(|error| match error {
+            let counter = self.new_counter(tpm).map_err(|error| match error {
                 CounterError::Tpm(error) => unavailable(&error),
                 error => failure(SealerReason::Unavailable, error.to_string()),
             })?;

@@ -214,7 +214,7 @@ impl Holder {
         let sealer = self
             .setup
             .tpm
-            .sealer_from(floor, pin, &keyring.blobs())
+            .sealer_from(floor, pin, &keyring.blobs(), self.setup.on_box)
             .ok_or_else(none)?;
         self.remember_blob(keyring, slot)?;
         let bound = keyring.rebind(slot, &*sealer);
@@ -246,7 +246,7 @@ impl Holder {
         let sealer = self
             .setup
             .tpm
-            .sealer_from(floor, pin, &keyring.blobs())
+            .sealer_from(floor, pin, &keyring.blobs(), self.setup.on_box)
             .ok_or_else(none)?;
         let unlock = lamchat_seal::Unlock::Tpm(sealer);
         keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)

@@ -121,17 +121,24 @@ impl Tpm {
 
     /// What seals, with a PIN where one was typed.
     pub(crate) fn sealer(&self, pin: Option<SecretBytes>) -> Option<Arc<dyn Sealer>> {
-        self.sealer_from(None, pin, &[])
+        self.sealer_from(None, pin, &[], false)
     }
 
-    /// The same at a floor, where the image's policy is sealed to; `former`: the blobs that slots have until then.
+    /// The same at a floor, where the image's policy is sealed to; `former`: the blobs that slots have until then;
+    /// `owns_tpm`: whether counters like ours can be nobody else's.
     pub(crate) fn sealer_from(
         &self,
         floor: Option<u64>,
         pin: Option<SecretBytes>,
         former: &[(u32, Vec<u8>)],
+        owns_tpm: bool,
     ) -> Option<Arc<dyn Sealer>> {
-        let sealer = self.sealer.clone()?.with_floor(floor).with_former(former);
+        let sealer = self
+            .sealer
+            .clone()?
+            .with_floor(floor)
+            .with_former(former)
+            .owning(owns_tpm);
         Some(match pin {
             Some(pin) => Arc::new(sealer.with_pin(pin)),
             None => Arc::new(sealer),

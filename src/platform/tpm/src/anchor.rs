@@ -8,6 +8,7 @@ use crate::session::Auth;
 use crate::tpm::Tpm;
 use crate::wire::{self, Kind, NvPublic};
 use lamchat_base::Secret;
+use std::ops::RangeInclusive;
 
 /// Bytes of the anchor's NV index.
 pub const ANCHOR_BYTES: usize = 64;
@@ -182,6 +183,12 @@ impl Tpm {
             let data = tpm.read_part(&request, &mut session, auth_value(key).as_slice(), found.data_bytes)?;
             Anchor::parse(&data).map_err(|_| AnchorError::Foreign(index))
         })
+    }
+
+    /// Deletes what was made in `indices` as anchors are made, byte for byte, but what is `kept`. Answers how many. Whoever
+    /// calls this says that nobody else makes anchors here.
+    pub fn reclaim_anchors(&mut self, indices: RangeInclusive<u32>, kept: &[u32]) -> Result<usize, TpmError> {
+        self.reclaim(indices, kept, anchor_public)
     }
 
     fn anchor_index(&mut self, index: u32) -> Result<NvPublic, AnchorError> {

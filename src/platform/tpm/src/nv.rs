@@ -125,6 +125,32 @@ impl Tpm {
         })
     }
 
+    /// Deletes the counters of `indices` that were made as [`Tpm::new_counter`] makes them, byte for byte, but those that are
+    /// `kept`. Answers how many. Whoever calls this says that nobody else makes such counters here.
+    ///
+    /// What was sealed under one of them stays closed for ever: a counter that is made at the same index starts higher.
+    pub fn reclaim_counters(&mut self, indices: RangeInclusive<u32>, kept: &[u32]) -> Result<usize, TpmError> {
+        self.reclaim(indices, kept, NvPublic::counter)
+    }
+
+    /// The same for anything that is made in one way.
+    pub(crate) fn reclaim(
+        &mut self,
+        indices: RangeInclusive<u32>,
+        kept: &[u32],
+        wanted: impl Fn(u32) -> Result<NvPublic, TpmError>,
+    ) -> Result<usize, TpmError> {
+        let mut reclaimed = 0;
+        for index in indices.filter(|index| !kept.contains(index)) {
+            let wanted = wanted(index)?;
+            if self.nv_public(index)?.is_some_and(|found| found.is_exactly(&wanted)) {
+                self.delete_index(index)?;
+                reclaimed += 1;
+            }
+        }
+        Ok(reclaimed)
+    }
+
     /// All bytes of an index that may be read without authorization (endorsement certificates); `None` if there is no
     /// such index or it was never written.
     pub fn read_index(&mut self, index: u32) -> Result<Option<Vec<u8>>, TpmError> {

@@ -96,3 +96,40 @@ fn what_is_not_ours_is_left_alone() {
     ));
     assert_eq!(tpm.counter(ANCHOR).unwrap(), None);
 }
+
+#[test]
+fn what_was_given_up_makes_room_and_nothing_else_does() {
+    const RANGE: std::ops::RangeInclusive<u32> = 0x0180_1200..=0x0180_1203;
+    let mut swtpm = Swtpm::start();
+    let key = Secret::new([1; 32]);
+    let mut tpm = swtpm.tpm();
+    let kept = tpm.new_counter(RANGE).unwrap();
+    tpm.ensure_anchor(0x0180_1201, &key).unwrap();
+    // Somebody else's: a counter that its own value increments, too.
+    drop(tpm);
+    let output = swtpm
+        .tool("tpm2_nvdefine")
+        .args(["-C", "o", "-s", "8", "0x1801202"])
+        .args(["-a", "nt=counter|ownerwrite|ownerread|authread|authwrite|no_da"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut tpm = swtpm.tpm();
+    let given_up = tpm.new_counter(RANGE).unwrap();
+    assert_eq!(given_up.index, 0x0180_1203);
+    assert!(matches!(tpm.new_counter(RANGE), Err(CounterError::Full(..))));
+    assert_eq!(tpm.reclaim_counters(RANGE, &[kept.index]).unwrap(), 1);
+    let fresh = tpm.new_counter(RANGE).unwrap();
+    assert_eq!(fresh.index, given_up.index);
+    assert!(fresh.value > given_up.value, "an old value came back");
+    drop(tpm);
+    swtpm.power_cycle();
+    let mut tpm = swtpm.tpm();
+    assert_eq!(tpm.counter(kept.index).unwrap(), Some(kept));
+    for index in [0x0180_1201, 0x0180_1202] {
+        assert!(tpm.has_index(index).unwrap(), "{index:#x}");
+    }
+    assert_eq!(tpm.reclaim_anchors(RANGE, &[]).unwrap(), 1);
+    assert!(!tpm.has_index(0x0180_1201).unwrap());
+    assert!(open_handles(&mut tpm).is_empty());
+}

@@ -96,6 +96,18 @@ impl NvPublic {
         self.attributes & !passing == wanted.attributes & !passing && self.data_bytes == wanted.data_bytes
     }
 
+    /// Whether every byte of it is as `wanted`, but for what changes by itself: nobody else happens to define it so.
+    pub(crate) fn is_exactly(&self, wanted: &Self) -> bool {
+        let passing = TpmaNv::WRITTEN | TpmaNv::READLOCKED | TpmaNv::WRITELOCKED;
+        match TpmsNvPublic::unmarshal(&self.bytes) {
+            Ok((mut public, [])) => {
+                public.attributes &= !passing;
+                marshal(&public, "NV index").is_ok_and(|bytes| bytes == wanted.bytes)
+            }
+            _ => false,
+        }
+    }
+
     /// The handle with its present name.
     pub(crate) fn handle(&self) -> Result<Handle, TpmError> {
         if self.name_is_sha256 {
