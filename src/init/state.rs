@@ -134,6 +134,8 @@ pub struct Status {
     pub trial: Option<Instant>,
     /// Whether the disk's record is not what this box wrote.
     pub is_foreign: bool,
+    /// Whether there is no disk that could be started from; a notice says why.
+    pub has_no_disk: bool,
     /// Whether the data are on two disks that hold the same.
     pub is_mirror: bool,
     /// What the hardware watchdog is called.
@@ -200,6 +202,7 @@ impl Shared {
                 is_mirror: false,
                 watchdog: None,
             }),
+                has_no_disk: false,
             disk: Mutex::new(None),
             mirror_work: Mutex::new(()),
             mirror: Mutex::new(None),

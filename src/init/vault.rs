@@ -148,6 +148,7 @@ fn find(shared: &Shared) -> Found {
             }
             Ok(found) => {
                 shared.forget_notice(&told);
+                shared.status.lock().has_no_disk = false;
                 return found;
             }
             Err(error) => error.to_string(),
@@ -155,6 +156,7 @@ fn find(shared: &Shared) -> Found {
         if since.elapsed() > DISKS_MAX && error != told {
             shared.forget_notice(&told);
             shared.notice(&error);
+            shared.status.lock().has_no_disk = true;
             shared.enter(State::SetUp);
             told = error;
         }

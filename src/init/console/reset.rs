@@ -11,6 +11,10 @@ const WARNING: &str = "Every account, message and file of this box, its keys and
 destroyed on the disk and in the TPM. A backup that lies elsewhere stays, and opens with the recovery key that was written \
 down for it.";
 
+/// What a disk has that is elsewhere.
+const MIRROR_WARNING: &str = "A disk of the mirror that is not plugged in now keeps its copy of the keys and the data: the TPM \
+opens it no more, but the recovery key that was written down does. Plug it in first, or destroy it.";
+
 /// Asks for the server's name, and does it.
 pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(_operator) = shared.operator.try_lock() else {
@@ -24,7 +28,8 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         Ok(answer) => head(&answer),
         Err(error) => format!("The audit log does not answer: {}", error.0),
     };
-    screen.page("FACTORY RESET", &format!("{WARNING}\n\n{head}"))?;
+    let is_mirror = shared.status.lock().is_mirror;
+    screen.page("FACTORY RESET", &warning(is_mirror, &head))?;
     let Some(typed) = screen.ask("Type the server's name to destroy its data", Echo::Shown)? else {
         return Ok(());
     };
@@ -45,6 +50,16 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What is lost, and what is not.
+fn warning(is_mirror: bool, head: &str) -> String {
+    let mirror = if is_mirror { MIRROR_WARNING } else { "" };
+    [WARNING, mirror, head]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
 /// The last of the log, for whoever keeps copies of it elsewhere.
 fn head(answer: &Value) -> String {
     let number = |key: &str| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
@@ -59,6 +74,12 @@ fn head(answer: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_mirror_has_disks_elsewhere() {
+        assert_eq!(super::warning(false, "head"), format!("{}\n\nhead", super::WARNING));
+        assert!(super::warning(true, "head").contains("not plugged in"));
+    }
+
     #[test]
     fn the_log_is_named() {
         let answer = serde_json::json!({"log": "chat/1", "size": 9, "signed": 8});

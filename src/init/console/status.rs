@@ -55,6 +55,15 @@ pub fn lines(shared: &Shared) -> Vec<String> {
     lines
 }
 
+/// Where it is. A box whose disks are not found, or not taken, may be set up all the same: it is not for a console to say
+/// that it is not.
+fn state(status: &Status) -> &'static str {
+    match status.state {
+        State::SetUp if status.has_no_disk => "NOT STARTED: no disk to start from, see the notice",
+        state => state.sentence(),
+    }
+}
+
 /// What is.
 fn rows(status: &Status) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -74,7 +83,7 @@ fn rows(status: &Status) -> Vec<Row> {
         Some(Health::Silent(why)) => (String::new(), why.clone()),
         None => (String::new(), "not known yet".to_owned()),
     };
-    row(ALWAYS, "State", status.state.sentence());
+    row(ALWAYS, "State", state(status));
     if !matches!(status.state, State::Install | State::SetUp) {
         row(IMPORTANT, "Health", &health);
         // Why they are locked is the one thing that nobody may miss: all of it is shown.
@@ -155,6 +164,16 @@ fn menu(items: &[&Item]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::init::release::Release;
+
+    #[test]
+    fn a_box_without_its_disk_is_not_called_new() {
+        let shared = Shared::new(Release::default());
+        shared.status.lock().state = State::SetUp;
+        let is_new = |shared: &Shared| super::lines(shared).iter().any(|line| line.contains("not set up yet"));
+        assert!(is_new(&shared));
+        shared.status.lock().has_no_disk = true;
+        assert!(!is_new(&shared));
+    }
 
     #[test]
     fn every_state_fits_on_a_screen() {
