@@ -12,6 +12,7 @@ mod good;
 mod hardware;
 mod health;
 mod keys;
+mod late;
 mod log;
 mod machine;
 mod measured;

@@ -1,5 +1,6 @@
 //! The exchange on the box: its user, its folder, its configuration, and how to reach it.
 
+use super::late::Act;
 use super::service::Program;
 use super::{DATA, RUN};
 use crate::cli::{Failure, Place, Server, socket};
@@ -154,8 +155,8 @@ pub fn upload(target: &str, from: &mut dyn std::io::Read, bytes: u64) -> Result<
 }
 
 /// Has an act of the console written into the audit log.
-pub fn note_act(act: &str, terminal: &str) -> Result<(), String> {
-    let body = serde_json::json!({"act": act, "terminal": terminal});
+pub fn note_act(act: &Act) -> Result<(), String> {
+    let body = serde_json::to_value(act).map_err(|error| error.to_string())?;
     let noted = call("POST", "/_lamchat/admin/v1/box/acts", Some(&body));
     noted.map(drop).map_err(|error| error.0)
 }

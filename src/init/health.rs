@@ -1,7 +1,7 @@
 //! Asks the exchange how it is, again and again, in a thread of its own: an exchange that hangs must hang nobody else.
 
-use super::exchange;
 use super::state::{Event, Health, More, Shared, State};
+use super::{exchange, late};
 use crate::cli::output;
 use serde_json::Value;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const VERSION_CHARS_MAX: usize = 32;
 
 /// Never ends.
 pub fn watch(shared: &Arc<Shared>) {
-    let mut offered = None;
+    let (mut offered, mut problem) = (None, None);
     loop {
         std::thread::sleep(INTERVAL);
         if matches!(shared.state(), State::SetUp | State::Stopping) {
@@ -27,12 +27,27 @@ pub fn watch(shared: &Arc<Shared>) {
         let health = match exchange::call("GET", "/_lamchat/admin/v1/health", None) {
             Ok(answer) => {
                 offer(shared, &mut offered, &answer);
-                read(&answer)
+                let health = read(&answer);
+                if matches!(health, Health::Running { .. }) {
+                    hand_over(shared, &mut problem);
+                }
+                health
             }
             Err(error) => Health::Silent(error.0),
         };
         shared.tell(Event::Health(health));
     }
+}
+
+/// Hands over what it could not note before. What goes wrong is told once.
+fn hand_over(shared: &Shared, problem: &mut Option<String>) {
+    let failed = late::hand_over(shared).err();
+    if let Some(error) = failed.as_ref().filter(|error| problem.as_ref() != Some(error)) {
+        shared.log.note(&format!(
+            "what was done without the exchange is not in the audit log yet: {error}"
+        ));
+    }
+    *problem = failed;
 }
 
 /// Shows an update that was found, as long as it waits.

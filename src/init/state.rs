@@ -1,6 +1,8 @@
 //! What the parts of process 1 know in common.
 
+use super::DATA;
 use super::disk::Found;
+use super::late::Late;
 use super::log::Log;
 use super::release::Release;
 use super::update::Booted;
@@ -12,7 +14,7 @@ use lamchat_machine::uevent::Uevent;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -132,10 +134,10 @@ pub struct Status {
     pub network: Option<String>,
     /// Until when a change of the network must be confirmed.
     pub trial: Option<Instant>,
-    /// Whether the disk's record is not what this box wrote.
-    pub is_foreign: bool,
     /// Whether there is no disk that could be started from; a notice says why.
     pub has_no_disk: bool,
+    /// Whether the disk's record is not what this box wrote.
+    pub is_foreign: bool,
     /// Whether the data are on two disks that hold the same.
     pub is_mirror: bool,
     /// What the hardware watchdog is called.
@@ -164,6 +166,8 @@ pub struct Shared {
     pub operator: Mutex<()>,
     /// Wrong PINs, over all consoles.
     pub guesses: Mutex<super::console::Guesses>,
+    /// What operators did while the exchange could not note it.
+    pub late: Late,
     /// The processes that work on updates.
     pub updaters: Mutex<HashSet<i32>>,
     /// The process that asks for the time.
@@ -172,14 +176,14 @@ pub struct Shared {
     pub marking: Mutex<Option<(i32, SyncSender<i32>)>>,
     /// Whether the release was marked good since the start.
     pub is_good: AtomicBool,
+    /// Whether time servers have told the time since the start.
+    pub knows_time: AtomicBool,
     /// The processes that have a USB stick.
     pub sticks: Mutex<HashSet<i32>>,
     /// Where the release that runs came from, once somebody asked.
     pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
     receiver: Mutex<Option<Receiver<Event>>>,
-    /// Whether time servers have told the time since the start.
-    pub knows_time: AtomicBool,
 }
 
 impl Shared {
@@ -198,11 +202,11 @@ impl Shared {
                 hardware: None,
                 network: None,
                 trial: None,
+                has_no_disk: false,
                 is_foreign: false,
                 is_mirror: false,
                 watchdog: None,
             }),
-                has_no_disk: false,
             disk: Mutex::new(None),
             mirror_work: Mutex::new(()),
             mirror: Mutex::new(None),
@@ -210,10 +214,12 @@ impl Shared {
             site: Mutex::new(None),
             operator: Mutex::new(()),
             guesses: Mutex::default(),
+            late: Late::below(Path::new(DATA)),
             updaters: Mutex::default(),
             timekeeper: Mutex::default(),
             marking: Mutex::default(),
             is_good: AtomicBool::new(false),
+            knows_time: AtomicBool::new(false),
             sticks: Mutex::default(),
             booted: OnceLock::new(),
             events,
@@ -222,7 +228,6 @@ impl Shared {
     }
 
     /// Tells the main loop. It ends only with the machine, so nobody can be left behind.
-            knows_time: AtomicBool::new(false),
     pub fn tell(&self, event: Event) {
         if self.events.send(event).is_err() {
             self.log.keep("init", "the main loop has ended");

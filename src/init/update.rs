@@ -1,5 +1,9 @@
 //! Updates: process 1 takes requests of the exchange's at a socket and starts a sandboxed process for each.
 
+mod direct;
+
+pub use direct::{apply, stage};
+
 use super::disk::Found;
 use super::exchange;
 use super::state::Shared;

@@ -4,6 +4,7 @@ use super::menu::{Gate, Item};
 use super::screen::{Echo, Screen};
 use super::{gate, pages};
 use crate::cli::credential_file;
+use crate::init::late::{self, Act};
 use crate::init::state::{Event, Shared, State};
 use crate::init::{crash, exchange};
 use lamchat_machine::kernel_log;
@@ -30,19 +31,20 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>, item: &Item) -> std::io::R
     {
         shared.log.note(&format!("{name} is not in the audit log: {error}"));
         if matches!(item.gate, Gate::Noted(_)) {
-            screen.page("Not done", &format!("It cannot be noted in the audit log: {error}"))?;
+            screen.page("Not done", &format!("It cannot be noted: {error}"))?;
             return screen.pause();
         }
     }
     (item.run)(screen, shared)
 }
 
-/// Writes an act into the audit log, while there is one: before the set-up and without keys nobody can.
+/// Writes an act into the audit log, while there is one: before the set-up and without keys nobody can. Where the exchange
+/// does not answer, it is kept for later.
 fn note(screen: &Screen, shared: &Shared, name: &str) -> Result<(), String> {
     if shared.site.lock().is_none() || shared.state() == State::Locked {
         return Ok(());
     }
-    exchange::note_act(name, &screen.name)
+    late::note(shared, Act::new(name, &screen.name))
 }
 
 /// The change of the network stays.

@@ -1,8 +1,9 @@
 //! Who may act: before the set-up everybody, then whoever types the console's PIN or the recovery key.
 
 use super::screen::{Echo, Screen};
+use crate::init::keys;
+use crate::init::late::{self, Act};
 use crate::init::state::{Shared, State};
-use crate::init::{exchange, keys};
 use lamchat_appliance::pin::{self, PIN_DIGITS_MAX};
 use lamchat_holder::Typed;
 use std::time::{Duration, Instant};
@@ -63,10 +64,10 @@ pub fn pass(screen: &mut Screen, shared: &Shared) -> std::io::Result<bool> {
     shared.guesses.lock().begin(Instant::now());
     let right = if typed.len() <= PIN_DIGITS_MAX {
         pin::verify(&typed, &kept).map_err(|error| error.to_string())
-    } else if shared.state() == State::Serving {
+    } else if matches!(shared.state(), State::Serving | State::Degraded) {
         Ok(keys::typed(&Typed::VerifyRecovery(keys::secret(&typed))).is_ok())
     } else {
-        Err("the recovery key can be compared only while the exchange answers".to_owned())
+        Err("the recovery key can be compared once the keys are open".to_owned())
     };
     match right {
         Ok(true) => {
@@ -75,7 +76,7 @@ pub fn pass(screen: &mut Screen, shared: &Shared) -> std::io::Result<bool> {
         }
         Ok(false) => {
             shared.log.note("a wrong PIN or recovery key was typed on a console");
-            if let Err(error) = exchange::note_act("wrong-pin", &screen.name) {
+            if let Err(error) = late::note(shared, Act::new("wrong-pin", &screen.name)) {
                 shared
                     .log
                     .note(&format!("the wrong PIN is not in the audit log: {error}"));

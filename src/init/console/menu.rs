@@ -12,7 +12,8 @@ pub type Run = fn(&mut Screen, &Arc<Shared>) -> std::io::Result<()>;
 pub enum Gate {
     /// Everybody who stands there: there is no PIN yet, or none that could be read. Nobody notes it.
     Open,
-    /// Whoever types the PIN or the recovery key. Noted as `box.NAME` before it is done, and not done otherwise.
+    /// Whoever types the PIN or the recovery key. Noted as `box.NAME` before it is done, or kept durably until the exchange
+    /// can note it, and not done otherwise.
     Noted(&'static str),
     /// The same, but done even where it cannot be noted: the power can be cut without us.
     Always(&'static str),
@@ -79,7 +80,8 @@ fn serves(status: &Status) -> bool {
     status.state == State::Serving
 }
 
-fn is_open(status: &Status) -> bool {
+/// Also where the exchange does not answer: what is done then may be what mends it.
+pub fn is_open(status: &Status) -> bool {
     matches!(status.state, State::Serving | State::Degraded)
 }
 
@@ -91,9 +93,8 @@ fn is_foreign(status: &Status) -> bool {
     status.is_foreign
 }
 
-/// Also where the exchange does not answer: a disk may be the reason.
 fn is_mirror(status: &Status) -> bool {
-    status.is_mirror && matches!(status.state, State::Serving | State::Degraded)
+    status.is_mirror && is_open(status)
 }
 
 fn runs(status: &Status) -> bool {
@@ -112,8 +113,8 @@ const MENU: &[Item] = &[
     item('1', "New recovery key",                 serves,    Gate::Elsewhere,                SECRET,                               recovery::make),
     item('2', "New administrator",                serves,    Gate::Elsewhere,                Far::Command("user add"),             acts::administrator),
     item('3', "Check: two accounts, a message",   serves,    Gate::Noted("check"),           Far::Here("from there a client shows it"), check::run),
-    item('4', "Network",                          serves,    Gate::Noted("network"),         Far::Command("box set"),                 change::network),
-    item('5', "Time",                             serves,    Gate::Noted("time"),            Far::Command("box set"),                 change::time),
+    item('4', "Network",                          is_open,   Gate::Noted("network"),         Far::Command("box set"),                 change::network),
+    item('5', "Time",                             is_open,   Gate::Noted("time"),            Far::Command("box set"),                 change::time),
     item('a', "Administration from a distance",   serves,    Gate::Elsewhere,                Far::Here("a stolen credential must not make others"), acts::credential),
     item('u', "USB stick",                        is_open,   Gate::Open,                     Far::Here("each of its lines says how"), usb::run),
     item('m', "Mirror",                           is_mirror, Gate::Noted("mirror"),          Far::Command("mirror add"),           mirror::run),

@@ -7,7 +7,7 @@ mod export;
 mod update;
 
 use super::acts;
-use super::menu::{Far, Gate, Item, item};
+use super::menu::{Far, Gate, Item, is_open, item};
 use super::screen::{Echo, Screen};
 use crate::init::state::{Shared, State, Status};
 use crate::init::stick;
@@ -33,13 +33,13 @@ fn runs(status: &Status) -> bool {
 /// Every item, in the order of the screen.
 #[rustfmt::skip]
 const MENU: &[Item] = &[
-    item('1', "Update from the stick",           serves, Gate::Noted("usb-update"),  Far::Command("update apply"),   update::run),
+    item('1', "Update from the stick",           is_open, Gate::Noted("usb-update"),  Far::Command("update apply"),   update::run),
     item('2', "Backup onto the stick",           serves, Gate::Noted("usb-backup"),  Far::Command("backup create"),  backup::run),
     item('3', "Evidence, audit log and logs",    runs,   Gate::Always("usb-export"), Far::Command("audit export"),   export::run),
     item('4', "TLS certificate: the request",    serves, Gate::Elsewhere,            Far::Command("certificate request"), certificate::request),
     item('5', "TLS certificate from the stick",  serves, Gate::Elsewhere,            Far::Command("certificate install"), certificate::install),
-    item('6', "Configuration onto the stick",    serves, Gate::Noted("usb-configuration-out"), Far::Command("box show"), configuration::write),
-    item('7', "Configuration from the stick",    serves, Gate::Noted("usb-configuration"), Far::Command("box set"),  configuration::read),
+    item('6', "Configuration onto the stick",    is_open, Gate::Noted("usb-configuration-out"), Far::Command("box show"), configuration::write),
+    item('7', "Configuration from the stick",    is_open, Gate::Noted("usb-configuration"), Far::Command("box set"),  configuration::read),
 ];
 
 /// Shows the menu until something was chosen and done.

@@ -75,12 +75,14 @@ pub fn apply(wanted: &site::Network, policy: &Policy) -> Result<Option<Link>, Ap
 
 /// All interfaces off and without addresses, those that were made here gone.
 fn clear(route: &mut Netlink) -> Result<(), ApplyError> {
+    // What stands on another goes first: the kernel would take it away with that one.
+    for made in [VLAN, BOND] {
+        for link in links(route)?.iter().filter(|link| link.name == made) {
+            network::remove(route, link.index).map_err(kernel("an interface"))?;
+        }
+    }
     for link in links(route)? {
         if link.is_loopback {
-            continue;
-        }
-        if [BOND, VLAN].contains(&link.name.as_str()) {
-            network::remove(route, link.index).map_err(kernel("an interface"))?;
             continue;
         }
         network::remove_addresses(route, link.index).map_err(kernel("an address"))?;

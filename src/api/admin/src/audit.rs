@@ -111,13 +111,17 @@ const BOX_ACTS: &[&str] = &[
     "power-off",
     "wrong-pin",
 ];
-/// Longest name of a terminal.
+/// Longest name of a terminal, and longest version.
 const TERMINAL_BYTES_MAX: usize = 32;
 
 #[derive(serde::Deserialize)]
 struct BoxAct {
     act: String,
     terminal: String,
+    /// The version of a release that it is about.
+    version: Option<String>,
+    /// When it was begun, if nobody could note it then.
+    at_ms: Option<u64>,
 }
 
 /// Refuses everybody but process 1 of the box: nobody else is root there.
@@ -130,14 +134,28 @@ pub(crate) fn check_box(request: &Request) -> Result<Actor, AdminError> {
     Err(AdminError::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", forbidden))
 }
 
-/// Notes an act of the box's console before it is done.
+/// Notes an act of the box's console before it is done, or with `at_ms` afterwards: it has its own time then, and the entry
+/// says that it came late.
 pub async fn box_act(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let actor = check_box(&request)?;
-    let BoxAct { act, terminal } = parse(&request)?;
-    if !BOX_ACTS.contains(&act.as_str()) || terminal.len() > TERMINAL_BYTES_MAX {
+    let BoxAct {
+        act,
+        terminal,
+        version,
+        at_ms,
+    } = parse(&request)?;
+    let is_long = |text: &String| text.len() > TERMINAL_BYTES_MAX;
+    if !BOX_ACTS.contains(&act.as_str()) || is_long(&terminal) || version.as_ref().is_some_and(is_long) {
         return Err(AdminError::invalid(format!("{act:?} is no act of the box's console")));
     }
-    let entry = Entry::new(admin.now_ms(), actor, &format!("box.{act}")).fact("terminal", terminal);
+    let now = admin.now_ms();
+    let mut entry = Entry::new(at_ms.unwrap_or(now), actor, &format!("box.{act}")).fact("terminal", terminal);
+    if let Some(version) = version {
+        entry = entry.fact("version", version);
+    }
+    if at_ms.is_some() {
+        entry = entry.fact("noted_late_ms", now);
+    }
     let task = tokio::task::spawn_blocking(move || append(&admin, entry));
     task.await.map_err(AdminError::internal)??;
     Ok(json!({}))

@@ -1,10 +1,12 @@
 //! An update from a stick: the bundle goes to the exchange as `lamchat update` hands it in, and from there to the updater.
+//! Where the exchange does not answer, it goes to the updater at once: an update may be what mends it.
 
 use super::{Signs, choose, pick, tell};
 use crate::cli::update_text;
 use crate::init::console::screen::Screen;
-use crate::init::state::Shared;
-use crate::init::{exchange, stick};
+use crate::init::late::{self, Act};
+use crate::init::state::{Shared, State};
+use crate::init::{exchange, stick, update};
 use lamchat_release::BUNDLE_BYTES_MAX;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -56,6 +58,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(name) = pick(screen, &names)?.and_then(|at| names.get(at)) else {
         return Ok(());
     };
+    let answers = shared.state() == State::Serving;
     let mut signs = Signs::new(screen, "Checking");
     let staged = stick
         .read(name, BUNDLE_BYTES_MAX)
@@ -67,7 +70,11 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
                 bytes: 0,
                 signs: &mut signs,
             };
-            exchange::upload(&format!("{UPDATE}/bundle"), &mut counted, bytes).map_err(|error| error.0)
+            if answers {
+                exchange::upload(&format!("{UPDATE}/bundle"), &mut counted, bytes).map_err(|error| error.0)
+            } else {
+                update::stage(shared, &mut counted)
+            }
         });
     let shown = match staged {
         Ok(shown) => shown,
@@ -80,8 +87,15 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         return tell(screen, Err("Nothing was installed.".to_owned()));
     }
     let id = shown.get("id").and_then(Value::as_str).unwrap_or_default();
-    let body = json!({"id": id, "restart": true});
-    let applied = exchange::call("POST", &format!("{UPDATE}/apply"), Some(&body));
+    let applied = if answers {
+        let body = json!({"id": id, "restart": true});
+        exchange::call("POST", &format!("{UPDATE}/apply"), Some(&body)).map_err(|error| error.0)
+    } else {
+        // Who chose what, before it is done, as the exchange notes it.
+        let version = shown.get("version").and_then(Value::as_str).unwrap_or_default();
+        let act = Act::new("usb-update", &screen.name).about(version);
+        late::note(shared, act).and_then(|()| update::apply(shared, id))
+    };
     let text = |answer: Value| {
         let version = answer
             .get("version")
@@ -90,5 +104,5 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
             .to_owned();
         format!("{version} is installed; the machine starts again with it. The stick may be pulled.")
     };
-    tell(screen, applied.map(text).map_err(|error| error.0))
+    tell(screen, applied.map(text))
 }

@@ -23,3 +23,40 @@ async fn a_box_takes_nobodys_word_for_what_it_may_start() {
     let told = raise(&site, json!({"floor": 2, "bootable": [2]})).await;
     assert!(told.contains("looks itself"), "{told}");
 }
+
+#[tokio::test]
+async fn what_was_done_without_the_exchange_has_its_own_time_and_says_so() {
+    let site = site();
+    let acts = [
+        json!({"act": "usb-update", "terminal": "ttyS0", "version": "0.2.0", "at_ms": 5}),
+        json!({"act": "network", "terminal": "tty1"}),
+    ];
+    // Root's alone, and this test runs as anybody.
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(site.folder.path()).unwrap());
+    let expected = if uid == 0 { 200 } else { 403 };
+    for act in &acts {
+        assert_eq!(site.socket("POST", "box/acts", act.clone()).await.0, expected, "{act}");
+    }
+    let long = json!({"act": "usb-update", "terminal": "ttyS0", "version": "9".repeat(33)});
+    assert_ne!(site.socket("POST", "box/acts", long).await.0, 200);
+    let entries = lamchat_audit::log::entries(&site.admin.store.read(), 0, 10).unwrap();
+    let entries: Vec<_> = entries.iter().map(|(_, entry)| entry).collect();
+    if expected == 403 {
+        return assert!(entries.is_empty());
+    }
+    let now = site.admin.now_ms();
+    assert_eq!(entries.len(), 2, "{entries:?}");
+    let (late, present) = (entries[0], entries[1]);
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    assert_eq!((late.act.as_str(), late.time_ms), ("box.usb-update", 5));
+    assert_eq!(
+        late.facts,
+        [
+            fact("noted_late_ms", now.to_string()),
+            fact("terminal", "ttyS0".to_owned()),
+            fact("version", "0.2.0".to_owned()),
+        ]
+    );
+    assert_eq!((present.act.as_str(), present.time_ms), ("box.network", now));
+    assert_eq!(present.facts, [fact("terminal", "tty1".to_owned())]);
+}
