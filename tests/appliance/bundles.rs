@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A small bundle, signed. `product` is as long as ours.
-fn bundle(key: &ReleaseKey, version: [u32; 3], product: &str) -> Vec<u8> {
+pub fn bundle(key: &ReleaseKey, version: [u32; 3], product: &str) -> Vec<u8> {
     let content = b"not read any further";
     let header = Header {
         product: "lamchat".to_owned(),

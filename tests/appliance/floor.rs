@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// The bundle of a release with security epoch 2; the image that is set up has 1.
-fn bundle(version: &str) -> String {
+pub fn bundle(version: &str) -> String {
     let folder = PathBuf::from(std::env::var_os("LAMCHAT_RAISED_BUNDLES").unwrap());
     folder
         .join(format!("{version}/lamchat-{version}.bundle"))
@@ -20,14 +20,14 @@ fn bundle(version: &str) -> String {
         .to_string()
 }
 
-fn refused(port: u16, known: &(PathBuf, String), arguments: &[&str]) -> String {
+pub fn refused(port: u16, known: &(PathBuf, String), arguments: &[&str]) -> String {
     let output = try_far(port, known, arguments);
     assert!(!output.status.success(), "{arguments:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// What the `tpm` slot admits.
-fn floor(status: &Value) -> u64 {
+pub fn floor(status: &Value) -> u64 {
     let mut slots = status.get("slots").and_then(Value::as_array).unwrap().iter();
     let seal = slots
         .find(|slot| slot.get("kind").unwrap() == "tpm")

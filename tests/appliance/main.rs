@@ -20,6 +20,7 @@ mod network;
 mod power_cuts;
 mod reset;
 mod restart;
+mod rotation;
 mod secure_boot;
 mod set_up;
 mod settings;

@@ -49,3 +49,22 @@ pub fn put_back(disk: &Disk, esp: &(Vec<u8>, u64)) {
     let file = File::options().write(true).open(disk.path()).unwrap();
     file.write_all_at(&esp.0, esp.1).unwrap();
 }
+
+/// Has another program change the file system.
+fn change(disk: &Disk, program: &str, paths: &[&str]) {
+    let (_, offset) = esp(disk);
+    let image = format!("{}@@{offset}", disk.path().display());
+    let paths: Vec<String> = paths.iter().map(|name| format!("::/EFI/Linux/{name}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    crate::stick::run(program, &[&["-i", image.as_str()], paths.as_slice()].concat());
+}
+
+/// Removes the file of a slot, which nothing of ours does.
+pub fn remove(disk: &Disk, name: &str) {
+    change(disk, "mdel", &[name]);
+}
+
+/// Gives the file of a slot another name of that slot.
+pub fn rename(disk: &Disk, from: &str, to: &str) {
+    change(disk, "mren", &[from, to]);
+}

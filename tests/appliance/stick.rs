@@ -15,7 +15,8 @@ pub struct UsbStick {
     _folder: tempfile::TempDir,
 }
 
-fn run(command: &str, arguments: &[&str]) -> Vec<u8> {
+/// Another program's work on a file system; what it says.
+pub fn run(command: &str, arguments: &[&str]) -> Vec<u8> {
     let found = ["/usr/sbin", "/usr/bin"].map(|folder| Path::new(folder).join(command));
     let command = found.into_iter().find(|file| file.exists()).unwrap();
     let output = Command::new(&command)
