@@ -28,12 +28,17 @@ use std::time::{Duration, Instant};
 pub const RESTART: u8 = 10;
 /// Exit code: the other half's slots are like the first's.
 pub const FOLLOWED: u8 = 11;
+/// Exit code: done, and no slot has changed, so that nothing has to follow.
+pub const UNCHANGED: u8 = 12;
 /// The staged bundle, in the folder of updates.
 const STAGED: &str = "staged.bundle";
 /// The bill of materials of the release that was written last, to compare the next one with.
 const BILL: &str = "sbom.json";
-/// How long another updater may be at work before a request is refused.
-const OTHERS_MAX: Duration = Duration::from_secs(15);
+/// How long another updater may be at work before a request is refused: one that has the other half of a mirror follow
+/// reads four images. Less than a sender may be kept waiting.
+const OTHERS_MAX: Duration = Duration::from_secs(45);
+/// The same before the other half does not follow: nobody waits for it, and nobody else would do its work soon.
+const FOLLOW_MAX: Duration = Duration::from_secs(15 * 60);
 /// Between two looks at that.
 const OTHERS_PAUSE: Duration = Duration::from_millis(100);
 /// Longest file with a key or a description of the release.
@@ -128,7 +133,8 @@ impl Opened {
         let release: Value = serde_json::from_str(&small(&post.release)?)?;
         let text = |key: &str| release.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let staged = own(STAGED)?;
-        lock(&staged)?;
+        let follows = post.follow.is_some();
+        lock(&staged, if follows { FOLLOW_MAX } else { OTHERS_MAX })?;
         Ok(Self {
             esp: esp(post)?,
             staged,
@@ -150,7 +156,7 @@ impl Opened {
 }
 
 /// Waits until no other updater is at work: most only look. Held until this process ends, for the lock is the open file's.
-fn lock(staged: &File) -> Result<(), Failure> {
+fn lock(staged: &File, patience: Duration) -> Result<(), Failure> {
     let since = Instant::now();
     loop {
         match Flock::lock(staged.try_clone()?, FlockArg::LockExclusiveNonblock) {
@@ -158,7 +164,7 @@ fn lock(staged: &File) -> Result<(), Failure> {
                 std::mem::forget(lock);
                 return Ok(());
             }
-            Err(_) if since.elapsed() < OTHERS_MAX => std::thread::sleep(OTHERS_PAUSE),
+            Err(_) if since.elapsed() < patience => std::thread::sleep(OTHERS_PAUSE),
             Err(_) => return Err("another update is under way: try again when it has ended".into()),
         }
     }
@@ -194,7 +200,7 @@ fn point(pem: &str) -> Result<[u8; 65], Failure> {
 pub fn run(post: &Post) -> Result<ExitCode, Failure> {
     if post.epochs {
         epochs::run(post)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(UNCHANGED));
     }
     if post.hold || post.leave || post.digest {
         // There may be no data yet, so nothing of them is opened.
@@ -232,8 +238,10 @@ fn errand(post: &Post, esp: &mut FileDevice) -> Result<ExitCode, Failure> {
     } else if post.digest {
         let digest = slots.digest(post.running)?.ok_or("the slot that runs has no file")?;
         writeln!(std::io::stdout(), "{}", lamchat_attestation::Sha256(digest))?;
-    } else if slots.has_fallback(post.running)? {
-        return Ok(ExitCode::from(RESTART));
+        return Ok(ExitCode::from(UNCHANGED));
+    } else {
+        let leaves = slots.has_fallback(post.running)?;
+        return Ok(ExitCode::from(if leaves { RESTART } else { UNCHANGED }));
     }
     Ok(ExitCode::SUCCESS)
 }

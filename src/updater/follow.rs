@@ -7,8 +7,7 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Makes the slots of `other` like those of the one that was started from. Not while an update is under way: it is done
-/// again after each.
+/// Makes the slots of `other` like those of the one that was started from; once no update is under way.
 pub fn run(post: &Post, other: &Path) -> Result<ExitCode, Failure> {
     let mut opened = Opened::open(post)?;
     let device = OpenOptions::new().read(true).write(true).open(other);

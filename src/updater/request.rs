@@ -1,6 +1,6 @@
 //! The requests: a line of JSON, behind it the bundle where one is handed over; the answer is JSON to the end.
 
-use super::{Opened, RESTART, stage};
+use super::{Opened, RESTART, UNCHANGED, stage};
 use crate::cli::Failure;
 use lamchat_release::TOTAL_BYTES_MAX;
 use lamchat_slots::Slots;
@@ -31,7 +31,7 @@ enum Request {
 pub fn answer(opened: &mut Opened, stream: &mut UnixStream) -> Result<(Value, ExitCode), Failure> {
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     stream.set_write_timeout(Some(SILENCE_MAX))?;
-    let done = |answer| Ok((answer, ExitCode::SUCCESS));
+    let done = |answer| Ok((answer, ExitCode::from(UNCHANGED)));
     match serde_json::from_slice(&line(stream)?)? {
         Request::Stage => {
             let checked = stage::take(opened, stream);

@@ -14,6 +14,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 pub const CONFIG: &str = r#"
 server_name = "localhost"
@@ -381,6 +382,20 @@ fn bundles_that_are_not_right_are_refused_before_any_write() {
         "{}",
         text(&refused.stderr)
     );
+    // Another updater is at work, such as the one that has the other half of a mirror follow: this one waits for it.
+    let staged = std::fs::File::open(site.path("update/staged.bundle")).unwrap();
+    staged.lock().unwrap();
+    let waiting = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        drop(staged);
+    });
+    site.command_json(&["update", "status"], "");
+    waiting.join().unwrap();
+    // The answer may come before its end is noticed here.
+    let since = Instant::now();
+    while machine.codes.lock().unwrap().last() != Some(&12) {
+        assert!(since.elapsed() < Duration::from_secs(10), "something has to follow");
+    }
     let marked = Machine::updater(&site.path(""), "b")
         .arg("--mark-good")
         .stdin(Stdio::null())
