@@ -166,11 +166,16 @@ impl Found {
         Some(is_all)
     }
 
-    /// From now on everything goes, whatever happens to the power.
+    /// From now on everything goes, whatever happens to the power. Both copies of each record say it: the one that is
+    /// overwritten last must not tell what was before, when the keyring is gone already.
     pub fn begin_erasing(&self) -> Result<(), DiskError> {
-        let mirror = self.mirror.as_ref();
-        self.all()
-            .try_for_each(|member| member.keep(Stage::Erasing, mirror, None))
+        for _ in 0..2 {
+            for member in self.all() {
+                let mirror = self.mirror.as_ref().or(member.record.mirror.as_ref());
+                member.keep(Stage::Erasing, mirror, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// Overwrites the keyrings, then the records: the disks are new. The data stay as what nobody can read.

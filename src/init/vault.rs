@@ -204,6 +204,8 @@ pub fn erase(shared: &Shared) -> Result<(), String> {
 
 /// After a power cut in the middle of [`erase`].
 fn go_on_erasing(shared: &Shared, found: &Found) -> Result<(), String> {
+    // It may have been cut between the two copies of the decision.
+    found.begin_erasing().map_err(|error| error.to_string())?;
     clear(shared, found);
     found.end_erasing().map_err(|error| error.to_string())
 }

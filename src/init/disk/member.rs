@@ -172,3 +172,50 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::init::disk::Found;
+    use std::fs::File;
+
+    /// Where the record's copies are on a partition.
+    fn copies(path: &Path) -> Vec<usize> {
+        let bytes = std::fs::read(path).unwrap();
+        let found = bytes
+            .windows(8)
+            .enumerate()
+            .filter(|(_, window)| *window == b"LAMBOXRC");
+        found.map(|(at, _)| at).collect()
+    }
+
+    #[test]
+    fn neither_copy_of_the_record_tells_what_was_before_a_reset() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keyring");
+        File::create(&path).unwrap().set_len(4 << 20).unwrap();
+        let member = Member::named(&path, Stage::Done);
+        for stage in [Stage::Begun, Stage::Done] {
+            member.keep(stage, None, None).unwrap();
+        }
+        let found = Found::of_test(vec![member.clone()], Vec::new());
+        found.begin_erasing().unwrap();
+        let both = copies(&path);
+        assert_eq!(both.len(), 2);
+        for at in both {
+            // A cut after this copy was overwritten, and before the other one was.
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[at..at + 8].fill(0);
+            let cut = folder.path().join("cut");
+            std::fs::write(&cut, bytes).unwrap();
+            let mut left = Member::named(&cut, Stage::Done);
+            left.look().unwrap();
+            assert_eq!(left.stage, Stage::Erasing, "without the copy at {at}");
+        }
+        found.end_erasing().unwrap();
+        let mut new = member;
+        new.look().unwrap();
+        assert_eq!(new.stage, Stage::New);
+    }
+}
