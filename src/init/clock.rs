@@ -97,8 +97,12 @@ pub fn run(shared: &Arc<Shared>) {
     loop {
         let wanted = shared.site.lock().as_ref().map(|site| site.time.clone());
         let wanted = wanted.unwrap_or_default();
-        if !wanted.servers.is_empty() {
-            known |= follow(shared, &mut keeper, &wanted);
+        if wanted.servers.is_empty() {
+            shared.status.lock().time = None;
+        } else {
+            let from = follow(shared, &mut keeper, &wanted);
+            known |= from.is_some();
+            say(shared, from);
         }
         keep(shared);
         let asking = !wanted.servers.is_empty() && !known;
@@ -122,13 +126,25 @@ fn wait(shared: &Shared, asked: &Time, interval: Duration) {
     }
 }
 
-/// Asks all servers once; whether any knew.
-fn follow(shared: &Shared, keeper: &mut Option<Keeper>, wanted: &Time) -> bool {
+/// Says from whom the time is: on the screen, and in the log when it is from others than before.
+fn say(shared: &Shared, from: Option<String>) {
+    let line = from.map_or_else(
+        || "no time server tells the time".to_owned(),
+        |servers| format!("from {servers}"),
+    );
+    let before = shared.status.lock().time.replace(line.clone());
+    if before.as_ref() != Some(&line) {
+        shared.log.note(&format!("the time: {line}"));
+    }
+}
+
+/// Asks all servers once; those that knew.
+fn follow(shared: &Shared, keeper: &mut Option<Keeper>, wanted: &Time) -> Option<String> {
     let told = match Keeper::ask(keeper, shared, wanted) {
         Ok(told) => told,
         Err(error) => {
             shared.log.note(&format!("the time: {error}"));
-            return false;
+            return None;
         }
     };
     for one in &told {
@@ -136,16 +152,16 @@ fn follow(shared: &Shared, keeper: &mut Option<Keeper>, wanted: &Time) -> bool {
             shared.log.note(&format!("time server {}: {problem}", one.server));
         }
     }
+    let from = told.iter().filter(|one| one.ahead_ms.is_some());
+    let from: Vec<String> = from.map(|one| one.server.to_string()).collect();
     let now = time::now_ms();
     let told = told.iter().filter_map(|one| now.checked_add_signed(one.ahead_ms?));
-    let Some(ms) = time::middle(told.collect()) else {
-        return false;
-    };
+    let ms = time::middle(told.collect())?;
     if ms < shared.release.built_at.saturating_mul(1000) {
         shared
             .log
             .note("the time servers are wrong: their time is before this release was built");
-        return false;
+        return None;
     }
     let difference = ms.abs_diff(now);
     if difference >= STEP_MIN_MS {
@@ -158,7 +174,7 @@ fn follow(shared: &Shared, keeper: &mut Option<Keeper>, wanted: &Time) -> bool {
         }
     }
     shared.knows_time.store(true, Ordering::Relaxed);
-    true
+    Some(from.join(" "))
 }
 
 /// Remembers the time for the next start, durably, once there are data to keep it with. A torn file is no time, and the

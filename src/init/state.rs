@@ -142,6 +142,8 @@ pub struct Status {
     pub is_mirror: bool,
     /// What the hardware watchdog is called.
     pub watchdog: Option<String>,
+    /// From whom the time is, where servers are configured.
+    pub time: Option<String>,
 }
 
 /// What all threads share.
@@ -206,6 +208,7 @@ impl Shared {
                 is_foreign: false,
                 is_mirror: false,
                 watchdog: None,
+                time: None,
             }),
             disk: Mutex::new(None),
             mirror_work: Mutex::new(()),

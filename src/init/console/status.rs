@@ -113,6 +113,9 @@ fn rows(status: &Status) -> Vec<Row> {
     }
     let trial = more.filter(|more| more.on_trial).map_or("", |_| ", on trial");
     row(USUAL, "Release", &format!("{}{trial}", crate::cli::VERSION));
+    if let Some(time) = &status.time {
+        row(USUAL, "Time", time);
+    }
     let watchdog = status.watchdog.as_deref().unwrap_or("this machine shows none");
     row(LITTLE, "Watchdog", watchdog);
     let hardware = match &status.hardware {
@@ -196,6 +199,7 @@ mod tests {
                     status.network = Some("x".to_owned());
                     status.health = Some(Health::Locked("word ".repeat(100)));
                     status.trial = trial;
+                    status.time = Some("x".to_owned());
                 }
                 let lines = super::lines(&shared);
                 assert!(lines.len() <= LINES_MAX, "{state:?}: {}", lines.len());

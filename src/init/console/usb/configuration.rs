@@ -44,7 +44,7 @@ pub fn read(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
             .read_small(FILE, FILE_BYTES_MAX)
             .map_err(|error| error.to_string())?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{FILE} is not text in UTF-8"))?;
-        let wanted: Editable = toml::from_str(&text).map_err(|error| format!("{FILE}: {}", error.message()))?;
+        let wanted = parse(&text)?;
         let next = now.changed(wanted).map_err(|error| error.to_string())?;
         let changes = differences(&text_of(&now)?, &text_of(&next)?);
         Ok((next, changes))
@@ -62,6 +62,15 @@ pub fn read(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     }
     // Why it was not taken over is on the screen already.
     change::hand_over(screen, shared, next).map(|_| ())
+}
+
+/// Reads the file; what is wrong with it is said with its line.
+fn parse(text: &str) -> Result<Editable, String> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        format!("{FILE}, line {line}: {}", error.message())
+    })
 }
 
 /// What may be changed, as the file has it and `lamchat box show` prints it.
@@ -94,7 +103,7 @@ fn differences(now: &str, next: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::text_of;
+    use super::{parse, text_of};
     use lamchat_appliance::site::{Site, parse_network};
 
     #[test]
@@ -113,5 +122,20 @@ mod tests {
                 "+ [network] routers = [\"10.0.0.1\"]",
             ]
         );
+    }
+    #[test]
+    fn what_is_wrong_is_said_with_its_line() {
+        let right = text_of(&Site::new("chat.example.org", parse_network("dhcp").unwrap())).unwrap();
+        assert!(parse(&right).is_ok(), "{right}");
+        let lines = right.lines().count() + 1;
+        let unknown = parse(&format!("{right}[door]\nopen = true\n")).unwrap_err();
+        assert!(
+            unknown.contains(&format!("line {lines}: unknown field `door`")),
+            "{unknown}"
+        );
+        let name = parse(&format!("server_name = \"other.example.org\"\n{right}")).unwrap_err();
+        assert!(name.contains("line 1: unknown field `server_name`"), "{name}");
+        let torn = parse(right.get(..right.len() - 3).unwrap()).unwrap_err();
+        assert!(torn.contains(", line "), "{torn}");
     }
 }

@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::time::ASN1Time;
 
 /// Most certificates of a chain, the server's own among them.
 pub const CHAIN_MAX: usize = 8;
@@ -34,12 +35,12 @@ pub enum ChainError {
         wanted: String,
     },
     /// Its time.
-    #[error("the first certificate is valid from {from_s} to {until_s} (seconds since 1970), not now")]
+    #[error("the first certificate is valid from {from} to {until}, not now")]
     Time {
-        /// When it begins, in seconds.
-        from_s: i64,
-        /// When it ends, in seconds.
-        until_s: i64,
+        /// When it begins, as an operator reads it.
+        from: ASN1Time,
+        /// When it ends.
+        until: ASN1Time,
     },
     /// An authority.
     #[error("the first certificate is an authority's, not a server's")]
@@ -120,13 +121,11 @@ pub fn judge(chain_pem: &str, key_pem: &SecretBytes, host: &str, now_ms: u64) ->
             wanted,
         });
     }
-    let (from_s, until_s) = (
-        leaf.validity().not_before.timestamp(),
-        leaf.validity().not_after.timestamp(),
-    );
+    let (from, until) = (leaf.validity().not_before, leaf.validity().not_after);
+    let until_s = until.timestamp();
     let now_s = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
-    if now_s < from_s || now_s >= until_s {
-        return Err(ChainError::Time { from_s, until_s });
+    if now_s < from.timestamp() || now_s >= until_s {
+        return Err(ChainError::Time { from, until });
     }
     Ok(Judged {
         names,
