@@ -2,7 +2,7 @@
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -64,6 +64,37 @@ pub fn get(port: u16, target: &str, token: Option<&str>) -> std::io::Result<(u16
     request(port, "GET", target, token, None)
 }
 
+/// The client's side of a connection whose server shows a certificate of this authority (DER), or any without one.
+fn tls(authority: Option<&[u8]>) -> ClientConnection {
+    let config = match authority {
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.to_vec().into()).unwrap();
+            ClientConfig::builder().with_root_certificates(roots)
+        }
+        None => ClientConfig::builder()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate)),
+    };
+    let name = ServerName::try_from("chat.example.org").unwrap();
+    ClientConnection::new(Arc::new(config.with_no_client_auth()), name).unwrap()
+}
+
+fn connect(port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// The chain that the server on a forwarded port shows, the first one its own (DER). With an authority only one that
+/// leads there and is for the box's name is taken.
+pub fn shown(port: u16, authority: Option<&[u8]>) -> std::io::Result<Vec<Vec<u8>>> {
+    let (mut stream, mut tls) = (connect(port)?, tls(authority));
+    tls.complete_io(&mut stream)?;
+    let chain = tls.peer_certificates().unwrap_or_default();
+    Ok(chain.iter().map(|certificate| certificate.to_vec()).collect())
+}
+
 /// Sends a request on a forwarded port; status and answer.
 pub fn request(
     port: u16,
@@ -72,14 +103,18 @@ pub fn request(
     token: Option<&str>,
     body: Option<&Value>,
 ) -> std::io::Result<(u16, Value)> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let config = ClientConfig::builder()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate));
-    let name = ServerName::try_from("chat.example.org").unwrap();
-    let connection = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).unwrap();
-    let mut stream = StreamOwned::new(connection, stream);
+    request_over(connect(port)?, method, target, token, body)
+}
+
+/// The same over a connection that is there.
+pub fn request_over(
+    stream: impl Read + Write,
+    method: &str,
+    target: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> std::io::Result<(u16, Value)> {
+    let mut stream = StreamOwned::new(tls(None), stream);
     let body = body.map(Value::to_string).unwrap_or_default();
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
     let head = format!(

@@ -7,6 +7,9 @@
 mod attestation;
 mod bundles;
 mod cables;
+#[path = "../../src/platform/nts/tests/chrony/server.rs"]
+#[expect(dead_code, reason = "the tests of NTS itself use all of it")]
+mod chrony;
 mod client;
 mod failing;
 mod far;
@@ -28,8 +31,10 @@ mod slots;
 mod stick;
 #[path = "../ovmf/swtpm.rs"]
 mod swtpm;
+mod time;
 mod update;
 mod usb;
+mod usb_certificate;
 mod virtual_machine;
 mod walk;
 mod wire;

@@ -82,6 +82,14 @@ impl UsbStick {
         run("mcopy", &["-i", &self.place(), file.to_str().unwrap(), "::"]);
     }
 
+    /// Writes a file into the first folder, in the place of one of this name.
+    pub fn write(&self, name: &str, content: &[u8]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        run("mcopy", &["-o", "-i", &self.place(), file.to_str().unwrap(), "::"]);
+    }
+
     /// Copies the folder whose name begins with `name` out of it, and answers where it is.
     pub fn take(&self, name: &str, to: &Path) -> PathBuf {
         let listed = String::from_utf8(run("mdir", &["-b", "-i", &self.place(), "::"])).unwrap();

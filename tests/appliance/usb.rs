@@ -6,22 +6,28 @@ use crate::set_up::{PIN, set_up, shut_down};
 use crate::slots::mark_good;
 use crate::stick::UsbStick;
 use crate::update::{credential, far, start_with};
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Chooses a line of the stick's menu.
-fn choose(machine: &mut VirtualMachine, label: &str, key: &str) {
+pub fn choose(machine: &mut VirtualMachine, label: &str, key: &str) {
     machine.choose("USB stick", "u", None);
     machine.choose(label, key, Some(PIN));
 }
 
 /// Waits for the end of an act, and goes back to the status screen; answers what it said.
-fn done(machine: &mut VirtualMachine) -> String {
+pub fn done(machine: &mut VirtualMachine) -> String {
     machine.expect(" Done");
     machine.answer("Press Enter", "")
+}
+
+/// Waits for an act that is refused, and goes back; answers why, on one line.
+pub fn refused(machine: &mut VirtualMachine) -> String {
+    machine.expect(" Not done");
+    flat(&machine.answer("Press Enter", ""))
 }
 
 /// A command on this computer.

@@ -1,5 +1,5 @@
 //! The client against a server that nobody here wrote: chrony's.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod server;
 

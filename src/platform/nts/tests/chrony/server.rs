@@ -63,19 +63,25 @@ fn run(folder: &Path) -> Child {
         .stderr(std::fs::File::create(file("log")).unwrap())
         .stdout(Stdio::null())
         .spawn();
-    child.expect("chrony is installed by tests/run")
+    child.unwrap_or_else(|error| panic!("chronyd, which tests/run unpacks: {error}"))
 }
 
 impl Chrony {
-    /// One whose certificate is valid from and until these years.
+    /// One whose certificate is valid from and until these years, at ports that are free.
     pub fn start(years: (i32, i32)) -> Self {
+        let ntp = UdpSocket::bind(local(0)).unwrap().local_addr().unwrap();
+        let keys = TcpListener::bind(local(0)).unwrap().local_addr().unwrap();
+        Self::start_at(years, ntp.port(), keys.port())
+    }
+
+    /// The same at these ports: of NTP, and of the agreement on keys.
+    pub fn start_at(years: (i32, i32), ntp: u16, keys: u16) -> Self {
+        let (ntp, keys) = (local(ntp), local(keys));
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
         let (authority, own, key) = certificate(years);
         std::fs::write(file("own.pem"), own).unwrap();
         std::fs::write(file("key.pem"), key).unwrap();
-        let ntp = UdpSocket::bind(local(0)).unwrap().local_addr().unwrap();
-        let keys = TcpListener::bind(local(0)).unwrap().local_addr().unwrap();
         let config = format!(
             "port {}\nntsport {}\nbindaddress 127.0.0.1\nallow 127.0.0.1\nlocal stratum 3\ncmdport 0\nbindcmdaddress /\n\
              pidfile {}\nntsservercert {}\nntsserverkey {}\n",
