@@ -35,6 +35,7 @@ mod time;
 mod update;
 mod usb;
 mod usb_certificate;
+mod usb_configuration;
 mod virtual_machine;
 mod walk;
 mod wire;
