@@ -18,6 +18,7 @@ mod firmware;
 mod flash;
 mod floor;
 mod hardware;
+mod ipv6;
 mod mirror;
 mod network;
 mod power_cuts;

@@ -4,11 +4,13 @@
 //! It hears every frame that leaves the box, so that what was heard is all that went out.
 
 mod answer;
+mod connection;
 mod frame;
 mod pcap;
 mod quiet;
 
 pub use answer::Neighbourhood;
+pub use connection::Connection;
 pub use frame::{Frame, Network, Transport};
 pub use pcap::read as read_pcap;
 pub use quiet::{PORTS, may_leave};
@@ -217,7 +219,9 @@ impl Wire {
             let ports: Vec<u16> = ports.clone().filter(|port| !open.contains(port)).collect();
             for batch in ports.chunks(BATCH) {
                 for port in batch {
-                    let probe = self.neighbours.tcp(SocketAddr::new(address, *port), from, SYN, &[]);
+                    let probe = self
+                        .neighbours
+                        .tcp(SocketAddr::new(address, *port), from, SYN, (1, 0), &[]);
                     self.send(&probe.unwrap());
                 }
                 self.run(LOOK);

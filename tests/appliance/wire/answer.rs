@@ -36,6 +36,8 @@ pub struct Neighbourhood {
     pub lacp: bool,
     /// Cables on which the box said that it collects and distributes.
     pub bundled: HashMap<usize, bool>,
+    /// Ports of clients who mean their connections.
+    pub connected: Vec<u16>,
     /// How often the DHCP server was asked.
     pub requests: usize,
     /// Where the box was heard last: its address and the cable.
@@ -115,8 +117,10 @@ impl Neighbourhood {
                 source,
                 destination,
                 flags: 0x12,
-            } if self.addresses.contains(&to) => self
-                .tcp(SocketAddr::new(from, *source), *destination, RST, &[])
+                ..
+            } if self.addresses.contains(&to) && !self.connected.contains(destination) => self
+                // What comes behind a SYN has the next number.
+                .tcp(SocketAddr::new(from, *source), *destination, RST, (2, 0), &[])
                 .into_iter()
                 .collect(),
             _ => Vec::new(),
@@ -139,8 +143,9 @@ impl Neighbourhood {
         Some(ethernet(there, OURS, self.vlan, kind, &bytes))
     }
 
-    pub fn tcp(&self, to: SocketAddr, from: u16, flags: u8, _payload: &[u8]) -> Option<Vec<u8>> {
-        self.to(to.ip(), 6, &tcp(from, to.port(), flags), 16)
+    /// A segment of a client's, from this port, with its number and the one that it expects.
+    pub fn tcp(&self, to: SocketAddr, from: u16, flags: u8, numbers: (u32, u32), payload: &[u8]) -> Option<Vec<u8>> {
+        self.to(to.ip(), 6, &tcp((from, to.port()), flags, numbers, payload), 16)
     }
 
     pub fn udp(&self, to: SocketAddr, from: u16, payload: &[u8]) -> Option<Vec<u8>> {

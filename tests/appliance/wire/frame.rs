@@ -10,8 +10,10 @@ const IPV6: u16 = 0x86DD;
 /// IEEE 802.1AX, slow protocols: LACP is their first.
 pub const SLOW: u16 = 0x8809;
 /// RFC 9293, section 3.1.
+pub const FIN: u8 = 1;
 pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
+pub const PSH: u8 = 8;
 pub const ACK: u8 = 16;
 
 /// A frame that the box sent.
@@ -46,6 +48,8 @@ pub enum Transport {
         source: u16,
         destination: u16,
         flags: u8,
+        sequence: u32,
+        payload: Vec<u8>,
     },
     Udp {
         source: u16,
@@ -151,6 +155,9 @@ impl Transport {
                 source: two(bytes, 0)?,
                 destination: two(bytes, 2)?,
                 flags: *bytes.get(13)?,
+                sequence: u32::from_be_bytes(*bytes.get(4..)?.first_chunk()?),
+                // The header's length in words of four bytes.
+                payload: bytes.get(usize::from(*bytes.get(12)? >> 4) * 4..)?.to_vec(),
             },
             17 => Self::Udp {
                 source: two(bytes, 0)?,
@@ -234,12 +241,13 @@ pub fn packet(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8], at: usize)
     (kind, bytes)
 }
 
-/// A TCP segment, without its checksum.
-pub fn tcp(from: u16, to: u16, flags: u8) -> Vec<u8> {
+/// A TCP segment without its checksum: the ports, the flags, its own number and the one that it expects.
+pub fn tcp((from, to): (u16, u16), flags: u8, (sequence, expected): (u32, u32), payload: &[u8]) -> Vec<u8> {
     let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
-    // What comes behind a SYN has the next number.
-    bytes.extend([0, 0, 0, if flags == SYN { 1 } else { 2 }]);
-    bytes.extend([0, 0, 0, 0, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+    bytes.extend(sequence.to_be_bytes());
+    bytes.extend(expected.to_be_bytes());
+    bytes.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+    bytes.extend(payload);
     bytes
 }
 
