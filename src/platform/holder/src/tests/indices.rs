@@ -31,7 +31,7 @@ impl Swtpm {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("swtpm is installed");
+            .unwrap();
         let this = Self { folder, child };
         let until = Instant::now() + Duration::from_secs(30);
         while this.address().open().is_err() {
