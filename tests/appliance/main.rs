@@ -11,6 +11,7 @@ mod cables;
 #[expect(dead_code, reason = "the tests of NTS itself use all of it")]
 mod chrony;
 mod client;
+mod clock;
 mod failing;
 mod far;
 mod firmware;
