@@ -23,6 +23,9 @@ mod ipv6;
 mod mirror;
 mod network;
 mod power_cuts;
+#[path = "../black_box/publisher.rs"]
+mod publisher;
+mod pulled;
 mod reset;
 mod restart;
 mod rotation;

@@ -24,6 +24,7 @@ mod lifecycle;
 mod looked_after;
 mod moderation;
 mod notices;
+mod publisher;
 mod pull;
 mod quote;
 mod renewal;
