@@ -5,9 +5,10 @@ use crate::client::free_port;
 use crate::firmware::Board;
 use crate::restart::{is_there, send};
 use crate::set_up::{set_up, shut_down};
-use crate::settings::{revoke, switch_secure_boot};
+use crate::settings::{revoke, switch_secure_boot, trust_program, trust_signer};
 use crate::slots::names;
 use crate::virtual_machine::{Disk, PATIENCE, VirtualMachine, flat, uki};
+use lamchat_image::Keys;
 use std::time::{Duration, Instant};
 
 fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16) {
@@ -59,20 +60,49 @@ fn other_settings_of_the_firmware_lock_the_box_and_are_not_counted() {
     let (machine, _, screen) = is_locked(&disk, &board);
     assert!(!screen.contains("Secure Boot is OFF"), "{screen}");
     drop(machine);
-    let (mut machine, port, _) = is_locked(&disk, &board);
+    binds_anew(&disk, &board, &key, &event);
+}
+
+/// Locked and not counted; the recovery key binds it to the machine as it is, and the next start is by itself.
+fn binds_anew(disk: &Disk, board: &Board, key: &str, event: &str) {
+    let (mut machine, port, _) = is_locked(disk, board);
     machine.type_text("1");
-    machine.answer("Recovery key: ", &key);
+    machine.answer("Recovery key: ", key);
     machine.answer("type yes", "yes");
     let shown = machine.answer("Press Enter", "");
     assert!(shown.contains("it starts by itself"), "{shown}");
     machine.expect("New administrator");
-    is_there(port, &event);
+    is_there(port, event);
     let second = send(port);
     shut_down(&mut machine);
 
-    let (mut machine, port) = start(&disk, &board);
+    let (mut machine, port) = start(disk, board);
     machine.expect("New administrator");
-    is_there(port, &event);
+    is_there(port, event);
     is_there(port, &second);
     shut_down(&mut machine);
+}
+
+#[test]
+fn what_is_added_to_db_locks_the_box_until_the_recovery_key_binds_it_anew() {
+    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
+    let (mut machine, port) = start(&disk, &board);
+    let key = set_up(&mut machine, "dhcp");
+    let event = send(port);
+    shut_down(&mut machine);
+    assert_eq!(names(&disk), ["lamchat-a+2-1.efi"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    Keys::make(folder.path()).unwrap();
+    let stranger = Keys::read(folder.path()).unwrap().db;
+    board.set(|flash| trust_signer(flash, stranger.certificate()));
+    let (machine, _, screen) = is_locked(&disk, &board);
+    assert!(screen.contains("added to db"), "{screen}");
+    assert!(!screen.contains("Secure Boot is OFF"), "{screen}");
+    drop(machine);
+    binds_anew(&disk, &board, &key, &event);
+
+    // The driver of a card that came later.
+    board.set(|flash| trust_program(flash, [9; 32]));
+    binds_anew(&disk, &board, &key, &event);
 }
