@@ -21,6 +21,7 @@ mod floor;
 mod hardware;
 mod ipv6;
 mod mirror;
+mod mirror_update;
 mod network;
 mod power_cuts;
 #[path = "../black_box/publisher.rs"]

@@ -11,16 +11,26 @@ use std::time::{Duration, Instant};
 const ALARM_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes of the disks: what is filled takes its time here. The second one is larger, and no more of it is used.
-const DISKS: [u64; 2] = [1_400 << 20, 1_464 << 20];
+pub const DISKS: [u64; 2] = [1_400 << 20, 1_464 << 20];
 
 /// A machine with firmware and a TPM, a disk, perhaps another one that can be pulled, and a port that leads to its TLS.
 fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u16) {
     let port = free_port();
     let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
+    (start_with(board, disk, other, &network), port)
+}
+
+/// The same with this network.
+pub fn start_with(board: &Board, disk: &Disk, other: Option<&Disk>, network: &str) -> VirtualMachine {
     // In an order, so that the firmware does not wait for networks when a disk is not where it was.
     let main = format!("file={},if=none,id=main,format=raw", disk.path().display());
     let device = "virtio-blk-pci,drive=main,bootindex=0";
-    let mut arguments = vec!["-nic".to_owned(), network, "-device".to_owned(), device.to_owned()];
+    let mut arguments = vec![
+        "-nic".to_owned(),
+        network.to_owned(),
+        "-device".to_owned(),
+        device.to_owned(),
+    ];
     if let Some(other) = other {
         // Behind a port of its own: PCI Express takes a device away from nowhere else.
         let drive = format!("file={},if=none,id=other,format=raw", other.path().display());
@@ -29,11 +39,11 @@ fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u
         arguments.extend(["-device", port, "-drive", &drive, "-device", device].map(str::to_owned));
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    (VirtualMachine::start_from(board, &main, &arguments), port)
+    VirtualMachine::start_from(board, &main, &arguments)
 }
 
 /// Waits until a machine serves by itself and says that a disk is missing.
-fn expect_alarm(machine: &mut VirtualMachine, what: &str) {
+pub fn expect_alarm(machine: &mut VirtualMachine, what: &str) {
     // It may be told before the exchange answers.
     let before = machine.expect("New administrator");
     let since = Instant::now();
@@ -49,7 +59,7 @@ fn expect_alarm(machine: &mut VirtualMachine, what: &str) {
 }
 
 /// Adds the disk that the kernel calls so, and waits until it has everything.
-fn add(machine: &mut VirtualMachine, name: &str) {
+pub fn add(machine: &mut VirtualMachine, name: &str) {
     machine.choose("Mirror", "m", Some(PIN));
     machine.answer("name of the disk to add", name);
     machine.expect("is being filled");
