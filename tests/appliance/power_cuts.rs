@@ -10,6 +10,7 @@ mod first;
 mod install;
 mod life;
 mod nbd;
+mod reset;
 mod work;
 
 use lamchat_disk::simulation::Dice;
@@ -53,4 +54,9 @@ fn a_set_up_that_is_cut_begins_again_or_is_done() {
 #[test]
 fn an_installation_that_is_cut_begins_again() {
     install::install_with_cuts(&mut dice(), (cuts() / 12).max(1));
+}
+
+#[test]
+fn a_factory_reset_that_is_cut_is_undone_or_goes_on() {
+    reset::reset_with_cuts(&mut dice(), (cuts() / 8).max(1));
 }
