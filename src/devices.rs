@@ -1,8 +1,9 @@
-//! What disks and management controllers tell to commands, for which it takes root: on the box process 1 asks, elsewhere
+//! What disks, management controllers and power supplies tell to commands, for which it takes root: on the box process 1 asks, elsewhere
 //! `lamchat health --here`.
 
-use lamchat_hardware::{BmcSurveyor, Part, Reading, State};
+use lamchat_hardware::{BmcSurveyor, Part, Reading, ReportKind, State};
 use lamchat_machine::disk_health;
+use lamchat_machine::hid::{self, Hid};
 use lamchat_machine::ipmi::{self, Controller};
 use std::collections::BTreeMap;
 use std::io;
@@ -38,6 +39,14 @@ impl Devices {
                 readings.extend(lamchat_hardware::ata(&name, middle, upper));
             }
         }
+        for device in hid::find() {
+            if lamchat_hardware::is_ups(&device.descriptor) {
+                match supply(&device) {
+                    Ok(reading) => readings.extend(reading),
+                    Err(error) => readings.push(trouble(Part::Power, &format!("UPS {}", device.name), &error)),
+                }
+            }
+        }
         readings
     }
 
@@ -50,6 +59,19 @@ impl Devices {
             .get_mut(name)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
+}
+
+/// How an uninterruptible supply is.
+fn supply(device: &Hid) -> io::Result<Option<Reading>> {
+    let file = hid::open(&device.path)?;
+    let mut ask = |kind, number, bytes| {
+        let kind = match kind {
+            ReportKind::Feature => hid::Report::Feature,
+            ReportKind::Input => hid::Report::Input,
+        };
+        hid::report(&file, kind, number, bytes)
+    };
+    lamchat_hardware::ups(&device.name, &device.descriptor, &mut ask)
 }
 
 fn trouble(part: Part, name: &str, error: &io::Error) -> Reading {

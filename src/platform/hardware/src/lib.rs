@@ -8,6 +8,7 @@ mod health;
 mod report;
 mod smart;
 mod tpm;
+mod ups;
 mod version;
 
 pub use bmc::{Ask, BmcError, BmcSurveyor};
@@ -16,4 +17,5 @@ pub use health::{Health, Part, Reading, Root, State, Surveyor, Unit};
 pub use report::{HealthReport, QuirkReport, ReadingReport, TpmReport};
 pub use smart::{NVME_LOG_BYTES, ata, nvme};
 pub use tpm::{Bearing, Family, Kind, KnownTpm, Quirk, QuirkKind, TpmMake};
+pub use ups::{AskReport, ReportKind, is_ups, ups};
 pub use version::{Version, VersionError};

@@ -2,8 +2,10 @@
 #![expect(unsafe_code, reason = "ioctl(2) takes a pointer whose meaning depends on a number")]
 
 mod commands;
+mod reports;
 
 pub use commands::{ata_smart_status, ipmi_receive, ipmi_send, nvme_log};
+pub use reports::{Report, hid_report};
 
 use nix::errno::Errno;
 use rustix::ioctl::{NoArg, Opcode, Setter, Updater, ioctl};

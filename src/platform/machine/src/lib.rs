@@ -2,7 +2,7 @@
 //! the power button, switching off.
 //!
 //! Mechanisms only: what the box mounts, loads and shows is decided by `lamchat init`. An ordinary distribution's
-//! service manager does all of this; there `lamchat health --here` uses [`ipmi`] and [`disk_health`], and nothing else is.
+//! service manager does all of this; there `lamchat health --here` uses [`ipmi`], [`disk_health`] and [`hid`], and nothing else is.
 
 pub mod button;
 pub mod console;
@@ -15,6 +15,7 @@ pub mod efi;
 pub mod ext4;
 pub mod firewall;
 pub mod gpt;
+pub mod hid;
 mod ioctl;
 pub mod ipmi;
 pub mod kernel_log;

@@ -48,7 +48,7 @@ unsafe impl<T, const OPCODE: Opcode> Ioctl for &mut Command<'_, T, OPCODE> {
 }
 
 /// A number of `_IOC`: direction (1 the kernel reads, 2 it writes), bytes, letter, number.
-const fn number(direction: u32, bytes: usize, letter: u8, number: u8) -> Opcode {
+pub(super) const fn number(direction: u32, bytes: usize, letter: u8, number: u8) -> Opcode {
     direction << 30 | (bytes as u32) << 16 | (letter as u32) << 8 | number as u32
 }
 
