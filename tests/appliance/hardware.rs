@@ -1,11 +1,33 @@
 //! Hardware that fails while the box runs: its console says so within a minute.
 
+mod supply;
+
 use crate::set_up::{PIN, set_up};
 use crate::virtual_machine::{Disk, VirtualMachine};
 use std::time::{Duration, Instant};
+use supply::Supply;
 
 /// What the operator was promised.
 const ALARM: Duration = Duration::from_secs(60);
+
+/// Waits until the row of the hardware says so.
+fn told(machine: &mut VirtualMachine, wanted: &str) {
+    let began = Instant::now();
+    loop {
+        // The screen is drawn again when the operator presses Enter.
+        machine.type_text("\r");
+        let shown = machine.expect("Hardware");
+        let row = machine.expect("\n");
+        if row.contains(wanted) {
+            return;
+        }
+        assert!(
+            began.elapsed() < ALARM,
+            "the console never told {wanted:?}, but {row:?} after {shown:?}"
+        );
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
 
 /// A management controller, an NVMe disk and a SATA disk are asked by commands; then the NVMe disk says that it has
 /// become read-only.
@@ -40,23 +62,6 @@ fn disks_and_the_management_controller_are_asked() {
         ],
     );
     set_up(&mut machine, "none");
-    // The screen is drawn again when the operator presses Enter.
-    let told = |machine: &mut VirtualMachine, wanted: &str| {
-        let began = Instant::now();
-        loop {
-            machine.type_text("\r");
-            let shown = machine.expect("Hardware");
-            let row = machine.expect("\n");
-            if row.contains(wanted) {
-                return;
-            }
-            assert!(
-                began.elapsed() < ALARM,
-                "the console never told {wanted:?}, but {row:?} after {shown:?}"
-            );
-            std::thread::sleep(Duration::from_secs(1));
-        }
-    };
     told(&mut machine, "well");
     machine.command("qom-set /machine/peripheral/flash0 smart_critical_warning 8");
     told(
@@ -66,4 +71,27 @@ fn disks_and_the_management_controller_are_asked() {
     machine.choose("Log", "7", Some(PIN));
     machine.expect("hardware: ipmi0: a management controller, IPMI 2.0");
     machine.expect("hardware: nvme0 wear");
+}
+
+#[test]
+fn a_supply_on_usb_says_that_the_power_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("supply");
+    let (supply, blank) = (Supply::behind(&socket), Disk::blank());
+    let socket = format!("socket,id=supply,path={}", socket.display());
+    let usb = [
+        "-device",
+        "piix3-usb-uhci",
+        "-chardev",
+        &socket,
+        "-device",
+        "usb-redir,chardev=supply",
+    ];
+    let mut machine = VirtualMachine::start(&blank, &[&["-nic", "none"], &usb[..]].concat());
+    set_up(&mut machine, "none");
+    told(&mut machine, "well");
+    supply.lose_power();
+    told(&mut machine, "the machine runs on its battery");
+    machine.choose("Log", "7", Some(PIN));
+    machine.expect("hardware: UPS CPS CP900EPFCLCD: 100 %: the machine runs on its battery");
 }
