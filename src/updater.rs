@@ -107,6 +107,8 @@ fn slot(text: &str) -> Result<Slot, String> {
 /// Everything that is open when the sandbox closes.
 struct Opened {
     esp: FileDevice,
+    /// The same, for its lock.
+    esp_file: File,
     staged: File,
     bill: File,
     key: [u8; 65],
@@ -132,12 +134,11 @@ impl Opened {
         };
         let release: Value = serde_json::from_str(&small(&post.release)?)?;
         let text = |key: &str| release.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let staged = own(STAGED)?;
-        let follows = post.follow.is_some();
-        lock(&staged, if follows { FOLLOW_MAX } else { OTHERS_MAX })?;
+        let (esp, esp_file) = esp(post)?;
         Ok(Self {
-            esp: esp(post)?,
-            staged,
+            esp,
+            esp_file,
+            staged: own(STAGED)?,
             bill: own(BILL)?,
             key: point(&small(&post.key)?)?,
             approvers: approvers(&post.approvers)?,
@@ -145,6 +146,22 @@ impl Opened {
             version: Version::try_from(text("version"))?,
             epoch: release.get("epoch").and_then(Value::as_u64).unwrap_or_default(),
         })
+    }
+
+    /// Nothing that is staged or in a slot changes from here on until this process ends.
+    fn look(&self) -> Result<(), Failure> {
+        lock(&self.staged, FlockArg::LockSharedNonblock, OTHERS_MAX)?;
+        lock(&self.esp_file, FlockArg::LockSharedNonblock, OTHERS_MAX)
+    }
+
+    /// Nobody else looks at what is staged or changes it.
+    fn stage(&self) -> Result<(), Failure> {
+        lock(&self.staged, FlockArg::LockExclusiveNonblock, OTHERS_MAX)
+    }
+
+    /// Nobody else looks at the slots or changes them.
+    fn change(&self) -> Result<(), Failure> {
+        lock(&self.esp_file, FlockArg::LockExclusiveNonblock, OTHERS_MAX)
     }
 
     fn floor(&self) -> Floor {
@@ -155,11 +172,11 @@ impl Opened {
     }
 }
 
-/// Waits until no other updater is at work: most only look. Held until this process ends, for the lock is the open file's.
-fn lock(staged: &File, patience: Duration) -> Result<(), Failure> {
+/// Waits until no other updater is in the way. Held until this process ends, for the lock is the open file's.
+fn lock(file: &File, wanted: FlockArg, patience: Duration) -> Result<(), Failure> {
     let since = Instant::now();
     loop {
-        match Flock::lock(staged.try_clone()?, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file.try_clone()?, wanted) {
             Ok(lock) => {
                 std::mem::forget(lock);
                 return Ok(());
@@ -204,7 +221,12 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
     }
     if post.hold || post.leave || post.digest {
         // There may be no data yet, so nothing of them is opened.
-        let mut esp = esp(post)?;
+        let (mut esp, file) = esp(post)?;
+        let wanted = match post.hold {
+            true => FlockArg::LockExclusiveNonblock,
+            false => FlockArg::LockSharedNonblock,
+        };
+        lock(&file, wanted, OTHERS_MAX)?;
         confine(post)?;
         return errand(post, &mut esp);
     }
@@ -213,7 +235,9 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
     }
     let opened = prepare(post);
     if post.mark_good {
-        return errand(post, &mut opened?.esp);
+        let mut opened = opened?;
+        opened.change()?;
+        return errand(post, &mut opened.esp);
     }
     let mut stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let answered = match opened {
@@ -246,11 +270,16 @@ fn errand(post: &Post, esp: &mut FileDevice) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The EFI system partition.
-fn esp(post: &Post) -> Result<FileDevice, Failure> {
-    let esp = OpenOptions::new().read(true).write(true).open(&post.esp);
-    let esp = esp.map_err(|error| Failure(format!("{}: {error}", post.esp.display())))?;
-    Ok(FileDevice::new(esp)?)
+/// The EFI system partition, and the same for its lock.
+fn esp(post: &Post) -> Result<(FileDevice, File), Failure> {
+    partition(&post.esp)
+}
+
+fn partition(path: &Path) -> Result<(FileDevice, File), Failure> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+    let same = file.try_clone()?;
+    Ok((FileDevice::new(file)?, same))
 }
 
 /// Opens what is needed and gives up the rest.

@@ -34,17 +34,23 @@ pub fn answer(opened: &mut Opened, stream: &mut UnixStream) -> Result<(Value, Ex
     let done = |answer| Ok((answer, ExitCode::from(UNCHANGED)));
     match serde_json::from_slice(&line(stream)?)? {
         Request::Stage => {
-            let checked = stage::take(opened, stream);
+            let checked = opened.stage().and_then(|()| stage::take(opened, stream));
             // Closing with something unread would take the answer back from whoever is still sending.
             discard(stream)?;
             done(stage::describe(opened, &checked?)?)
         }
         Request::Show => {
+            opened.look()?;
             let checked = stage::again(opened)?.ok_or("no update is staged")?;
             done(stage::describe(opened, &checked)?)
         }
-        Request::Status => done(status(opened)?),
+        Request::Status => {
+            opened.look()?;
+            done(status(opened)?)
+        }
         Request::Apply { id, restart } => {
+            opened.stage()?;
+            opened.change()?;
             let checked = stage::again(opened)?.ok_or("no update is staged")?;
             if stage::id(&checked)? != id {
                 return Err("another update was staged meanwhile: look at that one first".into());
