@@ -304,7 +304,11 @@ impl VirtualMachine {
                 self.seen.push_str(&text);
                 self.all.push_str(&text);
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) => {}
             Err(error) => panic!("the serial console: {error}"),
         }
     }
