@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How soon the other disk has what the first has.
-const FOLLOWED_MAX: Duration = Duration::from_secs(120);
+const FOLLOWED_MAX: Duration = Duration::from_secs(300);
 
 /// A machine, and its ports for clients and for administration.
 fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u16, u16) {
