@@ -34,8 +34,8 @@ pub const UNCHANGED: u8 = 12;
 const STAGED: &str = "staged.bundle";
 /// The bill of materials of the release that was written last, to compare the next one with.
 const BILL: &str = "sbom.json";
-/// How long another updater may be at work before a request is refused: one that has the other half of a mirror follow
-/// reads four images. Less than a sender may be kept waiting.
+/// How long another updater may be in the way before a request is refused: an installation waits for one that copies a
+/// release to the other half of a mirror. Less than a sender may be kept waiting.
 const OTHERS_MAX: Duration = Duration::from_secs(45);
 /// The same before the other half does not follow: nobody waits for it, and nobody else would do its work soon.
 const FOLLOW_MAX: Duration = Duration::from_secs(15 * 60);

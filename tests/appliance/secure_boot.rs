@@ -33,15 +33,20 @@ fn is_locked(disk: &Disk, board: &Board) -> (VirtualMachine, u16, String) {
     (machine, port, screen)
 }
 
-#[test]
-fn other_settings_of_the_firmware_lock_the_box_and_are_not_counted() {
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    let (mut machine, port) = start(&disk, &board);
+/// Sets a box up whose starts are counted; its recovery key, and an event that was acknowledged.
+fn set_up_on_trial(disk: &Disk, board: &Board) -> (String, String) {
+    let (mut machine, port) = start(disk, board);
     let key = set_up(&mut machine, "dhcp");
     let event = send(port);
     shut_down(&mut machine);
-    // On trial, so that starts are counted.
-    assert_eq!(names(&disk), ["lamchat-a+2-1.efi"]);
+    assert_eq!(names(disk), ["lamchat-a+2-1.efi"]);
+    (key, event)
+}
+
+#[test]
+fn other_settings_of_the_firmware_lock_the_box_and_are_not_counted() {
+    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
+    let (key, event) = set_up_on_trial(&disk, &board);
 
     board.set(|flash| switch_secure_boot(flash, false));
     for _ in 0..2 {
@@ -86,12 +91,7 @@ fn binds_anew(disk: &Disk, board: &Board, key: &str, event: &str) {
 #[test]
 fn what_is_added_to_db_locks_the_box_until_the_recovery_key_binds_it_anew() {
     let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    let (mut machine, port) = start(&disk, &board);
-    let key = set_up(&mut machine, "dhcp");
-    let event = send(port);
-    shut_down(&mut machine);
-    assert_eq!(names(&disk), ["lamchat-a+2-1.efi"]);
-
+    let (key, event) = set_up_on_trial(&disk, &board);
     let folder = tempfile::tempdir().unwrap();
     Keys::make(folder.path()).unwrap();
     let stranger = Keys::read(folder.path()).unwrap().db;

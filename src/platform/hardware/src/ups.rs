@@ -8,6 +8,7 @@ mod tests;
 use crate::health::{Part, Reading, State, Unit};
 use descriptor::{Field, Layout};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 pub use descriptor::ReportKind;
 
@@ -43,7 +44,8 @@ pub fn is_ups(descriptor: &[u8]) -> bool {
     descriptor::parse(descriptor).is_some_and(|layout| layout.is_ups)
 }
 
-/// Asks a supply how it is. An error is the first that `ask` gave: whoever does not answer once is asked no more.
+/// Asks a supply how it is. A report that it refuses (`BrokenPipe`, USB's stall) is one that it does not have; any other
+/// error of `ask` ends it: whoever does not answer once is asked no more.
 pub fn ups(name: &str, descriptor: &[u8], ask: AskReport<'_>) -> std::io::Result<Option<Reading>> {
     let Some(layout) = descriptor::parse(descriptor).filter(|layout| layout.is_ups) else {
         return Ok(None);
@@ -73,7 +75,11 @@ impl<'l> Told<'l, '_> {
             if self.reports.len() == REPORTS_MAX {
                 return Ok(None);
             }
-            let bytes = (self.ask)(key.0, key.1, self.layout.report_bytes(key.0, key.1))?;
+            let asked = (self.ask)(key.0, key.1, self.layout.report_bytes(key.0, key.1));
+            let bytes = match asked {
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => Vec::new(),
+                asked => asked?,
+            };
             self.reports.insert(key, bytes);
         }
         let report = self.reports.get(&key).map(Vec::as_slice).unwrap_or_default();
@@ -134,7 +140,8 @@ impl<'l> Told<'l, '_> {
             Some(minutes) => format!(", for {minutes} minutes by its own count"),
             None => String::new(),
         };
-        let on_battery = self.flag(AC_PRESENT)? == Some(false) || self.is_on(DISCHARGING)?;
+        let (power, discharging) = (self.flag(AC_PRESENT)?, self.flag(DISCHARGING)?);
+        let on_battery = power == Some(false) || discharging == Some(true);
         let is_below = charge.zip(reading.limit).is_some_and(|(charge, limit)| charge <= limit);
         let is_empty = self.is_on(FULLY_DISCHARGED)?
             || self.is_on(BELOW_REMAINING_CAPACITY_LIMIT)?
@@ -168,6 +175,9 @@ impl<'l> Told<'l, '_> {
             if is_so {
                 reading = reading.worse(State::Warning, sentence);
             }
+        }
+        if power.is_none() && discharging.is_none() {
+            return Ok(reading.worse(State::Warning, "it does not tell whether the power is there"));
         }
         if reading.state == State::Well {
             reading.sentence = format!("the power is there{lasts}");

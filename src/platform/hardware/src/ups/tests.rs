@@ -2,6 +2,7 @@
 
 use super::descriptor::{ReportKind, parse};
 use super::{is_ups, ups};
+use crate::health::State;
 use std::collections::HashMap;
 use std::io;
 
@@ -77,7 +78,7 @@ fn charges_of_a_unit_of_its_own_are_hundredths_of_the_full_one() {
     let report = [0u16, 2_000, 20_000, 15_000].map(u16::to_le_bytes).concat();
     assert_eq!(
         told(&descriptor, &[(0, &report)]),
-        "well UPS CPS: 75 % (limit 10): the power is there"
+        "warning UPS CPS: 75 % (limit 10): it does not tell whether the power is there"
     );
     let layout = parse(&descriptor).unwrap();
     assert_eq!(layout.find(0x0085_0066).unwrap().value(&[0xff; 8]), Some(-1));
@@ -97,9 +98,21 @@ fn other_devices_are_left_alone_and_a_silent_supply_is_asked_once() {
     assert!(ups("keyboard", &keyboard, &mut silent).unwrap().is_none());
     assert!(ups("CPS", DESCRIPTOR, &mut silent).is_err());
     assert_eq!(asked, 1);
-    // Less than it promised.
-    let reading = ups("CPS", DESCRIPTOR, &mut |_, _, _| Ok(Vec::new())).unwrap().unwrap();
-    assert_eq!(reading.value, None);
+    // Less than it promised, or nothing of what it promised: it is not called well.
+    let mut short = |_, _, _| Ok(Vec::new());
+    let mut refuses = |_, _, _| Err(io::ErrorKind::BrokenPipe.into());
+    let asks: [super::AskReport<'_>; 2] = [&mut short, &mut refuses];
+    for ask in asks {
+        let reading = ups("CPS", DESCRIPTOR, ask).unwrap().unwrap();
+        assert_eq!((reading.value, reading.state), (None, State::Warning));
+    }
+    // One report is refused, and the other one says enough.
+    let mut bits = |_, report, _| match report {
+        11 => Ok(vec![0x11]),
+        _ => Err(io::ErrorKind::BrokenPipe.into()),
+    };
+    let reading = ups("CPS", DESCRIPTOR, &mut bits).unwrap().unwrap();
+    assert_eq!(reading.to_string(), "UPS CPS: the power is there");
 }
 
 #[test]
