@@ -1,5 +1,6 @@
 //! Parses the command line and hands over.
 
+mod allocator;
 mod cli;
 mod devices;
 mod init;
@@ -8,10 +9,6 @@ mod serve;
 mod stick;
 mod timekeeper;
 mod updater;
-
-/// An allocator that keeps resident memory small under threads.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     cli::run()

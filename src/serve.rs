@@ -102,6 +102,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("lamchat")
+        .thread_keep_alive(crate::allocator::THREADS_KEPT_FOR)
         .build()
         .map_err(StartError::io("the threads could not be started"))?;
     let result = runtime.block_on(serve(start, log, holder));
@@ -115,6 +116,8 @@ async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Res
     let mut terminate = signal(SignalKind::terminate()).map_err(StartError::io("signals"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::io("signals"))?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(StartError::io("signals"))?;
+
+    tokio::spawn(crate::allocator::give_back());
 
     // Opening waits only for somebody to unlock the keys; until then there is nothing to finish.
     // While it waits nothing can hang but the threads themselves.
