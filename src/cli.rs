@@ -15,6 +15,7 @@ mod mirror;
 pub mod output;
 mod password;
 mod report;
+mod rescue;
 mod restore;
 mod seal;
 mod serve;
@@ -161,6 +162,9 @@ enum Command {
     /// The files of a USB stick. Process 1 starts it.
     #[command(hide = true)]
     Stick(crate::stick::Post),
+    /// A backup of data that can only be read. Process 1 starts it.
+    #[command(hide = true)]
+    Rescue,
     /// Updates of a box: check, show, install.
     #[command(subcommand)]
     Update(update::Update),
@@ -243,6 +247,7 @@ pub fn run() -> ExitCode {
         Some(Command::Timekeeper(post)) => crate::timekeeper::run(&post),
         Some(Command::Box(command)) => box_site::run(&cli.place, command),
         Some(Command::Stick(post)) => crate::stick::run(&post),
+        Some(Command::Rescue) => rescue::run(&cli.place),
         Some(Command::Mirror(command)) => mirror::run(&cli.place, command),
         Some(Command::Update(command)) => update::run(&cli.place, command),
         Some(Command::Init { install }) => init::run(install),

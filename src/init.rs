@@ -22,6 +22,7 @@ mod record;
 mod release;
 mod remote;
 mod remote_acts;
+mod rescue;
 mod service;
 mod state;
 mod stick;
@@ -30,6 +31,8 @@ mod trial;
 mod update;
 mod vault;
 mod vital;
+
+pub use rescue::DONE as RESCUED;
 
 use crate::cli::Failure;
 use lamchat_machine::power::{self, End};

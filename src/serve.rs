@@ -18,6 +18,7 @@ mod outside;
 mod pull;
 mod rekey;
 mod reload;
+mod rescue;
 mod sandbox;
 mod server_name;
 mod settings;
@@ -27,6 +28,7 @@ mod watchdog;
 mod wiring;
 
 pub use data_dir::keep_files_private;
+pub use rescue::run as rescue;
 pub use wiring::tables;
 
 use crate::cli::Place;

@@ -104,7 +104,8 @@ pub fn template<'a>(
             &format!("hash_seed={UUID},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,nodiscard"),
         ])
         .arg(&image)
-        .arg((BYTES / 1024).to_string())
+        // In blocks, because `-b` says how large they are.
+        .arg((BYTES / BLOCK as u64).to_string())
         .env_clear()
         // An empty configuration: the options above are all. The time is 1 January 2026.
         .env("MKE2FS_CONFIG", "/dev/null")
@@ -117,7 +118,11 @@ pub fn template<'a>(
     if !output.status.success() {
         return Err(Ext4Error::Failed(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    Ok(blocks(&file::read(&image)?))
+    let made = file::read(&image)?;
+    if made.len() as u64 != BYTES {
+        return Err(Ext4Error::Failed(format!("{} bytes instead of {BYTES}", made.len())));
+    }
+    Ok(blocks(&made))
 }
 
 fn blocks(image: &[u8]) -> Vec<u8> {

@@ -58,6 +58,7 @@ const REACH: &[(&str, Reach)] = &[
     ("init", START),
     ("key-holder", START),
     ("stick", START),
+    ("rescue", START),
     ("updater", START),
     ("timekeeper", START),
     ("mirror status", Reach::Anywhere),

@@ -27,7 +27,8 @@ pub fn site_file() -> PathBuf {
     Path::new(DATA).join("site.toml")
 }
 
-fn config_file() -> PathBuf {
+/// The exchange's configuration.
+pub fn config_file() -> PathBuf {
     Path::new(DATA).join("lamchat.toml")
 }
 

@@ -175,7 +175,15 @@ impl Late {
 /// Has an act noted before it is done: in the audit log, or where the exchange does not answer, here. An error means that
 /// it is in neither.
 pub fn note(shared: &Shared, act: Act) -> Result<(), String> {
-    let noted = if shared.state() == State::Degraded {
+    if shared.is_read_only() {
+        // Nothing is durable any more. What can still be done is to save the data, and that must be possible.
+        shared.log.note(&format!(
+            "box.{} on {} cannot be in the audit log",
+            act.act, act.terminal
+        ));
+        return Ok(());
+    }
+    let noted = if matches!(shared.state(), State::Starting | State::Degraded) {
         // One that hangs would hold the operator up for minutes; whoever watches it hands the act over.
         Err("the exchange does not answer".to_owned())
     } else {

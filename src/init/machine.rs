@@ -1,10 +1,11 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
+mod children;
+
 use super::state::{Event, Health, Shared, State};
 use super::trial::Trial;
 use super::{
-    DATA, MODULES, clock, crash, disk, exchange, figures, keys, measured, network, service::Service, threads, update,
-    vital,
+    DATA, MODULES, clock, crash, disk, exchange, figures, measured, network, service::Service, threads, update, vital,
 };
 use crate::cli::Failure;
 use crate::updater::RESTART;
@@ -19,7 +20,7 @@ use lamchat_machine::{button, console, mounts};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -46,8 +47,8 @@ pub struct Machine {
     keys: Option<Service>,
     /// Who waits for the end of the key holder.
     keys_end: Option<SyncSender<()>>,
-    /// Whether the data's file system was seen to take no writes.
-    is_read_only: bool,
+    /// Who waits for the end of the exchange.
+    exchange_end: Option<SyncSender<()>>,
     /// When the exchange answered last.
     heard: Instant,
     ending: Option<(End, Instant)>,
@@ -94,7 +95,7 @@ impl Machine {
             exchange: None,
             keys: None,
             keys_end: None,
-            is_read_only: false,
+            exchange_end: None,
             heard: Instant::now(),
             ending: None,
             network,
@@ -160,6 +161,7 @@ impl Machine {
             }
             Event::Keys(partitions) => self.start_keys(&partitions),
             Event::StopKeys(ended) => self.stop_keys(ended),
+            Event::StopExchange(ended) => self.stop_exchange(ended),
             Event::Opened => {
                 self.opened();
                 // What the boot loader counted, and what was installed just before the restart.
@@ -218,10 +220,9 @@ impl Machine {
         for service in [&mut self.keys, &mut self.exchange].into_iter().flatten() {
             service.tick(now);
         }
-        if !self.is_read_only && self.exchange.is_some() && mounts::is_read_only(Path::new(DATA)) {
-            self.is_read_only = true;
+        if self.exchange.is_some() && !self.shared.is_read_only() && mounts::is_read_only(Path::new(DATA)) {
             self.shared
-                .notice("the disk had errors: the data are only for reading now");
+                .only_read("the disk had errors: the data can only be read now. Save them onto a USB stick");
         }
         if matches!(state, State::Serving | State::Degraded)
             && now.saturating_duration_since(self.heard) > SILENCE_MAX
@@ -240,7 +241,9 @@ impl Machine {
                 Some(exchange) if exchange.pid() == Some(ended.pid) => {
                     exchange.ended(Instant::now());
                     self.shared.note_end("the exchange", ended);
-                    if self.ending.is_none() {
+                    if let Some(waiting) = self.exchange_end.take() {
+                        self.forget_exchange(&waiting);
+                    } else if self.ending.is_none() {
                         self.shared.enter(State::Degraded);
                     }
                 }
@@ -260,12 +263,6 @@ impl Machine {
                 _ if self.shared.timekeeper.lock().take_if(|pid| *pid == ended.pid).is_some() => {
                     self.shared.note_end("the timekeeper", ended);
                 }
-                // Its console says what went wrong.
-                _ if self.shared.sticks.lock().remove(&ended.pid) => {
-                    if ended.code != 0 {
-                        self.shared.note_end("the process of the stick", ended);
-                    }
-                }
                 _ => match &mut self.keys {
                     Some(keys) if keys.pid() == Some(ended.pid) => {
                         keys.ended(Instant::now());
@@ -274,7 +271,11 @@ impl Machine {
                             self.forget_keys(&waiting);
                         }
                     }
-                    _ => self.shared.note_end("an orphan", ended),
+                    _ => match self.shared.helper_ended(ended.pid) {
+                        // Its console says what it did.
+                        Some(_) if ended.code == 0 => {}
+                        name => self.shared.note_end(name.unwrap_or("an orphan"), ended),
+                    },
                 },
             }
         }
@@ -418,44 +419,10 @@ impl Machine {
             self.shared.enter(State::Starting);
             self.heard = Instant::now();
             self.on_trial.begins(self.heard);
+            self.shared.status.lock().exchange_since = Some(self.heard);
             self.exchange = Some(Service::new(exchange::program(), Arc::clone(&self.shared.log)));
         }
         Ok(())
-    }
-
-    fn start_keys(&mut self, partitions: &[PathBuf]) {
-        match keys::prepare(partitions) {
-            Ok((program, digest)) => {
-                if let Err(error) = update::tell_digest(&self.shared, digest) {
-                    self.shared
-                        .log
-                        .note(&format!("evidence will not name the image: {error}"));
-                }
-                self.keys = Some(Service::new(program, Arc::clone(&self.shared.log)));
-                self.shared.has_keys.store(true, Ordering::Relaxed);
-            }
-            Err(error) => self
-                .shared
-                .notice(&format!("the key holder cannot be started: {error}")),
-        }
-    }
-
-    /// Ends the key holder: what it kept is about to be overwritten.
-    fn stop_keys(&mut self, ended: SyncSender<()>) {
-        match &self.keys {
-            Some(keys) if keys.pid().is_some() => {
-                keys.signal(Signal::SIGKILL);
-                self.keys_end = Some(ended);
-            }
-            _ => self.forget_keys(&ended),
-        }
-    }
-
-    fn forget_keys(&mut self, waiting: &SyncSender<()>) {
-        self.keys = None;
-        self.shared.has_keys.store(false, Ordering::Relaxed);
-        // Who has waited for too long has gone on.
-        let _gone = waiting.try_send(());
     }
 
     /// The data are there: the box goes on as it was set up.
@@ -485,7 +452,7 @@ impl Machine {
     }
 
     fn finish(&mut self, end: End) {
-        if self.exchange.is_some()
+        if (self.exchange.is_some() || self.shared.is_read_only())
             && let Err(error) = mounts::unmount(Path::new(DATA))
         {
             self.shared.log.note(&format!("{DATA} stays mounted: {error}"));

@@ -13,15 +13,18 @@ use lamchat_machine::signals::Ended;
 use lamchat_machine::uevent::Uevent;
 use nix::sys::signal::Signal;
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Events that may wait for the main loop.
 const EVENTS_MAX: usize = 1024;
+/// How long the exchange may take to its first answer before operators are let to what may mend it.
+const FIRST_ANSWER: Duration = Duration::from_secs(60);
 
 /// Where the box is. Each state has its own deadline for the watchdog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub enum State {
     Serving,
     /// The exchange is to answer and does not.
     Degraded,
+    /// The data can only be read, and nothing is served: it waits for somebody to save them.
+    ReadOnly,
     /// It is being switched off.
     Stopping,
 }
@@ -52,6 +57,7 @@ impl State {
             Self::Locked => "LOCKED: the recovery key is needed",
             Self::Serving => "serving",
             Self::Degraded => "NOT SERVING: the exchange does not answer",
+            Self::ReadOnly => "READ-ONLY: the disk had errors, nothing is served",
             Self::Stopping => "stopping",
         }
     }
@@ -76,6 +82,8 @@ pub enum Event {
     Keys(Vec<PathBuf>),
     /// The key holder is to end; told when it has.
     StopKeys(SyncSender<()>),
+    /// The exchange is to end, for its data can only be read; told when it has.
+    StopExchange(SyncSender<()>),
     /// The data are there.
     Opened,
     /// The operator still reaches the box after a change of the network.
@@ -122,6 +130,8 @@ pub struct Status {
     pub state: State,
     /// Since when.
     pub since: Instant,
+    /// Since when the exchange is to answer: the data are there.
+    pub exchange_since: Option<Instant>,
     /// How the exchange is, as far as it was asked.
     pub health: Option<Health>,
     /// The interfaces and their addresses.
@@ -136,6 +146,8 @@ pub struct Status {
     pub trial: Option<Instant>,
     /// Whether there is no disk that could be started from; a notice says why.
     pub has_no_disk: bool,
+    /// Whether the data can only be read; a notice says why.
+    pub is_read_only: bool,
     /// Whether the disk's record is not what this box wrote.
     pub is_foreign: bool,
     /// Whether the data are on two disks that hold the same.
@@ -144,6 +156,17 @@ pub struct Status {
     pub watchdog: Option<String>,
     /// From whom the time is, where servers are configured.
     pub time: Option<String>,
+}
+
+impl Status {
+    /// Whether operators reach the configuration: the exchange answers, or it does not and what is done now may mend it.
+    pub fn is_open(&self) -> bool {
+        match self.state {
+            State::Serving | State::Degraded => true,
+            State::Starting => self.exchange_since.is_some_and(|since| since.elapsed() >= FIRST_ANSWER),
+            State::Install | State::SetUp | State::Locked | State::ReadOnly | State::Stopping => false,
+        }
+    }
 }
 
 /// What all threads share.
@@ -180,8 +203,8 @@ pub struct Shared {
     pub is_good: AtomicBool,
     /// Whether time servers have told the time since the start.
     pub knows_time: AtomicBool,
-    /// The processes that have a USB stick.
-    pub sticks: Mutex<HashSet<i32>>,
+    /// The processes that work for a console, and what they are called.
+    helpers: Mutex<HashMap<i32, &'static str>>,
     /// Where the release that runs came from, once somebody asked.
     pub booted: OnceLock<Booted>,
     events: SyncSender<Event>,
@@ -198,6 +221,7 @@ impl Shared {
             status: Mutex::new(Status {
                 state: State::Starting,
                 since: Instant::now(),
+                exchange_since: None,
                 health: None,
                 addresses: Vec::new(),
                 notices: Vec::new(),
@@ -205,6 +229,7 @@ impl Shared {
                 network: None,
                 trial: None,
                 has_no_disk: false,
+                is_read_only: false,
                 is_foreign: false,
                 is_mirror: false,
                 watchdog: None,
@@ -223,7 +248,7 @@ impl Shared {
             marking: Mutex::default(),
             is_good: AtomicBool::new(false),
             knows_time: AtomicBool::new(false),
-            sticks: Mutex::default(),
+            helpers: Mutex::default(),
             booted: OnceLock::new(),
             events,
             receiver: Mutex::new(Some(receiver)),
@@ -267,6 +292,31 @@ impl Shared {
     /// It is as it should be again.
     pub fn forget_notice(&self, text: &str) {
         self.status.lock().notices.retain(|known| known != text);
+    }
+
+    /// The data can only be read from here on, and why.
+    pub fn only_read(&self, why: &str) {
+        self.status.lock().is_read_only = true;
+        self.notice(why);
+    }
+
+    /// Whether that is so.
+    pub fn is_read_only(&self) -> bool {
+        self.status.lock().is_read_only
+    }
+
+    /// Starts a process that works for a console.
+    pub fn start_helper(&self, name: &'static str, command: &mut Command) -> std::io::Result<Child> {
+        // Under the lock, so that the main loop does not reap it before it is known.
+        let mut helpers = self.helpers.lock();
+        let child = command.spawn()?;
+        helpers.insert(i32::try_from(child.id()).map_err(std::io::Error::other)?, name);
+        Ok(child)
+    }
+
+    /// The name of such a process that has ended.
+    pub fn helper_ended(&self, pid: i32) -> Option<&'static str> {
+        self.helpers.lock().remove(&pid)
     }
 
     /// Tells how a process ended.

@@ -69,11 +69,7 @@ fn start(shared: &Arc<Shared>, device: File) -> std::io::Result<Stick> {
         .stdin(OwnedFd::from(theirs))
         .stdout(OwnedFd::from(device))
         .stderr(Stdio::piped());
-    // Under the lock, so that the main loop does not reap it before it is known.
-    let mut sticks = shared.sticks.lock();
-    let mut child = command.spawn()?;
-    sticks.insert(i32::try_from(child.id()).map_err(std::io::Error::other)?);
-    drop(sticks);
+    let mut child = shared.start_helper("the process of the stick", &mut command)?;
     if let Some(output) = child.stderr.take() {
         let log = Arc::clone(&shared.log);
         let thread = std::thread::Builder::new().name("log".to_owned());

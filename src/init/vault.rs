@@ -7,6 +7,7 @@ use super::state::{Event, Health, Shared, State};
 use super::trial::Refused;
 use super::update::{self, Booted};
 use super::{DATA, exchange, floor};
+use lamchat_appliance::site::Site;
 use lamchat_holder::{Reply, Typed};
 use std::path::Path;
 use std::sync::Arc;
@@ -69,10 +70,7 @@ pub fn run(shared: &Arc<Shared>) {
             Ok(()) => shared.tell(Event::Opened),
             Err(why) => refuse(shared, &why),
         },
-        Ok(true) => stop(
-            shared,
-            "the data's file system has errors: it is only for reading, and nothing is served",
-        ),
+        Ok(true) => only_read(shared),
         Err(error) => stop(shared, &format!("the data do not open: {error}")),
     }
 }
@@ -129,6 +127,18 @@ fn refuse(shared: &Shared, why: &str) {
     }
     shared.log.note(why);
     shared.enter(State::Locked);
+}
+
+/// Waits for somebody who saves the data, with the PIN that they name.
+fn only_read(shared: &Shared) {
+    match Site::load(&exchange::site_file()) {
+        Ok(site) => *shared.site.lock() = site,
+        Err(error) => shared.notice(&error.to_string()),
+    }
+    shared.only_read(
+        "the data's file system had errors, and nothing is written to it any more. Save them onto a USB stick",
+    );
+    shared.enter(State::ReadOnly);
 }
 
 fn stop(shared: &Shared, why: &str) {

@@ -13,7 +13,7 @@ const STOPPING_MAX: Duration = Duration::from_secs(3 * 60);
 /// Whether to feed, `elapsed` after the state was entered.
 pub fn may_feed(state: State, elapsed: Duration) -> bool {
     match state {
-        State::Install | State::SetUp | State::Locked | State::Serving => true,
+        State::Install | State::SetUp | State::Locked | State::Serving | State::ReadOnly => true,
         State::Starting => elapsed < STARTING_MAX,
         State::Degraded => elapsed < DEGRADED_MAX,
         State::Stopping => elapsed < STOPPING_MAX,
@@ -27,7 +27,13 @@ mod tests {
     #[test]
     fn only_states_without_an_operator_have_a_deadline() {
         let year = Duration::from_secs(365 * 86_400);
-        for state in [State::Install, State::SetUp, State::Locked, State::Serving] {
+        for state in [
+            State::Install,
+            State::SetUp,
+            State::Locked,
+            State::ReadOnly,
+            State::Serving,
+        ] {
             assert!(may_feed(state, year));
         }
         for state in [State::Starting, State::Degraded, State::Stopping] {

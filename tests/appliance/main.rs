@@ -20,6 +20,7 @@ mod flash;
 mod floor;
 mod hardware;
 mod ipv6;
+mod mended;
 mod mirror;
 mod mirror_update;
 mod network;
@@ -27,6 +28,7 @@ mod power_cuts;
 #[path = "../black_box/publisher.rs"]
 mod publisher;
 mod pulled;
+mod read_only;
 mod reset;
 mod restart;
 mod rotation;

@@ -30,8 +30,23 @@ pub fn refused(machine: &mut VirtualMachine) -> String {
     flat(&machine.answer("Press Enter", ""))
 }
 
+/// Installs this release from the stick, which restarts the machine.
+pub fn update(machine: &mut VirtualMachine, version: &str) {
+    choose(machine, "Update from the stick", "1");
+    let shown = machine.answer("Press Enter", "");
+    assert!(shown.contains(&format!("Release {version}")), "{shown}");
+    let pages = shown
+        .rsplit_once("(1 of ")
+        .and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
+    for _ in 1..pages.unwrap_or(1) {
+        machine.answer("Press Enter", "");
+    }
+    machine.answer("type yes", "yes");
+    machine.wait_off();
+}
+
 /// A command on this computer.
-fn here(folder: &Path, arguments: &[&str], typed: &str) -> Value {
+pub fn here(folder: &Path, arguments: &[&str], typed: &str) -> Value {
     let mut child = Command::new(env!("CARGO_BIN_EXE_lamchat"))
         .args(arguments)
         .arg("--json")
@@ -124,17 +139,7 @@ fn a_stick_brings_the_next_release_and_takes_evidence_along() {
     let said = done(&mut machine);
     assert!(said.contains("evidence.json"), "{said}");
 
-    choose(&mut machine, "Update from the stick", "1");
-    let shown = machine.answer("Press Enter", "");
-    assert!(shown.contains("Release 0.2.0"), "{shown}");
-    let pages = shown
-        .rsplit_once("(1 of ")
-        .and_then(|(_, rest)| rest.split(')').next()?.parse().ok());
-    for _ in 1..pages.unwrap_or(1) {
-        machine.answer("Press Enter", "");
-    }
-    machine.answer("type yes", "yes");
-    machine.wait_off();
+    update(&mut machine, "0.2.0");
     println!("installed from the stick and restarted after {:?}", machine.age());
 
     let export = stick.take("lamchat-export-", folder.path());

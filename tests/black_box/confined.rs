@@ -2,9 +2,13 @@
 //! short list of system calls.
 
 use crate::harness::{CONFIG, Server, Site, program, text};
+use lamchat_appliance::{PART_BYTES_MAX, PartWriter};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A folder that is not below /tmp, which every confined server may use, and a key holder: a confined server starts none.
@@ -27,15 +31,19 @@ impl Place {
         Self { site, listener }
     }
 
-    fn start(&self) -> Confined {
+    fn start_holder(&self) -> Child {
         let socket = OwnedFd::from(self.listener.try_clone().unwrap());
-        let holder = Command::new(program())
+        Command::new(program())
             .args(["--config", "lamchat.toml", "key-holder"])
             .current_dir(self.site.path(""))
             .stdin(Stdio::from(socket))
             .stdout(Stdio::null())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    fn start(&self) -> Confined {
+        let holder = self.start_holder();
         let arguments = ["serve", "--confined", "--config", "lamchat.toml"];
         let server = Server::start(&self.site.path(""), &arguments).unwrap_or_else(|log| panic!("no start: {log}"));
         Confined { server, holder }
@@ -165,4 +173,106 @@ fn again(server: &Server) -> crate::harness::Client {
     let token = client.log_in("alice", "password of alice").ok();
     client.token = Some(token["access_token"].as_str().unwrap().to_owned());
     client
+}
+
+/// Every file below a folder but sockets, and what is in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            found.extend(files(&entry.path()));
+        } else if kind.is_file() {
+            found.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    found
+}
+
+/// What process 1 has from `lamchat rescue`: the backup's bytes, and what is said behind them.
+fn rescue(place: &Place, bytes_max: u64) -> (Vec<u8>, Vec<u8>) {
+    let mut holder = place.start_holder();
+    let (mut end, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new(program());
+    command
+        .args(["--config", "lamchat.toml", "rescue"])
+        .current_dir(place.site.path(""))
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let (mut bytes, mut said) = (Vec::new(), Vec::new());
+    let out = child.stdout.take().unwrap();
+    out.take(bytes_max).read_to_end(&mut bytes).unwrap();
+    end.read_to_end(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().success(), said == b"done");
+    holder.wait().unwrap();
+    (bytes, said)
+}
+
+#[test]
+fn what_can_only_be_read_is_saved_and_nothing_of_it_is_changed() {
+    let place = Place::new();
+    let site = &place.site;
+    let Confined { server, mut holder } = place.start();
+    let mut alice = server.account("alice");
+    let made = alice.post("/_matrix/client/v3/createRoom", &json!({"preset": "public_chat"}));
+    let room = made.ok()["room_id"].as_str().unwrap().to_owned();
+    let key = site.command_json(&["seal", "add-recovery"], "");
+    let key = format!("{}\n", key["recovery_key"].as_str().unwrap());
+    let file = vec![7; 3_000_000];
+    let reply = alice.send(
+        "POST",
+        "/_matrix/media/v3/upload",
+        &[("Content-Type", "text/plain")],
+        &file,
+    );
+    let uri = reply.unwrap().ok()["content_uri"].as_str().unwrap().to_owned();
+    for number in 0..200 {
+        alice
+            .put(
+                &format!("/_matrix/client/v3/rooms/{room}/send/m.room.message/{number}"),
+                &json!({"msgtype": "m.text", "body": format!("message {number}")}),
+            )
+            .ok();
+    }
+    // Some of it is in the log and not in the database yet.
+    server.kill();
+    holder.wait().unwrap();
+
+    let data = site.path("data");
+    let before = files(&data);
+    let (bytes, said) = rescue(&place, u64::MAX);
+    assert_eq!(said, b"done");
+    assert!(files(&data) == before, "the data were changed");
+    // Whoever takes the backup goes away: its end is none.
+    let (part, said) = rescue(&place, 1 << 20);
+    assert_eq!((part.len(), said.as_slice()), (1 << 20, &b""[..]));
+    assert!(files(&data) == before, "the data were changed");
+
+    let other = Place::new();
+    let backup = other.site.path("backup");
+    let mut writer = PartWriter::create(&backup, PART_BYTES_MAX).unwrap();
+    writer.push(&bytes).unwrap();
+    writer.finish().unwrap();
+    ok(&other.site, &["restore", "backup"], &key);
+    let confined = other.start();
+    let mut alice = again(&confined.server);
+    let media = uri.strip_prefix("mxc://").unwrap();
+    let found = alice.get(&format!("/_matrix/client/v1/media/download/{media}"));
+    assert!(found.body == file, "{}", found.status);
+    let messages = alice
+        .get(&format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=200"))
+        .ok();
+    let chunk = messages["chunk"].as_array().unwrap();
+    assert_eq!(chunk.len(), 200);
+    assert!(
+        chunk
+            .iter()
+            .rev()
+            .enumerate()
+            .all(|(number, event)| { event["content"]["body"] == format!("message {number}") })
+    );
+    confined.stop();
 }

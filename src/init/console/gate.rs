@@ -3,7 +3,7 @@
 use super::screen::{Echo, Screen};
 use crate::init::keys;
 use crate::init::late::{self, Act};
-use crate::init::state::{Shared, State};
+use crate::init::state::Shared;
 use lamchat_appliance::pin::{self, PIN_DIGITS_MAX};
 use lamchat_holder::Typed;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ pub fn pass(screen: &mut Screen, shared: &Shared) -> std::io::Result<bool> {
     shared.guesses.lock().begin(Instant::now());
     let right = if typed.len() <= PIN_DIGITS_MAX {
         pin::verify(&typed, &kept).map_err(|error| error.to_string())
-    } else if matches!(shared.state(), State::Serving | State::Degraded) {
+    } else if keys_are_open(shared) {
         Ok(keys::typed(&Typed::VerifyRecovery(keys::secret(&typed))).is_ok())
     } else {
         Err("the recovery key can be compared once the keys are open".to_owned())
@@ -87,6 +87,12 @@ pub fn pass(screen: &mut Screen, shared: &Shared) -> std::io::Result<bool> {
     }
     screen.pause()?;
     Ok(false)
+}
+
+/// Whether the key holder can compare what is typed.
+fn keys_are_open(shared: &Shared) -> bool {
+    let status = shared.status.lock();
+    status.is_open() || status.is_read_only
 }
 
 #[cfg(test)]

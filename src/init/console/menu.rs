@@ -82,7 +82,11 @@ fn serves(status: &Status) -> bool {
 
 /// Also where the exchange does not answer: what is done then may be what mends it.
 pub fn is_open(status: &Status) -> bool {
-    matches!(status.state, State::Serving | State::Degraded)
+    status.is_open()
+}
+
+fn has_stick(status: &Status) -> bool {
+    status.is_open() || status.is_read_only
 }
 
 fn is_tried(status: &Status) -> bool {
@@ -116,7 +120,7 @@ const MENU: &[Item] = &[
     item('4', "Network",                          is_open,   Gate::Noted("network"),         Far::Command("box set"),                 change::network),
     item('5', "Time",                             is_open,   Gate::Noted("time"),            Far::Command("box set"),                 change::time),
     item('a', "Administration from a distance",   serves,    Gate::Elsewhere,                Far::Here("a stolen credential must not make others"), acts::credential),
-    item('u', "USB stick",                        is_open,   Gate::Open,                     Far::Here("each of its lines says how"), usb::run),
+    item('u', "USB stick",                        has_stick, Gate::Open,                     Far::Here("each of its lines says how"), usb::run),
     item('m', "Mirror",                           is_mirror, Gate::Noted("mirror"),          Far::Command("mirror add"),           mirror::run),
     item('p', "New console PIN",                  serves,    Gate::Noted("pin"),             Far::Here("whoever is far away does not stand at a console"), pin::run),
     item('x', "FACTORY RESET",                    serves,    Gate::Noted("factory-reset"),   Far::Here("a stolen credential must not destroy the box"), reset::run),

@@ -60,6 +60,7 @@ pub fn lines(shared: &Shared) -> Vec<String> {
 fn state(status: &Status) -> &'static str {
     match status.state {
         State::SetUp if status.has_no_disk => "NOT STARTED: no disk to start from, see the notice",
+        State::Starting if status.is_open() => "starting: the exchange does not answer yet",
         state => state.sentence(),
     }
 }
@@ -179,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn an_exchange_that_never_answers_is_not_waited_for() {
+        let shared = Shared::new(Release::default());
+        let may_update = |shared: &Shared| super::lines(shared).iter().any(|line| line.contains("USB stick"));
+        shared.status.lock().exchange_since = Some(std::time::Instant::now());
+        assert!(!may_update(&shared), "it is about to answer");
+        let long_ago = std::time::Instant::now().checked_sub(std::time::Duration::from_secs(61));
+        shared.status.lock().exchange_since = long_ago;
+        assert!(may_update(&shared));
+        shared.status.lock().state = State::Locked;
+        assert!(!may_update(&shared), "the keys are not open");
+    }
+
+    #[test]
     fn every_state_fits_on_a_screen() {
         let shared = Shared::new(Release::default());
         for state in [
@@ -188,6 +202,7 @@ mod tests {
             State::Locked,
             State::Serving,
             State::Degraded,
+            State::ReadOnly,
             State::Stopping,
         ] {
             for trial in [None, Some(std::time::Instant::now())] {

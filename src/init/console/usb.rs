@@ -26,6 +26,11 @@ fn serves(status: &Status) -> bool {
     status.state == State::Serving
 }
 
+/// Also where nothing else is left to be done.
+fn saves(status: &Status) -> bool {
+    serves(status) || status.is_read_only
+}
+
 fn runs(status: &Status) -> bool {
     !matches!(status.state, State::Install | State::SetUp | State::Stopping)
 }
@@ -34,7 +39,7 @@ fn runs(status: &Status) -> bool {
 #[rustfmt::skip]
 const MENU: &[Item] = &[
     item('1', "Update from the stick",           is_open, Gate::Noted("usb-update"),  Far::Command("update apply"),   update::run),
-    item('2', "Backup onto the stick",           serves, Gate::Noted("usb-backup"),  Far::Command("backup create"),  backup::run),
+    item('2', "Backup onto the stick",           saves,  Gate::Noted("usb-backup"),  Far::Command("backup create"),  backup::run),
     item('3', "Evidence, audit log and logs",    runs,   Gate::Always("usb-export"), Far::Command("audit export"),   export::run),
     item('4', "TLS certificate: the request",    serves, Gate::Elsewhere,            Far::Command("certificate request"), certificate::request),
     item('5', "TLS certificate from the stick",  serves, Gate::Elsewhere,            Far::Command("certificate install"), certificate::install),

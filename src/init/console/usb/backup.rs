@@ -1,10 +1,11 @@
-//! A backup onto a stick: the exchange's stream, cut into parts.
+//! A backup onto a stick: the exchange's stream, cut into parts; where the data can only be read, that of a process which
+//! does nothing else.
 
 use super::{Signs, choose, tell};
 use crate::init::console::screen::Screen;
-use crate::init::exchange;
 use crate::init::state::Shared;
 use crate::init::stick::Deposit;
+use crate::init::{exchange, rescue};
 use lamchat_appliance::{PART_BYTES_MAX, PartWriter, Shelf};
 use std::io::{Error, Read};
 use std::path::Path;
@@ -38,14 +39,14 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         "Backup",
         "Everything of the exchange, encrypted; it opens with the recovery key. Do not pull the stick.",
     )?;
-    let made = Deposit::begin(shared, &disk, "backup").and_then(|deposit| make(screen, deposit));
+    let made = Deposit::begin(shared, &disk, "backup").and_then(|deposit| make(screen, shared, deposit));
     tell(screen, made)
 }
 
-fn make(screen: &mut Screen, mut deposit: Deposit) -> Result<String, String> {
+fn make(screen: &mut Screen, shared: &Arc<Shared>, mut deposit: Deposit) -> Result<String, String> {
     let folder = deposit.folder.clone();
     let incomplete = |error: String| format!("{error}\n\nWhat is in {folder} on the stick is incomplete: delete it.");
-    write(screen, &mut deposit).map_err(incomplete)?;
+    write(screen, shared, &mut deposit).map_err(incomplete)?;
     let mut signs = Signs::new(screen, "Reading back");
     let (files, bytes) = deposit.finish(&mut |bytes| signs.at(bytes)).map_err(incomplete)?;
     Ok(format!(
@@ -54,9 +55,12 @@ fn make(screen: &mut Screen, mut deposit: Deposit) -> Result<String, String> {
     ))
 }
 
-fn write(screen: &mut Screen, deposit: &mut Deposit) -> Result<(), String> {
-    let answer = exchange::stream("POST", "/_lamchat/admin/v1/backup");
-    let mut stream = answer.map_err(|error| error.0)?;
+fn write(screen: &mut Screen, shared: &Arc<Shared>, deposit: &mut Deposit) -> Result<(), String> {
+    let mut stream = if shared.is_read_only() {
+        Box::new(rescue::stream(shared)?)
+    } else {
+        exchange::stream("POST", "/_lamchat/admin/v1/backup").map_err(|error| error.0)?
+    };
     let mut signs = Signs::new(screen, "Writing");
     let folder = deposit.folder.clone();
     let mut writer = PartWriter::onto(Box::new(deposit), Path::new(&folder), PART_BYTES_MAX);

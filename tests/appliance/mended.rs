@@ -1,0 +1,50 @@
+//! A box whose exchange never answers, though its release was marked good, so that nothing leaves it for another: whoever
+//! has the PIN mends it with a stick.
+
+use crate::firmware::Board;
+use crate::floor;
+use crate::restart::{is_there, send};
+use crate::set_up::set_up;
+use crate::slots::mark_good;
+use crate::stick::UsbStick;
+use crate::update::{credential, far, start_with};
+use crate::usb;
+use crate::virtual_machine::{Disk, uki};
+use lamchat_slots::Slot;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+#[test]
+fn a_box_whose_exchange_never_answers_is_mended_from_a_stick() {
+    let silent = PathBuf::from(std::env::var_os("LAMCHAT_FAULTY_BUNDLES").unwrap()).join("silent.bundle");
+    let (folder, stick) = (tempfile::tempdir().unwrap(), UsbStick::new(true));
+    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
+    mark_good(&disk, Slot::A);
+    stick.put(Path::new(&floor::bundle("0.3.0")));
+
+    let (mut machine, clients, port) = start_with(&disk, &board, &[]);
+    set_up(&mut machine, "dhcp");
+    let event = send(clients);
+    let known = credential(&mut machine, folder.path());
+    let silent = silent.to_str().unwrap();
+    far(port, &known, &["update", "apply", silent, "--yes", "--restart"]);
+    machine.wait_off();
+    mark_good(&disk, Slot::B);
+
+    let (mut machine, _, _) = start_with(&disk, &board, &stick.arguments());
+    let shown = machine.expect("USB stick");
+    assert!(shown.contains("the exchange does not answer yet"), "{shown}");
+    assert!(!shown.contains("New administrator"), "{shown}");
+    println!("nothing answers after {:?}", machine.age());
+    machine.type_text("\r");
+    usb::update(&mut machine, "0.3.0");
+    println!("mended after {:?}", machine.age());
+
+    let (mut machine, clients, port) = start_with(&disk, &board, &[]);
+    machine.expect("New administrator");
+    is_there(clients, &event);
+    let status = far(port, &known, &["update", "status"]);
+    assert_eq!(status.get("running"), Some(&Value::from("0.3.0")), "{status}");
+    let log = far(port, &known, &["audit", "show", "--limit", "50"]).to_string();
+    assert!(log.contains("box.usb-update") && log.contains("noted_late_ms"), "{log}");
+}
