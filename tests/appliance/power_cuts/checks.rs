@@ -137,12 +137,13 @@ fn log(life: &Life, on: &mut On) -> Result<(), String> {
 }
 
 /// An export of the audit log verifies, and goes on from the one before.
-pub fn audit(life: &Life, on: &mut On) -> Result<(), String> {
-    let file = |number: u64| life.folder.path().join(format!("audit-{number}"));
-    life.far(on, &["audit", "export", file(life.starts).to_str().unwrap()])?;
+pub fn audit(life: &mut Life, on: &On) -> Result<(), String> {
+    life.exports += 1;
+    let file = life.folder.path().join(format!("audit-{}", life.exports));
+    life.far(on, &["audit", "export", file.to_str().unwrap()])?;
     let mut verify = Command::new(env!("CARGO_BIN_EXE_lamchat"));
-    verify.args(["audit", "verify"]).arg(file(life.starts));
-    if let Some(before) = (1..life.starts).rev().map(file).find(|file| file.exists()) {
+    verify.args(["audit", "verify"]).arg(&file);
+    if let Some(before) = &life.exported {
         verify.arg("--previous").arg(before);
     }
     let output = verify.output().unwrap();
@@ -152,5 +153,6 @@ pub fn audit(life: &Life, on: &mut On) -> Result<(), String> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    life.exported = Some(file);
     Ok(())
 }

@@ -42,6 +42,9 @@ pub struct Life {
     pub said: Said,
     /// Accounts that were made for sure.
     pub accounts: Vec<String>,
+    /// How many exports of the audit log were begun, and the last that was verified.
+    pub exports: u64,
+    pub exported: Option<PathBuf>,
     pub cuts: u64,
     pub starts: u64,
     /// Whether the second slot was acknowledged to have the next release.
@@ -88,6 +91,8 @@ impl Life {
             recovery,
             said: Said::default(),
             accounts: vec!["alice".to_owned()],
+            exports: 0,
+            exported: None,
             cuts: 0,
             starts: 0,
             updated: false,
@@ -177,7 +182,7 @@ impl Life {
         let mut on = self.start().unwrap();
         self.said.check_everything();
         self.check(&mut on).unwrap();
-        checks::audit(&self, &mut on).unwrap();
+        checks::audit(&mut self, &on).unwrap();
         shut_down(&mut on.machine);
         drop(on);
         self.board.exchange_tpm();
