@@ -5,7 +5,8 @@ mod children;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Trial;
 use super::{
-    DATA, MODULES, clock, crash, disk, exchange, figures, measured, network, service::Service, threads, update, vital,
+    DATA, MODULES, clock, crash, disk, exchange, figures, measured, network, service::Service, threads, update, vault,
+    vital,
 };
 use crate::cli::Failure;
 use crate::updater::RESTART;
@@ -435,7 +436,12 @@ impl Machine {
         };
         if let Err(error) = site.and_then(|site| self.configure(site).map_err(|error| error.0)) {
             self.shared.notice(&error);
-            self.shared.enter(State::Degraded);
+            // Errors of the file system that the first writes came upon.
+            if mounts::is_read_only(Path::new(DATA)) {
+                vault::only_read(&self.shared);
+            } else {
+                self.shared.enter(State::Degraded);
+            }
         }
     }
 

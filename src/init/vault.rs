@@ -130,7 +130,7 @@ fn refuse(shared: &Shared, why: &str) {
 }
 
 /// Waits for somebody who saves the data, with the PIN that they name.
-fn only_read(shared: &Shared) {
+pub fn only_read(shared: &Shared) {
     match Site::load(&exchange::site_file()) {
         Ok(site) => *shared.site.lock() = site,
         Err(error) => shared.notice(&error.to_string()),

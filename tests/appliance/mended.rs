@@ -9,7 +9,7 @@ use crate::slots::mark_good;
 use crate::stick::UsbStick;
 use crate::update::{credential, far, start_with};
 use crate::usb;
-use crate::virtual_machine::{Disk, uki};
+use crate::virtual_machine::{Disk, PATIENCE, uki};
 use lamchat_slots::Slot;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,8 @@ fn a_box_whose_exchange_never_answers_is_mended_from_a_stick() {
     mark_good(&disk, Slot::B);
 
     let (mut machine, _, _) = start_with(&disk, &board, &stick.arguments());
-    let shown = machine.expect("USB stick");
+    // The real program is unpacked first.
+    let shown = machine.expect_within("USB stick", PATIENCE * 2);
     assert!(shown.contains("the exchange does not answer yet"), "{shown}");
     assert!(!shown.contains("New administrator"), "{shown}");
     println!("nothing answers after {:?}", machine.age());

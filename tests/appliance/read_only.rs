@@ -66,7 +66,7 @@ fn data_with_errors_are_only_read_and_saved_onto_a_stick() {
     damage(&disk);
     let stick = UsbStick::new(false);
     let (mut machine, _, _) = start_with(&disk, &board, &stick.arguments());
-    machine.expect("the disk had errors");
+    machine.expect("had errors");
     println!("noticed after {:?}", machine.age());
     machine.type_text("\r");
     let found = saved(&mut machine, &stick, &key);
