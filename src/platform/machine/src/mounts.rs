@@ -170,13 +170,56 @@ pub fn mount_ext4(device: &Path, target: &Path, read_only: bool) -> Result<(), M
     })
 }
 
-/// Whether a file system takes no writes, as it is after an error of its own.
+/// Whether a file system takes no writes, as it is after an error of its own. Linux up to 6.1.112 says so in the flags of
+/// the mount; later ones refuse the writes without (commit d3476f3dad4a), and have the errors of ext4 in sysfs alone.
 pub fn is_read_only(folder: &Path) -> bool {
     let known = nix::sys::statvfs::statvfs(folder);
     known.is_ok_and(|known| known.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+        || has_errors(folder, Path::new("/sys"))
+}
+
+/// Whether ext4 has counted errors in the file system of a folder: Linux, fs/ext4/sysfs.c, `errors_count`. False for other
+/// file systems.
+fn has_errors(folder: &Path, sys: &Path) -> bool {
+    let Ok(known) = nix::sys::stat::stat(folder) else {
+        return false;
+    };
+    let (major, minor) = (nix::sys::stat::major(known.st_dev), nix::sys::stat::minor(known.st_dev));
+    // The link to the device ends with the name that ext4 goes by.
+    let device = std::fs::read_link(sys.join(format!("dev/block/{major}:{minor}")));
+    let device = device.ok().and_then(|device| Some(device.file_name()?.to_owned()));
+    let count =
+        device.and_then(|device| std::fs::read_to_string(sys.join("fs/ext4").join(device).join("errors_count")).ok());
+    count.is_some_and(|count| count.trim() != "0")
 }
 
 /// Takes a file system away; what is still written goes to the device first.
 pub fn unmount(target: &Path) -> Result<(), Errno> {
     umount2(target, nix::mount::MntFlags::UMOUNT_NOFOLLOW)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn errors_that_ext4_counts_are_found() {
+        let (folder, sys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert!(!has_errors(folder.path(), sys.path()));
+        let device = nix::sys::stat::stat(folder.path()).unwrap().st_dev;
+        let number = format!("{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+        std::fs::create_dir_all(sys.path().join("dev/block")).unwrap();
+        std::fs::create_dir_all(sys.path().join("fs/ext4/dm-0")).unwrap();
+        std::os::unix::fs::symlink(
+            "../../devices/virtual/block/dm-0",
+            sys.path().join("dev/block").join(number),
+        )
+        .unwrap();
+        let count = sys.path().join("fs/ext4/dm-0/errors_count");
+        for (content, wanted) in [("0\n", false), ("1\n", true), ("12\n", true)] {
+            std::fs::write(&count, content).unwrap();
+            assert_eq!(has_errors(folder.path(), sys.path()), wanted, "{content}");
+        }
+    }
 }
