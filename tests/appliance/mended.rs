@@ -22,7 +22,7 @@ fn a_box_whose_exchange_never_answers_is_mended_from_a_stick() {
     mark_good(&disk, Slot::A);
     stick.put(Path::new(&floor::bundle("0.3.0")));
 
-    let (mut machine, clients, port) = start_with(&disk, &board, &[]);
+    let (mut machine, clients, port) = start_with(&disk, &board, &stick.arguments());
     set_up(&mut machine, "dhcp");
     let event = send(clients);
     let known = credential(&mut machine, folder.path());
@@ -41,7 +41,7 @@ fn a_box_whose_exchange_never_answers_is_mended_from_a_stick() {
     usb::update(&mut machine, "0.3.0");
     println!("mended after {:?}", machine.age());
 
-    let (mut machine, clients, port) = start_with(&disk, &board, &[]);
+    let (mut machine, clients, port) = start_with(&disk, &board, &stick.arguments());
     machine.expect("New administrator");
     is_there(clients, &event);
     let status = far(port, &known, &["update", "status"]);
