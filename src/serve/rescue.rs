@@ -29,10 +29,6 @@ pub fn run(start: &Start, out: &mut dyn Write) -> Result<(), StartError> {
     if let Err(error) = lamchat_host::lock_secrets() {
         tracing::warn!(%error, "keys may be written to a swap device");
     }
-    // Media counts uploads on a runtime, and here are none.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(StartError::io("the threads could not be started"))?;
-    let _entered = runtime.enter();
     let source = open(start, &holder.client)?;
     let backup = Backup::prepare(source).map_err(refused)?;
     let mut failed = None;
