@@ -13,6 +13,7 @@ pub use ask::{Ask, BmcError};
 
 use crate::health::{Part, Reading, State};
 use ask::Bmc;
+use event_log::EventLog;
 use record::Sensor;
 
 /// Asks one controller again and again. Its list of sensors is read once, and again when it says that it changed: each
@@ -21,6 +22,7 @@ use record::Sensor;
 pub struct BmcSurveyor {
     name: String,
     known: Option<(Version, Vec<Sensor>)>,
+    events: EventLog,
 }
 
 /// When the list of sensors was changed last, by the controller's clock: additions, and erasures.
@@ -32,6 +34,7 @@ impl BmcSurveyor {
         Self {
             name: name.into(),
             known: None,
+            events: EventLog::default(),
         }
     }
 
@@ -44,8 +47,11 @@ impl BmcSurveyor {
         };
         let mut readings = vec![controller];
         readings.extend(lan::read(&mut bmc, &self.name).unwrap_or_else(|error| vec![self.trouble("LAN", &error)]));
-        readings.push(event_log::read(&mut bmc, &self.name).unwrap_or_else(|error| self.trouble("event log", &error)));
-        match self.sensors(&mut bmc) {
+        let sensors = self.sensors(&mut bmc);
+        let known = sensors.as_deref().unwrap_or_default();
+        let events = self.events.read(&mut bmc, &self.name, known);
+        readings.push(events.unwrap_or_else(|error| self.trouble("event log", &error)));
+        match sensors {
             Ok(sensors) => readings.extend(sensor::read(&mut bmc, &self.name, &sensors)),
             Err(error) => readings.push(self.trouble("sensors", &error)),
         }

@@ -105,6 +105,26 @@ fn reading(controller: &str, sensor: &Sensor, answer: Answer) -> Option<Reading>
     }
 }
 
+/// What an event of the log says, if that is bad: by its type (table 42-1), the sensor's kind and the state.
+pub(super) fn meaning(event_type: u8, kind: u8, bit: u8) -> Option<(State, &'static str)> {
+    match event_type {
+        // Table 42-2: lower limits going low, upper ones going high.
+        BY_THRESHOLD => Some(match bit {
+            0 => (State::Warning, "below its limit"),
+            2 | 4 => (State::Failed, "below its critical limit"),
+            7 => (State::Warning, "above its limit"),
+            9 | 11 => (State::Failed, "above its critical limit"),
+            _ => return None,
+        }),
+        BY_KIND | REDUNDANCY => {
+            let wanted = if event_type == BY_KIND { kind } else { ANY_REDUNDANCY };
+            let mut found = MEANINGS.iter().filter(|(kind, at, ..)| *kind == wanted && *at == bit);
+            found.next().map(|(_, _, state, sentence)| (*state, *sentence))
+        }
+        _ => None,
+    }
+}
+
 /// Stands for the states of table 42-2, event type 0Bh, in [`MEANINGS`].
 const ANY_REDUNDANCY: u8 = 0xff;
 

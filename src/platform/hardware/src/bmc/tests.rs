@@ -20,6 +20,10 @@ struct Board {
     suites: Vec<u8>,
     privileges: Vec<u8>,
     log_flags: u8,
+    /// The entries of its log, and its clock; without entries it has seven that it does not show.
+    log: Vec<[u8; 16]>,
+    clock: u32,
+    entries_read: usize,
     /// How many more reservations are cancelled.
     restless: usize,
     version: u8,
@@ -36,6 +40,9 @@ impl Board {
             suites: Vec::new(),
             privileges: Vec::new(),
             log_flags: 0,
+            log: Vec::new(),
+            clock: 0,
+            entries_read: 0,
             restless: 0,
             version: 1,
             records_read: 0,
@@ -58,6 +65,25 @@ impl Board {
                 24 => done(&[&[0x11, 0], &self.privileges[..]].concat()),
                 _ => vec![REFUSED],
             },
+            (0x0a, 0x40) if !self.log.is_empty() => {
+                let added = self.log.len() as u8;
+                done(&[0x51, added, 0, 0x00, 0x10, added, 0, 0, 0, 0, 0, 0, 0, self.log_flags])
+            }
+            (0x0a, 0x43) if !self.log.is_empty() => {
+                assert_eq!((data[..2].to_vec(), data[4..].to_vec()), (vec![0, 0], vec![0, 0xff]));
+                let id = u16::from_le_bytes([data[2], data[3]]);
+                let place = self.log.iter().position(|entry| entry[..2] == id.to_le_bytes());
+                let Some(place) = place.or((id == 0).then_some(0)) else {
+                    return vec![0xcb];
+                };
+                self.entries_read += 1;
+                let next = self
+                    .log
+                    .get(place + 1)
+                    .map_or([0xff, 0xff], |entry| [entry[0], entry[1]]);
+                done(&[&next[..], &self.log[place]].concat())
+            }
+            (0x0a, 0x48) if self.clock > 0 => done(&self.clock.to_le_bytes()),
             (0x0a, 0x40) => done(&[0x51, 7, 0, 0x00, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, self.log_flags]),
             (0x0a, 0x20) => done(&[0x51, 1, 0, 0, 0, self.version, 0, 0, 0, 0, 0, 0, 0, 0]),
             (0x0a, 0x22) => done(&[0x34, 0x12]),
@@ -198,6 +224,70 @@ fn a_network_that_reaches_the_controller_is_told() {
     let (state, sentence) = lan(&mut board);
     assert_eq!(state, State::Failed);
     assert!(sentence.contains("cipher suite 0"), "{sentence}");
+}
+
+/// An entry of the log (32.1): of a sensor of this kind, by its event type and state.
+fn entry(id: u16, time: u32, kind: u8, number: u8, event: u8, data: u8) -> [u8; 16] {
+    let mut entry = [0; 16];
+    entry[..2].copy_from_slice(&id.to_le_bytes());
+    entry[2] = 0x02;
+    entry[3..7].copy_from_slice(&time.to_le_bytes());
+    entry[7..10].copy_from_slice(&[0x20, 0, 4]);
+    entry[10..14].copy_from_slice(&[kind, number, event, data]);
+    entry
+}
+
+#[test]
+fn the_last_bad_event_is_told_and_is_news_for_a_day() {
+    const NOW: u32 = 1_795_000_000;
+    let mut board = Board::new(vec![compact(3, 0x08, 0x6f, "PS1 Status")]);
+    let mut surveyor = BmcSurveyor::new("ipmi0");
+    let mut log = |board: &mut Board| {
+        let readings = survey(&mut surveyor, board);
+        let log = readings
+            .into_iter()
+            .find(|reading| reading.name == "ipmi0 event log")
+            .unwrap();
+        lines(&[log]).remove(0)
+    };
+    board.clock = NOW;
+    board.log = vec![
+        entry(5, NOW - 9 * 86_400, 0x08, 3, 0x6f, 0x03),
+        // It has power again, somebody's own kind of entry, and what says nothing of health.
+        entry(6, NOW - 9 * 86_400, 0x08, 3, 0xef, 0x03),
+        [0xc0; 16],
+        entry(9, NOW - 3_600, 0x12, 9, 0x6f, 0x05),
+    ];
+    board.log[2][..2].copy_from_slice(&[7, 0]);
+    assert_eq!(
+        log(&mut board),
+        "well ipmi0 event log: 4 : entries; the last bad one, 9 days ago: PS1 Status: the power supply gets no power"
+    );
+    assert_eq!(board.entries_read, 4);
+    log(&mut board);
+    assert_eq!(board.entries_read, 4, "nothing is new");
+
+    // Only what is new is read, beside the last that was.
+    board.log.push(entry(12, NOW - 120, 0x01, 77, 0x01, 0x59));
+    let said = log(&mut board);
+    assert!(said.starts_with("warning ipmi0 event log"), "{said}");
+    assert!(
+        said.contains("within a day: sensor 77: above its critical limit"),
+        "{said}"
+    );
+    assert_eq!(board.entries_read, 6);
+    board.clock += 86_400;
+    assert!(log(&mut board).starts_with("well ipmi0 event log"));
+
+    // An erased log begins anew; a clock that was never set makes no news.
+    board.log = vec![entry(1, 77, 0x0c, 3, 0x6f, 0x01)];
+    log(&mut board);
+    let said = log(&mut board);
+    assert!(
+        said.contains("did not know: PS1 Status: a memory error could not be corrected"),
+        "{said}"
+    );
+    assert!(said.starts_with("well"), "{said}");
 }
 
 #[test]
