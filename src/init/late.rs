@@ -22,6 +22,8 @@ const WRONG_PINS_MAX: usize = 16;
 const FILE_BYTES_MAX: u64 = 64 << 10;
 /// What somebody types who has neither PIN nor recovery key.
 const WRONG_PIN: &str = "wrong-pin";
+/// The one act that is done without being in the audit log, where the data can only be read.
+const SAVING: &str = "usb-backup";
 /// What the console shows while acts wait.
 const WAITING: &str = "the exchange does not answer: what is done here comes into the audit log when it does";
 
@@ -175,12 +177,11 @@ impl Late {
 /// Has an act noted before it is done: in the audit log, or where the exchange does not answer, here. An error means that
 /// it is in neither.
 pub fn note(shared: &Shared, act: Act) -> Result<(), String> {
-    if shared.is_read_only() {
-        // Nothing is durable any more. What can still be done is to save the data, and that must be possible.
-        shared.log.note(&format!(
-            "box.{} on {} cannot be in the audit log",
-            act.act, act.terminal
-        ));
+    if shared.is_read_only() && act.act == SAVING {
+        // Nothing is durable any more, and saving the data must be possible.
+        shared
+            .log
+            .note(&format!("box.{SAVING} on {} cannot be in the audit log", act.terminal));
         return Ok(());
     }
     let noted = if matches!(shared.state(), State::Starting | State::Degraded) {
