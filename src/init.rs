@@ -32,8 +32,6 @@ mod update;
 mod vault;
 mod vital;
 
-pub use rescue::DONE as RESCUED;
-
 use crate::cli::Failure;
 use lamchat_machine::power::{self, End};
 use lamchat_machine::signals::Signals;

@@ -72,6 +72,12 @@ pub fn print(json: bool, what: &str, found: &lamchat_appliance::Restored, done: 
         "{} rows, {} bytes of media",
         found.counts.rows, found.counts.media_bytes
     ));
+    if found.counts.media_missing > 0 {
+        output::line(format!(
+            "{} files of media are not in it: they were removed while it was made, or could not be read",
+            found.counts.media_missing
+        ));
+    }
 }
 
 fn create(place: &Place, dir: &std::path::Path, server: &Server) -> Result<(), Failure> {

@@ -88,5 +88,6 @@ fn open(start: &Start, holder: &Arc<Client>) -> Result<Source, StartError> {
         entropy,
         server_name: start.config.server_name.to_string(),
         now_ms: clock.now_ms(),
+        is_damaged: true,
     })
 }

@@ -26,6 +26,7 @@ pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Response, Adm
         entropy: Arc::clone(&admin.entropy),
         server_name: admin.server_name.to_string(),
         now_ms: admin.now_ms(),
+        is_damaged: false,
     };
     let backup = tokio::task::spawn_blocking({
         let (admin, entry) = (Arc::clone(&admin), entry.clone());

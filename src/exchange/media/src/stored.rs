@@ -54,7 +54,7 @@ impl Media {
         let read = self
             .0
             .disk
-            .open(&path)
+            .open_to_read(&path)
             .and_then(|opened| opened.read_at(offset, buffer));
         read.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => StoredError::Missing(file.to_owned()),

@@ -57,7 +57,7 @@ fn make(screen: &mut Screen, shared: &Arc<Shared>, mut deposit: Deposit) -> Resu
 
 fn write(screen: &mut Screen, shared: &Arc<Shared>, deposit: &mut Deposit) -> Result<(), String> {
     let mut stream = if shared.is_read_only() {
-        Box::new(rescue::stream(shared)?)
+        rescue::stream(shared)?
     } else {
         exchange::stream("POST", "/_lamchat/admin/v1/backup").map_err(|error| error.0)?
     };

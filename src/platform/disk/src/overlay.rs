@@ -122,6 +122,15 @@ impl Disk for Overlay {
         }
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        match self.files.lock().get(path) {
+            Some(Some(file)) => Ok(Arc::<Changed>::clone(file)),
+            Some(None) => Err(io::ErrorKind::NotFound.into()),
+            // Not kept: nothing is changed by way of it, and there may be more files than a process may have open.
+            None => self.below.open_to_read(path),
+        }
+    }
+
     fn open_or_create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut files = self.files.lock();
         if let Some(file) = self.find(&mut files, path)? {
@@ -427,6 +436,9 @@ mod tests {
         listed.sort();
         assert_eq!(listed, ["new", "renamed"]);
         assert_eq!(read_file(&overlay, &name("renamed"), 9).unwrap(), b"old");
+        let read = overlay.open_to_read(&name("renamed")).unwrap();
+        assert_eq!(read.size().unwrap(), 3);
+        assert!(overlay.open_to_read(&name("old")).is_err());
         assert_eq!(overlay.create(&name("renamed")).unwrap().size().unwrap(), 0);
         for missing in ["old", "gone", "never"] {
             let error = overlay.open(&name(missing)).unwrap_err();
@@ -436,6 +448,18 @@ mod tests {
         let mut below = RealDisk.list(folder.path()).unwrap();
         below.sort();
         assert_eq!(below, ["gone", "old"]);
+    }
+
+    #[test]
+    fn files_that_are_only_read_are_not_kept_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        replace_file(&RealDisk, &path, b"below").unwrap();
+        let overlay = Overlay::new(RealDisk::shared(), 1 << 20);
+        assert_eq!(overlay.open_to_read(&path).unwrap().size().unwrap(), 5);
+        assert!(overlay.files.lock().is_empty());
+        overlay.open(&path).unwrap().set_len(2).unwrap();
+        assert_eq!(overlay.open_to_read(&path).unwrap().size().unwrap(), 2);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Store {
         Self::open_schema(Arc::new(RealDisk), options, Limits::default(), Schema::ON_TRIAL)
     }
 
-    /// Like [`Store::open`], on a disk whose changes go nowhere: rows stay at the version that they have.
+    /// Like [`Store::open_on_trial`], on a disk whose changes go nowhere.
     pub fn open_as_it_is(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
         Self::open_schema(disk, options, Limits::default(), Schema::ON_TRIAL)
     }

@@ -31,6 +31,8 @@ pub struct Source {
     pub server_name: String,
     /// The time, in milliseconds since 1970.
     pub now_ms: u64,
+    /// Whether media that the disk cannot read are noted as missing: of a damaged disk everything else is still wanted.
+    pub is_damaged: bool,
 }
 
 /// What a backup needs of the keyring. Calls block.
@@ -167,7 +169,7 @@ impl Backup {
             out.add(&Record::Secret { name, file })?;
         }
         for extent in extents {
-            copy(&source.media, extent, &mut out)?;
+            copy(&source, extent, &mut out)?;
         }
         let (mut table, mut result) = (None, Ok(()));
         snapshot.rows(&mut |of, key, value| {
@@ -190,18 +192,19 @@ impl Backup {
 }
 
 /// Copies an extent. One that is gone, because its row was removed after the snapshot, is noted.
-fn copy(media: &Media, extent: Extent, out: &mut Frames<'_>) -> Result<(), BackupError> {
+fn copy(source: &Source, extent: Extent, out: &mut Frames<'_>) -> Result<(), BackupError> {
     let mut done = 0;
     let mut buffer = vec![0u8; PIECE_BYTES.min(extent.length) as usize];
     while done < extent.length {
         buffer.truncate((extent.length - done).min(PIECE_BYTES) as usize);
         let offset = extent.offset + done;
-        match media.read_extent(&extent.file, offset, &mut buffer) {
+        match source.media.read_extent(&extent.file, offset, &mut buffer) {
             Ok(()) => out.add(&Record::Media {
                 file: &extent.file,
                 offset,
                 bytes: &buffer,
             })?,
+            Err(StoredError::Io(_)) if source.is_damaged => return out.add(&Record::MediaMissing { extent }),
             Err(StoredError::Missing(_)) => return out.add(&Record::MediaMissing { extent }),
             Err(error) => return Err(error.into()),
         }

@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use crate::{
-    Backup, BackupError, Folders, MANIFEST_FILE, Manifest, PartError, PartWriter, PrepareError, RestoreError,
-    RestoreOptions, Source, Stopped, restore, verify,
+    Backup, BackupError, Folders, MANIFEST_FILE, Manifest, PART_BYTES_MAX, PartError, PartWriter, PrepareError,
+    RestoreError, RestoreOptions, Source, Stopped, restore, verify,
 };
 use lamchat_base::{Entropy, ManualClock, SecretBytes, UserNum};
-use lamchat_media::Media;
+use lamchat_media::{DownloadError, Media};
 use lamchat_seal::{Keyring, PassphraseCost, Unlock};
 use lamchat_store::{KeyRange, Options, Order, Position, Read, ReadError, ReadExt, Store, Table};
 use std::path::{Path, PathBuf};
@@ -126,6 +126,7 @@ fn open(keyring: &Arc<Keyring>, folders: &Folders, entropy: &Arc<Counted>) -> So
         entropy: entropy.clone(),
         server_name: "example.org".to_owned(),
         now_ms: 77,
+        is_damaged: false,
     }
 }
 
@@ -152,6 +153,38 @@ fn note(store: &Store, number: u64) -> Position {
         Ok::<_, ReadError>(txn.next_position())
     });
     write.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_that_a_damaged_disk_does_not_read_cost_nothing_else() {
+    let mut house = House::build();
+    house
+        .keyring
+        .add_slot(&passphrase("correct horse"), PassphraseCost::MINIMUM)
+        .unwrap();
+    let small = upload(&house.source.media, b"in a pack").await;
+    let large = upload(&house.source.media, &vec![7; 3_000_000]).await;
+    note(&house.source.store, 1);
+    // What stands in the place of the file opens, and cannot be read.
+    let files = Folders::below(&house.root.join("data")).media.join("files");
+    let file = std::fs::read_dir(&files).unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let broken = Backup::prepare(house.source.clone()).unwrap().run(&mut |_| Ok(()));
+    assert!(matches!(broken, Err(BackupError::Media(_))), "{broken:?}");
+
+    house.source.is_damaged = true;
+    let dir = tokio::task::block_in_place(|| house.back_up("backup", PART_BYTES_MAX));
+    let options = house.options(&dir, "restored");
+    let restored = tokio::task::block_in_place(|| restore(&options)).unwrap();
+    assert_eq!(restored.counts.media_missing, 1);
+    let keyring = Keyring::open(&options.keys_dir, &options.unlock, house.entropy.clone()).unwrap();
+    let new = open(&Arc::new(keyring), &Folders::below(&options.data_dir), &house.entropy);
+    assert_eq!(read_back(&new.media, &small).await, b"in a pack");
+    let mut gone = new.media.download(&large, Duration::ZERO).await.unwrap();
+    let gone = gone.next().await;
+    assert!(matches!(gone, Err(DownloadError::Missing)), "{gone:?}");
+    assert!(new.store.read().get(NOTES, b"newest").unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
