@@ -26,7 +26,7 @@ pub enum Seal {
     },
     /// Seal the keys to this machine's TPM, so that they open here only.
     Init {
-        /// Even without Secure Boot, which makes the seal weak.
+        /// Even without Secure Boot, which makes the seal weak. A box is never sealed so.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -51,6 +51,9 @@ pub enum Seal {
     Rebind {
         /// The slot's number, as `lamchat seal status` shows it.
         slot: u32,
+        /// Even without Secure Boot, which makes the seal weak. A box is never sealed so.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -62,6 +65,9 @@ pub enum Seal {
         /// counts. A box looks itself which images it may start instead, and takes nobody's word.
         #[arg(long, value_name = "EPOCH")]
         bootable: Vec<u64>,
+        /// Even without Secure Boot, which makes the seal weak. A box is never sealed so.
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -131,28 +137,37 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             typed(&now, &Typed::AddPassphrase(passphrase))?;
             show(&server, &status(&server)?);
         }
-        Seal::Rebind { slot, server } => match pin(&status(&server)?, is_far)? {
+        Seal::Rebind { slot, force, server } => match pin(&status(&server)?, is_far)? {
             Some(pin) => {
-                typed(&status(&server)?, &Typed::Rebind { slot, pin })?;
+                typed(&status(&server)?, &Typed::Rebind { slot, force, pin })?;
                 show(&server, &status(&server)?);
             }
             None => {
-                let answer = call(&server, "POST", &format!("{SEAL}/slots/{slot}/rebind"), None)?;
-                show(&server, &answer);
+                let target = format!("{SEAL}/slots/{slot}/rebind");
+                show(&server, &call(&server, "POST", &target, Some(json!({"force": force})))?);
             }
         },
         Seal::RaiseFloor {
             epoch: floor,
             bootable,
+            force,
             server,
         } => {
             match pin(&status(&server)?, is_far)? {
                 Some(pin) => {
-                    typed(&status(&server)?, &Typed::RaiseFloor { floor, bootable, pin })?;
+                    typed(
+                        &status(&server)?,
+                        &Typed::RaiseFloor {
+                            floor,
+                            bootable,
+                            force,
+                            pin,
+                        },
+                    )?;
                     show(&server, &status(&server)?);
                 }
                 None => {
-                    let mut body = json!({"floor": floor});
+                    let mut body = json!({"floor": floor, "force": force});
                     // A box looks itself, and takes nobody's word.
                     if !bootable.is_empty()
                         && let Value::Object(fields) = &mut body

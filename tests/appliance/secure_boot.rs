@@ -1,25 +1,34 @@
 //! A machine whose firmware is set otherwise: the box is locked and says why, such starts do not count, and the recovery
 //! key binds it to the machine as it is.
 
-use crate::client::free_port;
 use crate::firmware::Board;
+use crate::floor::refused;
 use crate::restart::{is_there, send};
 use crate::set_up::{set_up, shut_down};
 use crate::settings::{revoke, switch_secure_boot, trust_program, trust_signer};
 use crate::slots::names;
+use crate::update::{self, credential, far};
 use crate::virtual_machine::{Disk, PATIENCE, VirtualMachine, flat, uki};
 use lamchat_image::Keys;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
+/// Why the keys of a box are not sealed without Secure Boot.
+const NEVER: &str = "a box is never sealed without it";
+
 fn start(disk: &Disk, board: &Board) -> (VirtualMachine, u16) {
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
-    (VirtualMachine::start_on(board, disk, &["-nic", &network]), port)
+    let (machine, clients, _) = update::start(disk, board);
+    (machine, clients)
 }
 
 /// Starts it; it is locked because of PCR 7, and gets its attempts back.
 fn is_locked(disk: &Disk, board: &Board) -> (VirtualMachine, u16, String) {
-    let (mut machine, port) = start(disk, board);
+    let (mut machine, clients, _) = update::start(disk, board);
+    let screen = stays_locked(&mut machine, disk);
+    (machine, clients, screen)
+}
+
+fn stays_locked(machine: &mut VirtualMachine, disk: &Disk) -> String {
     let screen = flat(&machine.expect("Unlock with the recovery key"));
     assert!(screen.contains("LOCKED"), "{screen}");
     assert!(screen.contains("PCR 7 changed"), "{screen}");
@@ -30,7 +39,7 @@ fn is_locked(disk: &Disk, board: &Board) -> (VirtualMachine, u16, String) {
         assert!(since.elapsed() < PATIENCE, "{:?}", names(disk));
         std::thread::sleep(Duration::from_millis(500));
     }
-    (machine, port, screen)
+    screen
 }
 
 /// Sets a box up whose starts are counted; its recovery key, and an event that was acknowledged.
@@ -53,6 +62,7 @@ fn other_settings_of_the_firmware_lock_the_box_and_are_not_counted() {
         let (_machine, _, screen) = is_locked(&disk, &board);
         assert!(screen.contains("Secure Boot is OFF"), "{screen}");
     }
+    opens_and_is_not_sealed(&disk, &board, &key, &event);
     // As before: nothing was lost, nobody has to type anything.
     board.set(|flash| switch_secure_boot(flash, true));
     let (mut machine, port) = start(&disk, &board);
@@ -66,6 +76,37 @@ fn other_settings_of_the_firmware_lock_the_box_and_are_not_counted() {
     assert!(!screen.contains("Secure Boot is OFF"), "{screen}");
     drop(machine);
     binds_anew(&disk, &board, &key, &event);
+}
+
+/// Secure Boot is off. The recovery key opens the keys, and nobody seals them to a machine that starts anything: neither
+/// who is at its console nor an administrator.
+fn opens_and_is_not_sealed(disk: &Disk, board: &Board, key: &str, event: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut machine, clients, port) = update::start(disk, board);
+    stays_locked(&mut machine, disk);
+    machine.type_text("1");
+    machine.answer("Recovery key: ", key);
+    machine.answer("type yes", "yes");
+    let shown = flat(&machine.answer("Press Enter", ""));
+    assert!(shown.contains(NEVER), "{shown}");
+    machine.expect("New administrator");
+    is_there(clients, event);
+    let known = credential(&mut machine, folder.path());
+    let status = far(port, &known, &["seal", "status"]);
+    let mut slots = status.get("slots").and_then(Value::as_array).unwrap().iter();
+    let slot = slots.find(|slot| slot.get("kind").unwrap() == "tpm").unwrap();
+    let slot = slot.get("id").unwrap().to_string();
+    for act in [
+        &["seal", "rebind", &slot][..],
+        &["seal", "raise-floor", "1"],
+        &["seal", "init"],
+    ] {
+        for force in [&[][..], &["--force"]] {
+            let told = refused(port, &known, &[act, force].concat());
+            assert!(told.contains(NEVER), "{act:?} {told}");
+        }
+    }
+    shut_down(&mut machine);
 }
 
 /// Locked and not counted; the recovery key binds it to the machine as it is, and the next start is by itself.

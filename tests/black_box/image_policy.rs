@@ -167,7 +167,7 @@ fn another_release_opens_by_its_approval_and_nothing_else_does() {
     let (server, reason) = recovers(&site, &recovery);
     assert!(reason.contains(unsigned), "{reason}");
     // Nor is anything sealed to it.
-    let told = refused(&site, &["seal", "rebind", &slot(&status(&site), "tpm")]);
+    let told = refused(&site, &["seal", "rebind", &slot(&status(&site), "tpm"), "--force"]);
     assert!(told.contains("approves nothing that fits PCR 11"), "{told}");
     server.stop();
     // The firmware's side still counts.
@@ -209,8 +209,7 @@ fn files_of_a_release_that_cannot_be_used_are_named() {
     let (server, reason) = recovers(&site, &recovery);
     assert!(reason.contains("names no release key"), "{reason}");
     // There the slot can be bound to PCR 7, which says so.
-    let rebound = site.command(&["seal", "rebind", &slot(&status(&site), "tpm")], "");
-    assert!(rebound.status.success(), "{}", text(&rebound.stderr));
+    crate::tpm::rebind(&site);
     assert_eq!(seal(&site)["sentence"], "PCR 7 only");
     server.stop();
     opens(&site).stop();
@@ -233,7 +232,16 @@ fn an_old_epoch_is_refused_after_the_floor_was_raised() {
     let raise = |floor: &str, bootable: &str| {
         refused(
             &site,
-            &["seal", "raise-floor", floor, "--bootable", bootable, "--bootable", "9"],
+            &[
+                "seal",
+                "raise-floor",
+                floor,
+                "--bootable",
+                bootable,
+                "--bootable",
+                "9",
+                "--force",
+            ],
         )
     };
     let told = raise("6", "5");
@@ -246,7 +254,12 @@ fn an_old_epoch_is_refused_after_the_floor_was_raised() {
     let told = raise("5", "5");
     assert!(told.contains("is 5 or higher already"), "{told}");
     assert_eq!(seal(&site)["floor"], 5, "a refusal changes nothing");
-    let raised = site.command_json(&["seal", "raise-floor", "6", "--bootable", "6"], "");
+    let unforced = ["seal", "raise-floor", "6", "--bootable", "6"];
+    assert!(
+        refused(&site, &unforced).contains("say --force"),
+        "nothing says that Secure Boot is on"
+    );
+    let raised = site.command_json(&[&unforced[..], &["--force"]].concat(), "");
     assert_eq!(raised["slots"].as_array().unwrap().len(), 2);
     assert_eq!(seal(&site)["epochs"], json!([6, 7, 8, 9, 10, 11, 12, 13]));
     assert_eq!(machine.tpm.indices(), 1, "the counter of before is gone");

@@ -212,7 +212,7 @@ pub fn recovers(site: &Site, key: &str) -> (Server, String) {
 }
 
 pub fn rebind(site: &Site) {
-    let rebound = site.command(&["seal", "rebind", &slot(&status(site), "tpm")], "");
+    let rebound = site.command(&["seal", "rebind", &slot(&status(site), "tpm"), "--force"], "");
     assert!(rebound.status.success(), "{}", text(&rebound.stderr));
 }
 
@@ -364,7 +364,7 @@ fn a_tpm_that_is_gone_is_named_and_works_again_when_it_is_back() {
     tpm.stop();
     let (server, reason) = recovers(&site, &key);
     assert!(reason.contains("there is no TPM at tcp:127.0.0.1:"), "{reason}");
-    let refused = site.command(&["seal", "rebind", &slot(&status(&site), "tpm")], "");
+    let refused = site.command(&["seal", "rebind", &slot(&status(&site), "tpm"), "--force"], "");
     assert!(
         text(&refused.stderr).contains("there is no TPM at"),
         "{}",
@@ -426,7 +426,7 @@ fn a_pin_is_asked_for_at_every_start_and_never_passes_the_exchange() {
     let log = site.command_json(&["audit", "show", "--limit", "100"], "").to_string();
     assert!(log.contains("\"unlocked_by\":\"tpm\""), "{log}");
     assert!(log.contains("keyring.unlock") && !log.contains("a pin"), "{log}");
-    let rebound = site.command(&["seal", "rebind", &slot(&made, "tpm")], "newer pin\n");
+    let rebound = site.command(&["seal", "rebind", &slot(&made, "tpm"), "--force"], "newer pin\n");
     assert!(rebound.status.success(), "{}", text(&rebound.stderr));
     assert_eq!(tpm.indices(), 1);
     server.stop();

@@ -123,7 +123,7 @@ fn every_fault_is_named_and_the_recovery_key_opens_meanwhile() {
         assert!(!reason.contains("PCR"), "{reason}");
         // What needs the TPM is refused, and leaves everything as it is.
         let before = status(&site)["slots"].clone();
-        let refused = site.command(&["seal", "rebind", &slot(&status(&site), "tpm")], "");
+        let refused = site.command(&["seal", "rebind", &slot(&status(&site), "tpm"), "--force"], "");
         assert!(!refused.status.success());
         assert!(
             text(&refused.stderr).contains(word),

@@ -273,6 +273,7 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
         Request::RaiseFloor {
             floor,
             bootable: bootable.clone(),
+            force: true,
         }
         .encode(),
         Typed::RaiseFloorOnBox {
@@ -293,6 +294,7 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
         Typed::RaiseFloor {
             floor,
             bootable,
+            force: true,
             pin: typed(),
         }
         .encode(),
@@ -323,7 +325,12 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
         })
         .encode(),
         Typed::Unlock(typed()).encode(),
-        Typed::Rebind { slot: 3, pin: typed() }.encode(),
+        Typed::Rebind {
+            slot: 3,
+            force: false,
+            pin: typed(),
+        }
+        .encode(),
         Reply::Keys { by, keys: vec![key] }.encode(),
         Reply::Locked {
             blame: lamchat_holder::Blame::Machine,

@@ -54,6 +54,14 @@ where
     }
 }
 
+/// The same where a request without a body means what `T` is by default.
+pub(crate) fn parse_or_default<T: DeserializeOwned + Default>(request: &Request) -> Result<T, AdminError> {
+    if request.bytes().is_empty() {
+        return Ok(T::default());
+    }
+    parse(request)
+}
+
 /// The body as `T`. `M_NOT_JSON` when it is no JSON, `M_BAD_JSON` when it is another.
 pub(crate) fn parse<T: DeserializeOwned>(request: &Request) -> Result<T, AdminError> {
     let bytes = request.bytes();

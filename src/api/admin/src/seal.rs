@@ -1,11 +1,11 @@
 //! How the keys are sealed, and changes to it: `lamchat seal`. Whatever is secret and typed goes to the key holder itself.
 
 use crate::audit::{actor, noted};
-use crate::route::parse;
+use crate::route::{parse, parse_or_default};
 use crate::{Admin, AdminError, keyring, site};
 use lamchat_audit::Entry;
 use lamchat_hardware::TpmReport;
-use lamchat_holder::{AskError, BOOTABLE_MAX, HolderStatus, SlotSeal, TpmStatus};
+use lamchat_holder::{AskError, BOOTABLE_MAX, Force, HolderStatus, SlotSeal, TpmStatus};
 use lamchat_http::Request;
 use lamchat_seal::{SlotInfo, SlotKind};
 use serde_json::{Value, json};
@@ -75,23 +75,21 @@ pub async fn status(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
 }
 
 #[derive(serde::Deserialize, Default)]
-struct Init {
+struct Forced {
+    /// Even without Secure Boot.
     #[serde(default)]
     force: bool,
 }
 
 /// Adds a slot that this machine's TPM opens.
 pub async fn init(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
-    let Init { force } = parse(&request)?;
+    let Forced { force } = parse_or_default(&request)?;
     may_seal(&admin, force).await?;
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot")
         .fact("kind", SlotKind::Tpm)
         .fact("force", force);
     if admin.box_socket.is_some() {
         // Only process 1 knows which images a new slot has to admit.
-        if force {
-            return Err(AdminError::invalid("A box is never sealed without Secure Boot"));
-        }
         site::noted(&admin, entry, json!({"act": "seal"})).await?;
         admin.holder.forget_status();
         return keyring::list(admin, request).await;
@@ -109,11 +107,13 @@ pub async fn init(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
 /// Binds a `tpm` slot to the present state of the machine.
 pub async fn rebind(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let slot = keyring::slot_number(&request)?;
-    may_seal(&admin, true).await?;
+    let Forced { force } = parse_or_default(&request)?;
+    may_seal(&admin, force).await?;
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.rebind").fact("slot", slot);
+    let entry = forced(entry, force);
     let holder = Arc::clone(&admin.holder);
     let bind = move || {
-        holder.rebind(slot)?;
+        holder.rebind(slot, force)?;
         Ok(Vec::new())
     };
     noted(&admin, entry, bind).await?;
@@ -128,11 +128,14 @@ struct Raise {
     /// The epochs of all images that this machine may start; a box looks itself.
     #[serde(default)]
     bootable: Option<Vec<u64>>,
+    /// Even without Secure Boot.
+    #[serde(default)]
+    force: bool,
 }
 
 /// Raises the security floor.
 pub async fn raise_floor(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
-    let Raise { floor, bootable } = parse(&request)?;
+    let Raise { floor, bootable, force } = parse(&request)?;
     let is_box = admin.box_socket.is_some();
     let bootable = match bootable {
         Some(_) if is_box => {
@@ -149,8 +152,9 @@ pub async fn raise_floor(admin: Arc<Admin>, request: Request) -> Result<Value, A
     if bootable.len() > BOOTABLE_MAX {
         return Err(AdminError::invalid("There are not so many images"));
     }
-    may_seal(&admin, true).await?;
+    may_seal(&admin, force).await?;
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.raise-floor").fact("floor", floor);
+    let entry = forced(entry, force);
     if is_box {
         site::noted(&admin, entry, json!({"act": "raise-floor", "floor": floor})).await?;
         // Process 1 has asked past this process.
@@ -158,7 +162,7 @@ pub async fn raise_floor(admin: Arc<Admin>, request: Request) -> Result<Value, A
     } else {
         let holder = Arc::clone(&admin.holder);
         let raise = move || {
-            holder.raise_floor(floor, &bootable)?;
+            holder.raise_floor(floor, &bootable, force)?;
             Ok(Vec::new())
         };
         noted(&admin, entry, raise).await?;
@@ -167,8 +171,14 @@ pub async fn raise_floor(admin: Arc<Admin>, request: Request) -> Result<Value, A
     keyring::list(admin, request).await
 }
 
+/// That it was forced stands in the log where it was.
+fn forced(entry: Entry, force: bool) -> Entry {
+    if force { entry.fact("force", true) } else { entry }
+}
+
 /// What is refused anyway need not be noted.
 async fn may_seal(admin: &Admin, force: bool) -> Result<(), AdminError> {
+    let force = Force::said(force, admin.box_socket.is_some());
     let told = keyring::ask(admin, |holder| holder.status()).await?;
     match told.tpm.refusal(force, false) {
         Some((reason, sentence)) => Err(AskError::Refused(reason, sentence).into()),

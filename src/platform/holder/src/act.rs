@@ -29,7 +29,7 @@ impl Holder {
             Typed::Create => self.create_on_box(),
             Typed::DiskKey => self.disk_key(),
             Typed::Seal { bootable } => self.seal_on_box(&bootable, uid),
-            Typed::RaiseFloorOnBox { floor, bootable } => self.raise_floor_noted(floor, &bootable, None, uid),
+            Typed::RaiseFloorOnBox { floor, bootable } => self.raise_floor_noted(floor, &bootable, (false, None), uid),
             Typed::Erase => self.erase_on_box(),
             Typed::AddTpm { .. } | Typed::RaiseFloor { .. } if self.setup.on_box => Err(left_to_process_1()),
             Typed::Unlock(key) => self.unlock(&key, uid),
@@ -43,21 +43,27 @@ impl Holder {
                 notice.force = force;
                 self.noted(notice, || self.add_tpm(force, Some(pin))).map(Reply::Slot)
             }
-            Typed::Rebind { slot, pin } => {
+            Typed::Rebind { slot, force, pin } => {
                 check_pin(&pin)?;
-                self.may_seal(true, true)?;
+                self.may_seal(force, true)?;
                 let mut notice = self.notice(Act::Rebind, uid, Some(SlotKind::Tpm));
-                notice.slot = Some(slot);
-                self.noted(notice, || self.rebind(slot, Some(pin))).map(Reply::Slot)
+                (notice.slot, notice.force) = (Some(slot), force);
+                self.noted(notice, || self.rebind(slot, force, Some(pin)))
+                    .map(Reply::Slot)
             }
             Typed::Renew { slot, keys } => {
                 let mut notice = self.notice(Act::RemoveSlot, uid, Some(SlotKind::File));
                 notice.slot = Some(slot);
                 self.noted(notice, || self.renew(slot, &keys)).map(Reply::Slot)
             }
-            Typed::RaiseFloor { floor, bootable, pin } => {
+            Typed::RaiseFloor {
+                floor,
+                bootable,
+                force,
+                pin,
+            } => {
                 check_pin(&pin)?;
-                self.raise_floor_noted(floor, &bootable, Some(&pin), uid)
+                self.raise_floor_noted(floor, &bootable, (force, Some(&pin)), uid)
             }
         }
     }
@@ -66,13 +72,13 @@ impl Holder {
         &self,
         floor: u64,
         bootable: &[u64],
-        pin: Option<&SecretBytes>,
+        (force, pin): (bool, Option<&SecretBytes>),
         uid: u32,
     ) -> Result<Reply, Refusal> {
-        self.may_seal(true, pin.is_some())?;
+        self.may_seal(force, pin.is_some())?;
         let mut notice = self.notice(Act::RaiseFloor, uid, Some(SlotKind::Tpm));
-        notice.floor = Some(floor);
-        let raise = || self.raise_floor(floor, bootable, pin);
+        (notice.floor, notice.force) = (Some(floor), force);
+        let raise = || self.raise_floor(floor, bootable, force, pin);
         self.noted(notice, raise).map(Reply::Slot)
     }
 

@@ -149,15 +149,15 @@ impl Client {
         self.slot(&Request::AddTpm { force })
     }
 
-    /// Binds a `tpm` slot anew.
-    pub fn rebind(&self, slot: u32) -> Result<SlotInfo, AskError> {
-        self.slot(&Request::Rebind(slot))
+    /// Binds a `tpm` slot anew; with `force` even without Secure Boot.
+    pub fn rebind(&self, slot: u32, force: bool) -> Result<SlotInfo, AskError> {
+        self.slot(&Request::Rebind { slot, force })
     }
 
     /// Raises the security floor, where no image that the machine may start is below it.
-    pub fn raise_floor(&self, floor: u64, bootable: &[u64]) -> Result<(), AskError> {
+    pub fn raise_floor(&self, floor: u64, bootable: &[u64], force: bool) -> Result<(), AskError> {
         let bootable = bootable.to_vec();
-        let raised = self.done(&Request::RaiseFloor { floor, bootable });
+        let raised = self.done(&Request::RaiseFloor { floor, bootable, force });
         self.forget_status();
         raised
     }

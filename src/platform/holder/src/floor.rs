@@ -18,9 +18,10 @@ impl Holder {
         &self,
         floor: u64,
         bootable: &[u64],
+        force: bool,
         pin: Option<&SecretBytes>,
     ) -> Result<SlotInfo, Refusal> {
-        self.may_seal(true, pin.is_some())?;
+        self.may_seal(force, pin.is_some())?;
         let keyring = self.keyring()?;
         let lower = self.lower(&keyring, floor, bootable)?;
         let (mut raised, mut left) = (None, 0);

@@ -53,7 +53,7 @@ pub use lamchat_tpm::{Anchor, Standing};
 pub use notice::{Ack, Act, Notice, State};
 pub use notices::{AckReader, Notices};
 pub use peer::PeerError;
-pub use reply::{HolderStatus, Reason, Reply, TpmStatus};
+pub use reply::{Force, HolderStatus, Reason, Reply, TpmStatus};
 pub use request::{Request, Sealed};
 pub use run::{Post, RunError, run, run_on_box};
 pub use sandbox::{Files, Network, SandboxError, TpmPlace, confine, leave_network};

@@ -50,7 +50,7 @@ impl Holder {
         let mut notice = self.notice(act, uid, Some(SlotKind::Tpm));
         notice.slot = known;
         let seal = || match known {
-            Some(slot) => self.rebind(slot, None),
+            Some(slot) => self.rebind(slot, false, None),
             None => self.add_tpm_at(bootable.iter().min().copied(), false, None),
         };
         self.noted(notice, seal).map(Reply::Slot)

@@ -119,8 +119,8 @@ pub struct TpmStatus {
 }
 
 impl TpmStatus {
-    /// Why nothing is sealed, if it is so. `force`: even without Secure Boot; `pin`: somebody typed one.
-    pub fn refusal(&self, force: bool, pin: bool) -> Option<(Reason, String)> {
+    /// Why nothing is sealed, if it is so. `pin`: somebody typed one.
+    pub fn refusal(&self, force: Force, pin: bool) -> Option<(Reason, String)> {
         if !self.present {
             return Some((Reason::Tpm, format!("nothing can be sealed: {}", self.sentence)));
         }
@@ -137,14 +137,38 @@ impl TpmStatus {
         }
         let state = match self.secure_boot {
             Some(true) => return None,
-            _ if force => return None,
+            _ if force == Force::Yes => return None,
             Some(false) => "Secure Boot is off",
             None => "nothing says that Secure Boot is on",
         };
-        let sentence = format!(
-            "{state}, so anything could boot here with the same PCRs and open the keys: switch it on, or say --force"
-        );
+        let way_out = match force {
+            Force::Never => "switch it on: a box is never sealed without it",
+            Force::No | Force::Yes => "switch it on, or say --force",
+        };
+        let sentence = format!("{state}, so anything could boot here with the same PCRs and open the keys: {way_out}");
         Some((Reason::NotAllowed, sentence))
+    }
+}
+
+/// Whether the keys are sealed without Secure Boot as well, which says little about what opens them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// Whoever asks may not even say so: on the box.
+    Never,
+    /// Nobody has said so.
+    No,
+    /// An administrator has said so.
+    Yes,
+}
+
+impl Force {
+    /// What an administrator's `--force` means where the keys are a box's, or not.
+    pub fn said(force: bool, on_box: bool) -> Self {
+        match (on_box, force) {
+            (true, _) => Self::Never,
+            (false, false) => Self::No,
+            (false, true) => Self::Yes,
+        }
     }
 }
 

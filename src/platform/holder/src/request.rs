@@ -51,7 +51,12 @@ pub enum Request {
         force: bool,
     },
     /// To bind a `tpm` slot anew.
-    Rebind(u32),
+    Rebind {
+        /// The slot.
+        slot: u32,
+        /// Even without Secure Boot.
+        force: bool,
+    },
     /// To remove a slot.
     Remove(u32),
     /// A new data key.
@@ -98,6 +103,8 @@ pub enum Request {
         floor: u64,
         /// The epochs of all images that this machine may start.
         bootable: Vec<u64>,
+        /// Even without Secure Boot.
+        force: bool,
     },
     /// To forget the former keys: the exchange has encrypted everything anew.
     ForgetFormer,
@@ -127,7 +134,7 @@ impl Request {
             Self::Ready => assemble(3, &[]),
             Self::Status => assemble(4, &[]),
             Self::AddTpm { force } => assemble(5, &[&[u8::from(*force)]]),
-            Self::Rebind(slot) => assemble(6, &[&slot.to_be_bytes()]),
+            Self::Rebind { slot, force } => assemble(6, &[&slot.to_be_bytes(), &[u8::from(*force)]]),
             Self::Remove(slot) => assemble(7, &[&slot.to_be_bytes()]),
             Self::Rotate(purpose) => assemble(8, &[&[purpose.code()]]),
             Self::Export => assemble(9, &[]),
@@ -152,7 +159,8 @@ impl Request {
             Self::RaiseFloor {
                 floor: lowest,
                 bootable,
-            } => assemble(28, &[&floor(*lowest, bootable)]),
+                force,
+            } => assemble(28, &[&[u8::from(*force)], &floor(*lowest, bootable)]),
             Self::ForgetFormer => assemble(30, &[]),
             Self::Evidence {
                 nonce,
@@ -189,7 +197,10 @@ impl Request {
             3 => Self::Ready,
             4 => Self::Status,
             5 => Self::AddTpm { force: body.flag()? },
-            6 => Self::Rebind(body.u32()?),
+            6 => Self::Rebind {
+                slot: body.u32()?,
+                force: body.flag()?,
+            },
             7 => Self::Remove(body.u32()?),
             8 => Self::Rotate(Purpose::of(body.u8()?).ok_or(MalformedError)?),
             9 => Self::Export,
@@ -219,8 +230,9 @@ impl Request {
             27 => Self::TpmMake,
             30 => Self::ForgetFormer,
             28 => {
+                let force = body.flag()?;
                 let (floor, bootable) = body.floor()?;
-                Self::RaiseFloor { floor, bootable }
+                Self::RaiseFloor { floor, bootable, force }
             }
             _ => return Err(MalformedError),
         };

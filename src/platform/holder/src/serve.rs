@@ -60,7 +60,7 @@ fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply,
         // Which images a box may start is not the exchange's to say, nor to change by a slot of its own.
         Request::AddTpm { .. } | Request::RaiseFloor { .. } if holder.setup.on_box => Err(left_to_process_1()),
         Request::AddTpm { force } => holder.add_tpm(force, None).map(Reply::Slot),
-        Request::Rebind(slot) => holder.rebind(slot, None).map(Reply::Slot),
+        Request::Rebind { slot, force } => holder.rebind(slot, force, None).map(Reply::Slot),
         Request::Remove(slot) => holder.remove(slot),
         Request::Rotate(purpose) => {
             let made = holder.keyring()?.rotate(purpose);
@@ -85,7 +85,9 @@ fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply,
         Request::WriteAnchor(anchor) => holder.anchor(anchor),
         Request::AwaitHand => holder.await_hand(gone),
         Request::ForgetFormer => holder.forget_former(),
-        Request::RaiseFloor { floor, bootable } => holder.raise_floor(floor, &bootable, None).map(|_| Reply::Done),
+        Request::RaiseFloor { floor, bootable, force } => {
+            holder.raise_floor(floor, &bootable, force, None).map(|_| Reply::Done)
+        }
         Request::Evidence {
             nonce,
             origin,

@@ -5,7 +5,7 @@ use crate::blame::Blame;
 use crate::guesses::{Guess, Guesses};
 use crate::image::SlotSeal;
 use crate::notices::Notices;
-use crate::reply::{HolderStatus, Reason, Reply};
+use crate::reply::{Force, HolderStatus, Reason, Reply};
 use crate::tpm::Tpm;
 use lamchat_attester::Attester;
 use lamchat_audit::notary::Notary;
@@ -193,8 +193,8 @@ impl Holder {
     }
 
     /// Binds a `tpm` slot anew, at the floor that it has.
-    pub(crate) fn rebind(&self, slot: u32, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
-        self.may_seal(true, pin.is_some())?;
+    pub(crate) fn rebind(&self, slot: u32, force: bool, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
+        self.may_seal(force, pin.is_some())?;
         let keyring = self.keyring()?;
         let blob = keyring.blobs().into_iter().find(|(id, _)| *id == slot);
         let floor = blob.and_then(|(_, blob)| SlotSeal::of(slot, &blob)?.floor());
@@ -252,8 +252,10 @@ impl Holder {
         keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
     }
 
-    /// Whether something may be sealed at all.
+    /// Whether something may be sealed at all. A box's keys are not sealed without Secure Boot, whoever asks: their policy
+    /// says which images open them, and without it anything could pass for one.
     pub(crate) fn may_seal(&self, force: bool, pin: bool) -> Result<(), Refusal> {
+        let force = Force::said(force, self.setup.on_box);
         let refusal = self.setup.tpm.status.refusal(force, pin);
         refusal.map_or(Ok(()), |(reason, sentence)| Err(Refusal(reason, sentence)))
     }

@@ -212,7 +212,7 @@ fn the_exchange_gets_data_keys_and_changes_slots() {
     assert_eq!(refused(house.client.remove(1)), Reason::NotAllowed);
     assert_eq!(refused(house.client.remove(7)), Reason::UnknownSlot);
     assert_eq!(refused(house.client.add_tpm(true)), Reason::Tpm);
-    assert_eq!(refused(house.client.rebind(1)), Reason::Tpm);
+    assert_eq!(refused(house.client.rebind(1, false)), Reason::Tpm);
     // What people type waits until the exchange takes notices.
     assert_eq!(refused(house.type_in(&Typed::AddRecovery)), Reason::NotNow);
     house.client.ready().unwrap();
@@ -417,7 +417,7 @@ fn every_cut_or_longer_message_is_malformed() {
     let requests = [
         Request::Open { create: true },
         Request::Status,
-        Request::Rebind(3),
+        Request::Rebind { slot: 3, force: true },
         Request::Rotate(Purpose::Content),
         Request::BackupKey([1; 32]),
         Request::EnrolmentRequest,

@@ -26,6 +26,8 @@ pub enum Typed {
     Rebind {
         /// The slot.
         slot: u32,
+        /// Even without Secure Boot.
+        force: bool,
         /// The PIN.
         pin: SecretBytes,
     },
@@ -42,6 +44,8 @@ pub enum Typed {
         floor: u64,
         /// The epochs of all images that this machine may start.
         bootable: Vec<u64>,
+        /// Even without Secure Boot.
+        force: bool,
         /// The PIN.
         pin: SecretBytes,
     },
@@ -75,13 +79,16 @@ impl Typed {
             Self::VerifyRecovery(key) => assemble(66, &[key.expose()]),
             Self::AddPassphrase(passphrase) => assemble(67, &[passphrase.expose()]),
             Self::AddTpm { force, pin } => assemble(68, &[&[u8::from(*force)], pin.expose()]),
-            Self::Rebind { slot, pin } => assemble(69, &[&slot.to_be_bytes(), pin.expose()]),
+            Self::Rebind { slot, force, pin } => {
+                assemble(69, &[&slot.to_be_bytes(), &[u8::from(*force)], pin.expose()])
+            }
             Self::Renew { slot, keys } => assemble(81, &[&slot.to_be_bytes(), &typed_for_slots(keys)]),
             Self::RaiseFloor {
                 floor: lowest,
                 bootable,
+                force,
                 pin,
-            } => assemble(80, &[&floor(*lowest, bootable), pin.expose()]),
+            } => assemble(80, &[&[u8::from(*force)], &floor(*lowest, bootable), pin.expose()]),
             Self::Create => assemble(70, &[]),
             Self::DiskKey => assemble(71, &[]),
             Self::Seal { bootable } => assemble(72, &[&epochs(bootable)]),
@@ -107,6 +114,7 @@ impl Typed {
             },
             69 => Self::Rebind {
                 slot: body.u32()?,
+                force: body.flag()?,
                 pin: body.typed()?,
             },
             81 => Self::Renew {
@@ -114,10 +122,12 @@ impl Typed {
                 keys: body.typed_for_slots()?,
             },
             80 => {
+                let force = body.flag()?;
                 let (floor, bootable) = body.floor()?;
                 Self::RaiseFloor {
                     floor,
                     bootable,
+                    force,
                     pin: body.typed()?,
                 }
             }

@@ -5,16 +5,21 @@ use crate::peer::Administrator;
 use crate::run::attend;
 use crate::{Blame, Post, Typed};
 use lamchat_base::{Secret, SecretBytes};
+use lamchat_tpm::{Address, PcrSelection};
 
 const FIRST: Administrator = Administrator { uid: 0, is_first: true };
 
 fn holder(folder: &Path) -> Arc<Holder> {
+    holder_with(folder, Tpm::none("this is a test", &[7], None))
+}
+
+fn holder_with(folder: &Path, tpm: Tpm) -> Arc<Holder> {
     let setup = Setup {
         dir: folder.to_owned(),
         disk: RealDisk::shared(),
         on_box: true,
         passphrase: None,
-        tpm: Tpm::none("this is a test", &[7], None),
+        tpm,
         attester: Ok(attester()),
         exchange_dir: folder.join("exchange"),
         cost: PassphraseCost::MINIMUM,
@@ -198,7 +203,7 @@ fn what_the_box_may_start_is_not_the_exchanges_to_say() {
     assert!(matches!(exchange.client.open(false).unwrap(), Opened::Keys { .. }));
     exchange.client.ready().unwrap();
     let refusals = [
-        exchange.client.raise_floor(2, &[2]).unwrap_err(),
+        exchange.client.raise_floor(2, &[2], true).unwrap_err(),
         exchange.client.add_tpm(true).unwrap_err(),
     ];
     for refused in refusals {
@@ -213,6 +218,7 @@ fn what_the_box_may_start_is_not_the_exchanges_to_say() {
         Typed::RaiseFloor {
             floor,
             bootable: bootable.clone(),
+            force: true,
             pin: pin(),
         },
         Typed::AddTpm {
@@ -227,6 +233,41 @@ fn what_the_box_may_start_is_not_the_exchanges_to_say() {
     assert_eq!(refused(&holder, request, FIRST), Reason::Tpm);
     assert!(exchange.told.lock().is_empty(), "what is refused anyway is not noted");
     exchange.go(&holder);
+}
+
+/// The TPM is not even asked: there is none at this address.
+#[test]
+fn nobody_seals_a_boxs_keys_without_secure_boot() {
+    for secure_boot in [Some(false), None] {
+        let folder = tempfile::tempdir().unwrap();
+        let (address, pcrs) = (
+            Address::Tcp(([127, 0, 0, 1], 1).into()),
+            PcrSelection::new(&[7]).unwrap(),
+        );
+        let tpm = Tpm::at(address, pcrs, false, secure_boot, None, entropy(8));
+        let holder = holder_with(folder.path(), tpm);
+        holder.act(Typed::Create, FIRST).unwrap();
+        let exchange = exchange(&holder, folder.path());
+        assert!(matches!(exchange.client.open(false).unwrap(), Opened::Keys { .. }));
+        exchange.client.ready().unwrap();
+        let refused = exchange.client.rebind(2, true).unwrap_err();
+        assert!(
+            matches!(&refused, AskError::Refused(Reason::NotAllowed, why) if why.contains("never sealed without")),
+            "{refused}"
+        );
+        let bootable = vec![2];
+        for request in [
+            Typed::RaiseFloorOnBox {
+                floor: 2,
+                bootable: bootable.clone(),
+            },
+            Typed::Seal { bootable },
+        ] {
+            assert!(matches!(holder.act(request, FIRST), Err(refusal) if refusal.1.contains("never sealed without")));
+        }
+        assert!(exchange.told.lock().is_empty(), "what is refused anyway is not noted");
+        exchange.go(&holder);
+    }
 }
 
 #[test]
