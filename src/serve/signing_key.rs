@@ -4,7 +4,7 @@
 use super::{StartError, audit, refused};
 use lamchat_base::{Clock, Entropy, SecretBytes};
 use lamchat_rooms::Rooms;
-use lamchat_rules::{OldKey, SigningKey};
+use lamchat_rules::{OldKey, SigningKey, canonical, server_keys};
 use lamchat_seal::DataKeys;
 use lamchat_store::Store;
 use parking_lot::Mutex;
@@ -16,6 +16,10 @@ const OLD_NAME: &str = "old-signing-keys";
 /// Random characters in the key's version: another key of the same server must not have the same.
 const VERSION_CHARS: usize = 6;
 const SEED_BYTES: usize = 32;
+/// How long others may rely on what they were told: "Servers MUST use the lesser of this field and 7 days into the future".
+const VALID_MS: u64 = 24 * 3600 * 1000;
+/// How long an answer is given again, instead of being signed anew.
+const TOLD_AGAIN_MS: u64 = 3600 * 1000;
 /// Most keys of before. Peers are told all of them each time they ask.
 const OLD_MAX: usize = 256;
 
@@ -37,8 +41,45 @@ pub struct Rotation {
     pub entropy: Arc<dyn Entropy>,
     pub clock: Arc<dyn Clock>,
     pub rooms: Rooms,
+    /// Whose keys they are.
+    pub server_name: String,
     /// One change at a time.
     pub changing: Mutex<()>,
+    /// What others were told last.
+    pub told: Mutex<Option<Told>>,
+}
+
+/// An answer to other servers.
+pub struct Told {
+    key: String,
+    at_ms: u64,
+    body: String,
+}
+
+impl lamchat_api_client::server_keys::ServerKeys for Rotation {
+    fn published(&self) -> Result<String, String> {
+        let (key, now_ms) = (self.rooms.signing_key(), self.clock.now_ms());
+        let mut told = self.told.lock();
+        if let Some(told) = &*told
+            && told.key == key.id()
+            && (told.at_ms..told.at_ms.saturating_add(TOLD_AGAIN_MS)).contains(&now_ms)
+        {
+            return Ok(told.body.clone());
+        }
+        let old = lamchat_api_admin::SigningKeys::old(self)?;
+        let body = canonical::to_string(&server_keys::published(
+            &self.server_name,
+            &key,
+            &old,
+            now_ms.saturating_add(VALID_MS),
+        ));
+        *told = Some(Told {
+            key: key.id().to_owned(),
+            at_ms: now_ms,
+            body: body.clone(),
+        });
+        Ok(body)
+    }
 }
 
 impl lamchat_api_admin::SigningKeys for Rotation {
@@ -107,7 +148,9 @@ fn read_old(keys: &DataKeys) -> Result<Vec<OldKey>, String> {
 }
 
 fn fresh(entropy: &dyn Entropy) -> SecretBytes {
-    let mut secret = vec![0u8; SEED_BYTES];
+    // At once as long as it gets: a vector that grows leaves what it had behind.
+    let mut secret = Vec::with_capacity(SEED_BYTES + VERSION_CHARS);
+    secret.resize(SEED_BYTES, 0);
     entropy.fill(&mut secret);
     secret.extend_from_slice(entropy.alphanumeric(VERSION_CHARS).as_bytes());
     SecretBytes::new(secret)
@@ -165,7 +208,9 @@ mod tests {
             keys,
             entropy,
             clock,
+            server_name: "example.org".to_owned(),
             changing: parking_lot::Mutex::default(),
+            told: parking_lot::Mutex::default(),
         }
     }
 

@@ -151,7 +151,9 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         entropy: Arc::clone(&entropy),
         clock: Arc::clone(&clock),
         rooms: rooms.clone(),
+        server_name: config.server_name.to_string(),
         changing: parking_lot::Mutex::default(),
+        told: parking_lot::Mutex::default(),
     });
     let notices = Notices::new(store.clone(), rooms.clone());
     let typing = Arc::new(Typing::new(clock.now_ms()));
@@ -190,6 +192,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         login_tokens: LoginTokens::new(),
         key_queries: lamchat_keys::QueryCache::new(),
         presence,
+        server_keys: Arc::clone(&signing_keys) as Arc<dyn lamchat_api_client::server_keys::ServerKeys>,
         searches: Arc::new(tokio::sync::Semaphore::new(lamchat_api_client::app::SEARCHES_MAX)),
         media: media.clone(),
     });

@@ -2,7 +2,11 @@
 
 use crate::harness::{Server, Site, lamchat, text};
 use crate::tpm::{Swtpm, copy, opens, rebind, recovers, sealed, slot, status};
+use ruma::CanonicalJsonObject;
+use ruma::serde::Base64;
+use ruma::signatures::verify_json;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Waits until the log's state is as wished.
@@ -236,6 +240,24 @@ fn a_cleared_tpm_costs_its_keys_and_nothing_else() {
     opens(&site).stop();
 }
 
+/// What other servers are told of the keys, once its signature was verified by the key that signs now; the identifiers of
+/// those of before.
+fn published_keys(server: &Server, shown: &Value) -> Vec<String> {
+    let told = server.client().get("/_matrix/key/v2/server").ok();
+    let (id, key) = (shown["id"].as_str().unwrap(), shown["key"].as_str().unwrap());
+    assert_eq!(told["verify_keys"], json!({id: {"key": key}}));
+    for old in shown["old"].as_array().unwrap() {
+        let of_old = &told["old_verify_keys"][old["id"].as_str().unwrap()];
+        assert_eq!(of_old["key"], old["key"]);
+        assert!(of_old["expired_ts"].as_u64() > Some(1_700_000_000_000), "{told}");
+    }
+    let name = told["server_name"].as_str().unwrap().to_owned();
+    let keys = BTreeMap::from([(id.to_owned(), Base64::parse(key).unwrap())]);
+    let object: CanonicalJsonObject = serde_json::from_value(told.clone()).unwrap();
+    verify_json(&BTreeMap::from([(name, keys)]), &object).unwrap();
+    told["old_verify_keys"].as_object().unwrap().keys().cloned().collect()
+}
+
 #[test]
 fn a_new_signing_key_signs_at_once_and_the_old_one_is_kept() {
     let site = Site::new();
@@ -256,9 +278,15 @@ fn a_new_signing_key_signs_at_once_and_the_old_one_is_kept() {
     );
     let public = format!("{} {}", second["id"].as_str().unwrap(), second["key"].as_str().unwrap());
     assert_eq!(entry["facts"]["public"], public);
+    // Other servers are told of both at once, under the new key's signature.
+    assert_eq!(published_keys(&server, &second), [first["id"].as_str().unwrap()]);
+    let second = site.command_json(&["signing-key", "rotate"], "");
+    let public = format!("{} {}", second["id"].as_str().unwrap(), second["key"].as_str().unwrap());
+    assert_eq!(published_keys(&server, &second).len(), 2);
     server.stop();
     let server = site.start();
     assert_eq!(site.command_json(&["signing-key", "show"], ""), second);
+    assert_eq!(published_keys(&server, &second).len(), 2);
     let log = site.command_json(&["audit", "show"], "");
     let mut starts = log["entries"]
         .as_array()

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 const USER_INFO: &str = "/_matrix/federation/v1/openid/userinfo";
 const KEYS: &str = "/_matrix/key/v2/server";
+/// Not built yet.
+const QUERY: &str = "/_matrix/key/v2/query/example.org";
 const WELL_KNOWN: &str = "/.well-known/matrix/server";
 
 /// The status and errcode of what other servers ask, of a route that there is and of one that there is not.
 fn asked(server: &Server) -> [(u16, String); 2] {
     let mut client = server.client();
-    [USER_INFO, KEYS].map(|path| client.get(path).refusal())
+    [USER_INFO, QUERY].map(|path| client.get(path).refusal())
 }
 
 fn refusals(statuses: [(u16, &str); 2]) -> [(u16, String); 2] {
@@ -76,6 +78,7 @@ fn federation_waits_for_the_recovery_key_where_a_tpm_has_the_keys() {
         server.greeting
     );
     assert_eq!(asked(&server), on());
+    assert_eq!(server.client().get(KEYS).status, 200);
     assert_eq!(said(&site, &server), ("on".to_owned(), 0));
 
     // The slot closes it, and whoever adds it is told so.
@@ -83,6 +86,7 @@ fn federation_waits_for_the_recovery_key_where_a_tpm_has_the_keys() {
     assert!(sealed.contains("THIS HAS SWITCHED FEDERATION OFF"), "{sealed}");
     assert!(sealed.contains("lamchat seal verify-recovery"), "{sealed}");
     assert_eq!(asked(&server), shut());
+    assert_eq!(server.client().get(KEYS).refusal(), shut()[1]);
     assert_eq!(said(&site, &server), ("unverified".to_owned(), 1));
     let refusal = server.client().get(USER_INFO).json();
     let message = refusal["error"].as_str().unwrap();

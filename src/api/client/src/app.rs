@@ -47,6 +47,8 @@ pub struct App {
     pub presence: Arc<Presences>,
     /// Files and thumbnails.
     pub media: Media,
+    /// What other servers are told of this one's signing keys.
+    pub server_keys: Arc<dyn crate::server_keys::ServerKeys>,
     /// Searches that run at the same time; each reads some thousand events. See [`SEARCHES_MAX`].
     pub searches: Arc<Semaphore>,
 }

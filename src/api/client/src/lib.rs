@@ -57,6 +57,7 @@ pub mod route;
 pub mod routes;
 pub mod search;
 pub mod send;
+pub mod server_keys;
 pub mod session;
 pub mod sliding;
 pub mod state;

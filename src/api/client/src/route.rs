@@ -215,7 +215,7 @@ impl Routes {
             if self.declared.iter().skip(first).any(|declared| declared.path == path) {
                 continue;
             }
-            let resource = if path.starts_with("/_matrix/federation/") {
+            let resource = if path.starts_with("/_matrix/federation/") || path.starts_with("/_matrix/key/") {
                 Resource::Federation
             } else if path.contains("/media/") {
                 Resource::Media

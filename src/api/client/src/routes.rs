@@ -56,6 +56,7 @@ fn collect() -> Routes {
     crate::mutual_rooms::routes(&mut r);
     crate::notifications::routes(&mut r);
     crate::openid::routes(&mut r);
+    crate::server_keys::routes(&mut r);
     crate::peeking::routes(&mut r);
     crate::initial_sync::routes(&mut r);
     crate::search::routes(&mut r);

@@ -115,8 +115,18 @@ pub fn app_on(store: Store) -> Arc<App> {
         login_tokens: LoginTokens::new(),
         key_queries: lamchat_keys::QueryCache::new(),
         presence,
+        server_keys: Arc::new(NoServerKeys),
         searches: Arc::new(tokio::sync::Semaphore::new(crate::app::SEARCHES_MAX)),
     })
+}
+
+/// Other servers ask nothing here.
+struct NoServerKeys;
+
+impl crate::server_keys::ServerKeys for NoServerKeys {
+    fn published(&self) -> Result<String, String> {
+        Ok("{}".to_owned())
+    }
 }
 
 /// The password of everybody whom [`register`] makes.

@@ -31,6 +31,8 @@ const OPEN: &[&str] = &[
     "GET /_matrix/client/v3/login/sso/redirect/{idp_id}",
     // The OpenID token in the query is what is looked up.
     "GET /_matrix/federation/v1/openid/userinfo",
+    // Public keys are for everybody.
+    "GET /_matrix/key/v2/server",
     // The session in the query is what somebody was given who wants to authenticate.
     "GET /_matrix/client/v3/auth/{auth_type}/fallback/web",
     "POST /_matrix/client/v3/auth/{auth_type}/fallback/web",
