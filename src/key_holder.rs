@@ -10,7 +10,7 @@ pub use attester::ek_certificates;
 use crate::cli::{Failure, Place};
 use crate::serve::{keep_files_private, logging};
 use lamchat_base::{Entropy, SecretBytes};
-use lamchat_config::Config;
+use lamchat_config::{Config, TpmAddress};
 use lamchat_disk::{Disk, RealDisk};
 use lamchat_holder::{Post, Setup};
 use lamchat_host::{OsEntropy, SystemClock};
@@ -92,6 +92,7 @@ pub fn run(place: &Place, exchange_user: Option<&str>, partitions: &[PathBuf]) -
         data_dir: config.data_dir.clone(),
         keys_dir: std::path::absolute(&keys_dir).unwrap_or(keys_dir),
         exchange_uid: exchange_user.map(uid).transpose()?,
+        needs_network: matches!(config.seal.tpm, TpmAddress::Tcp { .. }),
     };
     let _log = logging::start(&config.log)?;
     nix::sys::prctl::set_name(NAME)?;
@@ -101,6 +102,10 @@ pub fn run(place: &Place, exchange_user: Option<&str>, partitions: &[PathBuf]) -
     } else {
         RealDisk::shared()
     };
+    // Where not all of its memory can be locked, the keys are, in a place of their own.
+    if let Err(error) = lamchat_host::lock_all_memory() {
+        tracing::warn!(%error, "not all of the key holder's memory is locked");
+    }
     if let Err(error) = lamchat_host::lock_secrets() {
         tracing::warn!(%error, "keys may be written to a swap device");
     }

@@ -12,6 +12,7 @@ const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Asks for a new password: twice on a terminal, one line otherwise.
 pub fn read_new(what: &str) -> Result<Zeroizing<String>, Failure> {
+    lamchat_host::disable_core_dumps()?;
     if !std::io::stdin().is_terminal() {
         return read_line(what);
     }
@@ -25,6 +26,7 @@ pub fn read_new(what: &str) -> Result<Zeroizing<String>, Failure> {
 
 /// Asks for a password that exists.
 pub fn read_existing(what: &str) -> Result<Zeroizing<String>, Failure> {
+    lamchat_host::disable_core_dumps()?;
     if !std::io::stdin().is_terminal() {
         return read_line(what);
     }
@@ -52,7 +54,8 @@ fn not_empty(password: Zeroizing<String>, what: &str) -> Result<Zeroizing<String
 }
 
 fn read_line(what: &str) -> Result<Zeroizing<String>, Failure> {
-    let mut line = Zeroizing::new(String::new());
+    // At once as long as it gets: a string that grows leaves what it had behind.
+    let mut line = Zeroizing::new(String::with_capacity(PASSWORD_BYTES_MAX + 2));
     std::io::stdin()
         .lock()
         .take(PASSWORD_BYTES_MAX as u64 + 2)

@@ -1,13 +1,19 @@
 //! The key holder is a process of its own: nobody's child, without a network, and the only one with the keyring.
 
 use crate::harness::{CONFIG, PATIENCE, Server, Site, program, text};
+use crate::tpm::{Swtpm, slot};
 use lamchat_attestation::{Evidence, KeyUse};
+use lamchat_base::Entropy;
+use lamchat_host::OsEntropy;
+use lamchat_seal::{Keyring, Unlock};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The process that has the lock of this site's keys open.
@@ -50,29 +56,43 @@ fn end(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
-/// All that a process can write to and has in memory, but for pages of zeros.
-fn memory(pid: u32) -> Vec<u8> {
+/// All that a process can write to and has in memory, but for pages of zeros: what is locked, and what is not.
+fn locked_and_not(pid: u32) -> (Vec<u8>, Vec<u8>) {
     use std::os::unix::fs::FileExt;
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
     let file = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut all = Vec::new();
+    let (mut locked, mut other, mut range) = (Vec::new(), Vec::new(), None);
     for line in maps.lines() {
         let mut fields = line.split_whitespace();
-        let (range, rights) = (fields.next().unwrap(), fields.next().unwrap());
-        if !rights.starts_with("rw") {
-            continue;
-        }
-        let (from, to) = range.split_once('-').unwrap();
-        let [from, to] = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
-        // In pieces: a part of a mapping may be out of reach.
-        for at in (from..to).step_by(4096) {
-            let mut page = [0; 4096];
-            if file.read_exact_at(&mut page, at).is_ok() && page != [0; 4096] {
-                all.extend(page);
+        let (first, second) = (fields.next().unwrap(), fields.next().unwrap_or_default());
+        match first.split_once('-') {
+            Some((from, to)) if !first.ends_with(':') => {
+                let ends = [from, to].map(|number| u64::from_str_radix(number, 16).unwrap());
+                range = second.starts_with("rw").then_some(ends);
             }
+            // The last line of a mapping: proc_pid_smaps(5).
+            _ if first == "VmFlags:" => {
+                let Some([from, to]) = range.take() else { continue };
+                let is_locked = line.split_whitespace().any(|flag| flag == "lo");
+                let place = if is_locked { &mut locked } else { &mut other };
+                // In pieces: a part of a mapping may be out of reach.
+                for at in (from..to).step_by(4096) {
+                    let mut page = [0; 4096];
+                    if file.read_exact_at(&mut page, at).is_ok() && page != [0; 4096] {
+                        place.extend(page);
+                    }
+                }
+            }
+            _ => {}
         }
     }
-    all
+    (locked, other)
+}
+
+/// The same as one.
+fn memory(pid: u32) -> Vec<u8> {
+    let (locked, other) = locked_and_not(pid);
+    [locked, other].concat()
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -95,8 +115,22 @@ fn it_is_nobodys_child_and_has_no_network() {
     );
     assert_eq!(status(pid, "NoNewPrivs"), "1");
     assert_eq!(status(pid, "Seccomp"), "2");
-    let locked = status(pid, "VmLck");
-    assert_eq!(locked, "16 kB");
+    let locked: u64 = status(pid, "VmLck").trim_end_matches(" kB").parse().unwrap();
+    if nix::unistd::geteuid().is_root() {
+        // All of it: whoever may lock as much as they like does so.
+        let resident: u64 = status(pid, "VmRSS").trim_end_matches(" kB").parse().unwrap();
+        assert!(locked >= resident, "{locked} of {resident} kB");
+    } else {
+        assert_eq!(locked, 16);
+    }
+    for pid in [pid, server.pid()] {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"))
+            .unwrap();
+        assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+    }
 
     let told = site.command_json(&["seal", "status"], "");
     let sentence = told["holder"]["sentence"].as_str().unwrap();
@@ -147,6 +181,96 @@ fn the_exchange_has_neither_the_keyring_nor_what_opens_it() {
         assert!(std::fs::File::open(format!("/proc/{pid}/mem")).is_err());
     }
     server.stop();
+}
+
+/// What the exchange is handed: the key of the database and the seed of the signing key.
+fn released(site: &Site) -> [Vec<u8>; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    crate::tpm::copy(&site.path("data"), folder.path());
+    let data = folder.path().join("data");
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+    let keyring = Keyring::open(&data.join("keys"), &Unlock::File, Arc::clone(&entropy)).unwrap();
+    let keys = keyring.data_keys(&data).unwrap();
+    let seed = keys.unseal_secret("signing-key").unwrap().unwrap();
+    [
+        keys.database_key().unwrap().expose().to_vec(),
+        seed.expose()[..32].to_vec(),
+    ]
+}
+
+#[test]
+fn the_keys_of_the_exchange_are_in_locked_memory_alone() {
+    // Only root can look.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let site = Site::new();
+    let server = site.start();
+    server.account("alice");
+    let [database, seed] = released(&site);
+    // Both halves: of each the cipher keeps its round keys, the first of which are the half itself.
+    let (first, second) = database.split_at(32);
+    // Each of these signs an event.
+    let mut client = server.account("bob");
+    for _ in 0..20 {
+        client.post("/_matrix/client/v3/createRoom", &json!({})).ok();
+    }
+    let (locked, other) = locked_and_not(server.pid());
+    assert!(contains(&other, b"localhost"), "it is the memory of the server");
+    for (what, key) in [("database", first), ("database, tweak", second), ("signing", &seed[..])] {
+        assert!(
+            contains(&locked, key),
+            "{what}: elsewhere {}, {} bytes locked",
+            contains(&other, key),
+            locked.len()
+        );
+        assert!(!contains(&other, key), "{what}");
+    }
+    let (_, other) = locked_and_not(holder(&site));
+    assert!(!contains(&other, first) && !contains(&other, &seed));
+    server.stop();
+}
+
+/// Everything secret that people type or are shown, and that clients have; the log of both processes at its most talkative.
+#[test]
+fn no_secret_is_in_the_log_of_either() {
+    let tpm = Swtpm::new();
+    let site = Site::with(&format!("{}\npin = true\n[log]\nlevel = \"trace\"\n", tpm.config()));
+    let mut server = site.start();
+    let password = "a password of mine";
+    site.command_json(&["user", "add", "alice"], &format!("{password}\n"));
+    let token = server.account("bob").token.unwrap();
+    let key = site.command_json(&["seal", "add-recovery"], "")["recovery_key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (passphrase, pin) = ("words that nobody knows", "pin 8642");
+    site.command(&["seal", "verify-recovery"], &format!("{key}\n"));
+    site.command(&["seal", "verify-recovery"], &format!("{}\n", key.replace('1', "2")));
+    site.command_json(&["seal", "add-passphrase"], &format!("{passphrase}\n"));
+    site.command_json(&["seal", "init", "--force"], &format!("{pin}\n"));
+    let file = slot(&crate::tpm::status(&site), "file");
+    let removed = site.command(&["seal", "remove", &file], &format!("{key}\n{passphrase}\n{pin}\n"));
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    server.signal("TERM");
+    server.wait();
+    let mut log = server.log_so_far();
+    for typed in ["pin 8641", pin] {
+        let mut server = site.start_locked();
+        site.command(&["seal", "unlock"], &format!("{typed}\n"));
+        if typed == pin {
+            server.wait_for_log("running");
+        }
+        server.signal("TERM");
+        server.wait();
+        log.extend(server.log_so_far());
+    }
+    let log = log.join("\n");
+    assert!(log.contains("DEBUG") && log.contains("lamchat_holder"), "{log}");
+    let block = key.split(' ').next().unwrap();
+    for secret in [password, &token, &key, block, passphrase, pin, "pin 8641"] {
+        assert!(!log.contains(secret), "{secret} is in {log}");
+    }
 }
 
 #[test]
@@ -305,7 +429,8 @@ fn it_may_have_a_user_of_its_own() {
     std::os::unix::fs::chown(site.path("vault"), Some(KEEPER), Some(KEEPER)).unwrap();
     let listener = UnixListener::bind(site.path("manager.sock")).unwrap();
     // Where every user gets at it.
-    std::fs::copy(program(), site.path("lamchat")).unwrap();
+    // By another process: one that is forked meanwhile would have the copy open for writing.
+    crate::tpm::copy(Path::new(&program()), &site.path("lamchat"));
     let start = |exchange: &str| {
         Command::new(site.path("lamchat"))
             .args(["--config", "lamchat.toml", "key-holder", "--exchange-user", exchange])

@@ -5,7 +5,7 @@ use crate::frame::{self, FrameError};
 use crate::notices::Notices;
 use crate::peer;
 use crate::reply::{Reason, Reply};
-use crate::sandbox::{self, Network, SandboxError, TpmPlace};
+use crate::sandbox::{self, Files, Network, SandboxError};
 use crate::serve::{ServeError, serve, serve_typed};
 use crate::state::{Holder, Setup};
 use nix::unistd::Pid;
@@ -27,6 +27,9 @@ pub enum RunError {
     /// The sandbox.
     #[error(transparent)]
     Confine(#[from] SandboxError),
+    /// On the box, where everything else has to be given up.
+    #[error("the key holder would be {0}, and does not start so")]
+    Open(String),
     /// The system.
     #[error("the key holder could not be started: {0}")]
     Io(#[from] std::io::Error),
@@ -44,6 +47,8 @@ pub struct Post {
     pub keys_dir: PathBuf,
     /// The user that the exchange runs as; `None`: this process's own.
     pub exchange_uid: Option<u32>,
+    /// Whether the TPM is reached through the network.
+    pub needs_network: bool,
 }
 
 /// Runs until the exchange closes its ends: `requests` for what it asks, `notices` for what it is told. `setup` makes the
@@ -95,6 +100,7 @@ fn start(
 /// requests first; the keys stay open meanwhile.
 pub fn run_on_box(listener: &UnixListener, post: &Post, setup: impl FnOnce() -> Setup) -> Result<(), RunError> {
     let place = Place::take(post, setup)?;
+    place.must_be_closed()?;
     let network = place.network;
     let (holder, _lock) = place.open(Notices::unattached(), None)?;
     loop {
@@ -141,7 +147,7 @@ struct Place {
     lock: File,
     listener: UnixListener,
     network: Network,
-    files: sandbox::Files,
+    files: Files,
 }
 
 impl Place {
@@ -151,14 +157,14 @@ impl Place {
         files::prepare(&post.data_dir, dir)?;
         let lock = files::lock(dir)?;
         let listener = files::socket(dir)?;
-        let setup = setup();
-        let network = match setup.tpm.place() {
-            TpmPlace::Network => Network::Open,
-            TpmPlace::Nowhere | TpmPlace::Device(_) => sandbox::leave_network(),
+        let network = if post.needs_network {
+            Network::Open
+        } else {
+            sandbox::leave_network()
         };
-        if let Err(error) = lamchat_host::disable_core_dumps() {
-            tracing::warn!(%error, "core dumps could not be switched off");
-        }
+        // Before there is a secret, and not before the network is left: whoever is unreadable cannot write who it is.
+        lamchat_host::disable_core_dumps().map_err(std::io::Error::from)?;
+        let setup = setup();
         let files = sandbox::confine(dir, setup.tpm.place())?;
         Ok(Self {
             setup,
@@ -167,6 +173,14 @@ impl Place {
             network,
             files,
         })
+    }
+
+    /// On the box the kernel is the image's own, and can do all of it.
+    fn must_be_closed(&self) -> Result<(), RunError> {
+        match (self.files, self.network) {
+            (Files::Enforced, Network::Empty { .. }) => Ok(()),
+            (files, network) => Err(RunError::Open(sandbox::sentence(network, files))),
+        }
     }
 
     /// The holder, which answers whoever types from now on; `exchange` is no such process.

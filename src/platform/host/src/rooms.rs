@@ -1,6 +1,10 @@
 //! Locked memory for keys: pages that the kernel never writes to a swap device.
 
 use lamchat_base::{ROOM_BYTES, SecretRooms, keep_secrets_in};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use parking_lot::Mutex;
 
 /// Pages; a process may lock at least 16 by default (64 KiB), since Linux 5.16 2,048.
@@ -24,12 +28,43 @@ impl SecretRooms for LockedRooms {
     fn give_back(&self, room: &'static mut [u8; ROOM_BYTES]) {
         self.0.lock().push(room);
     }
+
+    fn lock(&self, from: *const u8, bytes: usize) {
+        match region::lock(from, bytes) {
+            // Whatever comes to lie there later is locked as well.
+            Ok(guard) => std::mem::forget(guard),
+            Err(error) => tracing::warn!(%error, "a cipher's keys may be written to a swap device"),
+        }
+    }
 }
 
 /// Why keys are in ordinary memory.
 #[derive(Debug, thiserror::Error)]
 #[error("memory could not be locked (`ulimit -l`, LimitMEMLOCK=): {0}")]
 pub struct LockMemoryError(#[from] region::Error);
+
+/// Has the kernel write nothing of this process to a swap device: each page is locked when it is first used. Answers
+/// whether that is so: only where the system lets it lock as much as it likes (CAP_IPC_LOCK, or `LimitMEMLOCK=infinity`), for
+/// where there is a limit memory would run out at it.
+///
+/// For a process whose memory is small and whose every page may hold a secret. The exchange's is neither.
+pub fn lock_all_memory() -> Result<bool, Errno> {
+    if getrlimit(Resource::RLIMIT_MEMLOCK)?.0 != RLIM_INFINITY && !is_beyond_limits() {
+        return Ok(false);
+    }
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault)?;
+    Ok(true)
+}
+
+/// Whether it has CAP_IPC_LOCK, for which there is no limit: capabilities(7), proc_pid_status(5).
+fn is_beyond_limits() -> bool {
+    const CAP_IPC_LOCK: u64 = 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    effective.is_some_and(|mask| mask >> CAP_IPC_LOCK & 1 == 1)
+}
 
 /// Keeps the keys that are made from now on in locked memory, until the process ends. Call it once, before any is made.
 pub fn lock_secrets() -> Result<(), LockMemoryError> {

@@ -4,7 +4,8 @@
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16};
 use aes::{Aes256, cipher};
-use lamchat_base::Secret;
+use lamchat_base::{Locked, Secret, clear_stack};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes of a sector.
 pub(crate) const SECTOR: usize = 4096;
@@ -17,10 +18,16 @@ const BLOCKS_AT_ONCE: usize = SECTOR / 16;
 
 /// Encrypts and decrypts sectors, many blocks at once: block after block, as the `xts-mode` crate does it, takes several
 /// times as long.
-pub(crate) struct SectorCipher {
+pub(crate) struct SectorCipher(Locked<Ciphers>);
+
+/// Both keys, expanded: their first half is the key itself.
+struct Ciphers {
     data: Aes256,
     tweak: Aes256,
 }
+
+// Both clear themselves.
+impl ZeroizeOnDrop for Ciphers {}
 
 impl SectorCipher {
     /// From both halves of the key: the first for the data, the second for the tweak.
@@ -31,35 +38,42 @@ impl SectorCipher {
             for (to, from) in own.iter_mut().zip(half) {
                 *to = *from;
             }
-            Aes256::new(&own)
+            let cipher = Aes256::new(&own);
+            own.as_mut_slice().zeroize();
+            cipher
         };
-        Self {
+        Self(Locked::new(|| Ciphers {
             data: cipher(data),
             tweak: cipher(tweak),
-        }
+        }))
     }
 
     /// Encrypts whole sectors in place, the first of which has number `first`.
     pub(crate) fn encrypt(&self, sectors: &mut [u8], first: u64) {
         for (sector, number) in sectors.chunks_exact_mut(SECTOR).zip(first..) {
-            self.through(sector, number, |blocks| self.data.encrypt_blocks(blocks));
+            self.through(sector, number, |blocks| self.0.data.encrypt_blocks(blocks));
         }
+        clear_stack();
     }
 
     /// Decrypts whole sectors in place. A sector of zeros was never written: it stays zeros.
     pub(crate) fn decrypt(&self, sectors: &mut [u8], first: u64) {
         for (sector, number) in sectors.chunks_exact_mut(SECTOR).zip(first..) {
             if sector.iter().any(|byte| *byte != 0) {
-                self.through(sector, number, |blocks| self.data.decrypt_blocks(blocks));
+                self.through(sector, number, |blocks| self.0.data.decrypt_blocks(blocks));
             }
         }
+        clear_stack();
     }
 
+    /// Not inlined, so that what it leaves on the stack lies where [`clear_stack`] writes.
+    ///
     /// Exclusive-or with the tweak of each block, the cipher, and the same exclusive-or again (IEEE Std 1619-2018, 5.3).
+    #[inline(never)]
     fn through(&self, sector: &mut [u8], number: u64, cipher: impl Fn(&mut [Block])) {
         // The tweak of the first block is the sector's number, encrypted; each next one is doubled in GF(2^128).
         let mut first = Block::from(u128::from(number).to_le_bytes());
-        self.tweak.encrypt_block(&mut first);
+        self.0.tweak.encrypt_block(&mut first);
         let mut next = u128::from_le_bytes(first.into());
         let (blocks, _) = Block::slice_as_chunks_mut(sector);
         for blocks in blocks.chunks_mut(BLOCKS_AT_ONCE) {

@@ -11,4 +11,4 @@ pub mod secret;
 pub use clock::{Clock, ManualClock};
 pub use entropy::Entropy;
 pub use ids::{DeviceNum, Position, RoomNum, UserNum};
-pub use secret::{ROOM_BYTES, Secret, SecretBytes, SecretRooms, keep_secrets_in};
+pub use secret::{Locked, ROOM_BYTES, Secret, SecretBytes, SecretRooms, clear_stack, keep_secrets_in};

@@ -16,6 +16,9 @@ pub trait SecretRooms: Send + Sync {
 
     /// Gives back what [`SecretRooms::take`] gave, cleared.
     fn give_back(&self, room: &'static mut [u8; ROOM_BYTES]);
+
+    /// Locks the pages from this address on, for as long as the process runs. What cannot be locked is said in the log.
+    fn lock(&self, from: *const u8, bytes: usize);
 }
 
 static ROOMS: OnceLock<&'static dyn SecretRooms> = OnceLock::new();
@@ -112,6 +115,59 @@ impl<const N: usize> std::fmt::Debug for Secret<N> {
     }
 }
 
+/// A value that is as secret as the key that it was made of, such as a cipher with its round keys: on pages of its own,
+/// which are locked where the program keeps its secrets in locked memory, and cleared when it is dropped.
+pub struct Locked<T: ZeroizeOnDrop>(Box<Page<T>>);
+
+/// So that nothing else is on its pages.
+#[repr(align(4096))]
+struct Page<T>(T);
+
+/// Bytes of the stack that are cleared.
+const LEFT_BYTES: usize = 8 << 10;
+
+impl<T: ZeroizeOnDrop> Locked<T> {
+    /// Makes the value and moves it there.
+    pub fn new(make: impl FnOnce() -> T) -> Self {
+        let made = Self::place(make);
+        clear_stack();
+        made
+    }
+
+    /// Not inlined: what it leaves on the stack lies where [`clear_stack`] writes then.
+    #[inline(never)]
+    fn place(make: impl FnOnce() -> T) -> Self {
+        let page = Box::new(Page(make()));
+        if let Some(rooms) = ROOMS.get() {
+            rooms.lock(std::ptr::from_ref(&*page).cast(), size_of::<Page<T>>());
+        }
+        Self(page)
+    }
+}
+
+/// Writes zeros where the functions that were called just now had their variables: ciphers spread their keys there. 8 KiB,
+/// some 0.1 µs.
+#[inline(never)]
+pub fn clear_stack() {
+    let mut left = [0u8; LEFT_BYTES];
+    // Not by a shared reference: of that the compiler would make a constant.
+    std::hint::black_box(&mut left);
+}
+
+impl<T: ZeroizeOnDrop> std::ops::Deref for Locked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.0
+    }
+}
+
+impl<T: ZeroizeOnDrop> std::fmt::Debug for Locked<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Locked(…)")
+    }
+}
+
 /// A secret of any length: a passphrase, a shared secret from the configuration.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct SecretBytes(Vec<u8>);
@@ -137,7 +193,7 @@ impl std::fmt::Debug for SecretBytes {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::{ROOM_BYTES, Secret, SecretRooms, keep_secrets_in};
+    use super::{Locked, ROOM_BYTES, Secret, SecretBytes, SecretRooms, keep_secrets_in};
     use std::sync::Mutex;
 
     #[test]
@@ -155,6 +211,9 @@ mod tests {
             assert_eq!(*room, [0; ROOM_BYTES], "a room comes back cleared");
             self.0.lock().unwrap().push(room);
         }
+        fn lock(&self, from: *const u8, bytes: usize) {
+            assert_eq!((from as usize % 4096, bytes), (0, 4096), "a page of its own");
+        }
     }
 
     #[test]
@@ -170,6 +229,9 @@ mod tests {
         let second = first.clone();
         let third = Secret::new([3; 16]);
         let large = Secret::new([4; 65]);
+        let cipher = Locked::new(|| SecretBytes::new(vec![9; 9]));
+        assert_eq!(cipher.expose(), [9; 9]);
+        assert_eq!(format!("{cipher:?}"), "Locked(…)");
         assert_eq!((early.expose(), first.expose()), (&[1; 32], &[2; 64]));
         assert_eq!((third.expose(), large.expose()), (&[3; 16], &[4; 65]));
         assert!(first == second && first != Secret::new([5; 64]));

@@ -67,6 +67,7 @@ fn exchange(holder: &Arc<Holder>, folder: &Path) -> Exchange {
         data_dir: folder.to_owned(),
         keys_dir: folder.to_owned(),
         exchange_uid: None,
+        needs_network: false,
     };
     let shared = Arc::clone(holder);
     let attending = std::thread::spawn(move || {
