@@ -104,6 +104,7 @@ const REACH: &[(&str, Reach)] = &[
     ("seal add-recovery", TYPED),
     ("seal verify-recovery", TYPED),
     ("seal add-passphrase", TYPED),
+    ("seal add-file", Reach::Anywhere),
     ("seal rebind", Reach::Anywhere),
     ("seal raise-floor", Reach::Anywhere),
     ("seal remove", Reach::Anywhere),

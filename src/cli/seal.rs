@@ -1,4 +1,4 @@
-//! `lamchat seal status|init|add-recovery|verify-recovery|add-passphrase|rebind|remove|unlock`
+//! `lamchat seal status|init|add-recovery|verify-recovery|add-passphrase|add-file|rebind|raise-floor|remove|unlock`
 
 mod paper;
 
@@ -44,6 +44,12 @@ pub enum Seal {
     },
     /// Add a passphrase that unlocks the keys and every backup. It is asked for, or read from standard input.
     AddPassphrase {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Put a key beside the data that opens it: the server starts without anybody, and whoever copies the folder has the
+    /// keys as well. Asks before.
+    AddFile {
         #[command(flatten)]
         server: Server,
     },
@@ -136,6 +142,12 @@ pub fn run(place: &Place, command: Seal) -> Result<(), Failure> {
             let passphrase = secret(&password::read_new("passphrase")?);
             typed(&now, &Typed::AddPassphrase(passphrase))?;
             show(&server, &status(&server)?);
+        }
+        Seal::AddFile { server } => {
+            if !password::confirm("Whoever copies the data folder has its keys as well from then on. Go on?")? {
+                return Err("nothing was changed".into());
+            }
+            show(&server, &call(&server, "POST", &format!("{SEAL}/file"), None)?);
         }
         Seal::Rebind { slot, force, server } => match pin(&status(&server)?, is_far)? {
             Some(pin) => {

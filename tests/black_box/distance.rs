@@ -73,6 +73,7 @@ const CASES: &[(&str, &[&str], &str, Reach, End)] = &[
     ("report close", &["1"], "", Anywhere, Done),
     ("seal status", &[], "", Anywhere, Done),
     ("seal init", &[], "", Anywhere, Fails("TPM")),
+    ("seal add-file", &[], "yes\n", Anywhere, Fails("file slot")),
     ("seal rebind", &["1"], "", Anywhere, Fails("TPM")),
     ("seal raise-floor", &["1", "--bootable", "1"], "", Anywhere, Fails("")),
     ("seal add-passphrase", &[], PASSPHRASE, Here, Done),

@@ -118,3 +118,46 @@ fn a_copy_from_before_opens_nothing_that_comes_after() {
     .unwrap();
     mixed.start_locked().stop();
 }
+
+#[test]
+fn a_file_slot_that_was_removed_can_be_added_again() {
+    let site = Site::new();
+    let server = site.start();
+    let key = site.command_json(&["seal", "add-recovery"], "")["recovery_key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let file = slot(&status(&site), "file");
+    site.command_json(&["seal", "remove", &file], &format!("{key}\n"));
+    server.stop();
+    let server = site.start_locked();
+    site.command_json(&["seal", "unlock"], &format!("{key}\n"));
+    server.wait_for_log("running");
+    let kinds = || {
+        let slots = status(&site)["slots"].as_array().unwrap().clone();
+        slots
+            .iter()
+            .map(|slot| slot["kind"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    // Nobody has said yes.
+    assert!(!site.command(&["seal", "add-file"], "").status.success());
+    assert_eq!(kinds(), ["recovery"]);
+    site.command_json(&["seal", "add-file"], "yes\n");
+    assert_eq!(kinds(), ["recovery", "file"]);
+    let again = text(&site.command(&["seal", "add-file"], "yes\n").stderr);
+    assert!(again.contains("a file slot already"), "{again}");
+    server.stop();
+    let server = site.start();
+    let log = site.command_json(&["audit", "show", "--limit", "100"], "");
+    let entries = log["entries"].as_array().unwrap().iter();
+    let added: Vec<_> = entries
+        .filter(|entry| entry["act"] == "keyring.add-slot" && entry["facts"]["kind"] == "file")
+        .collect();
+    assert_eq!(
+        added.iter().filter(|entry| entry["facts"]["state"] == "done").count(),
+        1,
+        "{added:?}"
+    );
+    server.stop();
+}

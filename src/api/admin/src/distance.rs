@@ -49,6 +49,7 @@ pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("DELETE", "/_lamchat/admin/v1/keyring/slots/{slot}"),
     ("GET", "/_lamchat/admin/v1/seal"),
     ("POST", "/_lamchat/admin/v1/seal/init"),
+    ("POST", "/_lamchat/admin/v1/seal/file"),
     ("POST", "/_lamchat/admin/v1/seal/floor"),
     ("POST", "/_lamchat/admin/v1/seal/slots/{slot}/rebind"),
     ("GET", "/_lamchat/admin/v1/signing-key"),

@@ -66,6 +66,7 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         ),
         on(admin, &get, "/_lamchat/admin/v1/seal", seal::status),
         on(admin, &post, "/_lamchat/admin/v1/seal/init", seal::init),
+        on(admin, &post, "/_lamchat/admin/v1/seal/file", seal::add_file),
         on(admin, &post, "/_lamchat/admin/v1/seal/floor", seal::raise_floor),
         on(
             admin,

@@ -104,6 +104,19 @@ pub async fn init(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
     keyring::list(admin, request).await
 }
 
+/// Adds a slot that opens by a file beside the keyring: without anybody, on this machine and wherever the folder goes.
+pub async fn add_file(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "keyring.add-slot").fact("kind", SlotKind::File);
+    let holder = Arc::clone(&admin.holder);
+    let add = move || {
+        let slot = holder.add_file()?;
+        Ok(vec![("slot", slot.id.to_string())])
+    };
+    noted(&admin, entry, add).await?;
+    tracing::warn!("an administrator put a key beside the data that opens it");
+    keyring::list(admin, request).await
+}
+
 /// Binds a `tpm` slot to the present state of the machine.
 pub async fn rebind(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let slot = keyring::slot_number(&request)?;

@@ -149,6 +149,11 @@ impl Client {
         self.slot(&Request::AddTpm { force })
     }
 
+    /// Adds a `file` slot.
+    pub fn add_file(&self) -> Result<SlotInfo, AskError> {
+        self.slot(&Request::AddFile)
+    }
+
     /// Binds a `tpm` slot anew; with `force` even without Secure Boot.
     pub fn rebind(&self, slot: u32, force: bool) -> Result<SlotInfo, AskError> {
         self.slot(&Request::Rebind { slot, force })

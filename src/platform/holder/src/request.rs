@@ -50,6 +50,8 @@ pub enum Request {
         /// Even without Secure Boot.
         force: bool,
     },
+    /// A new `file` slot: the keys open without anybody, and for whoever copies the folder.
+    AddFile,
     /// To bind a `tpm` slot anew.
     Rebind {
         /// The slot.
@@ -162,6 +164,7 @@ impl Request {
                 force,
             } => assemble(28, &[&[u8::from(*force)], &floor(*lowest, bootable)]),
             Self::ForgetFormer => assemble(30, &[]),
+            Self::AddFile => assemble(31, &[]),
             Self::Evidence {
                 nonce,
                 origin,
@@ -229,6 +232,7 @@ impl Request {
             26 => Self::Activate(body.rest().to_vec()),
             27 => Self::TpmMake,
             30 => Self::ForgetFormer,
+            31 => Self::AddFile,
             28 => {
                 let force = body.flag()?;
                 let (floor, bootable) = body.floor()?;

@@ -225,8 +225,8 @@ impl Sealer for TpmSealer {
         self.with_tpm(|tpm| {
             let opened = tpm.unseal(&blob, self.approvals(), self.pin.as_ref());
             let opened = opened.map_err(|error| self.told(&blob, refusal(tpm, error, blob.pin)));
-            let (milliseconds, opens) = (began.elapsed().as_millis(), opened.is_ok());
-            tracing::info!(milliseconds, opens, "the TPM was asked to open the keys");
+            let (microseconds, opens) = (began.elapsed().as_micros() as u64, opened.is_ok());
+            tracing::info!(microseconds, opens, "the TPM was asked to open the keys");
             opened
         })
     }

@@ -61,6 +61,7 @@ fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply,
         Request::AddTpm { .. } | Request::RaiseFloor { .. } if holder.setup.on_box => Err(left_to_process_1()),
         Request::AddTpm { force } => holder.add_tpm(force, None).map(Reply::Slot),
         Request::Rebind { slot, force } => holder.rebind(slot, force, None).map(Reply::Slot),
+        Request::AddFile => holder.add_file().map(Reply::Slot),
         Request::Remove(slot) => holder.remove(slot),
         Request::Rotate(purpose) => {
             let made = holder.keyring()?.rotate(purpose);

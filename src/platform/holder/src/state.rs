@@ -252,6 +252,16 @@ impl Holder {
         keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
     }
 
+    /// Makes a `file` slot. A box never has one: its keyring lies where no file could open it.
+    pub(crate) fn add_file(&self) -> Result<SlotInfo, Refusal> {
+        if self.setup.on_box {
+            let sentence = "a box's keys lie in no folder: they open by its TPM, or by the recovery key";
+            return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+        }
+        let added = self.keyring()?.add_slot(&lamchat_seal::Unlock::File, self.setup.cost);
+        added.map_err(refused_slot)
+    }
+
     /// Whether something may be sealed at all. A box's keys are not sealed without Secure Boot, whoever asks: their policy
     /// says which images open them, and without it anything could pass for one.
     pub(crate) fn may_seal(&self, force: bool, pin: bool) -> Result<(), Refusal> {

@@ -129,6 +129,7 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
         ("POST /box/end", "box/end", json!({"restart": true}), 404, ""),
         // Without a TPM nothing is done.
         ("POST /seal/init", "seal/init", json!({}), 400, ""),
+        ("POST /seal/file", "seal/file", json!({}), 400, "keyring.add-slot"),
         (
             "POST /seal/floor",
             "seal/floor",
