@@ -1,4 +1,5 @@
-//! Whether other servers are let in: follows the keyring's slots while the server runs, and closes their routes.
+//! Whether other servers are let in: follows the keyring's slots while the server runs, and closes their routes. What the
+//! slots say of the keys' protection is heard of on the same way.
 
 use super::wiring::Parts;
 use super::{StartError, holder, refused};
@@ -8,6 +9,7 @@ use lamchat_connections::{Federation, FederationGate};
 use lamchat_holder::{HolderStatus, Watcher};
 use lamchat_http::{Admission, Gate, Response};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 /// What other servers ask begins so, whether a route answers it or not.
@@ -16,6 +18,7 @@ const PREFIXES: &[&str] = &["/_matrix/federation/", "/_matrix/key/"];
 /// Hears of the slots.
 struct Follower {
     gate: Arc<FederationGate>,
+    hardware_sealed: Arc<AtomicBool>,
     changed: Arc<Notify>,
 }
 
@@ -25,6 +28,7 @@ impl Watcher for Follower {
     }
 
     fn told(&self, status: &HolderStatus) {
+        self.hardware_sealed.store(is_sealed(status), Ordering::Relaxed);
         let (before, now) = self.gate.learn(&status.slots);
         if before != now {
             say(now);
@@ -35,6 +39,8 @@ impl Watcher for Follower {
 /// The gate, and what tells that the slots may have changed.
 pub struct Opened {
     pub gate: Arc<FederationGate>,
+    /// Whether the keys open on this machine only.
+    pub hardware_sealed: Arc<AtomicBool>,
     pub changed: Arc<Notify>,
 }
 
@@ -48,8 +54,10 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Opened, Star
         say(Federation::Unverified);
     }
     let changed = Arc::new(Notify::new());
+    let hardware_sealed = Arc::new(AtomicBool::new(is_sealed(&told)));
     let follower = Follower {
         gate: Arc::clone(&gate),
+        hardware_sealed: Arc::clone(&hardware_sealed),
         changed: Arc::clone(&changed),
     };
     if !holder.client.watch(Arc::new(follower)) {
@@ -57,7 +65,16 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Opened, Star
     }
     // What came in between is heard of, too.
     changed.notify_one();
-    Ok(Opened { gate, changed })
+    Ok(Opened {
+        gate,
+        hardware_sealed,
+        changed,
+    })
+}
+
+/// Whether the keys open on this machine only.
+fn is_sealed(status: &HolderStatus) -> bool {
+    lamchat_seal::Status::of(status.slots.clone()).hardware_sealed
 }
 
 /// Asks the key holder whenever something may have changed, so that the gate is never older than that.

@@ -192,6 +192,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         login_tokens: LoginTokens::new(),
         key_queries: lamchat_keys::QueryCache::new(),
         presence,
+        hardware_sealed: federation.hardware_sealed,
         server_keys: Arc::clone(&signing_keys) as Arc<dyn lamchat_api_client::server_keys::ServerKeys>,
         searches: Arc::new(tokio::sync::Semaphore::new(lamchat_api_client::app::SEARCHES_MAX)),
         media: media.clone(),

@@ -43,6 +43,8 @@ fn a_recovery_key_is_shown_once_typed_back_and_opens_backups() {
         health["tpm"]["sentence"].as_str().unwrap().contains("no TPM is used"),
         "{health}"
     );
+    let told = text(&server.client().get("/health").body);
+    assert_eq!(told, "OK\nkeys: not hardware-sealed\n");
     let printed = site.command(&["seal", "add-recovery"], "");
     let printed = text(&printed.stdout);
     assert!(

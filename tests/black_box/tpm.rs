@@ -249,6 +249,8 @@ fn keys_are_sealed_to_the_tpm_and_open_by_it_at_every_start() {
         assert!(server.greeting.contains("keys are sealed"), "{}", server.greeting);
         let metrics = text(&server.plain_client().get("/metrics").body);
         assert!(metrics.contains("seal_hardware_sealed 1"), "{metrics}");
+        let health = text(&server.client().get("/health").body);
+        assert_eq!(health, "OK\nkeys: hardware-sealed\n");
         server.stop();
     }
     let server = opens(&site);

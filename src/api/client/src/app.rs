@@ -11,6 +11,7 @@ use lamchat_rooms::delayed::DelayedEvents;
 use lamchat_store::Store;
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::Semaphore;
 
 /// The exchange as the client API sees it. Made once, shared by every handler.
@@ -47,6 +48,8 @@ pub struct App {
     pub presence: Arc<Presences>,
     /// Files and thumbnails.
     pub media: Media,
+    /// Whether the keys open on this machine only, by its TPM.
+    pub hardware_sealed: Arc<AtomicBool>,
     /// What other servers are told of this one's signing keys.
     pub server_keys: Arc<dyn crate::server_keys::ServerKeys>,
     /// Searches that run at the same time; each reads some thousand events. See [`SEARCHES_MAX`].

@@ -5,6 +5,7 @@ use http::{Method, StatusCode, Uri};
 use lamchat_http::{Request, Response};
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The versions whose client-server API is covered as far as people talking to each other need it.
 /// A version is listed when clients that rely on what it brought find it here. Features are listed that clients ask for by an
@@ -72,9 +73,15 @@ async fn well_known_support(app: Arc<App>, _request: Request) -> Result<Response
     crate::wire::json(StatusCode::OK, &answer)
 }
 
-/// 200 `OK` as soon as requests are answered; for load balancers and watchdogs.
-async fn health(_app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
-    Ok(Response::text(StatusCode::OK, "OK"))
+/// 200 as soon as requests are answered; for load balancers and watchdogs. Its first line is `OK`; the second one says
+/// whether the keys open on this machine only.
+async fn health(app: Arc<App>, _request: Request) -> Result<Response, ApiError> {
+    let text = if app.hardware_sealed.load(Ordering::Relaxed) {
+        "OK\nkeys: hardware-sealed\n"
+    } else {
+        "OK\nkeys: not hardware-sealed\n"
+    };
+    Ok(Response::text(StatusCode::OK, text))
 }
 
 fn not_set() -> ApiError {

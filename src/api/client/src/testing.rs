@@ -115,6 +115,7 @@ pub fn app_on(store: Store) -> Arc<App> {
         login_tokens: LoginTokens::new(),
         key_queries: lamchat_keys::QueryCache::new(),
         presence,
+        hardware_sealed: Arc::default(),
         server_keys: Arc::new(NoServerKeys),
         searches: Arc::new(tokio::sync::Semaphore::new(crate::app::SEARCHES_MAX)),
     })
