@@ -3,10 +3,13 @@
 
 mod auditor;
 mod enrol;
+mod heads;
+mod memory;
 mod quote;
 mod verify;
 
 use super::{Failure, Place, Server, output, socket};
+use lamchat_attestation::Trust;
 use lamchat_attestation::limits::FILE_BYTES_MAX;
 use std::io::Read;
 use std::path::Path;
@@ -44,6 +47,15 @@ pub fn run(place: &Place, command: &Attest) -> ExitCode {
         }),
         Attest::Enrol(command) => done(enrol::run(place, command)),
     }
+}
+
+/// Reads a trust file and the auditor's own intermediates.
+fn read_trust(trust: &Path, intermediates: &[std::path::PathBuf]) -> Result<Trust, Failure> {
+    let mut read_in = named(trust, Trust::from_pem(&read(trust)?))?;
+    for path in intermediates {
+        named(path, read_in.add_intermediates(&read(path)?))?;
+    }
+    Ok(read_in)
 }
 
 /// Takes a file out of the server's answer and keeps it, or prints it where no file is named. What is missing in it

@@ -429,6 +429,11 @@ fn read_key(text: &str) -> Result<VerifierKey, Failure> {
     Ok(VerifierKey::parse(file.trim())?)
 }
 
+/// An export, not verified.
+pub fn read_export(path: &Path) -> Result<String, Failure> {
+    read_text(path, EXPORT_BYTES_MAX)
+}
+
 /// A file of at most `bytes_max` bytes.
 fn read_text(path: &Path, bytes_max: usize) -> Result<String, Failure> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());

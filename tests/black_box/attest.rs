@@ -61,7 +61,8 @@ fn an_honest_bundle_is_verified_and_a_forged_one_named() {
     for part in [
         "VERIFIED: box 1, example.org",
         "Proved:",
-        "Claimed by the box",
+        "Claimed by the program that was proved, not proved itself:",
+        "Not checked:\n  - whether the TPM's counters",
         "What this cannot prove:",
         "BMC",
         "What is known of this TPM:",
@@ -86,6 +87,127 @@ fn an_honest_bundle_is_verified_and_a_forged_one_named() {
     let (code, said, _) = verify(path, "forged", &[]);
     assert!(code == 1 && said.starts_with("REJECTED (qualifying-data)"), "{said}");
     assert!(!path.join("lamchat-data").exists(), "a data folder was made");
+}
+
+#[test]
+fn what_was_accepted_is_remembered_beside_the_enrolment() {
+    use lamchat_attestation::Mark;
+    let (folder, mut draft) = desk();
+    let path = folder.path();
+    let seen = || Mark::from_bytes(&std::fs::read(path.join("enrolment.seen")).unwrap()).unwrap();
+    // Not after a refusal, and not when it is not wanted.
+    let mut forged = draft.evidence();
+    forged.claims.binary = Sha256::ZERO;
+    write(path, "forged", forged.to_bytes());
+    assert_eq!(verify(path, "forged", &[]).0, 1);
+    assert_eq!(verify(path, "bundle", &["--no-memory"]).0, 0);
+    assert!(!path.join("enrolment.seen").exists());
+    let (code, said, error) = verify(path, "bundle", &["--json"]);
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(verdict["remembered"], true);
+    assert_eq!(verdict["facts"]["since_seen"], Value::Null);
+    let not_checked = verdict["facts"]["not_checked"][0].as_str().unwrap();
+    assert!(not_checked.contains("no bundle of before"), "{not_checked}");
+    assert_eq!(seen().resets, 12);
+
+    // A later bundle; then the first one is old.
+    draft.made.clock.reset_count += 1;
+    draft.claims.audit_checkpoint = Some(simulation::checkpoint(50, 9));
+    write(path, "later", draft.evidence().to_bytes());
+    let (code, said, error) = verify(path, "later", &[]);
+    assert_eq!((code, error.as_str()), (0, ""), "{said}");
+    assert!(
+        said.contains("since the bundle that was accepted last: 1 resets")
+            && said.contains("its length alone was compared"),
+        "{said}"
+    );
+    assert_eq!(seen().resets, 13);
+    let (code, said, error) = verify(path, "bundle", &[]);
+    assert!(
+        code == 1 && said.starts_with("REJECTED (reset-count-went-back)") && error.contains("--no-memory"),
+        "{said}{error}"
+    );
+    assert_eq!(seen().resets, 13);
+    assert_eq!(verify(path, "bundle", &["--no-memory"]).0, 0);
+
+    // After a backup was restored.
+    let note = String::from_utf8(simulation::checkpoint(3, 1)).unwrap();
+    draft.claims.audit_checkpoint = Some(note.replace("/audit", "/audit/2").into_bytes());
+    write(path, "restored", draft.evidence().to_bytes());
+    let (code, said, _) = verify(path, "restored", &[]);
+    assert!(
+        code == 1 && said.contains("audit-is-another") && said.contains("--accept-new-log"),
+        "{said}"
+    );
+    assert_eq!(verify(path, "restored", &["--accept-new-log"]).0, 0);
+    assert_eq!(verify(path, "restored", &[]).0, 0, "it is remembered as the log of now");
+
+    // A memory that cannot be read is no reason to forget, and one that cannot be kept is said.
+    write(path, "enrolment.seen", "nonsense");
+    let (code, said, error) = verify(path, "restored", &[]);
+    assert!(
+        code == 2 && said.is_empty() && error.contains("what is remembered of this box"),
+        "{said}{error}"
+    );
+    std::fs::remove_file(path.join("enrolment.seen")).unwrap();
+    std::fs::create_dir(path.join("enrolment.seen.new")).unwrap();
+    let (code, said, error) = verify(path, "restored", &["--json"]);
+    let verdict: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &verdict["remembered"]), (0, &false.into()));
+    assert!(
+        error.contains("this verdict is not remembered") && error.contains("--previous"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_auditors_own_intermediates_complete_a_chain() {
+    let (folder, draft) = desk();
+    let path = folder.path();
+    let mut short = draft.evidence();
+    let intermediate = short.tpm.ek_certificates.pop().unwrap();
+    write(path, "short", short.to_bytes());
+    write(path, "maker.pem", simulation::pem("CERTIFICATE", &intermediate));
+    let (code, said, _) = verify(path, "short", &[]);
+    assert!(code == 1 && said.contains("ek-chain-foreign"), "{said}");
+    assert_eq!(verify(path, "short", &["--intermediates", "maker.pem"]).0, 0);
+    let tpm = &draft.made.tpm;
+    let request = Request {
+        ek_certificates: short.tpm.ek_certificates,
+        ek_public: tpm.ek_public.clone(),
+        ak_public: tpm.ak_public.clone(),
+    };
+    write(path, "request", request.to_bytes());
+    let challenge = |more: &[&str]| {
+        let ask = [
+            "attest",
+            "enrol",
+            "challenge",
+            "request",
+            "--label",
+            "rack 7",
+            "--trust",
+            "trust.pem",
+        ];
+        let files = ["--key", "own.pem", "--out", "made"];
+        lamchat(path, &[&ask[..], &files[..], more].concat(), "")
+    };
+    let refused = challenge(&[]);
+    assert!(
+        text(&refused.stderr).contains("leads to no root"),
+        "{}",
+        text(&refused.stderr)
+    );
+    assert!(!path.join("made").exists());
+    let wrong = challenge(&["--intermediates", "request"]);
+    assert!(
+        text(&wrong.stderr).contains("request: the file has no certificate"),
+        "{}",
+        text(&wrong.stderr)
+    );
+    let made = challenge(&["--intermediates", "maker.pem"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
 }
 
 #[test]

@@ -114,6 +114,13 @@ impl Desk {
 
     /// Exit code and verdict.
     fn verify(&self, bundle: &Path, nonce: &str, more: &[&str]) -> (i32, Value) {
+        let (code, said, error) = self.attempt(bundle, nonce, more);
+        let verdict = serde_json::from_str(&said);
+        (code, verdict.unwrap_or_else(|_| panic!("{error}")))
+    }
+
+    /// Exit code, verdict, and what is said on standard error.
+    fn attempt(&self, bundle: &Path, nonce: &str, more: &[&str]) -> (i32, String, String) {
         let bundle = bundle.display().to_string();
         let files = [
             "--reference",
@@ -126,9 +133,8 @@ impl Desk {
         ];
         let arguments = [&["attest", "verify", &bundle, "--nonce", nonce], files.as_slice(), more].concat();
         let output = lamchat(self.0.path(), &arguments, "");
-        let verdict = serde_json::from_slice(&output.stdout);
-        let verdict = verdict.unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
-        (output.status.code().unwrap(), verdict)
+        let code = output.status.code().unwrap();
+        (code, text(&output.stdout), text(&output.stderr))
     }
 
     fn rejects(&self, bundle: &Path, nonce: &str, more: &[&str]) -> String {
@@ -242,6 +248,10 @@ fn a_box_is_enrolled_and_its_evidence_verified() {
     let first_path = first.display().to_string();
     let (code, verdict) = desk.verify(&second, &nonce(2), &["--previous", &first_path]);
     assert_eq!(code, 0, "{verdict}");
+    for since in ["since_previous", "since_seen"] {
+        assert_eq!(verdict["facts"][since]["audit"], "length-only", "{since}");
+    }
+    the_log_goes_on(&desk, &site, &second);
     assert_eq!(desk.rejects(&first, &nonce(2), &[]), "nonce-foreign");
     assert_eq!(
         desk.rejects(&first, &nonce(2), &["--previous", &first_path]),
@@ -273,6 +283,41 @@ fn a_box_is_enrolled_and_its_evidence_verified() {
     Evidence::from_bytes(printed.as_bytes()).unwrap();
     assert!(done(&site, &["audit", "show"]).contains("attestation.activate"));
     server.stop();
+}
+
+/// An export shows that the audit log goes on; one of before, and one of another log, do not.
+fn the_log_goes_on(desk: &Desk, site: &Site, second: &Path) {
+    done(site, &["audit", "export", "later.txt"]);
+    let path = |name: &str| site.path(name).display().to_string();
+    let audit = |name: &str| desk.attempt(second, &nonce(2), &["--audit", &path(name)]);
+    let (code, _, error) = audit("log.txt");
+    assert!(
+        code == 2 && error.contains("make the export after the bundle"),
+        "{error}"
+    );
+    let other = Site::new();
+    let server = other.start();
+    server.account("eve");
+    done(&other, &["audit", "export", "log.txt"]);
+    server.stop();
+    std::fs::copy(other.path("log.txt"), site.path("other.txt")).unwrap();
+    let (code, said, _) = audit("other.txt");
+    assert!(code == 1 && said.contains("audit-export-differs"), "{said}");
+    let whole = std::fs::read_to_string(site.path("later.txt")).unwrap();
+    // The last entry before the head, left out.
+    let at = whole.rfind("\nentry ").unwrap();
+    let end = at + 1 + whole[at + 1..].find('\n').unwrap();
+    std::fs::write(site.path("cut.txt"), format!("{}{}", &whole[..at], &whole[end..])).unwrap();
+    let (code, said, _) = audit("cut.txt");
+    assert!(code == 1 && said.contains("audit-export-differs"), "{said}");
+    let (code, verdict) = desk.verify(second, &nonce(2), &["--audit", &path("later.txt")]);
+    assert_eq!(code, 0, "{verdict}");
+    assert_eq!(verdict["facts"]["audit_exported"], true);
+    let proved = verdict["facts"]["proved"].to_string();
+    assert!(
+        proved.contains("the audit log continues the one of the bundle that was accepted last"),
+        "{proved}"
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! (`request`, `activate`).
 
 use super::auditor::Auditor;
-use super::{Failure, Place, Server, keep, named, now, output, read, socket, write_new};
-use lamchat_attestation::{Answer, Challenge, Enrolment, Request, Sha256, Trust};
+use super::{Failure, Place, Server, keep, named, now, output, read, read_trust, socket, write_new};
+use lamchat_attestation::{Answer, Challenge, Enrolment, Request, Sha256};
 use lamchat_host::OsEntropy;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,10 @@ pub enum Enrol {
         /// PEM: root certificates of TPM makers.
         #[arg(long, value_name = "ROOTS")]
         trust: PathBuf,
+        /// PEM: intermediates of the TPM's maker that the box does not have. They are not trusted, but lead to a root that
+        /// is. May be given several times.
+        #[arg(long, value_name = "FILE")]
+        intermediates: Vec<PathBuf>,
         /// The auditor's private key (PKCS#8 PEM, ECDSA on P-256); made if it is not there.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
@@ -87,10 +91,11 @@ pub fn run(place: &Place, command: &Enrol) -> Result<(), Failure> {
             request,
             label,
             trust,
+            intermediates,
             key,
             out,
         } => {
-            let trust = named(trust, Trust::from_pem(&read(trust)?))?;
+            let trust = read_trust(trust, intermediates)?;
             let asked = named(request, Request::from_bytes(&read(request)?))?;
             let key = Auditor::open(key)?;
             let made = Challenge::new(&asked, label, &trust, now(), &OsEntropy, &key);

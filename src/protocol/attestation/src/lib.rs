@@ -8,8 +8,10 @@
 //! the same bytes; a panic on, or unbounded time for, bytes from a stranger.
 
 mod appraisal;
+mod certificates;
 mod checkpoint;
 mod claims;
+mod continuity;
 mod credential;
 mod enrolment;
 mod event_log;
@@ -34,8 +36,10 @@ mod verify;
 mod wire;
 
 pub use appraisal::AppraisalError;
+pub use certificates::{certificate_names, certificates_from_pem};
 pub use checkpoint::Checkpoint;
 pub use claims::{BoundKey, Claims, KeyUse};
+pub use continuity::{AuditContinuity, Continuity, Mark};
 pub use credential::{Credential, CredentialError, SECRET_BYTES, make_credential};
 pub use enrolment::{Answer, AuditorKey, Challenge, EnrolError, Enrolment, EnrolmentError, Request};
 pub use event_log::{Event, EventLog, LogError};
@@ -47,5 +51,5 @@ pub use rejection::Rejection;
 pub use sha256::{Sha256, from_hex, to_hex};
 pub use text::TextError;
 pub use trust::{CertifiedKey, CertifiedMake, ChainError, Trust, TrustError, public_key_info};
-pub use verdict::{Continuity, NamedKey, Verdict};
+pub use verdict::{ClaimsBy, NamedKey, Since, Verdict};
 pub use verify::{Policy, verify};

@@ -12,6 +12,8 @@ pub const CERTIFICATES_MAX: usize = 6;
 pub const CERTIFICATE_BYTES_MAX: usize = 8 << 10;
 /// Most roots and auditors' keys in a trust file.
 pub const ANCHORS_MAX: usize = 512;
+/// Most intermediates of the auditor's own: what a maker has for all of its TPMs.
+pub const INTERMEDIATES_MAX: usize = 64;
 /// Largest public area (TPMT_PUBLIC): a 4096-bit RSA key with its policy.
 pub const PUBLIC_BYTES_MAX: usize = 1024;
 /// Largest quote (TPMS_ATTEST).

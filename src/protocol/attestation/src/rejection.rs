@@ -66,6 +66,11 @@ pub enum Rejection {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// What was remembered is of another box, or of this one before it was enrolled anew.
+    #[error(
+        "what is remembered beside the enrolment is of another attestation key: if the box was enrolled anew, remove that file"
+    )]
+    OtherMemory,
     /// Fewer resets than before: the TPM was cleared, or the bundle is old.
     #[error("the TPM counts {now} resets, {before} in the previous bundle: the bundle is old, or the TPM was cleared")]
     ResetsWentBack {
@@ -98,6 +103,16 @@ pub enum Rejection {
     AuditWentBack {
         /// What is wrong.
         what: &'static str,
+    },
+    /// The audit log is another one than before.
+    #[error(
+        "the audit log is {now}, it was {before}. A backup that was restored begins a new one: if that is what happened, say --accept-new-log"
+    )]
+    AuditIsAnother {
+        /// Its origin before.
+        before: String,
+        /// Its origin now.
+        now: String,
     },
     /// No fingerprint of a signing key.
     #[error("the bundle does not name the server's signing key")]
@@ -154,11 +169,13 @@ impl Rejection {
             Self::Log(error) => error.reason(),
             Self::Appraisal(error) => error.reason(),
             Self::Previous { .. } => "previous-unusable",
+            Self::OtherMemory => "memory-unusable",
             Self::ResetsWentBack { .. } => "reset-count-went-back",
             Self::RestartsWentBack { .. } => "restart-count-went-back",
             Self::ClockWentBack { .. } => "clock-went-back",
             Self::Checkpoint => "audit-checkpoint-malformed",
             Self::AuditWentBack { .. } => "audit-went-back",
+            Self::AuditIsAnother { .. } => "audit-is-another",
             Self::NoSigningKey => "signing-key-missing",
             Self::UkiMissing => "uki-missing",
             Self::UkiUnknown { .. } => "uki-unknown",

@@ -193,6 +193,8 @@ impl Draft {
             trust: &self.made.trust,
             enrolment: &self.made.enrolment,
             previous: None,
+            seen: None,
+            accept_new_log: false,
             time: TIME,
         };
         crate::verify(bundle, &policy)

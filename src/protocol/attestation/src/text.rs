@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Greatest number that every JSON parser keeps exactly.
-const NUMBER_MAX: u64 = (1 << 53) - 1;
+pub(crate) const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// Longest member name that is read to be shown in an error.
 const MEMBER_BYTES_MAX: usize = 64;
 

@@ -1,6 +1,7 @@
 //! Whom an auditor trusts: the roots of TPM makers, and auditors' keys. And the chain from one to an endorsement key.
 
-use crate::limits::{ANCHORS_MAX, CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX, FILE_BYTES_MAX};
+use crate::certificates::certificates_from_pem;
+use crate::limits::{ANCHORS_MAX, CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX, FILE_BYTES_MAX, INTERMEDIATES_MAX};
 use crate::public::{EndorsementAlgorithm, EndorsementKey, Point};
 use crate::sha256::Sha256;
 use rustls_pki_types::pem::{PemObject, SectionKind};
@@ -33,13 +34,13 @@ const OID_EC: &str = "1.2.840.10045.2.1";
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// Larger than any honest one, or with too many entries.
-    #[error("the trust file is too large")]
+    #[error("the file is too large, or has too many entries")]
     TooLong,
     /// Not PEM.
-    #[error("the trust file is not PEM: {0}")]
+    #[error("the file is not PEM: {0}")]
     Pem(#[from] rustls_pki_types::pem::Error),
     /// A certificate that cannot be read.
-    #[error("certificate {number} of the trust file cannot be read: {source}")]
+    #[error("certificate {number} of the file cannot be read: {source}")]
     Certificate {
         /// Counted from 1.
         number: usize,
@@ -55,12 +56,19 @@ pub enum TrustError {
     /// No roots.
     #[error("the trust file has no root certificate")]
     NoRoots,
+    /// Something else than a certificate in a file of certificates.
+    #[error("the file has a section that is not a CERTIFICATE")]
+    NotCertificate,
+    /// A file of certificates without any.
+    #[error("the file has no certificate in PEM form (-----BEGIN CERTIFICATE-----)")]
+    NoCertificate,
 }
 
 /// The roots of TPM makers and the keys of auditors.
 #[derive(Debug, Clone)]
 pub struct Trust {
     roots: Vec<TrustAnchor<'static>>,
+    intermediates: Vec<Vec<u8>>,
     auditors: Vec<Point>,
 }
 
@@ -75,6 +83,7 @@ impl Trust {
         }
         let mut trust = Self {
             roots: Vec::new(),
+            intermediates: Vec::new(),
             auditors: Vec::new(),
         };
         for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
@@ -102,6 +111,19 @@ impl Trust {
             return Err(TrustError::NoRoots);
         }
         Ok(trust)
+    }
+
+    /// Adds intermediates of TPM makers, for a box that does not have its whole chain: PEM with `CERTIFICATE` sections and
+    /// no others. They are trusted for nothing: a chain still leads to a root.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn add_intermediates(&mut self, pem: &[u8]) -> Result<(), TrustError> {
+        self.intermediates.extend(certificates_from_pem(pem)?);
+        if self.intermediates.len() > INTERMEDIATES_MAX {
+            return Err(TrustError::TooLong);
+        }
+        Ok(())
     }
 
     /// Whether enrolments of this auditor are believed.
@@ -236,19 +258,21 @@ pub struct CertifiedKey {
 }
 
 impl CertifiedKey {
-    /// Verifies the first certificate, by the others, up to a root of `trust`, at a time in seconds since 1970. Roots
-    /// are trusted as they are, whatever their own dates say.
+    /// Verifies the first certificate, by the others and by the auditor's intermediates, up to a root of `trust`, at a time
+    /// in seconds since 1970. Roots are trusted as they are, whatever their own dates say; intermediates are
+    /// trusted for nothing, whoever brought them.
     ///
     /// # Errors
     /// See [`ChainError`].
     pub fn verify(certificates: &[Vec<u8>], trust: &Trust, time: u64) -> Result<Self, ChainError> {
-        let (leaf, intermediates) = certificates.split_first().ok_or(ChainError::Missing)?;
+        let (leaf, kept) = certificates.split_first().ok_or(ChainError::Missing)?;
         if certificates.len() > CERTIFICATES_MAX || certificates.iter().any(|der| der.len() > CERTIFICATE_BYTES_MAX) {
             return Err(ChainError::Malformed);
         }
         let der = CertificateDer::from(leaf.as_slice());
-        let intermediates: Vec<_> = intermediates
+        let intermediates: Vec<_> = kept
             .iter()
+            .chain(&trust.intermediates)
             .map(|der| CertificateDer::from(der.as_slice()))
             .collect();
         let certificate = EndEntityCert::try_from(&der)?;

@@ -4,16 +4,17 @@
 use crate::appraisal::{self, AppraisalError};
 use crate::checkpoint::Checkpoint;
 use crate::claims::KeyUse;
+use crate::continuity::{self, Mark};
 use crate::enrolment::Enrolment;
 use crate::event_log::EventLog;
 use crate::evidence::Evidence;
 use crate::manifest::{Image, Manifest};
 use crate::public::{AttestationKey, EndorsementKey};
-use crate::quote::{ClockInfo, Quote, parse_signature};
+use crate::quote::{Quote, parse_signature};
 use crate::rejection::Rejection;
 use crate::sha256::Sha256;
 use crate::trust::{CertifiedKey, Trust};
-use crate::verdict::{Continuity, Verdict};
+use crate::verdict::{Since, Verdict};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 /// What the auditor brings.
@@ -29,6 +30,11 @@ pub struct Policy<'a> {
     pub enrolment: &'a Enrolment,
     /// The last bundle of the same box that was verified.
     pub previous: Option<&'a Evidence>,
+    /// What the auditor remembers of the last bundle that was accepted ([`Verdict::mark`]).
+    pub seen: Option<&'a Mark>,
+    /// Whether the audit log may be another one than before: a new epoch, after a backup was restored. Counters and clock
+    /// are compared all the same.
+    pub accept_new_log: bool,
     /// The time, in seconds since 1970.
     pub time: u64,
 }
@@ -38,7 +44,7 @@ pub struct Policy<'a> {
 /// # Errors
 /// The first reason against it, in this order: the file's form; magic and type of the quote; its PCR selection; nonce
 /// and qualifying data; signature and attestation key; the endorsement key's chain and the enrolment; event log;
-/// continuity with the previous bundle; digests in the reference manifest.
+/// continuity with the previous bundle and with what is remembered; digests in the reference manifest.
 pub fn verify(bundle: &[u8], policy: &Policy<'_>) -> Result<Verdict, Rejection> {
     let evidence = Evidence::from_bytes(bundle)?;
     let quote = Quote::parse(&evidence.tpm.quote)?;
@@ -50,19 +56,18 @@ pub fn verify(bundle: &[u8], policy: &Policy<'_>) -> Result<Verdict, Rejection> 
     let log = check_log(&evidence, policy.manifest)?;
     let shown = appraisal::appraise(&log, policy.manifest)?;
     let audit = read_checkpoint(&evidence)?;
-    let continuity = policy
-        .previous
-        .map(|previous| check_continuity(&evidence, &quote, audit.as_ref(), previous))
-        .transpose()?;
+    let since = check_continuity(&evidence, &quote, audit.as_ref(), policy)?;
     let image = check_digests(&evidence, &shown.started, &log, policy.manifest)?;
     Ok(Verdict::new(
-        policy, &evidence, &quote, &log, image, audit, continuity, &certified,
+        policy, &evidence, &quote, &log, image, audit, since, &certified,
     ))
 }
 
 fn check_nonce(evidence: &Evidence, quote: &Quote<'_>, policy: &Policy<'_>) -> Result<(), Rejection> {
     if evidence.nonce != policy.nonce {
-        let stale = policy.previous.is_some_and(|previous| previous.nonce == evidence.nonce);
+        let before = policy.previous.map(|previous| &previous.nonce);
+        let mut before = before.into_iter().chain(policy.seen.map(|seen| &seen.nonce));
+        let stale = before.any(|nonce| *nonce == evidence.nonce);
         return Err(if stale {
             Rejection::StaleNonce
         } else {
@@ -136,74 +141,45 @@ fn read_checkpoint(evidence: &Evidence) -> Result<Option<Checkpoint>, Rejection>
         .transpose()
 }
 
-/// Nothing that only grows has shrunk since the previous bundle.
+/// Continuity with the previous bundle, which is verified on its own first, and with what the auditor remembers.
 fn check_continuity(
     evidence: &Evidence,
     quote: &Quote<'_>,
     audit: Option<&Checkpoint>,
-    previous: &Evidence,
-) -> Result<Continuity, Rejection> {
-    if previous.tpm.ak_public != evidence.tpm.ak_public {
-        return Err(Rejection::Previous {
-            what: "it is of another attestation key",
-        });
+    policy: &Policy<'_>,
+) -> Result<Since, Rejection> {
+    let now = Sha256::of(&evidence.tpm.ak_public);
+    let check = |before: &Mark| continuity::check(before, &quote.clock, audit, policy.accept_new_log);
+    let mut since = Since::default();
+    if let Some(previous) = policy.previous {
+        if previous.tpm.ak_public != evidence.tpm.ak_public {
+            return Err(Rejection::Previous {
+                what: "it is of another attestation key",
+            });
+        }
+        since.bundle = Some(check(&sound(previous)?)?);
     }
+    if let Some(seen) = policy.seen {
+        if seen.ak_sha256 != now {
+            return Err(Rejection::OtherMemory);
+        }
+        since.memory = Some(check(seen)?);
+    }
+    Ok(since)
+}
+
+/// What a previous bundle leaves, if its quote is the attestation key's and bound to its claims.
+fn sound(previous: &Evidence) -> Result<Mark, Rejection> {
     let unsound = |_| Rejection::Previous {
         what: "its quote is not sound",
     };
-    let before = Quote::parse(&previous.tpm.quote).map_err(|_| unsound(Rejection::Signature))?;
+    let quote = Quote::parse(&previous.tpm.quote).map_err(|_| unsound(Rejection::Signature))?;
     check_signature(previous).map_err(unsound)?;
-    if before.extra_data != previous.claims.qualifying_data(&previous.nonce).0 {
+    if quote.extra_data != previous.claims.qualifying_data(&previous.nonce).0 {
         return Err(unsound(Rejection::QualifyingData));
     }
-    check_clock(&before.clock, &quote.clock)?;
-    let audit_before = read_checkpoint(previous).map_err(unsound)?;
-    check_audit(audit_before.as_ref(), audit)?;
-    Ok(Continuity {
-        resets: quote.clock.reset_count - before.clock.reset_count,
-        clock_ms: quote.clock.clock_ms.saturating_sub(before.clock.clock_ms),
-        firmware_before: before.firmware,
-    })
-}
-
-fn check_clock(before: &ClockInfo, now: &ClockInfo) -> Result<(), Rejection> {
-    if now.reset_count < before.reset_count {
-        return Err(Rejection::ResetsWentBack {
-            before: before.reset_count,
-            now: now.reset_count,
-        });
-    }
-    let same_boot = now.reset_count == before.reset_count;
-    if same_boot && now.restart_count < before.restart_count {
-        return Err(Rejection::RestartsWentBack {
-            before: before.restart_count,
-            now: now.restart_count,
-        });
-    }
-    // After a power cut the clock may stand before what was reported; then the TPM says that it is not safe
-    // (TCG Part 1, 36.3.2). Within one boot it never goes back.
-    let may_go_back = !same_boot && !now.safe;
-    if now.clock_ms < before.clock_ms && !may_go_back {
-        return Err(Rejection::ClockWentBack {
-            before: before.clock_ms,
-            now: now.clock_ms,
-        });
-    }
-    Ok(())
-}
-
-fn check_audit(before: Option<&Checkpoint>, now: Option<&Checkpoint>) -> Result<(), Rejection> {
-    let wrong = |what| Err(Rejection::AuditWentBack { what });
-    match (before, now) {
-        (None, _) => Ok(()),
-        (Some(_), None) => wrong("it is gone"),
-        (Some(before), Some(now)) if before.origin != now.origin => wrong("it has another origin"),
-        (Some(before), Some(now)) if now.size < before.size => wrong("it has fewer entries"),
-        (Some(before), Some(now)) if now.size == before.size && now.root != before.root => {
-            wrong("it has as many entries and another root")
-        }
-        _ => Ok(()),
-    }
+    read_checkpoint(previous).map_err(unsound)?;
+    Ok(Mark::of(previous, &quote))
 }
 
 /// The image that runs, when the manifest has images: by PCR 4, by PCR 11, and by the digests in the claims.

@@ -124,6 +124,8 @@ fn evidence_is_verified_after_an_enrolment_in_two_rounds() {
             trust: &trust,
             enrolment: &enrolment,
             previous: None,
+            seen: None,
+            accept_new_log: false,
             time: now(),
         };
         let verdict = verify(&made.file, &policy).unwrap();
@@ -169,6 +171,8 @@ fn another_tpm_opens_no_challenge_and_passes_for_no_other() {
         trust: &trust,
         enrolment: &enrolment,
         previous: None,
+        seen: None,
+        accept_new_log: false,
         time: now(),
     };
     let rejection = verify(&made.unwrap().file, &policy).unwrap_err();
@@ -237,6 +241,8 @@ fn what_is_missing_is_said() {
             trust: &trust,
             enrolment: &enrolment,
             previous: None,
+            seen: None,
+            accept_new_log: false,
             time: now(),
         };
         verify(&made.file, &policy)

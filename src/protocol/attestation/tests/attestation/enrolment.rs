@@ -168,3 +168,39 @@ fn wrong_steps_of_an_enrolment_are_refused() {
     let lone = simulation::trust(&[&tpm.root], &[&stranger]);
     assert_eq!(made.enrolment.check(&lone), Err(EnrolmentError::UnknownAuditor));
 }
+
+#[test]
+fn intermediates_of_the_auditors_own_complete_a_chain_and_are_no_roots() {
+    let made = simulation::SoftwareBox::honest();
+    let (tpm, auditor) = (&made.tpm, &made.auditor);
+    let request = Request {
+        ek_certificates: tpm.ek_certificates[..1].to_vec(),
+        ek_public: tpm.ek_public.clone(),
+        ak_public: tpm.ak_public.clone(),
+    };
+    let challenge = |trust| Challenge::new(&request, "box", trust, simulation::TIME, &Fixed(9), auditor);
+    let foreign = Some(EnrolError::Chain(ChainError::Foreign));
+    let roots = simulation::trust(&[&tpm.root], &[auditor]);
+    assert_eq!(challenge(&roots).err(), foreign);
+    let intermediate = simulation::pem("CERTIFICATE", &tpm.ek_certificates[1]);
+    let mut completed = roots.clone();
+    completed.add_intermediates(intermediate.as_bytes()).unwrap();
+    assert!(challenge(&completed).is_ok());
+
+    // The right way up to a root that nobody trusts.
+    let mut stranger = simulation::trust(&[&simulation::SoftwareBox::honest().tpm.root], &[auditor]);
+    let whole = intermediate.clone() + &simulation::pem("CERTIFICATE", &tpm.root);
+    stranger.add_intermediates(whole.as_bytes()).unwrap();
+    assert_eq!(challenge(&stranger).err(), foreign);
+
+    let mut refused = roots.clone();
+    for (wrong, why) in [
+        (String::new(), "no certificate in PEM form"),
+        (simulation::pem("PUBLIC KEY", &[1; 91]), "not a CERTIFICATE"),
+        (simulation::pem("CERTIFICATE", b"none"), "certificate 1 of the file"),
+        (intermediate.repeat(65), "too many entries"),
+    ] {
+        let error = refused.add_intermediates(wrong.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}

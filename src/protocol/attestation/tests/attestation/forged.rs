@@ -3,7 +3,9 @@
 use crate::forgeries::{SOFTWARE, TPM};
 use crate::swtpm::Swtpm;
 use lamchat_attestation::simulation::{self, Boot, Draft, SoftwareAuditor};
-use lamchat_attestation::{Enrolment, Evidence, Manifest, Policy, Rejection, Trust, Verdict, to_hex, verify};
+use lamchat_attestation::{
+    ClaimsBy, Enrolment, Evidence, Manifest, Mark, Policy, Rejection, Trust, Verdict, to_hex, verify,
+};
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -21,6 +23,8 @@ pub struct Scene {
     pub trust: Trust,
     pub enrolment: Enrolment,
     pub previous: Option<Evidence>,
+    pub seen: Option<Mark>,
+    pub accept_new_log: bool,
     pub time: u64,
 }
 
@@ -33,6 +37,8 @@ impl Scene {
             trust: &self.trust,
             enrolment: &self.enrolment,
             previous: self.previous.as_ref(),
+            seen: self.seen.as_ref(),
+            accept_new_log: self.accept_new_log,
             time: self.time,
         };
         verify(&file, &policy)
@@ -147,6 +153,8 @@ pub fn tpm_scene() -> Scene {
         trust: simulation::trust(&[&world.root], &[&world.auditor]),
         enrolment: world.enrolment.clone(),
         previous: Some(world.first.clone()),
+        seen: None,
+        accept_new_log: false,
         time: world.now,
     }
 }
@@ -161,6 +169,8 @@ pub fn scene(draft: Draft) -> Scene {
         trust: draft.made.trust,
         enrolment: draft.made.enrolment,
         previous: None,
+        seen: None,
+        accept_new_log: false,
         time: simulation::TIME,
     }
 }
@@ -194,17 +204,52 @@ fn honest_evidence_of_a_software_tpm_is_accepted() {
     scene(draft).verify().unwrap();
 }
 
+/// What no PCR covers, in the words of the verdict.
+const CLAIMS: [&str; 6] = [
+    "the exchange is example.org",
+    "its configuration without secrets is ",
+    "its own keys are sealed like this: ",
+    "the audit log example.org/audit has 42 entries",
+    "the version calls itself 1.2.3",
+    "the box's own clock said ",
+];
+const KEYS: &str = "the program holds these keys: ";
+
+pub fn has(list: &[String], start: &str) -> bool {
+    list.iter().any(|line| line.starts_with(start))
+}
+
 #[test]
-fn without_an_image_the_program_is_claimed_and_not_proved() {
+fn with_an_image_program_and_keys_are_proved_and_its_words_are_claimed() {
+    let verdict = scene(Draft::honest()).verify().unwrap();
+    assert_eq!(verdict.claims_by, ClaimsBy::ProvedProgram);
+    assert!(has(&verdict.proved, "the program in that image is ") && has(&verdict.proved, KEYS));
+    for claim in CLAIMS {
+        assert!(has(&verdict.claimed, claim) && !has(&verdict.proved, claim), "{claim}");
+    }
+    assert!(!has(&verdict.claimed, KEYS) && !has(&verdict.claimed, "the program is "));
+}
+
+#[test]
+fn without_an_image_program_and_keys_are_claimed_as_well() {
     let mut draft = Draft::honest();
     draft.claims.uki = None;
     draft.manifest.images.clear();
     draft.manifest.pcr4_events.clear();
     draft.manifest.binaries = vec![draft.claims.binary];
-    let verdict = scene(draft).verify().unwrap();
-    assert_eq!(verdict.image, None);
-    assert!(verdict.claimed.iter().any(|line| line.starts_with("the program is")));
+    let mut scene = scene(draft);
+    scene.previous = Some(scene.evidence.clone());
+    let verdict = scene.verify().unwrap();
+    assert_eq!((verdict.image, verdict.claims_by), (None, ClaimsBy::UnprovedProgram));
+    for claim in CLAIMS
+        .iter()
+        .chain(&[KEYS, "the program is ", "the audit log has the same head"])
+    {
+        assert!(has(&verdict.claimed, claim) && !has(&verdict.proved, claim), "{claim}");
+    }
     assert!(!verdict.proved.iter().any(|line| line.contains("program")));
+    // The TPM itself signs its counters.
+    assert!(has(&verdict.proved, "since the previous bundle: 0 resets"));
 }
 
 #[test]
@@ -212,7 +257,7 @@ fn the_seal_is_told_and_evidence_of_before_is_accepted_without_it() {
     let verdict = scene(Draft::honest()).verify().unwrap();
     let said = |verdict: &Verdict| {
         verdict
-            .proved
+            .claimed
             .iter()
             .any(|line| line.contains("sealed like this: PCR 7 only"))
     };

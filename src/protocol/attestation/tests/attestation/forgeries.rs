@@ -576,6 +576,22 @@ pub const SOFTWARE: &[OnSoftware] = &[
     ("audit log gone", "audit-went-back", |d| {
         after(d, |_| {}, |d| d.claims.audit_checkpoint = None)
     }),
+    ("another audit log", "audit-is-another", |d| {
+        after(
+            d,
+            |_| {},
+            |d| {
+                let note = String::from_utf8(simulation::checkpoint(50, 7)).unwrap();
+                d.claims.audit_checkpoint = Some(note.replace("/audit", "/audit/2").into_bytes());
+            },
+        )
+    }),
+    ("memory of another box", "memory-unusable", |d| {
+        let mut scene = scene(d);
+        let other = Draft::honest();
+        scene.seen = Some(other.verify(&other.evidence().to_bytes()).unwrap().mark);
+        scene
+    }),
     ("checkpoint that is none", "audit-checkpoint-malformed", |mut d| {
         d.claims.audit_checkpoint = Some(b"forty-two".to_vec());
         scene(d)

@@ -7,9 +7,11 @@
     reason = "tests: a panic is the report"
 )]
 
+mod continuity;
 mod enrolment;
 mod forged;
 mod forgeries;
 mod manifest;
+mod order;
 mod ovmf;
 mod swtpm;

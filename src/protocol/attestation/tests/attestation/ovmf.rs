@@ -359,6 +359,8 @@ fn the_evidence_of_a_box_in_that_firmware_is_verified() {
             trust: &trust,
             enrolment: &enrolment,
             previous: None,
+            seen: None,
+            accept_new_log: false,
             time: 1_795_774_700,
         };
         verify(bundle, &policy)
