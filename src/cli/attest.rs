@@ -1,7 +1,9 @@
 //! `lamchat attest`: the auditor's side (`verify`, `enrol public-key|challenge|finish`), which needs no server, no
-//! network, no TPM and no data folder; and the box's (`quote`, `enrol request|activate`), which asks the running server.
+//! network, no TPM and no data folder; and the box's (`quote`, `ek-certificates`, `enrol request|activate`), which asks the
+//! running server.
 
 mod auditor;
+mod ek_certificates;
 mod enrol;
 mod heads;
 mod memory;
@@ -25,6 +27,8 @@ pub enum Attest {
     Quote(quote::Quote),
     /// Verify a box's evidence: exit code 0 verified, 1 rejected, 2 wrong usage or unusable files.
     Verify(verify::Verify),
+    /// Show or replace the certificates that complete the chain of the running server's endorsement key.
+    EkCertificates(ek_certificates::EkCertificates),
     /// Enrol a box: certify that its attestation key lives in its TPM.
     #[command(subcommand)]
     Enrol(enrol::Enrol),
@@ -45,6 +49,7 @@ pub fn run(place: &Place, command: &Attest) -> ExitCode {
             output::error(&reason);
             ExitCode::from(UNUSABLE)
         }),
+        Attest::EkCertificates(command) => done(ek_certificates::run(place, command)),
         Attest::Enrol(command) => done(enrol::run(place, command)),
     }
 }

@@ -117,6 +117,7 @@ const REACH: &[(&str, Reach)] = &[
     ("audit add-witness", Reach::Anywhere),
     ("attest quote", Reach::Anywhere),
     ("attest verify", Reach::Nobody),
+    ("attest ek-certificates", Reach::Anywhere),
     ("attest enrol public-key", Reach::Nobody),
     ("attest enrol request", Reach::Anywhere),
     ("attest enrol challenge", Reach::Nobody),

@@ -9,6 +9,7 @@ use lamchat_base::SecretBytes;
 use lamchat_holder::{AskError, MalformedError, Reply, Typed};
 use lamchat_seal::SlotKind;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -314,6 +315,9 @@ fn show(server: &Server, answer: &Value) {
         &slots.map(row).collect::<Vec<_>>(),
     );
     output::line(answer.get("sentence").and_then(Value::as_str).unwrap_or_default());
+    for sentence in measured(answer) {
+        output::line(sentence);
+    }
     if answer.get("former_keys").and_then(Value::as_bool) == Some(true) {
         output::line(
             "There are new keys. Start the server again: it encrypts everything anew, and until then a copy of the folder \
@@ -337,6 +341,24 @@ fn show(server: &Server, answer: &Value) {
     if let Some(advice) = answer.get("advice").and_then(Value::as_str) {
         output::line(format!("to go on: {advice}"));
     }
+}
+
+/// What moves the PCRs that slots are bound to, and whether that can be known before it happens: a sentence each.
+fn measured(answer: &Value) -> Vec<String> {
+    let slots = answer.get("slots").and_then(Value::as_array).into_iter().flatten();
+    let pcrs = slots
+        .filter_map(|slot| slot.pointer("/seal/pcrs")?.as_array())
+        .flatten();
+    let pcrs: BTreeSet<u8> = pcrs.filter_map(|pcr| u8::try_from(pcr.as_u64()?).ok()).collect();
+    let known = |pcr: u8| lamchat_hardware::catalogue().ok()?.pcr(pcr);
+    let sentence = |pcr: u8| {
+        let known = known(pcr)?;
+        Some(format!(
+            "PCR {pcr} is {}. {} Its next value can be computed in advance: {}.",
+            known.contains, known.moved_by, known.predictable
+        ))
+    };
+    pcrs.into_iter().filter_map(sentence).collect()
 }
 
 /// Says it plainly where an act has switched federation on or off, beside the sentence that says why.

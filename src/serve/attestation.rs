@@ -10,6 +10,7 @@ use lamchat_audit::AuditLog;
 use lamchat_config::{Config, Rate};
 use lamchat_holder::{AskError, Client, Reason, Sealed};
 use lamchat_seal::DataKeys;
+use lamchat_store::Store;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -24,15 +25,19 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Refuses certificates of the operator's that cannot be read, which the key holder could only report later.
+    /// Refuses certificates of the operator's that cannot be read, which the key holder could only report later; and tells
+    /// it those that are kept.
     pub fn open(
         config: &Config,
         holder: &Arc<Client>,
         audit: &Arc<AuditLog>,
         certificates: &Arc<Certificates>,
         keys: &Arc<DataKeys>,
+        store: &Store,
     ) -> Result<Self, StartError> {
         ek_certificates(&config.attestation.ek_certificates).map_err(refused)?;
+        let kept = lamchat_api_admin::ek_certificates::kept(&store.read()).map_err(refused)?;
+        holder.ek_certificates(kept).map_err(refused)?;
         Ok(Self {
             holder: Arc::clone(holder),
             audit: Arc::clone(audit),
@@ -79,6 +84,10 @@ impl Attest for Evidence {
 
     fn activate(&self, challenge: &[u8]) -> Result<Made, AttestFailure> {
         self.holder.activate(challenge).map_err(failure)
+    }
+
+    fn complete(&self, certificates: Vec<Vec<u8>>) -> Result<(), AttestFailure> {
+        self.holder.ek_certificates(certificates).map_err(failure)
     }
 }
 

@@ -127,7 +127,14 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
     }
     let federation = federation::open(config, holder).await?;
     let certificates = Arc::new(Certificates::open(config, &keys, &store, &*clock)?);
-    let evidence = Arc::new(Evidence::open(config, &holder.client, &audit, &certificates, &keys)?);
+    let evidence = Arc::new(Evidence::open(
+        config,
+        &holder.client,
+        &audit,
+        &certificates,
+        &keys,
+        &store,
+    )?);
     let media = Media::open(
         settings::media(&config.media, folders.media),
         store.clone(),

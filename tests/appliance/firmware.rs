@@ -65,9 +65,14 @@ impl Board {
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         // The box knows no intermediate of this maker, so an auditor trusts it itself.
-        ["ca/issuercert.pem", "ca/swtpm-localca-rootca-cert.pem"]
-            .map(|name| std::fs::read_to_string(self.path(name)).unwrap())
-            .concat()
+        let (intermediate, root) = self.maker();
+        intermediate + &root
+    }
+
+    /// The certificates of the TPM's maker, in PEM: the intermediate, which the TPM does not keep, and the root.
+    pub fn maker(&self) -> (String, String) {
+        let read = |name: &str| std::fs::read_to_string(self.path(name)).unwrap();
+        (read("ca/issuercert.pem"), read("ca/swtpm-localca-rootca-cert.pem"))
     }
 
     /// Changes the firmware's settings, while the machine is off.

@@ -44,6 +44,7 @@ mod update;
 mod usb;
 mod usb_certificate;
 mod usb_configuration;
+mod usb_enrolment;
 mod virtual_machine;
 mod walk;
 mod wire;

@@ -90,6 +90,29 @@ impl UsbStick {
         run("mcopy", &["-o", "-i", &self.place(), file.to_str().unwrap(), "::"]);
     }
 
+    /// Writes a file into a folder, which is made where it is not there yet, in the place of one of this name.
+    pub fn write_into(&self, folder: &str, name: &str, content: &[u8]) {
+        let listed = String::from_utf8(run("mdir", &["-b", "-i", &self.place(), "::"])).unwrap();
+        if !listed.lines().any(|line| line.trim_matches([':', '/']) == folder) {
+            run("mmd", &["-i", &self.place(), &format!("::{folder}")]);
+        }
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        let to = format!("::{folder}/");
+        run("mcopy", &["-o", "-i", &self.place(), file.to_str().unwrap(), &to]);
+    }
+
+    /// Removes the folder whose name begins with `name`.
+    pub fn forget(&self, name: &str) {
+        let listed = String::from_utf8(run("mdir", &["-b", "-i", &self.place(), "::"])).unwrap();
+        let folder = listed
+            .lines()
+            .map(|line| line.trim_matches([':', '/']))
+            .find(|folder| folder.starts_with(name));
+        run("mdeltree", &["-i", &self.place(), &format!("::{}", folder.unwrap())]);
+    }
+
     /// Copies the folder whose name begins with `name` out of it, and answers where it is.
     pub fn take(&self, name: &str, to: &Path) -> PathBuf {
         let listed = String::from_utf8(run("mdir", &["-b", "-i", &self.place(), "::"])).unwrap();

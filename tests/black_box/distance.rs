@@ -114,6 +114,7 @@ const CASES: &[(&str, &[&str], &str, Reach, End)] = &[
         Here,
         Fails("none"),
     ),
+    ("attest ek-certificates", &[], "", Anywhere, Done),
     ("attest enrol public-key", &["--key", "auditor.key"], "", Here, Done),
     ("attest enrol request", &[], "", Anywhere, Fails("TPM")),
     (

@@ -450,3 +450,111 @@ fn what_is_missing_is_said_on_standard_error() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("none.pem"), "{}", text(&refused.stderr));
 }
+
+/// A TPM that keeps its certificate without the intermediate, and an operator who brings that.
+#[test]
+fn what_the_tpm_does_not_keep_of_its_chain_is_brought_and_kept() {
+    let tpm = booted();
+    let event_log = "\n[attestation]\nevent_log = \"log\"\nuki = \"uki\"\n";
+    let site = Site::with(&format!("{}{event_log}", tpm.config()));
+    std::fs::write(site.path("log"), Boot::honest().log()).unwrap();
+    std::fs::write(site.path("uki"), b"uki").unwrap();
+    let server = site.start();
+    let issuer = tpm.folder.path().join("ca/issuercert.pem").display().to_string();
+    let (request, whole) = (site.path("request"), site.path("whole"));
+    let asked = |name: &str| {
+        done(&site, &["attest", "enrol", "request", "--out", name]);
+        let file = std::fs::read(site.path(name)).unwrap();
+        lamchat_attestation::Request::from_bytes(&file).unwrap().ek_certificates
+    };
+    assert!(done(&site, &["attest", "ek-certificates"]).contains("No certificates are kept"));
+    let alone = asked("request");
+    assert_eq!(alone.len(), 1);
+
+    // The auditor can bring it as well.
+    let desk = Desk::new(&[&tpm]);
+    let refused = |request: &Path| {
+        let request = request.display().to_string();
+        let ask = [
+            "attest",
+            "enrol",
+            "challenge",
+            &request,
+            "--label",
+            "x",
+            "--trust",
+            "trust.pem",
+        ];
+        let more = ["--key", "auditor.pem", "--out", "refused"];
+        text(&lamchat(desk.0.path(), &[&ask[..], &more[..]].concat(), "").stderr)
+    };
+    let error = refused(&request);
+    assert!(error.contains("leads to no root that is trusted"), "{error}");
+
+    // Nothing is kept of what cannot be read.
+    std::fs::write(
+        site.path("torn"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    let error = fails(&site, &["attest", "ek-certificates", &issuer, "torn"]);
+    assert!(error.contains("Nothing was kept"), "{error}");
+    assert!(done(&site, &["attest", "ek-certificates"]).contains("No certificates are kept"));
+    let shown = done(&site, &["attest", "ek-certificates", &issuer]);
+    assert!(shown.contains("SUBJECT"), "{shown}");
+    assert!(done(&site, &["audit", "show"]).contains("attestation.ek-certificates"));
+    server.stop();
+
+    // They are told to the key holder at each start.
+    let server = site.start();
+    assert_eq!(done(&site, &["attest", "ek-certificates"]), shown);
+    assert_eq!(asked("whole").len(), 2);
+    desk.challenge(&whole);
+    let challenge = desk.path("challenge").display().to_string();
+    done(&site, &["attest", "enrol", "activate", &challenge, "--out", "answer"]);
+    desk.finish(&site.path("answer"));
+    let (bundle, _) = quote(&site, &nonce(1), "bundle");
+    let (code, verdict) = desk.verify(&bundle, &nonce(1), &[]);
+    assert_eq!(code, 0, "{verdict}");
+    done(&site, &["attest", "ek-certificates", "--remove"]);
+    assert_eq!(asked("again"), alone);
+    server.stop();
+}
+
+/// On an ordinary distribution, with the file slot gone, the evidence says how little PCR 7 is.
+#[test]
+fn evidence_of_keys_that_hang_on_pcr_7_says_so() {
+    let tpm = booted();
+    let site = boxed(&tpm, "");
+    let server = site.start();
+    let recovery = site.command_json(&["seal", "add-recovery"], "");
+    let key = recovery["recovery_key"].as_str().unwrap();
+    let made = site.command_json(&["seal", "init", "--force"], "");
+    let slots = made["slots"].as_array().unwrap();
+    let file = slots.iter().find(|slot| slot["kind"] == "file").unwrap()["id"].to_string();
+    let shown = text(&site.command(&["seal", "status"], "").stdout);
+    assert!(
+        shown.contains("PCR 7 is Secure Boot") && shown.contains("can be computed in advance: yes, from the variables"),
+        "{shown}"
+    );
+    // As long as a file beside the keys opens them, the TPM's slot is worth nothing.
+    let (_, before) = quote(&site, &nonce(1), "before");
+    assert!(before.claims.seal.unwrap().starts_with("not at all"));
+    let removed = site.command(&["seal", "remove", &file], &format!("{key}\n"));
+    assert!(removed.status.success(), "{}", text(&removed.stderr));
+    server.stop();
+    let server = site.start();
+    let desk = Desk::new(&[&tpm]);
+    desk.enrol(&site);
+    let (bundle, evidence) = quote(&site, &nonce(2), "bundle");
+    let seal = evidence.claims.seal.unwrap();
+    assert!(seal.contains("PCR 7 only"), "{seal}");
+    let (code, verdict) = desk.verify(&bundle, &nonce(2), &[]);
+    assert_eq!(code, 0, "{verdict}");
+    assert_eq!(verdict["facts"]["seal"], seal.as_str());
+    assert!(
+        verdict["facts"]["claimed"].to_string().contains("PCR 7 only"),
+        "{verdict}"
+    );
+    server.stop();
+}

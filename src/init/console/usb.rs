@@ -3,6 +3,7 @@
 mod backup;
 mod certificate;
 mod configuration;
+mod enrolment;
 mod export;
 mod update;
 
@@ -45,6 +46,9 @@ const MENU: &[Item] = &[
     item('5', "TLS certificate from the stick",  serves, Gate::Elsewhere,            Far::Command("certificate install"), certificate::install),
     item('6', "Configuration onto the stick",    is_open, Gate::Noted("usb-configuration-out"), Far::Command("box show"), configuration::write),
     item('7', "Configuration from the stick",    is_open, Gate::Noted("usb-configuration"), Far::Command("box set"),  configuration::read),
+    item('8', "Enrolment by an auditor",         serves, Gate::Noted("usb-enrolment"), Far::Command("attest enrol request"), enrolment::run),
+    item('9', "TPM certificates from the stick", serves, Gate::Elsewhere,            Far::Command("attest ek-certificates"), enrolment::certificates),
+    item('w', "Audit log: a witness's signature", serves, Gate::Elsewhere,           Far::Command("audit add-witness"), enrolment::witnessed),
 ];
 
 /// Shows the menu until something was chosen and done.

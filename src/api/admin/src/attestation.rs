@@ -37,6 +37,8 @@ pub trait Attest: Send + Sync + 'static {
     fn request(&self) -> Result<Made, AttestFailure>;
     /// The third file of an enrolment, for a challenge.
     fn activate(&self, challenge: &[u8]) -> Result<Made, AttestFailure>;
+    /// From now on these certificates (DER) complete the endorsement key's chain, instead of those before.
+    fn complete(&self, certificates: Vec<Vec<u8>>) -> Result<(), AttestFailure>;
 }
 
 /// The endpoint's switch and limits; reloadable.

@@ -106,6 +106,7 @@ const BOX_ACTS: &[&str] = &[
     "usb-export",
     "usb-configuration",
     "usb-configuration-out",
+    "usb-enrolment",
     "restart",
     "mirror",
     "power-off",

@@ -57,6 +57,8 @@ pub(crate) const OFFERED: &[(&str, &str)] = &[
     ("GET", "/_lamchat/admin/v1/attestation"),
     ("GET", "/_lamchat/admin/v1/attestation/enrolment"),
     ("POST", "/_lamchat/admin/v1/attestation/enrolment"),
+    ("GET", "/_lamchat/admin/v1/attestation/ek-certificates"),
+    ("POST", "/_lamchat/admin/v1/attestation/ek-certificates"),
     ("POST", "/_lamchat/admin/v1/backup"),
     ("GET", "/_lamchat/admin/v1/audit"),
     ("GET", "/_lamchat/admin/v1/audit/export"),

@@ -19,6 +19,7 @@ pub mod backup_record;
 pub mod certificate;
 pub mod credential;
 pub mod distance;
+pub mod ek_certificates;
 pub mod error;
 pub mod hardware;
 pub mod health;
@@ -56,4 +57,8 @@ pub use signing_key::SigningKeys;
 pub use standing::Standing;
 
 /// All tables, for the store.
-pub const TABLES: &[lamchat_store::Table] = &[credential::CREDENTIAL, backup_record::BACKUP];
+pub const TABLES: &[lamchat_store::Table] = &[
+    credential::CREDENTIAL,
+    backup_record::BACKUP,
+    ek_certificates::EK_CERTIFICATES,
+];

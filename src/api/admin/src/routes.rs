@@ -2,8 +2,8 @@
 
 use crate::route::{json_answer, on, raw};
 use crate::{
-    Admin, attestation, audit, backup, certificate, credential, distance, hardware, health, keyring, media, metrics,
-    mirror, report, seal, shared_secret, signing_key, site, standing, token, update, user,
+    Admin, attestation, audit, backup, certificate, credential, distance, ek_certificates, hardware, health, keyring,
+    media, metrics, mirror, report, seal, shared_secret, signing_key, site, standing, token, update, user,
 };
 use http::Method;
 use lamchat_http::{Auth, BodyPolicy, Patience, Resource, Route};
@@ -93,6 +93,18 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
             &post,
             "/_lamchat/admin/v1/attestation/enrolment",
             attestation::activate,
+        ),
+        on(
+            admin,
+            &get,
+            "/_lamchat/admin/v1/attestation/ek-certificates",
+            ek_certificates::show,
+        ),
+        on(
+            admin,
+            &post,
+            "/_lamchat/admin/v1/attestation/ek-certificates",
+            ek_certificates::bring,
         ),
         raw(admin, &post, "/_lamchat/admin/v1/backup", Auth::Admin, backup::create),
         on(admin, &get, "/_lamchat/admin/v1/audit", audit::show),

@@ -102,7 +102,8 @@ impl Exchange for Alone {
 }
 
 /// A TPM that quotes a nonce, unless it is all zeros.
-struct Mute;
+#[derive(Default)]
+struct Mute(parking_lot::Mutex<Vec<Vec<u8>>>);
 impl Attest for Mute {
     fn evidence(&self, nonce: &Nonce) -> Result<Made, AttestFailure> {
         if nonce.bytes().iter().all(|byte| *byte == 0) {
@@ -120,6 +121,16 @@ impl Attest for Mute {
     fn activate(&self, _challenge: &[u8]) -> Result<Made, AttestFailure> {
         Err(AttestFailure::Invalid("the challenge is for another TPM".to_owned()))
     }
+    fn complete(&self, certificates: Vec<Vec<u8>>) -> Result<(), AttestFailure> {
+        *self.0.lock() = certificates;
+        Ok(())
+    }
+}
+
+/// A certificate of some maker of TPMs, in PEM.
+fn intermediate() -> String {
+    use lamchat_attestation::simulation::{SoftwareBox, pem};
+    pem("CERTIFICATE", &SoftwareBox::honest().tpm.ek_certificates[1])
 }
 
 /// An auditor's challenge for some box.
@@ -244,7 +255,7 @@ fn site() -> Site {
         media: media.unwrap(),
         anchoring: Arc::default(),
         signing_keys: Arc::new(Alone),
-        attestation: Attestation::new(Arc::new(Mute), endpoint(false)),
+        attestation: Attestation::new(Arc::new(Mute::default()), endpoint(false)),
         exchange: Arc::new(Alone),
         shared_secret: arc_swap::ArcSwapOption::from_pointee(SecretBytes::new(b"shared".to_vec())),
         metrics: OnceLock::new(),

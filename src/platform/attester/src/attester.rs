@@ -56,7 +56,9 @@ pub struct Attester {
     machine: Machine,
     settings: Settings,
     version: String,
-    /// They never change while a TPM is the same.
+    /// Certificates that the exchange keeps (DER), beside those of the settings.
+    brought: Mutex<Vec<Vec<u8>>>,
+    /// It never changes while TPM and certificates are the same.
     chain: Mutex<Option<Chain>>,
 }
 
@@ -67,8 +69,16 @@ impl Attester {
             machine,
             settings,
             version: version.to_owned(),
+            brought: Mutex::default(),
             chain: Mutex::default(),
         }
+    }
+
+    /// From now on these certificates (DER) complete the chain as well, in place of those that were said before. They are
+    /// no secret and nothing trusts them: a verifier follows the chain to a root of its own.
+    pub fn complete(&self, certificates: Vec<Vec<u8>>) {
+        *self.brought.lock() = certificates;
+        *self.chain.lock() = None;
     }
 
     /// The evidence for a verifier's nonce; `issued_at` in seconds since 1970.
@@ -178,7 +188,8 @@ impl Attester {
         if let Some(chain) = &*known {
             return Ok(chain.clone());
         }
-        let found = certificates::find(tpm, &self.settings.ek_certificates)?;
+        let files = [self.settings.ek_certificates.as_slice(), &self.brought.lock()].concat();
+        let found = certificates::find(tpm, &files)?;
         Ok(known.insert(found).clone())
     }
 }

@@ -22,8 +22,8 @@ pub enum AttestError {
     },
     /// There is no certificate for the endorsement key, so no auditor could enrol this TPM.
     #[error(
-        "the TPM has no certificate for its endorsement key, and attestation.ek_certificates names none: fetch it from \
-         the maker of the TPM"
+        "the TPM has no certificate for its endorsement key, and none was brought (attestation.ek_certificates, or \
+         `lamchat attest ek-certificates`): fetch it from the maker of the TPM"
     )]
     NoCertificate,
     /// Not a challenge.

@@ -40,6 +40,14 @@ impl Holder {
         Ok(Reply::File(made))
     }
 
+    /// Certificates that the exchange keeps complete the chain. Without an attester there is nothing to complete.
+    pub(crate) fn complete_chain(&self, certificates: Vec<Vec<u8>>) -> Result<Reply, Refusal> {
+        if let Ok(attester) = self.setup.attester.as_ref() {
+            attester.complete(certificates);
+        }
+        Ok(Reply::Done)
+    }
+
     /// The first file of an enrolment.
     pub(crate) fn enrolment_request(&self) -> Result<Reply, Refusal> {
         self.with_attester(|attester, tpm| attester.request(tpm))

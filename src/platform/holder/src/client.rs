@@ -243,6 +243,11 @@ impl Client {
         })
     }
 
+    /// From now on these certificates (DER), at most 6 of at most 8 KiB, complete the endorsement key's chain.
+    pub fn ek_certificates(&self, certificates: Vec<Vec<u8>>) -> Result<(), AskError> {
+        self.done(&Request::EkCertificates(certificates))
+    }
+
     /// The first file of an auditor's enrolment.
     pub fn enrolment_request(&self) -> Result<Made, AskError> {
         self.file(&Request::EnrolmentRequest)

@@ -2,7 +2,7 @@
 
 use crate::wire::{Body, MalformedError, assemble, floor, head, text};
 use lamchat_attestation::Sha256;
-use lamchat_attestation::limits::KEYS_MAX;
+use lamchat_attestation::limits::{CERTIFICATE_BYTES_MAX, CERTIFICATES_MAX, KEYS_MAX};
 use lamchat_attester::{Nonce, Statement};
 use lamchat_audit::checkpoint::Checkpoint;
 use lamchat_audit::tree::Hash;
@@ -121,6 +121,8 @@ pub enum Request {
         /// Its sealed secrets whose fingerprints are in evidence.
         sealed: Vec<Sealed>,
     },
+    /// From now on these certificates (DER) complete the endorsement key's chain.
+    EkCertificates(Vec<Vec<u8>>),
     /// The first file of an auditor's enrolment.
     EnrolmentRequest,
     /// The third file of an auditor's enrolment, for the second: a challenge.
@@ -186,6 +188,7 @@ impl Request {
                     ],
                 )
             }
+            Self::EkCertificates(certificates) => assemble(29, &[&ek_certificates(certificates)]),
             Self::EnrolmentRequest => assemble(25, &[]),
             Self::Activate(challenge) => assemble(26, &[challenge]),
         }
@@ -231,6 +234,13 @@ impl Request {
             25 => Self::EnrolmentRequest,
             26 => Self::Activate(body.rest().to_vec()),
             27 => Self::TpmMake,
+            29 => Self::EkCertificates(body.list(CERTIFICATES_MAX, |body| {
+                let length = usize::from(body.u16()?);
+                if length > CERTIFICATE_BYTES_MAX {
+                    return Err(MalformedError);
+                }
+                Ok(body.bytes(length)?.to_vec())
+            })?),
             30 => Self::ForgetFormer,
             31 => Self::AddFile,
             28 => {
@@ -275,6 +285,16 @@ fn evidence(body: &mut Body<'_>) -> Result<Request, MalformedError> {
             Ok(Sealed { name, file })
         })?,
     })
+}
+
+/// Certificates with their number. Whoever sends them keeps to their limits.
+fn ek_certificates(certificates: &[Vec<u8>]) -> Vec<u8> {
+    let mut body = (certificates.len() as u16).to_be_bytes().to_vec();
+    for der in certificates {
+        body.extend((der.len() as u16).to_be_bytes());
+        body.extend(der);
+    }
+    body
 }
 
 /// Sealed secrets with their number.

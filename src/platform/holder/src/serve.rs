@@ -95,6 +95,7 @@ fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply,
             statement,
             sealed,
         } => holder.evidence(&nonce, &origin, &statement, &sealed),
+        Request::EkCertificates(certificates) => holder.complete_chain(certificates),
         Request::EnrolmentRequest => holder.enrolment_request(),
         Request::Activate(challenge) => holder.activate(&challenge),
     }

@@ -421,6 +421,7 @@ fn every_cut_or_longer_message_is_malformed() {
         Request::Rotate(Purpose::Content),
         Request::BackupKey([1; 32]),
         Request::EnrolmentRequest,
+        Request::EkCertificates(vec![vec![1; 700], Vec::new()]),
         evidence(),
         Request::PlanKey,
         Request::ReadAnchor,

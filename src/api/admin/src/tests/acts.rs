@@ -1,7 +1,7 @@
 //! What changes something is in the audit log.
 
 use super::moderation::keep_report;
-use super::{challenge, site};
+use super::{challenge, intermediate, site};
 use crate::socket_routes;
 use lamchat_holder::{Reply, Typed};
 use serde_json::{Value, json};
@@ -151,6 +151,13 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
             json!({"challenge": challenge()}),
             400,
             "attestation.activate",
+        ),
+        (
+            "POST /attestation/ek-certificates",
+            "attestation/ek-certificates",
+            json!({"pem": intermediate()}),
+            200,
+            "attestation.ek-certificates",
         ),
         (
             "POST /box/acts",
