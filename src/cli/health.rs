@@ -2,7 +2,7 @@
 
 use super::{Failure, Place, Server, output, socket};
 use crate::devices::Devices;
-use lamchat_hardware::{HealthReport, Root, Surveyor};
+use lamchat_hardware::{Found, HealthReport, Root, Surveyor, catalogue, is_unfit, qualify};
 use serde_json::{Value, json};
 
 /// Ask the running server whether it is well, and its hardware. Exit code 1: its keys are locked, or something has failed.
@@ -15,6 +15,10 @@ pub struct Health {
     /// As root it asks disks and the management controller, too.
     #[arg(long, conflicts_with = "socket")]
     here: bool,
+    /// With --here: go through the list of what to check before a server is trusted (hardware/README.md), with what this
+    /// program finds out itself. Exit code 1: something that must be there is not.
+    #[arg(long, requires = "here")]
+    qualify: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -22,9 +26,11 @@ pub struct Health {
 /// Runs it.
 pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
     if command.here {
-        let hardware = json!(HealthReport::of(
-            &Surveyor::new(Root::kernel()).survey().with(Devices::default().survey())
-        ));
+        let health = Surveyor::new(Root::kernel()).survey().with(Devices::default().survey());
+        if command.qualify {
+            return qualification(command.server.json, &health);
+        }
+        let hardware = json!(HealthReport::of(&health));
         if command.server.json {
             output::line(hardware.to_string());
             return judge(&hardware);
@@ -64,6 +70,30 @@ pub fn run(place: &Place, command: &Health) -> Result<(), Failure> {
     more(&answer);
     show(&hardware, command.verbose)?;
     judge_alarms(&answer)
+}
+
+/// Prints the list with its answers.
+fn qualification(json: bool, health: &lamchat_hardware::Health) -> Result<(), Failure> {
+    let catalogue = catalogue().map_err(|error| Failure(error.to_string()))?;
+    let answers = qualify(&catalogue.checks, &Root::kernel(), health);
+    if json {
+        output::line(json!({"checks": answers, "unfit": is_unfit(&answers)}).to_string());
+    } else {
+        for answer in &answers {
+            let head = format!("{:<8}{:<8}{:<15}", answer.found.word(), answer.needed, answer.id);
+            output::line(format!("{head}{}", answer.question));
+            if !answer.sentence.is_empty() {
+                output::line(format!("{:31}{}", "", answer.sentence));
+            }
+            if answer.found != Found::Yes {
+                output::line(format!("{:31}How: {}", "", answer.how));
+            }
+        }
+    }
+    if is_unfit(&answers) {
+        return Err("something that must be there is not, or the kernel does not see it".into());
+    }
+    Ok(())
 }
 
 /// Release, peers, certificates, backup, and what is not well besides the hardware.

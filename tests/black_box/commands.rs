@@ -1,7 +1,7 @@
 //! Commands against a running server, and without one.
 
 use crate::harness::{Site, lamchat, text};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn version_names_commit_and_profile() {
@@ -225,6 +225,19 @@ fn health_answers() {
     server.stop();
     let here = site.command_json(&["health", "--here"], "");
     assert!(here["readings"].as_array().unwrap().len() > 1, "{here}");
+    // What this machine is fit for depends on it: its answers and the exit code are one.
+    let qualified = site.command(&["health", "--here", "--qualify", "--json"], "");
+    let list: Value = serde_json::from_slice(&qualified.stdout).unwrap();
+    let checks = list["checks"].as_array().unwrap();
+    assert!(checks.len() > 10, "{list}");
+    let missing = checks
+        .iter()
+        .any(|check| check["needed"] == "must" && check["found"] == "no");
+    assert_eq!(
+        (list["unfit"].as_bool(), qualified.status.success()),
+        (Some(missing), !missing)
+    );
+    assert_eq!(site.command(&["health", "--qualify"], "").status.code(), Some(2));
 }
 
 #[test]

@@ -103,10 +103,30 @@ pub struct Check {
     pub why: String,
     /// Whether a server without it is unfit.
     pub needed: Needed,
-    /// What `lamchat health` tells about it.
-    pub automatic: Option<String>,
+    /// What `lamchat health --here --qualify` looks at by itself.
+    pub automatic: Option<Automatic>,
     /// Who says so.
     pub source: String,
+}
+
+/// What the program looks at by itself ([`crate::qualify`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Automatic {
+    /// A TPM 2.0 and its banks of PCRs.
+    Tpm,
+    /// Memory controllers that count errors.
+    Memory,
+    /// Disks that mirror each other.
+    Mirrors,
+    /// Power supplies.
+    Power,
+    /// The watchdog.
+    Watchdog,
+    /// The switch at the lid.
+    Intrusion,
+    /// Temperatures and fans, and their limits.
+    Sensors,
 }
 
 /// How much a check counts.
@@ -202,6 +222,13 @@ impl Catalogue {
             }
             for place in &family.certificates {
                 entry("tpm", format!("{}: {:?}", family.name, place.place), &[&place.source])?;
+            }
+            for banks in &family.pcr_banks {
+                let name = format!("{}, PCR banks of {:?}", family.name, banks.model);
+                entry("tpm", name.clone(), &[&banks.source])?;
+                if banks.digests.is_empty() {
+                    return Err(problem("tpm", &name, "it names no bank"));
+                }
             }
             // TCG's registry: letters, filled up with spaces or zeros.
             let mut letters: Vec<u8> = family.id.to_be_bytes().to_vec();

@@ -15,7 +15,7 @@ mod root;
 mod security;
 mod surveyor;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use reading::{Health, Part, Reading, State, Unit};
 pub use root::Root;

@@ -5,6 +5,7 @@
 mod bmc;
 mod catalogue;
 mod health;
+mod qualify;
 mod report;
 mod smart;
 mod tpm;
@@ -12,8 +13,9 @@ mod ups;
 mod version;
 
 pub use bmc::{Ask, BmcError, BmcSurveyor};
-pub use catalogue::{Catalogue, CatalogueError, CertificateIndex, CertificatePlace, Check, Pcr, catalogue};
+pub use catalogue::{Automatic, Catalogue, CatalogueError, CertificateIndex, CertificatePlace, Check, Pcr, catalogue};
 pub use health::{Health, Part, Reading, Root, State, Surveyor, Unit};
+pub use qualify::{Answer, Found, is_unfit, qualify};
 pub use report::{HealthReport, QuirkReport, ReadingReport, TpmReport};
 pub use smart::{NVME_LOG_BYTES, ata, nvme};
 pub use tpm::{Bearing, Family, Kind, KnownTpm, Quirk, QuirkKind, TpmMake};

@@ -62,6 +62,9 @@ impl TpmReport {
                     .map(|(quirk, bearing)| describe(quirk, *bearing))
                     .collect();
                 report.sentences.push(format!("The TPM is {make}: {}.", known.name()));
+                report
+                    .sentences
+                    .extend(known.banks.map(|banks| format!("{}.", banks.sentence())));
                 report.sentences.extend(known.sentences());
             }
             Err(error) => report

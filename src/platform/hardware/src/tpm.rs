@@ -25,8 +25,38 @@ pub struct Family {
     /// The roots that certify them.
     #[serde(default, rename = "root")]
     pub roots: Vec<Root>,
+    /// Which banks of PCRs its models have, as far as a source says.
+    #[serde(default)]
+    pub pcr_banks: Vec<PcrBanks>,
     /// Who says so.
     pub source: String,
+}
+
+/// The banks of PCRs of some models, each 24 PCRs of one digest.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PcrBanks {
+    /// How the vendor's text begins; empty: every model.
+    #[serde(default)]
+    pub model: String,
+    /// The digests, as TCG spells them.
+    pub digests: Vec<String>,
+    /// Whether several can be on at once; if not, the firmware's setup chooses one.
+    pub together: bool,
+    /// Who says so.
+    pub source: String,
+}
+
+impl PcrBanks {
+    /// For people, without a full stop.
+    pub fn sentence(&self) -> String {
+        let digests = self.digests.join(", ");
+        if self.together {
+            format!("Its banks of PCRs are {digests}, and several can be on at once")
+        } else {
+            format!("Its banks of PCRs are {digests}, one at a time: the firmware's setup has to choose SHA-256")
+        }
+    }
 }
 
 /// How a TPM is built.
@@ -165,6 +195,8 @@ impl Bearing {
 pub struct KnownTpm<'a> {
     /// Its family; `None`: not in the catalogue.
     pub family: Option<&'a Family>,
+    /// Its banks of PCRs; `None`: no source was found that tells.
+    pub banks: Option<&'a PcrBanks>,
     /// Its quirks, those it has before those it may have.
     pub quirks: Vec<(&'a Quirk, Bearing)>,
 }
@@ -186,7 +218,11 @@ impl Catalogue {
             .filter_map(|quirk| Some((quirk, bearing(quirk, make.firmware)?)))
             .collect();
         quirks.sort_by_key(|(_, bearing)| *bearing == Bearing::Possible);
-        KnownTpm { family, quirks }
+        let banks = family.into_iter().flat_map(|family| &family.pcr_banks);
+        let banks = banks
+            .filter(|banks| model.starts_with(&banks.model))
+            .max_by_key(|banks| banks.model.len());
+        KnownTpm { family, banks, quirks }
     }
 }
 
@@ -281,6 +317,22 @@ mod tests {
         );
         assert_eq!(has(&known("NTC", "NPCT75x", "7.2.2.0").1, "tpm-fail-nuvoton"), None);
         assert_eq!(has(&known("NTC", "NPCT65x", "7.2.1.0").1, "tpm-fail-nuvoton"), None);
+    }
+
+    #[test]
+    fn banks_are_told_of_the_models_that_a_source_names() {
+        let banks = |manufacturer: &str, model: &str| {
+            let make = TpmMake {
+                manufacturer: manufacturer.to_owned(),
+                model: model.to_owned(),
+                firmware: "1.0.0.0".parse().unwrap(),
+            };
+            catalogue().unwrap().tpm(&make).banks.map(super::PcrBanks::sentence)
+        };
+        assert!(banks("IFX", "SLB9670").unwrap().contains("several can be on at once"));
+        assert!(banks("IFX", "SLB9672").unwrap().contains("one at a time"));
+        assert_eq!(banks("IFX", "SLB9999"), None);
+        assert_eq!(banks("NTC", "NPCT75x"), None);
     }
 
     #[test]

@@ -46,6 +46,16 @@ impl EndorsementKind {
     /// In the order in which they are looked for.
     pub const ALL: [Self; 4] = [Self::Rsa, Self::Ecc, Self::RsaHigh, Self::EccHigh];
 
+    /// Where its certificate is in NV memory; `hardware/tpm.toml` has the same with their source.
+    fn certificate_index(self) -> u32 {
+        match self {
+            Self::Rsa => RSA_CERTIFICATE,
+            Self::Ecc => ECC_CERTIFICATE,
+            Self::RsaHigh => RSA_CERTIFICATE_HIGH,
+            Self::EccHigh => ECC_CERTIFICATE_HIGH,
+        }
+    }
+
     /// Whether the key is used with its authorization value, which is empty, and not by a policy.
     pub(crate) fn is_high(self) -> bool {
         matches!(self, Self::RsaHigh | Self::EccHigh)
@@ -122,12 +132,7 @@ impl Tpm {
 
     /// The certificates alone, without making the key, which takes some TPMs many seconds.
     pub fn endorsement_certificates(&mut self, kind: EndorsementKind) -> Result<EndorsementCertificates, TpmError> {
-        let certificate = self.read_index(match kind {
-            EndorsementKind::Rsa => RSA_CERTIFICATE,
-            EndorsementKind::Ecc => ECC_CERTIFICATE,
-            EndorsementKind::RsaHigh => RSA_CERTIFICATE_HIGH,
-            EndorsementKind::EccHigh => ECC_CERTIFICATE_HIGH,
-        })?;
+        let certificate = self.read_index(kind.certificate_index())?;
         let mut intermediates = Vec::new();
         for index in self.indices(CHAIN_FIRST, CHAIN_LAST)?.into_iter().take(CHAIN_PARTS_MAX) {
             intermediates.extend(self.read_index(index)?);
@@ -202,5 +207,30 @@ impl Tpm {
         let mut found = wire::parse_handles(&answer.parameters)?;
         found.retain(|index| (first..=last).contains(index));
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+    use super::EndorsementKind;
+    use lamchat_hardware::catalogue;
+
+    #[test]
+    fn certificates_are_read_where_the_catalogue_says() {
+        let indices = &catalogue().unwrap().certificate_indices;
+        for (kind, key) in [
+            (EndorsementKind::Rsa, "RSA 2048, low-range"),
+            (EndorsementKind::Ecc, "ECC P-256, low-range"),
+            (EndorsementKind::RsaHigh, "RSA 2048, high"),
+            (EndorsementKind::EccHigh, "ECC P-256, high"),
+        ] {
+            let listed = indices.iter().find(|listed| listed.key.starts_with(key)).unwrap();
+            assert_eq!(kind.certificate_index(), listed.index, "{key}");
+        }
+        // And of these keys there is no other.
+        let usable = |key: &str| key.starts_with("RSA 2048") || key.starts_with("ECC P-256");
+        let listed = indices.iter().filter(|listed| usable(&listed.key)).count();
+        assert_eq!(listed, EndorsementKind::ALL.len());
     }
 }

@@ -4,14 +4,14 @@
 
 use super::Root;
 
-pub(super) struct Tree {
+pub(crate) struct Tree {
     /// Where a test's kernel keeps its attributes.
-    pub(super) root: Root,
+    pub(crate) root: Root,
     folder: tempfile::TempDir,
 }
 
 /// A folder with these files.
-pub(super) fn tree(files: &[(&str, &str)]) -> Tree {
+pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
     let folder = tempfile::tempdir().unwrap();
     let tree = Tree {
         root: Root::at(folder.path()),
@@ -25,18 +25,18 @@ pub(super) fn tree(files: &[(&str, &str)]) -> Tree {
 
 impl Tree {
     /// Writes a file, and the folders on its way.
-    pub(super) fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
     /// Removes a file.
-    pub(super) fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         std::fs::remove_file(self.path(name)).unwrap();
     }
 
-    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
         self.folder.path().join(name)
     }
 }
