@@ -90,6 +90,7 @@ fn certificates_are_read_or_refused() {
         let chain = [input.to_vec(), good[1].clone()];
         let verified = lamchat_attestation::CertifiedKey::verify(&chain, &honest().made.trust, simulation::TIME);
         assert!(verified.is_err() || input == good[0], "a certificate was made up");
+        let _ = lamchat_attestation::certificate_names(input);
     });
 }
 
@@ -150,6 +151,12 @@ fn manifests_and_trust_files_are_read_or_explained() {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
         let _ = Trust::from_pem(input);
+        for der in lamchat_attestation::certificates_from_pem(input).unwrap_or_default() {
+            assert!(
+                lamchat_attestation::certificate_names(&der).is_some(),
+                "kept, and cannot be shown"
+            );
+        }
         assert_eq!(lamchat_attestation::from_hex(&to_hex(input)).as_deref(), Some(input));
     });
 }

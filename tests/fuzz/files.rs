@@ -319,6 +319,7 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
             }],
         }
         .encode(),
+        Request::EkCertificates(vec![vec![0x30; 40], vec![0x30; 2]]).encode(),
         Reply::File(lamchat_attester::Made {
             file: b"{}".to_vec(),
             missing: vec!["nothing".to_owned()],

@@ -1,6 +1,6 @@
 //! Evidence for auditors, by endpoint and socket.
 
-use super::{answer, endpoint, site};
+use super::{answer, endpoint, intermediate, site};
 use crate::listener_routes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -65,4 +65,40 @@ async fn the_socket_gives_evidence_with_what_is_missing_in_it() {
         status == 400 && refused["error"].as_str().unwrap().contains("challenge"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn certificates_are_kept_as_a_whole_or_not_at_all() {
+    let site = site();
+    let bring = async |pem: String| {
+        let body = json!({"pem": pem});
+        site.socket("POST", "attestation/ek-certificates", body).await
+    };
+    let kept = async || {
+        let (_, shown) = site.socket("GET", "attestation/ek-certificates", Value::Null).await;
+        shown["certificates"].as_array().unwrap().len()
+    };
+    let one = intermediate();
+    let (status, shown) = bring(one.clone() + &intermediate()).await;
+    assert_eq!((status, kept().await), (200, 2), "{shown}");
+    assert!(
+        !shown["certificates"][0]["issuer"].as_str().unwrap().is_empty(),
+        "{shown}"
+    );
+    let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    for (pem, why) in [
+        (one.repeat(7), "7 certificates, and a chain has 6"),
+        (one.clone() + private, "not a CERTIFICATE"),
+        (one.replace("MII", "AAA"), "cannot be read"),
+        ("nonsense".to_owned(), "no certificate in PEM form"),
+    ] {
+        let (status, refused) = bring(pem).await;
+        let error = refused["error"].as_str().unwrap();
+        assert!(
+            status == 400 && error.starts_with("Nothing was kept") && error.contains(why),
+            "{error}"
+        );
+        assert_eq!(kept().await, 2);
+    }
+    assert_eq!((bring(String::new()).await.0, kept().await), (200, 0));
 }

@@ -13,11 +13,13 @@ mod swtpm;
 
 use lamchat_attestation::simulation::{self, Boot, PCRS, SoftwareAuditor};
 use lamchat_attestation::{
-    Answer, BoundKey, Challenge, Enrolment, Evidence, KeyUse, Manifest, PcrReference, Policy, Request, Sha256, verify,
+    Answer, BoundKey, Challenge, Enrolment, Evidence, KeyUse, Manifest, PcrReference, Policy, Request, Sha256, to_hex,
+    verify,
 };
 use lamchat_attester::{AttestError, Attester, Known, Machine, Nonce, Places, Settings, Statement};
 use lamchat_host::OsEntropy;
 use lamchat_tpm::{Address, PcrSelection, Tpm};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use swtpm::Swtpm;
@@ -32,6 +34,11 @@ fn issuer(tpm: &Swtpm) -> Vec<u8> {
 
 /// The attester of a box whose firmware measured this boot.
 fn attester(tpm: &Swtpm, boot: &Boot, ek_certificates: Vec<Vec<u8>>) -> Attester {
+    attester_of(tpm, boot, ek_certificates, None)
+}
+
+/// The same, whose kernel tells the name of its null key in this file, as Linux 6.10 does in sysfs.
+fn attester_of(tpm: &Swtpm, boot: &Boot, ek_certificates: Vec<Vec<u8>>, null_key_name: Option<PathBuf>) -> Attester {
     let write = |name: &str, bytes: &[u8]| {
         std::fs::write(tpm.path(name), bytes).unwrap();
         Some(tpm.path(name))
@@ -39,7 +46,7 @@ fn attester(tpm: &Swtpm, boot: &Boot, ek_certificates: Vec<Vec<u8>>) -> Attester
     let places = Places {
         event_log: write("log", &boot.log()),
         uki: write("uki", b"uki"),
-        null_key_name: None,
+        null_key_name,
         ..Places::of_machine()
     };
     let settings = Settings {
@@ -283,4 +290,49 @@ fn a_nonce_is_never_quoted_as_it_is() {
     assert_eq!(refused.unwrap_err().to_string(), AttestError::Unspelled.to_string());
     let selection = PcrSelection::new(&PCRS).unwrap();
     assert_eq!(evidence.tpm.pcrs.len(), selection.iter().count());
+}
+
+/// The TPM's own null key, by the name that the kernel would have found: it is in the evidence, it is claimed, and the
+/// next start has another.
+#[test]
+fn the_null_key_of_a_start_is_named_and_claimed() {
+    let mut tpm = Swtpm::new();
+    let boot = Boot::honest();
+    let auditor = SoftwareAuditor::new();
+    let certificates = vec![issuer(&tpm), tpm.root()];
+    tpm.boot(&boot);
+    let enrolment = enrol(&attester(&tpm, &boot, certificates.clone()), &tpm, &auditor);
+    let trust = simulation::trust(&[&tpm.root()], &[&auditor]);
+    let manifest = manifest();
+    let named = |tpm: &Swtpm| {
+        tpm.tool("createprimary", &["-C", "n", "-G", "ecc", "-c", "null.ctx"]);
+        tpm.tool("readpublic", &["-c", "null.ctx", "-n", "null.name"]);
+        let name = to_hex(&tpm.read("null.name"));
+        std::fs::write(tpm.path("null_name"), format!("{name}\n")).unwrap();
+        let attester = attester_of(tpm, &boot, certificates.clone(), Some(tpm.path("null_name")));
+        let nonce = Nonce::new(&[4; 20]).unwrap();
+        let made = attester
+            .evidence(&mut open(tpm), &nonce, known(None), &statement(), now())
+            .unwrap();
+        let policy = Policy {
+            nonce: nonce.bytes(),
+            manifest: &manifest,
+            trust: &trust,
+            enrolment: &enrolment,
+            previous: None,
+            seen: None,
+            accept_new_log: false,
+            time: now(),
+        };
+        let verdict = verify(&made.file, &policy).unwrap();
+        let sentence = format!("the kernel's key in the null hierarchy is {name}");
+        assert!(verdict.claimed.contains(&sentence), "{:?}", verdict.claimed);
+        assert!(!verdict.proved.iter().any(|line| line.contains(&name)));
+        name
+    };
+    let first = named(&tpm);
+    assert_eq!(named(&tpm), first, "within one start it stays");
+    tpm.reset();
+    tpm.boot(&boot);
+    assert_ne!(named(&tpm), first);
 }
