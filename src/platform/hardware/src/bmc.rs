@@ -14,6 +14,7 @@ pub use ask::{Ask, BmcError};
 use crate::health::{Part, Reading, State};
 use ask::Bmc;
 use event_log::EventLog;
+pub(crate) use lan::is_lan_channel;
 use record::Sensor;
 
 /// Asks one controller again and again. Its list of sensors is read once, and again when it says that it changed: each

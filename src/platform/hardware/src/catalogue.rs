@@ -127,6 +127,8 @@ pub enum Automatic {
     Intrusion,
     /// Temperatures and fans, and their limits.
     Sensors,
+    /// The management controller's LAN channels, where it was asked.
+    ControllerLan,
 }
 
 /// How much a check counts.

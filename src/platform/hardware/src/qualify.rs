@@ -2,6 +2,7 @@
 //! itself. What somebody has to pull, open or switch off stays theirs: there the program only says whether it sees the
 //! part at all.
 
+use crate::bmc::is_lan_channel;
 use crate::catalogue::{Automatic, Check, Needed};
 use crate::health::{Health, Part, Reading, Root, State};
 use serde::Serialize;
@@ -97,6 +98,7 @@ fn find(automatic: Automatic, sys: &Root, health: &Health) -> (Found, String) {
         ),
         Automatic::Intrusion => seen(health, Part::Intrusion, "the kernel tells of no switch at the lid"),
         Automatic::Sensors => limits(health),
+        Automatic::ControllerLan => controller_lan(health),
     }
 }
 
@@ -190,6 +192,29 @@ fn limits(health: &Health) -> (Found, String) {
     (Found::No, sentence)
 }
 
+/// A channel that is off is fine and one that lets everybody in is not; whether one that is on has a network of its own,
+/// nobody tells.
+fn controller_lan(health: &Health) -> (Found, String) {
+    let channels: Vec<&Reading> = of(health, Part::Controller)
+        .filter(|reading| is_lan_channel(reading))
+        .collect();
+    let worst = channels.iter().max_by_key(|channel| channel.state);
+    match worst {
+        None => (
+            Found::ByHand,
+            "no management controller told of its LAN: it takes root and the driver ipmi_si to ask".to_owned(),
+        ),
+        Some(channel) => {
+            let found = match channel.state {
+                State::Well => Found::Yes,
+                State::Warning => Found::Seen,
+                State::Failed => Found::No,
+            };
+            (found, channel.to_string())
+        }
+    }
+}
+
 fn of(health: &Health, part: Part) -> impl Iterator<Item = &Reading> {
     health.readings.iter().filter(move |reading| reading.part == part)
 }
@@ -207,10 +232,11 @@ fn names(readings: &[&Reading]) -> String {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
-    use super::{Found, is_unfit, qualify};
+    use super::{Found, controller_lan, is_unfit, qualify};
     use crate::catalogue::catalogue;
     use crate::health::Surveyor;
     use crate::health::testing::{Tree, tree};
+    use crate::health::{Health, Part, Reading, State};
 
     fn found(folder: &Tree, id: &str) -> (Found, String) {
         let health = Surveyor::new(folder.root.clone()).survey();
@@ -310,5 +336,21 @@ mod tests {
         assert!(answer == Found::No && sentence.contains("SHA-256 is off"), "{sentence}");
         let old = tree(&[("class/tpm/tpm0/tpm_version_major", "2\n")]);
         assert_eq!(found(&old, "tpm-2").0, Found::Seen);
+    }
+
+    #[test]
+    fn a_controller_that_lets_everybody_in_makes_unfit() {
+        let channel = |number: u8| Reading::new(Part::Controller, format!("ipmi0 LAN {number}"), "it is off");
+        let found = |readings: Vec<Reading>| controller_lan(&Health { readings }).0;
+        assert_eq!(found(Vec::new()), Found::ByHand);
+        // The kernel's own line of a controller tells nothing of its channels.
+        assert_eq!(
+            found(vec![Reading::new(Part::Controller, "ipmi0", "one")]),
+            Found::ByHand
+        );
+        assert_eq!(found(vec![channel(1), channel(2)]), Found::Yes);
+        let on = channel(2).worse(State::Warning, "it is on");
+        assert_eq!(found(vec![channel(1), on.clone()]), Found::Seen);
+        assert_eq!(found(vec![on, channel(8).worse(State::Failed, "suite 0")]), Found::No);
     }
 }

@@ -10,6 +10,8 @@ const CHANNELS: std::ops::RangeInclusive<u8> = 0x01..=0x0b;
 const LAN: u8 = 0x04;
 /// "Get Channel Access" (22.23): the setting that is in force, not the one for the next start.
 const PRESENT: u8 = 0x80;
+/// Between the controller and the channel in a reading's name.
+const NAME: &str = " LAN ";
 
 /// A reading for each LAN channel: a warning where it is on and has an address.
 pub(super) fn read(bmc: &mut Bmc<'_>, controller: &str) -> Result<Vec<Reading>, BmcError> {
@@ -27,8 +29,13 @@ pub(super) fn read(bmc: &mut Bmc<'_>, controller: &str) -> Result<Vec<Reading>, 
     Ok(readings)
 }
 
+/// Whether a reading of a controller is one of its LAN channels.
+pub(crate) fn is_lan_channel(reading: &Reading) -> bool {
+    reading.part == Part::Controller && reading.name.contains(NAME)
+}
+
 fn examine(bmc: &mut Bmc<'_>, controller: &str, channel: u8) -> Result<Reading, BmcError> {
-    let reading = Reading::new(Part::Controller, format!("{controller} LAN {channel}"), "it is off");
+    let reading = Reading::new(Part::Controller, format!("{controller}{NAME}{channel}"), "it is off");
     // A controller that does not tell is believed to be reachable.
     let access = match bmc.ask(APPLICATION, 0x41, &[channel, PRESENT]) {
         Err(BmcError::Refused(_)) => None,
