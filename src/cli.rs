@@ -3,6 +3,7 @@
 mod admin_credential;
 mod attest;
 mod audit;
+mod authority;
 mod backup;
 mod box_site;
 mod certificate;
@@ -14,6 +15,7 @@ mod media;
 mod mirror;
 pub mod output;
 mod password;
+pub mod qr;
 mod report;
 mod rescue;
 mod restore;
@@ -21,11 +23,13 @@ mod seal;
 mod serve;
 mod signing_key;
 pub mod socket;
+pub mod time;
 mod token;
 mod update;
 mod user;
 
 pub use admin_credential::file as credential_file;
+pub use authority::Authority;
 pub use distance::Distance;
 #[cfg(test)]
 pub use distance::works_far_away;

@@ -1,6 +1,6 @@
-//! `lamchat box show|set|confirm|log|restart|power-off`
+//! `lamchat box show|set|set-clock|confirm|log|restart|power-off`
 
-use super::{Failure, Place, Server, output, password, socket};
+use super::{Failure, Place, Server, output, password, socket, time};
 use lamchat_appliance::site::Editable;
 use serde_json::Value;
 use std::io::Read;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 const SITE: &str = "/_lamchat/admin/v1/box/site";
 const LOG: &str = "/_lamchat/admin/v1/box/log";
+const CLOCK: &str = "/_lamchat/admin/v1/box/clock";
 const END: &str = "/_lamchat/admin/v1/box/end";
 /// Longest file.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -25,6 +26,14 @@ pub enum BoxSite {
     Set {
         /// The file, TOML: what `lamchat box show` printed, changed.
         file: PathBuf,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Set the box's clock, where no time server does. Never before its release was built.
+    SetClock {
+        /// The time in UTC, such as "2026-11-27 09:30".
+        #[arg(value_name = "TIME")]
+        at: String,
         #[command(flatten)]
         server: Server,
     },
@@ -71,6 +80,7 @@ pub fn run(place: &Place, command: BoxSite) -> Result<(), Failure> {
             let answer = socket::call(place, &server, "POST", SITE, Some(&site))?;
             print(&server, &answer)
         }
+        BoxSite::SetClock { at, server } => set_clock(place, &server, &at),
         BoxSite::Confirm { server } => {
             let target = format!("{SITE}/confirm");
             let answer = socket::call(place, &server, "POST", &target, Some(&serde_json::json!({})))?;
@@ -90,6 +100,19 @@ pub fn run(place: &Place, command: BoxSite) -> Result<(), Failure> {
         BoxSite::Restart { yes, server } => end(place, &server, true, yes),
         BoxSite::PowerOff { yes, server } => end(place, &server, false, yes),
     }
+}
+
+fn set_clock(place: &Place, server: &Server, at: &str) -> Result<(), Failure> {
+    let ms = time::parse(at.trim())
+        .ok_or_else(|| format!("{at:?} is no time: type it as \"YYYY-MM-DD HH:MM\", in UTC, before the year 2200"))?;
+    let answer = socket::call(place, server, "POST", CLOCK, Some(&serde_json::json!({"ms": ms})))?;
+    if server.json {
+        output::line(answer.to_string());
+        return Ok(());
+    }
+    let now = answer.get("clock_ms").and_then(Value::as_u64).unwrap_or_default();
+    output::line(format!("the box's clock says {} UTC", output::time(now)));
+    Ok(())
 }
 
 fn end(place: &Place, server: &Server, restart: bool, yes: bool) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
-//! `lamchat certificate show|request|install|remove`
+//! `lamchat certificate show|authority|request|install|remove`
 
-use super::{Failure, Place, Server, output, socket};
+use super::{Authority, Failure, Place, Server, output, socket};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -13,6 +13,14 @@ const CHAIN_BYTES_MAX: u64 = 48 << 10;
 pub enum Certificate {
     /// Show the certificates of the listeners and until when they are valid.
     Show {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show the server's own authority, which clients have to trust: its fingerprint, also as a QR code.
+    Authority {
+        /// Print its certificate (PEM) alone.
+        #[arg(long)]
+        pem: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -40,6 +48,20 @@ pub fn run(place: &Place, command: Certificate) -> Result<(), Failure> {
     let (server, answer) = match command {
         Certificate::Show { server } => {
             let answer = socket::call(place, &server, "GET", TLS, None)?;
+            (server, answer)
+        }
+        Certificate::Authority { pem, server } => {
+            let answer = socket::call(place, &server, "GET", &format!("{TLS}/authority"), None)?;
+            if !server.json {
+                let authority = Authority::of(&answer)?;
+                return match pem {
+                    true => {
+                        output::line(authority.pem.trim_end());
+                        Ok(())
+                    }
+                    false => authority.print(),
+                };
+            }
             (server, answer)
         }
         Certificate::Request { server } => {

@@ -27,6 +27,9 @@ const STEP_MIN_MS: u64 = 200;
 /// talks to strangers, and whoever gets hold of it moves the clock no further.
 const AHEAD_MAX_MS: u64 = 24 * 3600 * 1000;
 
+/// What nobody means: the floor would follow, and nothing sets it back.
+const YEAR_2200_MS: u64 = 7_258_118_400_000;
+
 fn file() -> PathBuf {
     Path::new(DATA).join("clock")
 }
@@ -79,14 +82,23 @@ fn is_behind(now: u64, commit: u64, is_known: bool) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Sets the clock by hand, but never below the release's time.
+/// Sets the clock by hand, at the console or from a distance, but never below the release's time.
 pub fn set_by_hand(shared: &Shared, ms: u64) -> Result<(), String> {
-    if ms < shared.release.built_at.saturating_mul(1000) {
-        return Err("that is before this release was built".to_owned());
-    }
+    check(ms, shared.release.built_at)?;
     shared.log.note(&format!("an operator sets the clock to {ms} ms"));
     time::set(ms).map_err(|error| error.to_string())?;
     keep(shared);
+    Ok(())
+}
+
+/// Whether somebody may set the clock to `ms`, with a release that was built at `built_at`, in seconds since 1970.
+fn check(ms: u64, built_at: u64) -> Result<(), String> {
+    if ms < built_at.saturating_mul(1000) {
+        return Err("that is before this release was built".to_owned());
+    }
+    if ms >= YEAR_2200_MS {
+        return Err("that is after the year 2199".to_owned());
+    }
     Ok(())
 }
 
@@ -199,6 +211,21 @@ fn write(path: &Path, ms: u64) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_sets_the_clock_below_the_release_or_beyond_reason() {
+        let built_at = 1_795_000_000;
+        for (ms, expected) in [
+            (0, false),
+            (built_at * 1000 - 1, false),
+            (built_at * 1000, true),
+            (YEAR_2200_MS - 1, true),
+            (YEAR_2200_MS, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(check(ms, built_at).is_ok(), expected, "{ms}");
+        }
+    }
 
     #[test]
     fn a_commit_moves_the_clock_forward_only_and_not_for_ever() {

@@ -3,6 +3,7 @@
 
 mod accept;
 mod acts;
+mod authority;
 mod change;
 mod check;
 mod gate;

@@ -38,6 +38,7 @@ enum Question {
     RaiseFloor { floor: u64 },
     Seal,
     RaiseClock { at_least_ms: u64 },
+    SetClock { ms: u64 },
     Mirror,
     MirrorAdd { disk: String },
 }
@@ -81,6 +82,10 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
         Question::Log { of } => remote_acts::log(shared, of),
         Question::End { restart } => remote_acts::end(shared, restart),
         Question::RaiseClock { at_least_ms } => clock::at_least(shared, at_least_ms).map(|()| json!({})),
+        Question::SetClock { ms } => {
+            clock::set_by_hand(shared, ms)?;
+            Ok(json!({"clock_ms": lamchat_machine::time::now_ms()}))
+        }
         Question::Mirror => Ok(mirror::tell_far(shared)),
         Question::MirrorAdd { disk } => {
             mirror::add(shared, &disk, &mut |_| ())?;

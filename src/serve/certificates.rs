@@ -22,6 +22,8 @@ pub const RENEWAL_CHECK: Duration = Duration::from_secs(6 * 3600);
 
 const AUTHORITY: &str = "tls-authority";
 const LEAF: &str = "tls-server";
+/// The copy of the authority's certificate for people, in the folder `tls`.
+const COPY: &str = "ca.pem";
 /// Where the key begins in a sealed pair.
 const KEY_MARK: &str = "-----BEGIN PRIVATE KEY-----";
 
@@ -37,6 +39,8 @@ pub struct Local {
     pub store: Store,
     pub host: String,
     folder: PathBuf,
+    /// The authority's certificate, in PEM.
+    authority: Mutex<String>,
     pub identity: Arc<Identity>,
     /// Whether an authority outside vouches for what is shown.
     pub is_outside: AtomicBool,
@@ -102,10 +106,9 @@ impl Certificates {
     /// The server's own authority, if a listener uses it.
     pub fn authority(&self) -> Result<Option<Authority>, StartError> {
         let Some(local) = &self.local else { return Ok(None) };
-        let pem = std::fs::read_to_string(local.file()).map_err(StartError::io(local.file().display().to_string()))?;
-        let fingerprint = certificate::fingerprint(&pem).map_err(refused)?;
+        let fingerprint = certificate::fingerprint(&local.authority_pem()).map_err(refused)?;
         Ok(Some(Authority {
-            file: local.file(),
+            file: local.folder.join(COPY),
             fingerprint,
         }))
     }
@@ -159,8 +162,8 @@ impl Certificates {
         }
         let was_outside = local.is_outside.load(Ordering::Relaxed);
         let renewed = issue(&local.keys, &local.store, &local.folder, &local.host, now_ms);
-        let replaced = renewed.and_then(|(leaf, is_new)| match is_new || was_outside {
-            true => local.replace(&leaf).map(|()| true),
+        let replaced = renewed.and_then(|own| match own.is_new || was_outside {
+            true => local.replace(own).map(|()| true),
             false => Ok(false),
         });
         match replaced {
@@ -182,16 +185,17 @@ impl Local {
     fn open(config: &Config, keys: &Arc<DataKeys>, store: &Store, clock: &dyn Clock) -> Result<Self, StartError> {
         let host = config.server_name.host().to_owned();
         let folder = config.data_dir.join("tls");
-        let (leaf, _) = issue(keys, store, &folder, &host, clock.now_ms())?;
+        let own = issue(keys, store, &folder, &host, clock.now_ms())?;
         let outside = outside::current(keys, &host, clock.now_ms())?;
         let is_outside = AtomicBool::new(outside.is_some());
-        let shown = outside.unwrap_or(leaf);
+        let shown = outside.unwrap_or(own.leaf);
         let identity = Identity::from_pem(shown.certificate_pem.as_bytes(), shown.key_pem.expose()).map_err(refused)?;
         Ok(Self {
             keys: Arc::clone(keys),
             store: store.clone(),
             host,
             folder,
+            authority: Mutex::new(own.authority_pem),
             identity: Arc::new(identity),
             is_outside,
             changing: Mutex::default(),
@@ -200,25 +204,37 @@ impl Local {
 
     /// Shows the certificate of the server's own authority.
     pub fn show_own(&self, now_ms: u64) -> Result<(), StartError> {
-        let (leaf, _) = issue(&self.keys, &self.store, &self.folder, &self.host, now_ms)?;
-        self.replace(&leaf)
+        self.replace(issue(&self.keys, &self.store, &self.folder, &self.host, now_ms)?)
     }
 
-    fn replace(&self, own: &Issued) -> Result<(), StartError> {
+    /// The certificate of the server's own authority, whoever vouches for what is shown.
+    pub fn authority_pem(&self) -> String {
+        self.authority.lock().clone()
+    }
+
+    fn replace(&self, own: Own) -> Result<(), StartError> {
+        let Own {
+            authority_pem, leaf, ..
+        } = own;
         self.identity
-            .replace(own.certificate_pem.as_bytes(), own.key_pem.expose())
+            .replace(leaf.certificate_pem.as_bytes(), leaf.key_pem.expose())
             .map_err(refused)?;
+        *self.authority.lock() = authority_pem;
         self.is_outside.store(false, Ordering::Relaxed);
         Ok(())
     }
-
-    fn file(&self) -> PathBuf {
-        self.folder.join("ca.pem")
-    }
 }
 
-/// The server certificate, and whether it was made now: a kept one, or a new one when it is due.
-fn issue(keys: &DataKeys, store: &Store, folder: &Path, host: &str, now_ms: u64) -> Result<(Issued, bool), StartError> {
+/// What the server's own authority vouches for.
+struct Own {
+    authority_pem: String,
+    leaf: Issued,
+    /// Whether the leaf was made now.
+    is_new: bool,
+}
+
+/// The server certificate: a kept one, or a new one when it is due.
+fn issue(keys: &DataKeys, store: &Store, folder: &Path, host: &str, now_ms: u64) -> Result<Own, StartError> {
     let authority = match unseal(keys, AUTHORITY)? {
         Some(kept) if !certificate::authority_is_due(&kept.certificate_pem, host, now_ms).map_err(refused)? => kept,
         _ => {
@@ -227,7 +243,7 @@ fn issue(keys: &DataKeys, store: &Store, folder: &Path, host: &str, now_ms: u64)
             made
         }
     };
-    let copy = folder.join("ca.pem");
+    let copy = folder.join(COPY);
     if std::fs::read(&copy).ok().as_deref() != Some(authority.certificate_pem.as_bytes()) {
         std::fs::create_dir_all(folder).map_err(StartError::io(folder.display().to_string()))?;
         let written = replace_file(&RealDisk, &copy, authority.certificate_pem.as_bytes());
@@ -237,16 +253,24 @@ fn issue(keys: &DataKeys, store: &Store, folder: &Path, host: &str, now_ms: u64)
         Some(kept) => {
             let due = certificate::leaf_is_due(&kept.certificate_pem, &authority.certificate_pem, host, now_ms);
             if !due.map_err(refused)? {
-                return Ok((kept, false));
+                return Ok(Own {
+                    authority_pem: authority.certificate_pem,
+                    leaf: kept,
+                    is_new: false,
+                });
             }
             // Administrators far away have pinned the key.
             certificate::renew_leaf(&authority, &kept, host, now_ms)
         }
         None => certificate::make_leaf(&authority, host, now_ms),
     };
-    let made = made.map_err(refused)?;
-    seal(keys, store, LEAF, &made, now_ms)?;
-    Ok((made, true))
+    let leaf = made.map_err(refused)?;
+    seal(keys, store, LEAF, &leaf, now_ms)?;
+    Ok(Own {
+        authority_pem: authority.certificate_pem,
+        leaf,
+        is_new: true,
+    })
 }
 
 fn seal(keys: &DataKeys, store: &Store, name: &str, pair: &Issued, now_ms: u64) -> Result<(), StartError> {

@@ -3,10 +3,10 @@
 
 use super::audit;
 use super::certificates::{Certificates, Local, join, split};
-use lamchat_api_admin::certificate::{CertificateFailure, Installed, Shown};
+use lamchat_api_admin::certificate::{Authority, CertificateFailure, Installed, Shown};
 use lamchat_base::{Clock, SecretBytes};
 use lamchat_http::Identity;
-use lamchat_http::certificate::{Issued, fingerprint};
+use lamchat_http::certificate::{Issued, fingerprint, validity_ms};
 use lamchat_http::client::Pin;
 use lamchat_http::outside::{judge, make_key, request};
 use lamchat_seal::DataKeys;
@@ -75,6 +75,21 @@ impl lamchat_api_admin::certificate::Certificates for Shop {
             .files()
             .filter_map(|(name, identity)| shown(name, identity));
         local.chain(files).collect()
+    }
+
+    fn authority(&self) -> Result<Option<Authority>, CertificateFailure> {
+        let Some(local) = self.certificates.local() else {
+            return Ok(None);
+        };
+        let pem = local.authority_pem();
+        let (not_before_ms, not_after_ms) = validity_ms(&pem).map_err(internal)?;
+        Ok(Some(Authority {
+            fingerprint: fingerprint(&pem).map_err(internal)?,
+            pem,
+            not_before_ms,
+            not_after_ms,
+            is_used: !local.is_outside.load(Ordering::Relaxed),
+        }))
     }
 
     fn request(&self) -> Result<String, CertificateFailure> {

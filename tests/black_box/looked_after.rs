@@ -46,6 +46,14 @@ fn a_certificate_of_an_authority_outside_is_shown_until_it_is_removed() {
     assert_eq!(health["certificates"][0]["from"], "an authority outside");
     assert!(health["certificates"][0]["days_left"].as_u64().unwrap() > 10_000);
     let authority = server.authority();
+    // The own authority stays what it is, for the day when the other certificate ends, and says that it is not used.
+    let told = site.command_json(&["certificate", "authority"], "");
+    assert_eq!(
+        (told["pem"].as_str(), &told["is_used"]),
+        (Some(authority.as_str()), &false.into())
+    );
+    let shown = text(&site.command(&["certificate", "authority"], "").stdout);
+    assert!(shown.contains("NOT USED NOW"), "{shown}");
     let chain = std::fs::read_to_string(site.path("chain.pem")).unwrap();
     let at = chain.rfind("-----BEGIN").unwrap();
     let chain = chain.split_at(at).1;

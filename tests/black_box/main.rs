@@ -11,6 +11,8 @@ mod anchor;
 mod attest;
 mod audit;
 mod authentication;
+mod authority;
+mod box_clock;
 mod commands;
 mod configuration;
 mod confined;

@@ -1,12 +1,10 @@
-//! A recovery key for people: digits, and a QR code of half-block characters.
+//! A recovery key for people: digits, and a QR code.
 
+use crate::cli::qr::{self, COLOURS, EcLevel};
 use crate::cli::{Failure, output};
-use qrcode::render::unicode::Dense1x2;
-use qrcode::{EcLevel, QrCode};
 use std::io::IsTerminal;
+use zeroize::Zeroizing;
 
-/// White on black, so that light modules are light on every terminal; then back.
-const COLOURS: (&str, &str) = ("\x1b[97;40m", "\x1b[0m");
 /// Blocks of a key on a line.
 const BLOCKS_A_LINE: usize = 4;
 
@@ -31,13 +29,9 @@ pub fn print(key: &str) -> Result<(), Failure> {
 }
 
 /// The 48 digits alone, which QR codes have a mode of their own for.
-pub fn code(key: &str) -> Result<String, Failure> {
-    let digits = zeroize::Zeroizing::new(key.replace(' ', ""));
-    let code = QrCode::with_error_correction_level(digits.as_bytes(), EcLevel::M)?;
-    let mut picture = code.render::<Dense1x2>();
-    // Light modules are drawn, dark ones are the background.
-    let picture = picture.dark_color(Dense1x2::Dark).light_color(Dense1x2::Light);
-    Ok(picture.build())
+pub fn code(key: &str) -> Result<Zeroizing<String>, Failure> {
+    let digits = Zeroizing::new(key.replace(' ', ""));
+    qr::picture(&digits, EcLevel::M)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
-use super::{accept, acts, change, check, install, mirror, pin, recovery, reset, screen::Screen, setup, usb};
+use super::{
+    accept, acts, authority, change, check, install, mirror, pin, recovery, reset, screen::Screen, setup, usb,
+};
 use crate::init::state::{Shared, State, Status};
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ pub type Run = fn(&mut Screen, &Arc<Shared>) -> std::io::Result<()>;
 /// Who has an item carried out, and who writes it into the audit log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// Everybody who stands there: there is no PIN yet, or none that could be read. Nobody notes it.
+    /// Everybody who stands there: there is no PIN yet, or none that could be read, or all of it is public. Nobody notes it.
     Open,
     /// Whoever types the PIN or the recovery key. Noted as `box.NAME` before it is done, or kept durably until the exchange
     /// can note it, and not done otherwise.
@@ -26,6 +28,8 @@ pub enum Gate {
 pub enum Far {
     /// By this command with `--server`.
     Command(&'static str),
+    /// By these.
+    Commands(&'static [&'static str]),
     /// It is not: why.
     Here(&'static str),
 }
@@ -118,7 +122,8 @@ const MENU: &[Item] = &[
     item('2', "New administrator",                serves,    Gate::Elsewhere,                Far::Command("user add"),             acts::administrator),
     item('3', "Check: two accounts, a message",   serves,    Gate::Noted("check"),           Far::Here("from there a client shows it"), check::run),
     item('4', "Network",                          is_open,   Gate::Noted("network"),         Far::Command("box set"),                 change::network),
-    item('5', "Time",                             is_open,   Gate::Noted("time"),            Far::Command("box set"),                 change::time),
+    item('5', "Time",                             is_open,   Gate::Noted("time"),            Far::Commands(&["box set", "box set-clock"]), change::time),
+    item('c', "Certificate authority",            serves,    Gate::Open,                     Far::Command("certificate authority"), authority::show),
     item('a', "Administration from a distance",   serves,    Gate::Elsewhere,                Far::Here("a stolen credential must not make others"), acts::credential),
     item('u', "USB stick",                        has_stick, Gate::Open,                     Far::Here("each of its lines says how"), usb::run),
     item('m', "Mirror",                           is_mirror, Gate::Noted("mirror"),          Far::Command("mirror add"),           mirror::run),
@@ -143,6 +148,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_noted_has_a_name_that_the_exchange_takes() {
+        for item in MENU.iter().chain(usb::MENU) {
+            if let Gate::Noted(name) | Gate::Always(name) = item.gate {
+                assert!(lamchat_api_admin::audit::BOX_ACTS.contains(&name), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn labels_are_short() {
         for item in MENU {
             assert!(item.label.chars().count() <= LABEL_CHARS_MAX, "{}", item.label);
@@ -156,6 +170,7 @@ mod tests {
         for item in MENU {
             match item.far {
                 Far::Command(words) => assert!(crate::cli::works_far_away(words), "{words}"),
+                Far::Commands(all) => assert!(all.iter().all(|words| crate::cli::works_far_away(words)), "{all:?}"),
                 Far::Here(why) => assert!(!why.is_empty(), "{}", item.label),
             }
         }

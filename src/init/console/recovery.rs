@@ -1,6 +1,7 @@
 //! The recovery key: shown once and only here, typed back, and typed to unlock.
 
 use super::screen::{Echo, Screen};
+use crate::cli::qr::COLOURS;
 use crate::cli::recovery_code;
 use crate::init::state::Shared;
 use crate::init::{exchange, keys, vault};
@@ -40,10 +41,11 @@ pub fn show(screen: &mut Screen, key: &str) -> std::io::Result<()> {
         let line = Zeroizing::new(format!("     {}\r\n", line.join("   ")));
         screen.print(&line)?;
     }
+    let (begin, end) = COLOURS;
     match recovery_code(key) {
         Ok(code) => {
             for line in code.lines() {
-                screen.print(&format!("    \x1b[97;40m{line}\x1b[0m\r\n"))?;
+                screen.print(&Zeroizing::new(format!("    {begin}{line}{end}\r\n")))?;
             }
         }
         Err(error) => screen.print(&format!(" No QR code: {}\r\n", error.0))?,

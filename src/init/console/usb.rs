@@ -38,7 +38,7 @@ fn runs(status: &Status) -> bool {
 
 /// Every item, in the order of the screen.
 #[rustfmt::skip]
-const MENU: &[Item] = &[
+pub(super) const MENU: &[Item] = &[
     item('1', "Update from the stick",           is_open, Gate::Noted("usb-update"),  Far::Command("update apply"),   update::run),
     item('2', "Backup onto the stick",           saves,  Gate::Noted("usb-backup"),  Far::Command("backup create"),  backup::run),
     item('3', "Evidence, audit log and logs",    runs,   Gate::Always("usb-export"), Far::Command("audit export"),   export::run),
@@ -49,6 +49,7 @@ const MENU: &[Item] = &[
     item('8', "Enrolment by an auditor",         serves, Gate::Noted("usb-enrolment"), Far::Command("attest enrol request"), enrolment::run),
     item('9', "TPM certificates from the stick", serves, Gate::Elsewhere,            Far::Command("attest ek-certificates"), enrolment::certificates),
     item('w', "Audit log: a witness's signature", serves, Gate::Elsewhere,           Far::Command("audit add-witness"), enrolment::witnessed),
+    item('a', "Certificate authority onto it",   serves, Gate::Noted("usb-authority"), Far::Command("certificate authority"), certificate::authority),
 ];
 
 /// Shows the menu until something was chosen and done.

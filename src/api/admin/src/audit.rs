@@ -91,7 +91,7 @@ pub fn entry_of(notice: &Notice) -> Entry {
 }
 
 /// What an operator does at the box's own console and the database knows nothing of.
-const BOX_ACTS: &[&str] = &[
+pub const BOX_ACTS: &[&str] = &[
     "check",
     "crash-log",
     "factory-reset",
@@ -101,6 +101,7 @@ const BOX_ACTS: &[&str] = &[
     "network-confirm",
     "pin",
     "time",
+    "usb-authority",
     "usb-update",
     "usb-backup",
     "usb-export",

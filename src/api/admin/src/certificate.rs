@@ -4,8 +4,10 @@
 use crate::audit::{actor, noted};
 use crate::route::parse;
 use crate::{Admin, AdminError};
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use lamchat_audit::Entry;
-use lamchat_http::Request;
+use lamchat_http::{Request, Response};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -18,6 +20,21 @@ pub struct Shown {
     pub not_after_ms: u64,
     /// SHA-256 of its public key, in hex: by what administrators far away know the server.
     pub pin: String,
+}
+
+/// The server's own authority: public, and what a client has to trust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// Its certificate, in PEM.
+    pub pem: String,
+    /// The certificate's SHA-256, as people compare it: `AB:CD:…`.
+    pub fingerprint: String,
+    /// From when it is valid, in milliseconds since 1970.
+    pub not_before_ms: u64,
+    /// When it ends, in milliseconds since 1970.
+    pub not_after_ms: u64,
+    /// Whether listeners show what it vouches for; `false`: an authority outside vouches for them.
+    pub is_used: bool,
 }
 
 /// A certificate that was installed.
@@ -55,6 +72,8 @@ impl From<CertificateFailure> for AdminError {
 pub trait Certificates: Send + Sync + 'static {
     /// What the listeners show now.
     fn shown(&self) -> Vec<Shown>;
+    /// The server's own authority; `None`: no listener uses it.
+    fn authority(&self) -> Result<Option<Authority>, CertificateFailure>;
     /// A request for a certificate, in PEM. Its key is made when there is none yet, and kept.
     fn request(&self) -> Result<String, CertificateFailure>;
     /// Shows this chain from now on, where the server's own authority's was shown. Durable on return.
@@ -83,6 +102,34 @@ pub(crate) fn describe(admin: &Admin) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// The server's own authority, for whoever is to trust it.
+pub async fn authority(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
+    let authority = own(&admin)?;
+    Ok(json!({
+        "pem": authority.pem,
+        "fingerprint": authority.fingerprint,
+        "not_before_ms": authority.not_before_ms,
+        "not_after_ms": authority.not_after_ms,
+        "is_used": authority.is_used,
+    }))
+}
+
+/// Its certificate for everybody: whoever fetches it compares the fingerprint with what the server's console shows.
+pub async fn public_authority(admin: Arc<Admin>, _request: Request) -> Result<Response, AdminError> {
+    let mut response = Response::text(StatusCode::OK, own(&admin)?.pem);
+    let headers = &mut response.headers;
+    // By this type browsers and phones offer to install it.
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-x509-ca-cert"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    Ok(response)
+}
+
+fn own(admin: &Admin) -> Result<Authority, AdminError> {
+    admin.certificates.authority()?.ok_or_else(|| {
+        AdminError::not_found("No listener uses an authority of the server's own: trust whoever made its certificates")
+    })
 }
 
 /// Whole days until then; 0 when it is over.

@@ -123,6 +123,7 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         on(admin, &get, "/_lamchat/admin/v1/box/site", site::show),
         on(admin, &post, "/_lamchat/admin/v1/box/site", site::change),
         on(admin, &post, "/_lamchat/admin/v1/box/site/confirm", site::confirm),
+        on(admin, &post, "/_lamchat/admin/v1/box/clock", site::set_clock),
         on(admin, &get, "/_lamchat/admin/v1/box/log", site::log),
         on(admin, &post, "/_lamchat/admin/v1/box/end", site::end),
         on(admin, &post, "/_lamchat/admin/v1/box/good", standing::good),
@@ -142,6 +143,7 @@ pub fn socket_routes(admin: &Arc<Admin>) -> Vec<Route> {
         },
         on(admin, &post, "/_lamchat/admin/v1/update/apply", update::apply),
         on(admin, &get, "/_lamchat/admin/v1/tls", certificate::show),
+        on(admin, &get, "/_lamchat/admin/v1/tls/authority", certificate::authority),
         on(admin, &post, "/_lamchat/admin/v1/tls/request", certificate::request),
         on(admin, &post, "/_lamchat/admin/v1/tls/certificate", certificate::install),
         on(
@@ -159,6 +161,8 @@ const REGISTER: &str = "/_synapse/admin/v1/register";
 const METRICS: &str = "/metrics";
 /// Where everybody may ask for evidence, on listeners with the resource `client`.
 const ATTESTATION: &str = "/_lamchat/v1/attestation";
+/// Where everybody gets the certificate of the server's own authority, on the same listeners.
+const AUTHORITY: &str = "/_lamchat/v1/ca.pem";
 
 /// The method, path and kind of authentication of each of [`listener_routes`]; for tests that prove something about all.
 pub fn listener_table() -> Vec<(Method, Cow<'static, str>, Auth)> {
@@ -167,14 +171,22 @@ pub fn listener_table() -> Vec<(Method, Cow<'static, str>, Auth)> {
         (Method::POST, REGISTER.into(), Auth::SharedSecret),
         (Method::GET, METRICS.into(), Auth::Open),
         (Method::GET, ATTESTATION.into(), Auth::Open),
+        (Method::GET, AUTHORITY.into(), Auth::Open),
     ];
     table.extend(distance::table());
     table
 }
 
-/// The routes of TCP listeners: with the resource `admin`, and evidence with the resource `client`.
+/// The routes of TCP listeners: with the resource `admin`; evidence and the authority with the resource `client`.
 pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
     let evidence = raw(admin, &Method::GET, ATTESTATION, Auth::Open, attestation::public);
+    let authority = raw(
+        admin,
+        &Method::GET,
+        AUTHORITY,
+        Auth::Open,
+        certificate::public_authority,
+    );
     let mut routes = vec![
         raw(admin, &Method::GET, REGISTER, Auth::SharedSecret, |admin, request| {
             json_answer(shared_secret::nonce(admin, request))
@@ -200,6 +212,10 @@ pub fn listener_routes(admin: &Arc<Admin>) -> Vec<Route> {
             // It has the TPM's own time limit.
             patience: Patience::Own,
             ..evidence
+        },
+        Route {
+            resource: Resource::Client,
+            ..authority
         },
     ];
     routes.extend(distance::guard(admin, socket_routes(admin)));

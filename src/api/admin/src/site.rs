@@ -45,6 +45,20 @@ pub async fn confirm(admin: Arc<Admin>, request: Request) -> Result<Value, Admin
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Clock {
+    /// Milliseconds since 1970.
+    ms: u64,
+}
+
+/// Sets the box's clock. What is noted has the clock of before where it begins, and the new one where it is done.
+pub async fn set_clock(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
+    let Clock { ms } = parse(&request)?;
+    let entry = Entry::new(admin.now_ms(), actor(&request)?, "box.time").fact("to_ms", ms);
+    noted(&admin, entry, json!({"act": "set-clock", "ms": ms})).await
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 struct EndOf {
     restart: bool,
 }

@@ -7,7 +7,7 @@ mod distance;
 mod evidence;
 mod moderation;
 
-use crate::certificate::{CertificateFailure, Installed, Shown};
+use crate::certificate::{Authority, CertificateFailure, Installed, Shown};
 use crate::{
     Admin, Attest, AttestFailure, Attestation, Endpoint, Exchange, Nonces, listener_routes, listener_table,
     socket_routes,
@@ -74,6 +74,10 @@ impl crate::Certificates for Alone {
             not_after_ms: NOW_MS + 100 * 86_400_000,
             pin: "sha256:00".to_owned(),
         }]
+    }
+
+    fn authority(&self) -> Result<Option<Authority>, CertificateFailure> {
+        Ok(None)
     }
 
     fn request(&self) -> Result<String, CertificateFailure> {

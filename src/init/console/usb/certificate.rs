@@ -1,7 +1,8 @@
-//! A certificate for the box's TLS from the operator's own authority: the request onto a stick, the answer from it. The key
+//! The certificate of the box's own authority onto a stick, for clients. And a certificate for the box's TLS from the operator's own authority: the request onto a stick, the answer from it. The key
 //! stays in the exchange, which checks the answer against it and against its names before it is used.
 
 use super::{choose, tell};
+use crate::init::console::authority::ask as own;
 use crate::init::console::screen::Screen;
 use crate::init::exchange;
 use crate::init::state::Shared;
@@ -15,6 +16,26 @@ const REQUEST: &str = "lamchat-request.pem";
 const ANSWER: &str = "certificate.pem";
 /// Largest answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// The box's own authority, in the folder that is made for it.
+const AUTHORITY: &str = "lamchat-ca.pem";
+
+/// Writes the certificate of the box's own authority.
+pub fn authority(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
+    let Some(disk) = choose(screen)? else { return Ok(()) };
+    let made = own().and_then(|authority| {
+        let mut deposit = Deposit::begin(shared, &disk, "authority")?;
+        deposit.add(AUTHORITY, authority.pem.as_bytes())?;
+        let folder = deposit.folder.clone();
+        deposit.finish(&mut |_| {})?;
+        Ok(format!(
+            "{folder}/{AUTHORITY} was written and read back right. The stick may be pulled. Before a machine trusts the \
+             file, compare its SHA-256 fingerprint with what this console shows at \"Certificate authority\": sticks can be \
+             exchanged."
+        ))
+    });
+    tell(screen, made)
+}
 
 /// Writes the request.
 pub fn request(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {

@@ -160,6 +160,14 @@ pub fn fingerprint(certificate_pem: &str) -> Result<String, CertificateError> {
         .join(":"))
 }
 
+/// From when until when a certificate is valid, in milliseconds since 1970.
+pub fn validity_ms(certificate_pem: &str) -> Result<(u64, u64), CertificateError> {
+    let der = der(certificate_pem)?;
+    let validity = parse(&der)?.validity().clone();
+    let ms = |seconds: i64| u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
+    Ok((ms(validity.not_before.timestamp()), ms(validity.not_after.timestamp())))
+}
+
 fn set_validity(params: &mut CertificateParams, now_ms: u64, days: u64) {
     let start_ms = now_ms.saturating_sub(BACKDATE_DAYS * DAY_MS);
     let epoch = date_time_ymd(1970, 1, 1);
@@ -367,5 +375,8 @@ mod tests {
         let text = fingerprint(&authority.certificate_pem).unwrap();
         assert_eq!(text.len(), 32 * 3 - 1);
         assert!(text.split(':').all(|pair| u8::from_str_radix(pair, 16).is_ok()));
+        let (from, until) = validity_ms(&authority.certificate_pem).unwrap();
+        assert_eq!((NOW_MS - from, until - from), (DAY_MS, AUTHORITY_DAYS * DAY_MS));
+        assert!(validity_ms("nonsense").is_err());
     }
 }

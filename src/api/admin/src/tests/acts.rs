@@ -126,6 +126,13 @@ async fn every_route_that_changes_something_is_in_the_audit_log() {
         ("POST /box/mirror", "box/mirror", json!({"disk": "sdb"}), 404, ""),
         ("POST /box/site", "box/site", json!({"version": 1}), 404, ""),
         ("POST /box/site/confirm", "box/site/confirm", json!({}), 404, ""),
+        (
+            "POST /box/clock",
+            "box/clock",
+            json!({"ms": 1_795_771_800_000_u64}),
+            404,
+            "",
+        ),
         ("POST /box/end", "box/end", json!({"restart": true}), 404, ""),
         // Without a TPM nothing is done.
         ("POST /seal/init", "seal/init", json!({}), 400, ""),
