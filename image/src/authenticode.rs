@@ -3,7 +3,7 @@
 //! PKCS #1 v1.5 is deterministic: equal inputs give equal bytes.
 
 use crate::der::{self, OCTET_STRING, SEQUENCE, SET, algorithm, context, element, oid};
-use crate::keys::{KeyError, SigningCertificate};
+use crate::keys::{Certificate, KeyError, SigningCertificate};
 use crate::pe::{self, PeError};
 use lamchat_attestation::Sha256;
 
@@ -20,40 +20,75 @@ pub enum SignError {
 
 /// The signature of a program (PKCS #7, DER), whatever signature the program has.
 pub fn signature(program: &[u8], signer: &SigningCertificate) -> Result<Vec<u8>, SignError> {
-    let content = indirect_data(&pe::authenticode(program)?);
-    // Of the content without its tag and length: CMS (RFC 5652, 5.4), and Microsoft's reading of it.
-    let inner = Sha256::of_parts(&content.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let content = element(SEQUENCE, &content.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let content_type = element(
-        SEQUENCE,
-        &[&oid(der::CONTENT_TYPE), &element(SET, &[&oid(der::SPC_INDIRECT_DATA)])],
-    );
-    let digest = element(
-        SEQUENCE,
-        &[
-            &oid(der::MESSAGE_DIGEST),
-            &element(SET, &[&element(OCTET_STRING, &[&inner.0])]),
-        ],
-    );
-    // What is signed is the attributes as a SET; in the structure they have an implicit tag.
-    let signature = signer.sign(&element(SET, &[&content_type, &digest]))?;
-    let attributes = element(context(0), &[&content_type, &digest]);
-    let encapsulated = element(
-        SEQUENCE,
-        &[&oid(der::SPC_INDIRECT_DATA), &element(context(0), &[&content])],
-    );
-    let signed = signed_data(&encapsulated, signer, Some(&attributes), &signature);
-    Ok(element(
-        SEQUENCE,
-        &[&oid(der::SIGNED_DATA), &element(context(0), &[&signed])],
-    ))
+    let statement = Statement::of(&pe::authenticode(program)?);
+    let signature = signer.sign(&statement.message())?;
+    Ok(statement.signed(signer.public(), &signature))
+}
+
+/// Whether this is [`signature`] of a program with that digest, by the key of that certificate, byte for byte.
+pub fn is_signature(signed: &[u8], digest: &Sha256, signer: &Certificate) -> bool {
+    let statement = Statement::of(digest);
+    let signature = signer.signature_at_end(signed, &statement.message());
+    signature.is_some_and(|signature| statement.signed(signer, signature) == signed)
 }
 
 /// SignedData over bytes that are elsewhere, as UEFI's variables carry it: no attributes, no outer ContentInfo.
 pub fn detached(message: &[u8], signer: &SigningCertificate) -> Result<Vec<u8>, KeyError> {
-    let signature = signer.sign(message)?;
+    Ok(detached_with(signer.public(), &signer.sign(message)?))
+}
+
+/// Whether this is [`detached`] of that message, by the key of that certificate, byte for byte.
+pub fn is_detached(signed: &[u8], message: &[u8], signer: &Certificate) -> bool {
+    let signature = signer.signature_at_end(signed, message);
+    signature.is_some_and(|signature| detached_with(signer, signature) == signed)
+}
+
+fn detached_with(signer: &Certificate, signature: &[u8]) -> Vec<u8> {
     let encapsulated = element(SEQUENCE, &[&oid(der::DATA)]);
-    Ok(signed_data(&encapsulated, signer, None, &signature))
+    signed_data(&encapsulated, signer, None, signature)
+}
+
+/// What is said of a program, and in which words.
+struct Statement {
+    content: Vec<u8>,
+    attributes: [Vec<u8>; 2],
+}
+
+impl Statement {
+    fn of(digest: &Sha256) -> Self {
+        let content = indirect_data(digest);
+        let parts: Vec<&[u8]> = content.iter().map(Vec::as_slice).collect();
+        // Of the content without its tag and length: CMS (RFC 5652, 5.4), and Microsoft's reading of it.
+        let inner = Sha256::of_parts(&parts);
+        let content_type = [
+            &oid(der::CONTENT_TYPE)[..],
+            &element(SET, &[&oid(der::SPC_INDIRECT_DATA)]),
+        ];
+        let digest = element(SET, &[&element(OCTET_STRING, &[&inner.0])]);
+        Self {
+            content: element(SEQUENCE, &parts),
+            attributes: [
+                element(SEQUENCE, &content_type),
+                element(SEQUENCE, &[&oid(der::MESSAGE_DIGEST), &digest]),
+            ],
+        }
+    }
+
+    fn attributes(&self, tag: u8) -> Vec<u8> {
+        element(tag, &self.attributes.each_ref().map(Vec::as_slice))
+    }
+
+    /// What is signed: the attributes as a SET. In the structure they have an implicit tag.
+    fn message(&self) -> Vec<u8> {
+        self.attributes(SET)
+    }
+
+    fn signed(&self, signer: &Certificate, signature: &[u8]) -> Vec<u8> {
+        let content = element(context(0), &[&self.content]);
+        let encapsulated = element(SEQUENCE, &[&oid(der::SPC_INDIRECT_DATA), &content]);
+        let signed = signed_data(&encapsulated, signer, Some(&self.attributes(context(0))), signature);
+        element(SEQUENCE, &[&oid(der::SIGNED_DATA), &element(context(0), &[&signed])])
+    }
 }
 
 /// The parts of SpcIndirectDataContent: what is signed is a program with this digest.
@@ -72,18 +107,13 @@ fn indirect_data(digest: &Sha256) -> [Vec<u8>; 2] {
 }
 
 /// SignedData (RFC 2315, 9.1) with one signer and its certificate.
-fn signed_data(
-    encapsulated: &[u8],
-    signer: &SigningCertificate,
-    attributes: Option<&[u8]>,
-    signature: &[u8],
-) -> Vec<u8> {
+fn signed_data(encapsulated: &[u8], signer: &Certificate, attributes: Option<&[u8]>, signature: &[u8]) -> Vec<u8> {
     let version = [0x02, 0x01, 0x01];
     let info = element(
         SEQUENCE,
         &[
             &version,
-            &element(SEQUENCE, &[signer.issuer(), signer.serial()]),
+            &element(SEQUENCE, &[&signer.issuer, &signer.serial]),
             &algorithm(der::SHA256),
             attributes.unwrap_or_default(),
             &algorithm(der::RSA_ENCRYPTION),
@@ -96,7 +126,7 @@ fn signed_data(
             &version,
             &element(SET, &[&algorithm(der::SHA256)]),
             encapsulated,
-            &element(context(0), &[signer.certificate()]),
+            &element(context(0), &[&signer.certificate]),
             &element(SET, &[&info]),
         ],
     )
@@ -128,6 +158,15 @@ mod tests {
             first,
             "a signed program is signed as without"
         );
+        let digest = pe::authenticode(&program).unwrap();
+        assert!(is_signature(&first, &digest, keys.db.public()));
+        assert!(!is_signature(&first, &Sha256([7; 32]), keys.db.public()));
+        assert!(!is_signature(&first, &digest, keys.kek.public()));
+        for place in 0..first.len() {
+            let mut changed = first.clone();
+            *changed.get_mut(place).unwrap() ^= 1;
+            assert!(!is_signature(&changed, &digest, keys.db.public()), "byte {place}");
+        }
         for bytes in [&b""[..], b"MZ", program.get(..100).unwrap()] {
             assert!(matches!(signature(bytes, &keys.db), Err(SignError::Program(_))));
         }

@@ -10,8 +10,8 @@ use crate::file::{self, FileError};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::RSA_PKCS1_SHA256;
-use p256::ecdsa::signature::Signer;
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey};
+use p256::ecdsa::signature::{Signer, Verifier};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use rcgen::{CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
@@ -19,6 +19,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use std::path::Path;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
 
 /// Certificates are good from the first to the second year; firmware does not look at it.
 const YEARS: (i32, i32) = (2026, 2056);
@@ -40,13 +41,25 @@ pub enum KeyError {
     Refused(&'static str),
 }
 
+/// A certificate of Secure Boot's, with the public half of its key.
+pub struct Certificate {
+    /// DER.
+    pub certificate: Vec<u8>,
+    /// The issuer's name, DER.
+    pub issuer: Vec<u8>,
+    /// The serial number, DER.
+    pub serial: Vec<u8>,
+    /// RSAPublicKey, DER.
+    key: Vec<u8>,
+    /// Bytes of its modulus, and so of each signature.
+    signature_bytes: usize,
+}
+
 /// A key of Secure Boot with its certificate.
 pub struct SigningCertificate {
     name: &'static str,
     key: RsaKeyPair,
-    certificate: Vec<u8>,
-    issuer: Vec<u8>,
-    serial: Vec<u8>,
+    public: Certificate,
 }
 
 /// The key that approves releases.
@@ -61,6 +74,15 @@ fn point(key: &VerifyingKey) -> Result<[u8; 65], KeyError> {
 /// The point of a public key in PEM (SubjectPublicKeyInfo), uncompressed.
 pub fn point_of_pem(pem: &str) -> Result<[u8; 65], KeyError> {
     point(&VerifyingKey::from_public_key_pem(pem).map_err(|_| KeyError::Invalid("file"))?)
+}
+
+/// Whether a signature (r and s) is that of a release key (PEM) over a message.
+pub fn is_release(public_pem: &str, message: &[u8], signature: &[u8]) -> bool {
+    let (key, signature) = (
+        VerifyingKey::from_public_key_pem(public_pem),
+        Signature::from_slice(signature),
+    );
+    matches!((key, signature), (Ok(key), Ok(signature)) if key.verify(message, &signature).is_ok())
 }
 
 /// All keys of an operator.
@@ -187,19 +209,8 @@ impl SigningCertificate {
         let key = PrivatePkcs8KeyDer::from_pem_slice(&key).map_err(|_| invalid())?;
         let key = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).map_err(|_| invalid())?;
         let certificate = file::read(&folder.join(format!("{name}.crt")))?;
-        let certificate = CertificateDer::from_pem_slice(&certificate)
-            .map_err(|_| invalid())?
-            .to_vec();
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| invalid())?;
-        let issuer = parsed.issuer().as_raw().to_vec();
-        let serial = crate::der::element(0x02, &[parsed.raw_serial()]);
-        Ok(Self {
-            name,
-            key,
-            issuer,
-            serial,
-            certificate,
-        })
+        let public = Certificate::from_pem(&certificate).ok_or_else(invalid)?;
+        Ok(Self { name, key, public })
     }
 
     /// A signature with RSA, PKCS #1 v1.5 and SHA-256: 256 bytes.
@@ -213,17 +224,38 @@ impl SigningCertificate {
 
     /// The certificate, DER.
     pub fn certificate(&self) -> &[u8] {
-        &self.certificate
+        &self.public.certificate
     }
 
-    /// The issuer's name, DER.
-    pub fn issuer(&self) -> &[u8] {
-        &self.issuer
+    /// The certificate with the public half of the key.
+    pub fn public(&self) -> &Certificate {
+        &self.public
+    }
+}
+
+impl Certificate {
+    /// Reads one in PEM; `None`: it is none, or not of an RSA key.
+    pub fn from_pem(pem: &[u8]) -> Option<Self> {
+        let certificate = CertificateDer::from_pem_slice(pem).ok()?.to_vec();
+        let (_, parsed) = X509Certificate::from_der(&certificate).ok()?;
+        let PublicKey::RSA(public) = parsed.public_key().parsed().ok()? else {
+            return None;
+        };
+        Some(Self {
+            issuer: parsed.issuer().as_raw().to_vec(),
+            serial: crate::der::element(0x02, &[parsed.raw_serial()]),
+            key: parsed.public_key().subject_public_key.data.to_vec(),
+            signature_bytes: public.key_size().div_ceil(8),
+            certificate,
+        })
     }
 
-    /// The serial number, DER.
-    pub fn serial(&self) -> &[u8] {
-        &self.serial
+    /// The signature at the end of `signed`, if it is this key's over `message`: RSA, PKCS #1 v1.5 and SHA-256. Our
+    /// structures end with it, so that whoever has it can make the structure anew and compare all of it.
+    pub fn signature_at_end<'s>(&self, signed: &'s [u8], message: &[u8]) -> Option<&'s [u8]> {
+        let signature = signed.get(signed.len().checked_sub(self.signature_bytes)?..)?;
+        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.key);
+        key.verify(message, signature).is_ok().then_some(signature)
     }
 }
 

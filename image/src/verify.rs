@@ -105,6 +105,7 @@ pub fn verify(sources: &Sources<'_>, release: &Path, work: &Path) -> Result<Veri
             here: pcr11,
         });
     }
+    signer.check()?;
     let mut files = Vec::new();
     let mut differences = Vec::new();
     let (theirs, ours) = (names(release)?, names(work)?);
@@ -135,7 +136,7 @@ fn difference(name: &str, published: &[u8], rebuilt: &[u8]) -> String {
     format!("{name} differs, first at byte {offset}{place}")
 }
 
-/// The files of a release, without the folder of its signatures: those that belong are in the files.
+/// The files of a release, without the folder of its signatures, which is checked by itself.
 fn names(folder: &Path) -> Result<BTreeSet<String>, FileError> {
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(folder).map_err(FileError::at(folder))? {
@@ -163,7 +164,7 @@ fn check_approval(signer: &Signer, key: &VerifyingKey, pcr11: &str, epoch: u64) 
     if let Some(former) = signer.former_public()? {
         keys.push(VerifyingKey::from_public_key_pem(&former).map_err(|_| wrong())?);
     }
-    let published = signer.found("approval.json")?;
+    let published = signer.found(signer::APPROVAL)?;
     let approvals: serde_json::Value = serde_json::from_slice(published).map_err(|_| wrong())?;
     let values = PcrValues::new([(11, value)]).map_err(|_| wrong())?;
     let message = SignedPolicy::message(&values, epoch).map_err(|_| wrong())?;

@@ -6,6 +6,7 @@ mod acts;
 mod authority;
 mod change;
 mod check;
+mod firmware;
 mod gate;
 mod install;
 mod menu;

@@ -50,6 +50,41 @@ fn two_builds_are_equal_and_verification_names_what_was_changed() {
         flip(&here.file(name), offset);
     }
 
+    // One byte of a signature, whoever checks it later: the firmware, or a box that is updated. A file that nobody needs.
+    for (name, offset, reason) in [
+        (
+            "signatures/bundle.sig",
+            7,
+            "bundle.sig is no signature of release.pub's",
+        ),
+        (
+            "signatures/systemd-boot.p7s",
+            200,
+            "systemd-boot.p7s is no signature of db.crt's",
+        ),
+        ("signatures/disk.p7s", 900, "disk.p7s is no signature of db.crt's"),
+        (
+            "signatures/installer.p7s",
+            901,
+            "installer.p7s is no signature of db.crt's",
+        ),
+        (
+            "signatures/db.auth",
+            300,
+            "db.esl and db.auth do not give a firmware db.crt",
+        ),
+    ] {
+        flip(&here.file(name), offset);
+        let refused = here.verify(&builder::program()).unwrap_err();
+        assert!(refused.contains(reason), "{name}: {refused}");
+        flip(&here.file(name), offset);
+    }
+    let stray = here.file("signatures/more.sig");
+    std::fs::write(&stray, b"x").unwrap();
+    let refused = here.verify(&builder::program()).unwrap_err();
+    assert!(refused.contains("more.sig belongs to nothing"), "{refused}");
+    std::fs::remove_file(stray).unwrap();
+
     // One byte of what is not signed by itself; a file more. All of it is told at once.
     let efi = format!("lamchat-{}.efi", env!("CARGO_PKG_VERSION"));
     let length = std::fs::metadata(here.file(&efi)).unwrap().len();

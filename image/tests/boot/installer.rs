@@ -70,8 +70,16 @@ fn the_installer_makes_a_blank_machine_the_operators() {
     assert_eq!(measured(&mut machine), release::predicted());
     machine.stop();
 
-    // The stick again: the same keys are there, nobody is asked about drivers.
+    // The stick again: the same keys are there, nobody is asked about drivers, and what to do for another card is said.
     machine.start(&[&stick, &large]);
+    machine.choose("Only the firmware's keys", "2");
+    let said = machine.answer("Press Enter to go on", "");
+    println!("{said}");
+    assert!(
+        said.contains("Has a card been added since") && !said.contains("Trust these"),
+        "{said}"
+    );
+    assert!(said.contains("The firmware has your keys already"), "{said}");
     machine.choose("Install on a disk", "1");
     let screen = machine.expect(DISKS);
     assert!(screen.contains("has your keys already"), "{screen}");

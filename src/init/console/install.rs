@@ -1,11 +1,9 @@
-//! The installer's questions: which disk, whose firmware.
+//! The installer's questions about disks. Those about the firmware are another file's.
 
+use super::firmware;
 use super::screen::{Echo, Screen};
 use crate::init::state::{Event, Shared, State};
-use lamchat_installer::{
-    Described, Disk, Driver, EnrolError, InstallError, Owner, Phase, Stick, Updates, drivers, enrol, find, install,
-    list, log_of_machine, owner,
-};
+use lamchat_installer::{Described, Disk, InstallError, Owner, Phase, Stick, Updates, find, install, list, owner};
 use lamchat_machine::efi::Variables;
 use lamchat_machine::gpt;
 use lamchat_machine::power::End;
@@ -20,17 +18,15 @@ const BLOCKS: &str = "/sys/block";
 /// How long the stick is waited for, and how long between two looks.
 const STICK_PATIENCE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_secs(1);
-/// Drivers that fit on a screen.
-const DRIVERS_MAX: usize = 12;
 /// Hundredths between two reports of progress.
 const REPORT: u64 = 10;
 
 /// What the installer knows before it asks.
-struct Ready {
+pub(super) struct Ready {
     described: Described,
-    updates: Updates,
-    variables: Variables,
-    owner: Owner,
+    pub(super) updates: Updates,
+    pub(super) variables: Variables,
+    pub(super) owner: Owner,
 }
 
 /// Asks, installs, makes the firmware the operator's.
@@ -59,16 +55,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         _ => format!("{} have LamChat now, and will hold the same.", names(&disks, " and ")),
     };
     screen.page("The disk is written", &written)?;
-    match take_firmware(screen, &ready)? {
-        Ok(sentence) => {
-            shared.log.note(&sentence);
-            screen.print(&format!(" {sentence}\r\n"))?;
-        }
-        Err(error) => {
-            shared.log.note(&error);
-            screen.page("The firmware is not yours yet", &error)?;
-        }
-    }
+    firmware::make_yours(screen, shared, &ready)?;
     screen.print("\r\n Take the stick out, then press Enter: the machine starts from its disk, and this\r\n")?;
     screen.print(" console asks five questions.\r\n")?;
     screen.pause()?;
@@ -84,7 +71,7 @@ fn stop(screen: &mut Screen, shared: &Shared, error: &str) -> std::io::Result<()
     screen.pause()
 }
 
-fn prepare() -> Result<Ready, String> {
+pub(super) fn prepare() -> Result<Ready, String> {
     let described = std::fs::read(DESCRIBED).map_err(|error| format!("{DESCRIBED}: {error}"))?;
     let described = serde_json::from_slice(&described).map_err(|error| format!("{DESCRIBED}: {error}"))?;
     let updates = Updates::read(Path::new(UPDATES)).map_err(|error| format!("{UPDATES}: {error}"))?;
@@ -96,15 +83,6 @@ fn prepare() -> Result<Ready, String> {
         variables,
         owner,
     })
-}
-
-fn firmware(owner: Owner) -> &'static str {
-    match owner {
-        Owner::Nobody => "is in set-up mode: it will take your keys.",
-        Owner::Operator => "has your keys already.",
-        Owner::Another => "has somebody else's platform key. Clear it in the firmware's set-up first.",
-        Owner::Without => "knows no Secure Boot: this box cannot prove what it runs.",
-    }
 }
 
 /// Waits for the stick: what hangs on USB shows up late.
@@ -202,7 +180,7 @@ fn chosen(answer: &str, disks: &[Disk]) -> Result<Vec<Disk>, String> {
 }
 
 fn describe(owner: Owner, disks: &[Disk]) -> String {
-    let mut text = format!("The firmware {}\n\n", firmware(owner));
+    let mut text = format!("The firmware {}\n\n", firmware::sentence(owner));
     for (number, disk) in (1..).zip(disks) {
         let why = match disk.refusal {
             Some(refusal) => format!("no: {refusal}"),
@@ -244,67 +222,6 @@ fn copy(screen: &mut Screen, described: &Described, stick: &Stick, disk: &Disk) 
         // A terminal that has gone away is no reason to leave a disk half written.
         drop(screen.print(&line));
     })
-}
-
-/// Enrols the keys where the firmware takes them; answers what came of it.
-fn take_firmware(screen: &mut Screen, ready: &Ready) -> std::io::Result<Result<String, String>> {
-    match ready.owner {
-        Owner::Nobody => {}
-        Owner::Operator => return Ok(Ok("The firmware has your keys already.".to_owned())),
-        Owner::Another | Owner::Without => {
-            return Ok(Err(format!(
-                "The firmware {}\nThe box starts, and its keys can be sealed only to what this firmware lets through. In the \
-                 firmware's set-up, clear the Secure Boot keys (\"set-up mode\") and start this stick again.",
-                firmware(ready.owner)
-            )));
-        }
-    }
-    let wanted = match ask_drivers(screen)? {
-        Ok(wanted) => wanted,
-        Err(error) => {
-            screen.print(&format!(" Which drivers the cards bring is not known: {error}\r\n"))?;
-            Vec::new()
-        }
-    };
-    Ok(match enrol(&ready.variables, &ready.updates, &wanted) {
-        Ok(()) => Ok(format!(
-            "The firmware is yours: PK, KEK and db are enrolled; drivers of cards: {}.",
-            wanted.len()
-        )),
-        Err(error) => Err(enrol_failed(&error)),
-    })
-}
-
-fn enrol_failed(error: &EnrolError) -> String {
-    format!(
-        "{error}\nIn the firmware's set-up, clear the Secure Boot keys (\"set-up mode\") and start this stick again."
-    )
-}
-
-/// Offers to let the drivers of cards start under the operator's keys.
-fn ask_drivers(screen: &mut Screen) -> std::io::Result<Result<Vec<Driver>, String>> {
-    let found = log_of_machine()
-        .map_err(|error| error.to_string())
-        .and_then(|log| drivers(&log).map_err(|error| error.to_string()));
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => return Ok(Err(error)),
-    };
-    if found.is_empty() {
-        screen.print(" No card brought a driver of its own.\r\n")?;
-        return Ok(Ok(found));
-    }
-    screen.print(" Cards brought drivers of their own (PCR 2). Under your keys alone they do not\r\n")?;
-    screen.print(" start, and a screen, network boot or disk may stay dead until Linux runs:\r\n")?;
-    for driver in found.iter().take(DRIVERS_MAX) {
-        let digest: String = driver.digest.to_string().chars().take(32).collect();
-        screen.print(&format!("   PCI {:<16} {digest}…\r\n", driver.place))?;
-    }
-    if found.len() > DRIVERS_MAX {
-        screen.print(&format!("   and {} more\r\n", found.len() - DRIVERS_MAX))?;
-    }
-    let yes = screen.confirm("Trust these very drivers as well?")?;
-    Ok(Ok(if yes { found } else { Vec::new() }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
 use super::{
-    accept, acts, authority, change, check, install, mirror, pin, recovery, reset, screen::Screen, setup, usb,
+    accept, acts, authority, change, check, firmware, install, mirror, pin, recovery, reset, screen::Screen, setup, usb,
 };
 use crate::init::state::{Shared, State, Status};
 use std::sync::Arc;
@@ -116,6 +116,7 @@ const SECRET: Far = Far::Here("what is typed or shown must not pass through the 
 #[rustfmt::skip]
 const MENU: &[Item] = &[
     item('1', "Install on a disk",                installs,  Gate::Open,                     NOTHING_YET,                          install::run),
+    item('2', "Only the firmware's keys",         installs,  Gate::Open,                     NOTHING_YET,                          firmware::alone),
     item('1', "Set up this box",                  is_new,    Gate::Open,                     NOTHING_YET,                          setup::run),
     item('1', "Unlock with the recovery key",     is_locked, Gate::Open,                     SECRET,                               recovery::unlock),
     item('1', "New recovery key",                 serves,    Gate::Elsewhere,                SECRET,                               recovery::make),
