@@ -95,6 +95,11 @@ pub fn shown(port: u16, authority: Option<&[u8]>) -> std::io::Result<Vec<Vec<u8>
     Ok(chain.iter().map(|certificate| certificate.to_vec()).collect())
 }
 
+/// Asks for a text on a forwarded port; status and answer.
+pub fn get_text(port: u16, target: &str, token: Option<&str>) -> std::io::Result<(u16, String)> {
+    exchange(connect(port)?, "GET", target, token, None)
+}
+
 /// Sends a request on a forwarded port; status and answer.
 pub fn request(
     port: u16,
@@ -114,6 +119,18 @@ pub fn request_over(
     token: Option<&str>,
     body: Option<&Value>,
 ) -> std::io::Result<(u16, Value)> {
+    let (status, answer) = exchange(stream, method, target, token, body)?;
+    let malformed = |_| std::io::Error::new(ErrorKind::InvalidData, answer.clone());
+    Ok((status, serde_json::from_str(&answer).map_err(malformed)?))
+}
+
+fn exchange(
+    stream: impl Read + Write,
+    method: &str,
+    target: &str,
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> std::io::Result<(u16, String)> {
     let mut stream = StreamOwned::new(tls(None), stream);
     let body = body.map(Value::to_string).unwrap_or_default();
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
@@ -135,8 +152,5 @@ pub fn request_over(
     let malformed = || std::io::Error::new(ErrorKind::InvalidData, answer.clone().into_owned());
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((
-        status.ok_or_else(malformed)?,
-        serde_json::from_str(body).map_err(|_| malformed())?,
-    ))
+    Ok((status.ok_or_else(malformed)?, body.to_owned()))
 }

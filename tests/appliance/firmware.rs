@@ -10,10 +10,19 @@ use tempfile::TempDir;
 pub struct Board(TempDir);
 
 impl Board {
+    /// One that belongs to nobody: its firmware is in set-up mode.
+    pub fn new() -> Self {
+        Self::with(&Flash::blank())
+    }
+
     /// One whose firmware has the keys of the release in this folder, as if somebody had enrolled them.
     pub fn owned(release: &Path) -> Self {
+        Self::with(&Flash::owned(release))
+    }
+
+    fn with(flash: &Flash) -> Self {
         let board = Self(tempfile::tempdir().unwrap());
-        std::fs::write(board.path("variables"), Flash::owned(release).0).unwrap();
+        std::fs::write(board.path("variables"), &flash.0).unwrap();
         std::fs::create_dir(board.path("tpm")).unwrap();
         board
     }

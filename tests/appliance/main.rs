@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod attestation;
+mod authority;
 mod bundles;
 mod cables;
 #[path = "../../src/platform/nts/tests/chrony/server.rs"]
@@ -24,6 +25,7 @@ mod mended;
 mod mirror;
 mod mirror_update;
 mod network;
+mod nio;
 mod power_cuts;
 #[path = "../black_box/publisher.rs"]
 mod publisher;
@@ -37,6 +39,7 @@ mod set_up;
 mod settings;
 mod slots;
 mod stick;
+mod story;
 #[path = "../ovmf/swtpm.rs"]
 mod swtpm;
 mod time;

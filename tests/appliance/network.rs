@@ -6,6 +6,7 @@ use crate::virtual_machine::{Disk, VirtualMachine};
 use crate::wire::{Frame, may_leave, read_pcap};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The box's card.
@@ -27,6 +28,20 @@ fn versions(port: u16) -> std::io::Result<String> {
     get(port, "/_matrix/client/versions", None).map(|(_, answer)| answer.to_string())
 }
 
+/// QEMU's arguments for a network with these rules and a card with these options, of which every frame is captured.
+pub fn captured(rules: &str, capture: &Path, options: &str) -> Vec<String> {
+    let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
+    let words = [
+        "-netdev".to_owned(),
+        format!("user,id=net0{rules}"),
+        "-device".to_owned(),
+        format!("virtio-net-pci,netdev=net0,mac={mac}{options}"),
+        "-object".to_owned(),
+        format!("filter-dump,id=dump,netdev=net0,file={}", capture.display()),
+    ];
+    words.to_vec()
+}
+
 #[test]
 fn a_client_comes_in_and_a_wrong_network_goes_back() {
     let forwarded: Vec<(u16, u16)> = [443, 8448, 8008, 22, 80].map(|port| (free_port(), port)).to_vec();
@@ -37,13 +52,8 @@ fn a_client_comes_in_and_a_wrong_network_goes_back() {
     let disk = Disk::blank();
     let folder = tempfile::tempdir().unwrap();
     let capture = folder.path().join("capture");
-    let network = format!("user,id=net0{rules}");
-    let dump = format!("filter-dump,id=dump,netdev=net0,file={}", capture.display());
-    let card = format!(
-        "virtio-net-pci,netdev=net0,mac={}",
-        MAC.map(|byte| format!("{byte:02x}")).join(":")
-    );
-    let mut machine = VirtualMachine::start(&disk, &["-netdev", &network, "-device", &card, "-object", &dump]);
+    let arguments = captured(&rules, &capture, "");
+    let mut machine = VirtualMachine::start(&disk, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
     set_up(&mut machine, "dhcp");
     machine.expect("10.0.2.15");
     for (here, there) in &forwarded {
@@ -83,7 +93,12 @@ fn a_client_comes_in_and_a_wrong_network_goes_back() {
     shut_down(&mut machine);
 
     // Of all that time nothing left by itself.
-    let frames = read_pcap(&capture);
+    nothing_left_by_itself(&capture);
+}
+
+/// Of all that a capture has of the box's card, nothing is its own idea.
+pub fn nothing_left_by_itself(capture: &Path) {
+    let frames = read_pcap(capture);
     let sent = frames
         .iter()
         .filter_map(|bytes| Frame::parse(bytes))
