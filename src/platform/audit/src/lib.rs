@@ -19,6 +19,7 @@ pub mod change;
 pub mod checkpoint;
 pub mod entry;
 pub mod export;
+mod heads;
 pub mod keep;
 pub mod key;
 pub mod log;

@@ -1,20 +1,22 @@
-//! Who signs checkpoints. It remembers, durably, the last head that it signed of each log and signs only what continues
-//! it: whoever controls the store cannot have a second history signed. Made so that the whole of it can live in another
-//! process than the store, beside a key in hardware.
+//! Who signs checkpoints. It remembers, durably, which log it signs and the last head of that, and signs only what
+//! continues it: whoever controls the store cannot have a second history signed, under this log's name or a new one. Made
+//! so that the whole of it can live in another process than the store, beside a key in hardware.
 
 use crate::change::{KeyChange, Plan, is_last};
 use crate::checkpoint::Checkpoint;
-use crate::keep::{Keep, load_heads, store_heads};
+use crate::heads::Heads;
+use crate::keep::Keep;
 use crate::key::{NotAKey, Point, VerifierKey};
 use crate::note::{Note, NoteSignature};
 use crate::signing::{Signing, Which};
 use crate::software::{SOFTWARE, SoftwareSigner};
-use crate::tree::{Hash, is_consistent};
+use crate::tree::Hash;
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// Most logs whose heads are remembered. A log begins anew with each restored backup.
+/// Most logs whose heads are remembered; those of the oldest go. A log begins anew with each disk that was put back and
+/// goes on by its owner's word.
 pub const LOGS_MAX: usize = 256;
 
 /// P-256 keys that live in hardware; what is kept of one is a blob that only that hardware can use.
@@ -59,9 +61,16 @@ pub enum NotarizeError {
         /// Size of the checkpoint that was refused.
         asked: u64,
     },
-    /// There are heads of too many logs.
-    #[error("heads of more than {LOGS_MAX} audit logs are remembered")]
-    TooManyLogs,
+    /// The log is not the one that is signed here, and nobody has said that another one may begin.
+    #[error(
+        "{asked} is another audit log than {signed}, which is signed here: the database was exchanged. Nothing is signed any more"
+    )]
+    AnotherLog {
+        /// Origin of the log that is signed.
+        signed: String,
+        /// Origin of the one that was refused.
+        asked: String,
+    },
     /// A change of the key that is not the one that was planned, or that its entry does not announce.
     #[error("the entry does not announce the change of the audit log's key that is due")]
     NotThePlan,
@@ -151,7 +160,7 @@ pub struct Notary {
     /// The hardware said that it can never use the key again.
     is_lost: bool,
     signing: Signing,
-    heads: Vec<Checkpoint>,
+    heads: Heads,
 }
 
 impl std::fmt::Debug for Notary {
@@ -168,7 +177,7 @@ impl Notary {
         Ok(Self {
             software: SoftwareSigner::open(&*keep)?,
             signing: Signing::load(&*keep)?,
-            heads: load_heads(&*keep)?,
+            heads: Heads::load(&*keep)?,
             hardware,
             wants_hardware: false,
             is_lost: false,
@@ -207,7 +216,21 @@ impl Notary {
 
     /// The last head of the log `origin` that was signed.
     pub fn head(&self, origin: &str) -> Option<&Checkpoint> {
-        self.heads.iter().find(|head| head.origin == origin)
+        self.heads.of(origin)
+    }
+
+    /// The last head of the log that is signed here; `None` before the first.
+    pub fn active(&self) -> Option<&Checkpoint> {
+        self.heads.active()
+    }
+
+    /// Lets one other log begin, in place of the one that is signed here: the caller knows from its owner that the
+    /// database goes on from an older state. Over as soon as anything is signed. Durable on return.
+    pub fn allow_another_log(&mut self) -> Result<(), SignerError> {
+        let heads = self.heads.allowing_another();
+        heads.store(&*self.keep)?;
+        self.heads = heads;
+        Ok(())
     }
 
     /// The last change of the key, if it was of the log `origin`: for whoever did not get to keep it.
@@ -269,7 +292,7 @@ impl Notary {
             Some(next) if self.point(next) == plan.to => next.clone(),
             _ => Which::Software,
         };
-        let heads = self.check(checkpoint, proof)?;
+        let heads = self.heads.after(checkpoint, proof)?;
         let mut signatures = Vec::new();
         match self.signature(&self.signing.current, checkpoint) {
             Ok(signature) => signatures.push(signature),
@@ -305,7 +328,7 @@ impl Notary {
     /// Signs a checkpoint whose `proof` shows that it continues the last one. "A log MUST not sign any checkpoint which
     /// is inconsistent with any checkpoint it previously signed." (c2sp.org/tlog-checkpoint)
     pub fn sign(&mut self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
-        let heads = self.check(checkpoint, proof)?;
+        let heads = self.heads.after(checkpoint, proof)?;
         let is_new_log = self.head(&checkpoint.origin).is_none();
         let signature = match self.signature(&self.signing.current, checkpoint) {
             Err(NotarizeError::Signer(SignerError::Lost(_))) if is_new_log => self.start_over(checkpoint),
@@ -335,32 +358,9 @@ impl Notary {
         self.signature(&Which::Software, checkpoint)
     }
 
-    /// The heads as they are once `checkpoint` is signed; `None` if it is the last one already.
-    fn check(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Option<Vec<Checkpoint>>, NotarizeError> {
-        let head = self.head(&checkpoint.origin);
-        if let Some(head) = head
-            && !is_consistent(head.size, &head.root, checkpoint.size, &checkpoint.root, proof)
-        {
-            return Err(NotarizeError::Fork {
-                signed: head.size,
-                asked: checkpoint.size,
-            });
-        }
-        if head == Some(checkpoint) {
-            return Ok(None);
-        }
-        let mut heads = self.heads.clone();
-        heads.retain(|head| head.origin != checkpoint.origin);
-        if heads.len() >= LOGS_MAX {
-            return Err(NotarizeError::TooManyLogs);
-        }
-        heads.push(checkpoint.clone());
-        Ok(Some(heads))
-    }
-
-    fn remember(&mut self, heads: Option<Vec<Checkpoint>>) -> Result<(), SignerError> {
+    fn remember(&mut self, heads: Option<Heads>) -> Result<(), SignerError> {
         if let Some(heads) = heads {
-            store_heads(&*self.keep, &heads)?;
+            heads.store(&*self.keep)?;
             self.heads = heads;
         }
         Ok(())

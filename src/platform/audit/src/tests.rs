@@ -104,9 +104,8 @@ fn pinned(log: &AuditLog) -> Trust {
 
 #[test]
 fn an_export_verifies_from_any_entry_on() {
-    let site = Site::new();
     for count in [0, 1, 2, 3, 7, 8, 13] {
-        let store = filled(count);
+        let (site, store) = (Site::new(), filled(count));
         let log = site.log(&store);
         for since in 0..=count {
             let verdict = verify(&export(&log, since), &pinned(&log)).unwrap();
@@ -188,6 +187,33 @@ fn a_forked_or_shortened_log_is_not_signed() {
 }
 
 #[test]
+fn nobody_invents_a_log() {
+    let site = Site::new();
+    let store = filled(9);
+    let log = site.log(&store);
+    log.sign().unwrap();
+    let mut notary = site.notary();
+    let root = log::frontier(&filled(5).read(), 5).unwrap().root();
+    for number in 0..300 {
+        let checkpoint = crate::checkpoint::Checkpoint {
+            origin: format!("example.org/audit/{number}"),
+            size: 5,
+            root,
+        };
+        let refused = notary.sign(&checkpoint, &[]);
+        assert!(
+            matches!(refused, Err(NotarizeError::AnotherLog { .. })),
+            "{number}: {refused:?}"
+        );
+    }
+    // Another database with this keyring has a log of its own, which is none that is signed here.
+    assert!(site.log(&filled(20)).sign().is_err());
+    // They all block nothing.
+    append(&store, act(9));
+    assert_eq!(site.log(&store).sign().unwrap().text.lines().nth(1), Some("10"));
+}
+
+#[test]
 fn a_restored_database_is_another_log() {
     let site = Site::new();
     let store = filled(4);
@@ -195,6 +221,13 @@ fn a_restored_database_is_another_log() {
     let seen = checkpoint_of(&export(&before, 0)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.start_new_epoch()).unwrap();
+    // Nobody has said that the signer is to go along with that.
+    let refused = site.log(&store).sign();
+    assert!(
+        matches!(refused, Err(AuditError::Notarize(NotarizeError::AnotherLog { .. }))),
+        "{refused:?}"
+    );
+    site.notary().allow_another_log().unwrap();
     let after = site.log(&store);
     let (old, new) = (before.status().unwrap().key, after.status().unwrap().key);
     assert_ne!(old.name(), new.name());

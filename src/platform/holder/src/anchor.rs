@@ -1,6 +1,7 @@
 //! The anchor in the TPM: where the audit log and the database stood, so that an older copy of the disk is noticed at
 //! start. What is kept of it beside the keyring says where it is and how often it was written.
 
+use crate::audit;
 use crate::hardware::asking_key;
 use crate::reply::{Reason, Reply};
 use crate::sealer::TpmSealer;
@@ -205,12 +206,21 @@ impl Holder {
     }
 
     /// Waits until somebody opens the keys by hand, which they may have done in this start, or the exchange that waits is
-    /// gone.
+    /// gone. Then the database goes on as a new epoch, and its audit log as another one, once in a start: whoever has
+    /// taken over the exchange later gets no log of its own by asking again.
     pub(crate) fn await_hand(&self, gone: &AtomicBool) -> Result<Reply, Refusal> {
+        self.wait_for_hand(gone)?;
+        if !self.log_begins() {
+            return Ok(Reply::Done);
+        }
+        self.with_notary(audit::allow_another_log)
+    }
+
+    fn wait_for_hand(&self, gone: &AtomicBool) -> Result<(), Refusal> {
         let mut state = self.keys.lock();
         loop {
             match &mut *state {
-                Keys::Open { hand: true, .. } => return Ok(Reply::Done),
+                Keys::Open { hand: true, .. } => return Ok(()),
                 Keys::Open { wanted, .. } => {
                     *wanted = true;
                     self.wait(&mut state, gone)?;

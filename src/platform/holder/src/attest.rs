@@ -105,17 +105,19 @@ impl Holder {
         fingerprints(open).map_err(|error| Refusal(Reason::Disk, error.to_string()))
     }
 
-    /// The key of the audit log, and the head that was signed last, signed again.
+    /// The key of the audit log, and the head that was signed last, signed again. Refused where the exchange's log is not
+    /// the one that is signed here.
     fn head(&self, origin: &str) -> Result<(Option<BoundKey>, Option<Vec<u8>>), Refusal> {
         let mut found = (None, None);
         self.with_notary(|notary| {
+            let head = audit::head_of(notary, origin)?;
             if let Reply::LogIdentity { key, .. } = audit::identity(notary, origin)? {
                 found.0 = key.point().map(|point| BoundKey {
                     usage: KeyUse::Audit,
                     sha256: Sha256::of(&public_key_info(point)),
                 });
             }
-            if let Some(head) = notary.head(origin).cloned()
+            if let Some(head) = head
                 && let Reply::Note(note) = audit::sign(notary, &head, &[])?
             {
                 found.1 = Some(note.to_string().into_bytes());

@@ -60,12 +60,29 @@ pub(crate) fn last_change(notary: &Notary, origin: &str) -> Reply {
     Reply::Bytes(change.map(|change| change.line().into_bytes()).unwrap_or_default())
 }
 
+/// Lets another log begin: somebody has opened the keys by hand for a disk that is older than its anchor.
+pub(crate) fn allow_another_log(notary: &mut Notary) -> Result<Reply, Refusal> {
+    let allowed = notary.allow_another_log();
+    allowed.map(|()| Reply::Done).map_err(|error| refused(error.into()))
+}
+
+/// The head that is signed last of the log `origin`, which must be the one that is signed here; `None` before the first.
+pub(crate) fn head_of(notary: &Notary, origin: &str) -> Result<Option<Checkpoint>, Refusal> {
+    match notary.active() {
+        Some(active) if active.origin != origin => Err(refused(NotarizeError::AnotherLog {
+            signed: active.origin.clone(),
+            asked: origin.to_owned(),
+        })),
+        active => Ok(active.cloned()),
+    }
+}
+
 fn refused(error: NotarizeError) -> Refusal {
     let reason = match error {
-        NotarizeError::Fork { .. } => Reason::Fork,
+        NotarizeError::Fork { .. } | NotarizeError::AnotherLog { .. } => Reason::Fork,
         NotarizeError::Signer(SignerError::Failed(_)) => Reason::Disk,
         NotarizeError::Signer(_) => Reason::Tpm,
-        NotarizeError::TooManyLogs | NotarizeError::NotThePlan | NotarizeError::Key(_) => Reason::NotAllowed,
+        NotarizeError::NotThePlan | NotarizeError::Key(_) => Reason::NotAllowed,
     };
     Refusal(reason, error.to_string())
 }

@@ -58,8 +58,14 @@ impl Holder {
 
     /// An exchange has gone: what somebody opened by hand for it says nothing about the next one's database.
     pub(crate) fn forget_hand(&self) {
-        if let Keys::Open { hand, wanted, .. } = &mut *self.keys.lock() {
-            (*hand, *wanted) = (false, false);
+        if let Keys::Open {
+            hand,
+            wanted,
+            log_begun,
+            ..
+        } = &mut *self.keys.lock()
+        {
+            (*hand, *wanted, *log_begun) = (false, false, false);
         }
     }
 }

@@ -127,6 +127,7 @@ impl Holder {
             by,
             hand,
             wanted: false,
+            log_begun: false,
         };
         self.opened.notify_all();
         Ok(reply)

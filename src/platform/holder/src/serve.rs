@@ -71,16 +71,14 @@ fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply,
         Request::BackupKey(salt) => Ok(Reply::Secret(holder.keyring()?.backup_key(&salt))),
         Request::LogIdentity(origin) => holder.with_notary(|notary| audit::identity(notary, &origin)),
         Request::TpmMake => holder.tpm_make(),
-        Request::SignHead { checkpoint, proof } => {
-            holder.with_notary(|notary| audit::sign(notary, &checkpoint, &proof))
-        }
+        Request::SignHead { checkpoint, proof } => holder.with_log(|notary| audit::sign(notary, &checkpoint, &proof)),
         Request::PlanKey => holder.with_notary(audit::plan),
         Request::ChangeKey {
             checkpoint,
             proof,
             entry,
             peaks,
-        } => holder.with_notary(|notary| audit::change(notary, &checkpoint, &proof, &entry, &peaks)),
+        } => holder.with_log(|notary| audit::change(notary, &checkpoint, &proof, &entry, &peaks)),
         Request::LastKeyChange(origin) => holder.with_notary(|notary| Ok(audit::last_change(notary, &origin))),
         Request::ReadAnchor => holder.anchored(),
         Request::WriteAnchor(anchor) => holder.anchor(anchor),

@@ -76,6 +76,8 @@ pub(crate) enum Keys {
         hand: bool,
         /// Whether the start waits for somebody to do so.
         wanted: bool,
+        /// Whether the audit log of this start is decided: no other one begins any more.
+        log_begun: bool,
     },
 }
 
@@ -165,6 +167,21 @@ impl Holder {
         let notary = notary.insert(open);
         notary.want_hardware(keyring.slots().iter().any(|slot| slot.kind == SlotKind::Tpm));
         act(notary)
+    }
+
+    /// What the notary signs; which log goes on in this start is decided by it.
+    pub(crate) fn with_log(&self, act: impl FnOnce(&mut Notary) -> Result<Reply, Refusal>) -> Result<Reply, Refusal> {
+        let reply = self.with_notary(act)?;
+        self.log_begins();
+        Ok(reply)
+    }
+
+    /// Whether it is not decided yet which audit log goes on in this start; from now on it is.
+    pub(crate) fn log_begins(&self) -> bool {
+        match &mut *self.keys.lock() {
+            Keys::Open { log_begun, .. } => !std::mem::replace(log_begun, true),
+            _ => false,
+        }
     }
 
     /// Opens the notary anew when it is asked the next time: the keyring is another one.

@@ -379,6 +379,62 @@ fn heads_are_signed_as_long_as_they_continue_each_other() {
 }
 
 #[test]
+fn another_log_begins_only_by_hand_and_only_once() {
+    let house = House::new();
+    house.keys();
+    let head = |log: u32| Checkpoint {
+        origin: format!("example.org/audit/{log}"),
+        size: 1,
+        root: [1; 32],
+    };
+    let is_refused = |house: &House, log| {
+        let refused = house.client.sign(&head(log), &[]);
+        refused.is_err_and(|error| error.to_string().contains("the database was exchanged"))
+    };
+    house.client.sign(&head(1), &[]).unwrap();
+    assert!((2..300).all(|log| is_refused(&house, log)));
+    // Nor does evidence speak of another log than the one that is signed.
+    let Request::Evidence { nonce, statement, .. } = evidence() else {
+        panic!()
+    };
+    let other = house
+        .client
+        .evidence(nonce, "example.org/audit/2", statement, Vec::new());
+    assert!(matches!(other, Err(AskError::Refused(Reason::Fork, _))), "{other:?}");
+    house.client.ready().unwrap();
+    let passphrase = "correct horse battery";
+    house.type_in(&Typed::AddPassphrase(typed(passphrase))).unwrap();
+    house.without_file_slot(passphrase);
+    assert!(is_refused(&house, 2), "a new master key changes nothing");
+
+    // The owner opens the keys, and the log goes on before anybody asks for another one.
+    let by_hand = |house: House| {
+        let house = House::with(house.leave(), None);
+        assert!(matches!(house.client.open(true).unwrap(), Opened::Locked { .. }));
+        house.type_in(&Typed::Unlock(typed(passphrase))).unwrap();
+        house
+    };
+    let house = by_hand(house);
+    house.client.sign(&head(1), &[]).unwrap();
+    house.client.await_hand().unwrap();
+    assert!(is_refused(&house, 2));
+    // Or for a disk that was put back; what was allowed survives a power cut.
+    let house = by_hand(house);
+    assert!(is_refused(&house, 2));
+    house.client.await_hand().unwrap();
+    let house = House::with(house.leave(), Some(passphrase));
+    house.keys();
+    house.client.sign(&head(2), &[]).unwrap();
+    assert!(is_refused(&house, 1) && is_refused(&house, 3));
+    let house = by_hand(house);
+    house.client.await_hand().unwrap();
+    house.client.sign(&head(3), &[]).unwrap();
+    house.client.await_hand().unwrap();
+    assert!(is_refused(&house, 4));
+    house.leave();
+}
+
+#[test]
 fn what_is_not_the_protocol_ends_the_connection() {
     let frames: [&[u8]; 8] = [
         &[0, 0, 0, 0],

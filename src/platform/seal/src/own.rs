@@ -33,6 +33,17 @@ impl Keyring {
         self.own_folder().remove(name)
     }
 
+    /// Removes everything that is kept. Durable on return.
+    pub fn forget_all_own(&self) -> Result<(), SecretError> {
+        let folder = self.own_folder();
+        for (name, file) in folder.files()? {
+            if folder.is_own(&file) {
+                folder.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Seals everything that is kept under a key of before under the newest one.
     pub(crate) fn reseal_own(&self) -> Result<(), SecretError> {
         let newest = newest(&self.ring.read(), AUDIT).map(|key| key.number);

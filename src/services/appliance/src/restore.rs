@@ -132,6 +132,8 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
     let folders = Folders::below(&options.data_dir);
     let (mut frames, keyring) = Frames::open(&options.backup_dir, &options.unlock)?;
     let keyring = keyring.install(&options.keys_dir, options.file_slot, Arc::clone(&options.entropy))?;
+    // Of a keyring that was in this folder before: its signer would refuse the log that begins with a restore.
+    keyring.forget_all_own()?;
     let keys = keyring.data_keys(&folders.data)?;
     let key = keys.database_key()?;
     let store = Store::open(Options {

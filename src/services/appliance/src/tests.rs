@@ -297,7 +297,16 @@ fn a_backup_needs_a_passphrase_slot_and_the_right_passphrase() {
     options.unlock = passphrase("correct horse");
     options.file_slot = true;
     restore(&options).unwrap();
-    assert!(Keyring::open(&options.keys_dir, &Unlock::File, house.entropy.clone()).is_ok());
+    let restored = Keyring::open(&options.keys_dir, &Unlock::File, house.entropy.clone()).unwrap();
+    // Into a folder of keys that somebody emptied of its keyring alone: the log of before is not remembered.
+    let heads = SecretBytes::new(b"heads".to_vec());
+    restored.keep_own("audit-heads", &heads).unwrap();
+    std::fs::remove_file(options.keys_dir.join("keyring")).unwrap();
+    std::fs::remove_file(options.keys_dir.join("keyring.key")).unwrap();
+    options.data_dir = house.root.join("once more");
+    restore(&options).unwrap();
+    let restored = Keyring::open(&options.keys_dir, &Unlock::File, house.entropy.clone()).unwrap();
+    assert_eq!(restored.own("audit-heads").unwrap(), None);
     assert!(matches!(PartWriter::create(&dir, 1), Err(PartError::NotEmpty(_))));
 }
 
