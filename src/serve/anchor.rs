@@ -6,7 +6,7 @@ use lamchat_audit::tree::Hash;
 use lamchat_audit::{APPENDED, Actor, Entry};
 use lamchat_config::Config;
 use lamchat_holder::{Anchor, Anchored, AskError, Reason, Standing};
-use lamchat_seal::SlotKind;
+use lamchat_seal::{SlotInfo, SlotKind};
 use lamchat_store::{ReadError, ReadTxn, Store};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,10 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const COALESCE: Duration = Duration::from_secs(2);
 /// After a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(300);
+/// A TPM that does not tell its anchor is asked so often before somebody has to type the recovery key for that.
+const ASKS: u32 = 3;
+/// And after this pause.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// Entries that are looked at for critical acts at a time; of more, some are taken to be critical.
 const ENTRIES: usize = 200;
 /// What acts begin with that are anchored at once: whoever rolls the disk back behind them takes back who has power here.
@@ -43,6 +47,8 @@ pub struct Finding {
     facts: Vec<(&'static str, String)>,
     /// Whether tokens of before mean nothing any more.
     pub new_epoch: bool,
+    /// Whether somebody has to open the keys by hand before this database is served.
+    needs_hand: bool,
 }
 
 impl Finding {
@@ -54,15 +60,15 @@ impl Finding {
     }
 }
 
-/// Compares the database with its anchor. One that is older, or that cannot be shown not to be although the TPM opened
-/// its keys, is served only once somebody has opened the keys by hand: waits for that.
+/// Compares the database with its anchor. One that is older, or that cannot be shown not to be, is served only once
+/// somebody has opened the keys by hand: waits for that.
 pub async fn check(
     config: &Config,
     store: &Store,
     holder: &holder::Link,
     unlocked_by: SlotKind,
 ) -> Result<Option<Finding>, StartError> {
-    let anchored = holder.ask(|client| client.anchored()).await.map_err(refused)?;
+    let anchored = anchored(holder).await?;
     let read = store.read();
     let found = standing_of(&read).map_err(refused)?;
     let facts = |anchor: &Anchor| {
@@ -73,7 +79,14 @@ pub async fn check(
             ("found_entries", found.audit_entries.to_string()),
         ]
     };
-    let finding = |act, facts, new_epoch| Some(Finding { act, facts, new_epoch });
+    let finding = |act, facts, new_epoch| {
+        Some(Finding {
+            act,
+            facts,
+            new_epoch,
+            needs_hand: new_epoch,
+        })
+    };
     let (reason, finding) = match anchored {
         Anchored::Never => return Ok(None),
         Anchored::At { anchor, put_back } => match compare(&anchor, &found, &read).map_err(refused)? {
@@ -93,33 +106,62 @@ pub async fn check(
                 finding("forked", facts(&anchor), true),
             ),
         },
-        Anchored::Gone(why) => missing("gone", why, unlocked_by),
-        Anchored::Unknown(why) => missing("unknown", why, unlocked_by),
+        Anchored::Gone(why) => missing("gone", why, unlocked_by, &slots(holder).await?),
+        Anchored::Unknown(why) => missing("unknown", why, unlocked_by, &slots(holder).await?),
     };
-    if finding.as_ref().is_some_and(|finding| finding.new_epoch) {
-        locked::wait_for_hand(
-            config,
-            format!("{reason}; it goes on as a new epoch once its owner says so"),
-            holder,
-        )
-        .await?;
-    } else {
-        tracing::warn!(
+    match &finding {
+        Some(Finding { new_epoch: true, .. }) => {
+            let reason = format!("{reason}; it goes on as a new epoch once its owner says so");
+            locked::wait_for_hand(config, reason, holder).await?;
+        }
+        Some(Finding { needs_hand: true, .. }) => {
+            let reason = format!(
+                "{reason}; it goes on once its owner says so, or the TPM is there at the next start. If the TPM is gone for \
+                 good, `lamchat seal remove` its slot afterwards"
+            );
+            locked::wait_for_hand(config, reason, holder).await?;
+        }
+        _ => tracing::warn!(
             reason,
             "the start goes on all the same: the keys were not opened by the TPM"
-        );
+        ),
     }
     Ok(finding)
 }
 
-/// Nothing to compare with. Whoever can delete an anchor is not to win by it; where the keys were opened otherwise than
-/// by the TPM, it is most likely gone with the TPM.
-fn missing(act: &'static str, why: String, unlocked_by: SlotKind) -> (String, Option<Finding>) {
+/// The anchor. A TPM that is only late or busy is no reason to wake somebody.
+async fn anchored(holder: &holder::Link) -> Result<Anchored, StartError> {
+    for _ in 1..ASKS {
+        match holder.ask(|client| client.anchored()).await.map_err(refused)? {
+            Anchored::Unknown(why) => {
+                tracing::warn!(why, "the anchor is not known yet; the TPM is asked again");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            anchored => return Ok(anchored),
+        }
+    }
+    holder.ask(|client| client.anchored()).await.map_err(refused)
+}
+
+async fn slots(holder: &holder::Link) -> Result<Vec<SlotInfo>, StartError> {
+    let status = holder.ask(|client| client.status()).await.map_err(refused)?;
+    Ok(status.slots.clone())
+}
+
+/// Nothing to compare with, although there was an anchor. Whoever can delete it, or take the TPM away, is not to win by
+/// it, whatever lies beside the disk and opens the keys (a passphrase file, the file slot): the recovery key says that
+/// this disk is the one. Where there is none, nobody could say so, and the start goes on with a note. Without the TPM the
+/// log is not signed; the next start that has it compares again.
+fn missing(act: &'static str, why: String, unlocked_by: SlotKind, slots: &[SlotInfo]) -> (String, Option<Finding>) {
+    let has_recovery = slots.iter().any(|slot| slot.kind == SlotKind::Recovery);
     let reason = format!("whether the database is the newest cannot be told: {why}");
+    let new_epoch = unlocked_by == SlotKind::Tpm;
     let finding = Finding {
         act,
         facts: vec![("why", why)],
-        new_epoch: unlocked_by == SlotKind::Tpm,
+        new_epoch,
+        // Who typed the recovery key to open the keys has said so by it.
+        needs_hand: new_epoch || (has_recovery && unlocked_by != SlotKind::Recovery),
     };
     (reason, Some(finding))
 }

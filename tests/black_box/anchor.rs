@@ -214,6 +214,61 @@ fn whoever_deletes_the_anchor_wins_nothing() {
     assert_eq!(tpm.anchors().len(), 1);
 }
 
+/// With a passphrase file beside the disk, whoever takes the TPM away must not get an older disk to start.
+#[test]
+fn a_tpm_that_is_taken_away_hides_no_older_disk() {
+    let mut tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    let passphrase = "a long enough passphrase\n";
+    let server = opens(&site);
+    site.command_json(&["seal", "add-passphrase"], passphrase);
+    std::fs::write(site.path("passphrase"), passphrase).unwrap();
+    server.stop();
+    site.configure(&format!("{}passphrase_file = \"passphrase\"\n", tpm.config()));
+    let server = opens(&site);
+    wait_until(&site, "anchored", |log| log["anchor"]["commit"].is_u64());
+    server.stop();
+    copy(&site.path("data"), &site.path("older"));
+    let server = opens(&site);
+    anchor_now(&site, "mallory");
+    server.stop();
+
+    // The newest disk waits without its TPM, and goes on by itself with it.
+    let locked = |site: &Site| {
+        let server = site.start_locked();
+        (server, status(site)["reason"].as_str().unwrap().to_owned())
+    };
+    tpm.stop();
+    let (server, reason) = locked(&site);
+    assert!(reason.contains("cannot be told"), "{reason}");
+    server.stop();
+    tpm.start();
+    let server = opens(&site);
+    assert!(
+        !acts(&site).iter().any(|act| act.starts_with("anchor.")),
+        "{:?}",
+        acts(&site)
+    );
+    server.stop();
+
+    std::fs::remove_dir_all(site.path("data")).unwrap();
+    copy(&site.path("older"), &site.path("data"));
+    tpm.stop();
+    let (server, _) = locked(&site);
+    let refused = site.command(&["seal", "unlock"], passphrase);
+    let refused = text(&refused.stderr);
+    assert!(refused.contains("recovery key alone"), "{refused}");
+    site.command_json(&["seal", "unlock"], &format!("{key}\n"));
+    server.wait_for_log("running");
+    assert!(acts(&site).contains(&"anchor.unknown".to_owned()), "{:?}", acts(&site));
+    server.stop();
+    // That says nothing for the day on which the TPM is back.
+    tpm.start();
+    let (server, reason) = locked(&site);
+    assert!(reason.contains("older than the TPM remembers"), "{reason}");
+    server.stop();
+}
+
 #[test]
 fn a_cleared_tpm_costs_its_keys_and_nothing_else() {
     let tpm = Swtpm::new();
