@@ -5,6 +5,7 @@ mod attestation;
 mod audit;
 mod certificates;
 mod clock;
+mod configuration;
 mod data_dir;
 mod exchange;
 mod federation;
@@ -136,7 +137,7 @@ async fn serve(start: Start, log: logging::Log, mut holder: holder::Link) -> Res
         }
     };
     let server = Arc::new(opened);
-    audit::note_start(&server).await?;
+    audit::note_start(&server, &start.config).await?;
     holder.take_notices(&server.store).await?;
     let listening = wiring::listen(&server, &start.config).await?;
     greeting::print(&server, &start, &listening).await?;

@@ -1,6 +1,7 @@
 //! Evidence of this server: the key holder makes it; here is what the exchange says of itself.
 
 use super::certificates::Certificates;
+use super::configuration::digest;
 use super::{StartError, refused};
 use crate::key_holder::ek_certificates;
 use lamchat_api_admin::{Attest, AttestFailure, Endpoint};
@@ -96,10 +97,6 @@ fn failure(error: AskError) -> AttestFailure {
         AskError::Refused(Reason::NotAllowed, sentence) => AttestFailure::Invalid(sentence),
         error => AttestFailure::Unavailable(error.to_string()),
     }
-}
-
-fn digest(config: &Config) -> Sha256 {
-    Sha256::of(config.canonical().as_bytes())
 }
 
 /// The endpoint for everybody, as configured.

@@ -1,5 +1,7 @@
 //! The audit log of this server: opened, told of starts and stops, signed when it has grown.
 
+use super::certificates::Reread;
+use super::configuration::{Standing, hex};
 use super::wiring::Parts;
 use super::{StartError, refused};
 use lamchat_audit::notary::HeadSigner;
@@ -7,7 +9,7 @@ use lamchat_audit::{APPENDED, Actor, AuditLog, Entry};
 use lamchat_base::{Clock, Entropy};
 use lamchat_config::{Change, Config};
 use lamchat_holder::Client;
-use lamchat_store::{CommitError, ReadError, Store, WriteError};
+use lamchat_store::{CommitError, ReadError, Store, WriteError, WriteTxn};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,18 +36,21 @@ pub fn open(
     Ok(Arc::new(log.map_err(refused)?))
 }
 
-/// Notes that the server starts: which program, and how its keys were unlocked. A full disk keeps nobody from reading:
-/// then it is noted as soon as there is room, before which no act that changes something is possible either.
-pub async fn note_start(parts: &Parts) -> Result<(), StartError> {
+/// Notes that the server starts: which program, how its keys were unlocked, and what is configured otherwise than was
+/// noted last. A full disk keeps nobody from reading: then it is noted as soon as there is room, before which no act that
+/// changes something is possible either.
+pub async fn note_start(parts: &Parts, config: &Config) -> Result<(), StartError> {
+    let standing = Standing::of(config, &parts.certificates, &*parts.entropy);
     let entry = Entry::new(parts.clock.now_ms(), Actor::Server, "server.start")
         .fact("version", crate::cli::VERSION)
         .fact("unlocked_by", parts.unlocked_by)
         .fact("signing_key", &parts.signing_key);
-    match append(&parts.store, entry.clone()).await {
+    let entry = standing.told(entry);
+    match append_start(&parts.store, entry.clone(), standing.clone()).await {
         Ok(()) => Ok(()),
         Err(WriteError::Commit(error @ CommitError::DiskFull)) => {
             tracing::warn!(%error, "the start is not in the audit log yet");
-            tokio::spawn(note_later(parts.store.clone(), entry));
+            tokio::spawn(note_later(parts.store.clone(), entry, standing));
             Ok(())
         }
         Err(error) => Err(refused(sentence(&error))),
@@ -57,10 +62,10 @@ pub async fn note(store: &Store, entry: Entry) -> Result<(), StartError> {
     append(store, entry).await.map_err(|error| refused(sentence(&error)))
 }
 
-async fn note_later(store: Store, entry: Entry) {
+async fn note_later(store: Store, entry: Entry, standing: Standing) {
     loop {
         tokio::time::sleep(FULL_DISK_PAUSE).await;
-        match append(&store, entry.clone()).await {
+        match append_start(&store, entry.clone(), standing.clone()).await {
             Err(WriteError::Commit(CommitError::DiskFull)) => {}
             Ok(()) => return,
             Err(error) => {
@@ -90,8 +95,18 @@ pub async fn note_stop(parts: &Parts) {
     sign(&parts.audit).await;
 }
 
-/// Notes which settings a reload changes; their values stay out.
-pub async fn note_reload(parts: &Parts, live: &[Change], waiting: &[Change]) -> Result<(), String> {
+/// Notes that another certificate is in a file of the operator's, before it is shown.
+pub async fn note_certificate(parts: &Parts, read: &Reread) -> Result<(), String> {
+    let Some(sha256) = read.is_other() else { return Ok(()) };
+    let entry = Entry::new(parts.clock.now_ms(), Actor::Server, "certificate.reload")
+        .subject(&read.file)
+        .fact("public", hex(&sha256));
+    let appended = append(&parts.store, entry).await;
+    appended.map_err(|error| sentence(&error))
+}
+
+/// Notes which settings a reload changes, their values left out, and the digest of the configuration `in_use` after it.
+pub async fn note_reload(parts: &Parts, live: &[Change], waiting: &[Change], in_use: &Config) -> Result<(), String> {
     let mut entry = Entry::new(parts.clock.now_ms(), Actor::Server, "config.reload");
     for (name, count_name, changes) in [
         ("changed", "changed_count", live),
@@ -101,8 +116,22 @@ pub async fn note_reload(parts: &Parts, live: &[Change], waiting: &[Change]) -> 
         // The list may be cut off where it is long; the number then tells.
         entry = entry.fact(name, keys.join(", ")).fact(count_name, keys.len());
     }
-    let appended = append(&parts.store, entry).await;
-    appended.map_err(|error| sentence(&error))
+    let standing = Standing::of(in_use, &parts.certificates, &*parts.entropy);
+    let changed: Vec<&str> = live.iter().map(|change| change.key.as_str()).collect();
+    let entry = standing.told_with(entry, &changed);
+    let appended = parts.store.write(move |txn| {
+        standing.keep(txn)?;
+        lamchat_audit::append(txn, &entry).map(drop)
+    });
+    appended.await.map_err(|error| sentence(&error))
+}
+
+async fn append_start(store: &Store, entry: Entry, standing: Standing) -> Result<(), WriteError<ReadError>> {
+    let append = move |txn: &mut WriteTxn<'_>| {
+        lamchat_audit::append(txn, &entry)?;
+        standing.note_start(txn, entry.time_ms)
+    };
+    store.write(append).await
 }
 
 async fn append(store: &Store, entry: Entry) -> Result<(), WriteError<ReadError>> {

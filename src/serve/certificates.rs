@@ -55,6 +55,28 @@ struct Files {
     identity: Arc<Identity>,
 }
 
+/// A pair of files that was read again and is not shown yet.
+pub struct Reread {
+    /// The certificate's file.
+    pub file: String,
+    shown: Arc<Identity>,
+    fresh: Identity,
+}
+
+impl Reread {
+    /// The SHA-256 of the certificate, if it is another than the one that is shown.
+    pub fn is_other(&self) -> Option<[u8; 32]> {
+        let fresh = self.fresh.certificate_sha256();
+        fresh.filter(|_| fresh != self.shown.certificate_sha256())
+    }
+
+    /// Shows it from now on; connections stay.
+    pub fn show(self) {
+        self.shown.replace_by(&self.fresh);
+        tracing::info!(file = self.file, "the certificate was read again");
+    }
+}
+
 /// What people need to trust the server.
 pub struct Authority {
     /// The certificate's file.
@@ -137,16 +159,22 @@ impl Certificates {
             .map(|files| (files.certificate.display().to_string(), &*files.identity))
     }
 
-    /// Reads all files again; connections stay. What cannot be used leaves the old one in place and goes to the log.
-    pub fn reload(&self) {
+    /// Reads all files again. What cannot be used leaves the old one in place and goes to the log.
+    pub fn read_again(&self) -> Vec<Reread> {
+        let mut read = Vec::new();
         for files in &self.files {
-            match files.identity.replace_from_files(&files.certificate, &files.key) {
-                Ok(()) => tracing::info!(file = %files.certificate.display(), "the certificate was read again"),
+            match Identity::from_files(&files.certificate, &files.key) {
+                Ok(fresh) => read.push(Reread {
+                    file: files.certificate.display().to_string(),
+                    shown: Arc::clone(&files.identity),
+                    fresh,
+                }),
                 Err(error) => {
                     tracing::error!(file = %files.certificate.display(), %error, "the old certificate stays in use")
                 }
             }
         }
+        read
     }
 
     /// Renews the certificate of the own authority when its end is near, and shows it again where an outside one has

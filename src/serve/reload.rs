@@ -25,7 +25,7 @@ impl Reload {
 
     /// Does it. A configuration with a mistake changes nothing.
     pub async fn run(&mut self) {
-        self.parts.certificates.reload();
+        self.read_certificates().await;
         self.parts.certificates.renew(&self.parts.clock);
         let Some(file) = &self.start.place.config else {
             tracing::info!("reloaded: there is no configuration file");
@@ -44,6 +44,20 @@ impl Reload {
         self.apply(newer).await;
     }
 
+    /// Shows what is in the files of the operator's now; another certificate is noted before.
+    async fn read_certificates(&self) {
+        for read in self.parts.certificates.read_again() {
+            match audit::note_certificate(&self.parts, &read).await {
+                Ok(()) => read.show(),
+                Err(error) => tracing::error!(
+                    file = read.file,
+                    error,
+                    "the old certificate stays in use: the new one could not be noted in the audit log"
+                ),
+            }
+        }
+    }
+
     async fn apply(&mut self, newer: Config) {
         if let Err(error) = self.check_federation(&newer).await {
             tracing::error!(error, "the configuration was not reloaded; the old one stays in use");
@@ -52,7 +66,8 @@ impl Reload {
         let old = &self.start.config;
         let (live, fixed): (Vec<_>, Vec<_>) = old.changes(&newer).into_iter().partition(|change| change.live);
         // Before it is in use: a change that is not in the audit log is none.
-        if let Err(error) = audit::note_reload(&self.parts, &live, &fixed).await {
+        let in_use = after(old, &newer);
+        if let Err(error) = audit::note_reload(&self.parts, &live, &fixed, &in_use).await {
             tracing::error!(
                 error,
                 "the configuration was not reloaded: it could not be noted in the audit log"
@@ -88,24 +103,8 @@ impl Reload {
                 "the configuration was reloaded; some keys are used only after a restart"
             );
         }
-        // What needs a restart stays as it is, so that the next reload names it again.
-        let current = &mut self.start.config;
-        current.public_baseurl = newer.public_baseurl;
-        current.federation = newer.federation;
-        current.registration = lamchat_config::Registration {
-            password_hash: current.registration.password_hash,
-            ..newer.registration
-        };
-        current.limits = newer.limits;
-        current.rooms = newer.rooms;
-        current.presence = newer.presence;
-        current.support = newer.support;
-        current.log.level = newer.log.level;
-        current.updates = newer.updates;
-        current.attestation.endpoint = newer.attestation.endpoint;
-        current.attestation.rate = newer.attestation.rate;
-        current.attestation.rate_by_address = newer.attestation.rate_by_address;
-        self.parts.evidence.reconfigure(current);
+        self.start.config = in_use;
+        self.parts.evidence.reconfigure(&self.start.config);
     }
 
     /// Federation is not switched on while it waits for the recovery key.
@@ -121,4 +120,25 @@ impl Reload {
         let checked = self.parts.admin.federation.check(newer.federation.enabled, slots);
         checked.map_err(|error| error.to_string())
     }
+}
+
+/// What is in use after a reload. What needs a restart stays as it is, so that the next reload names it again.
+fn after(old: &Config, newer: &Config) -> Config {
+    let mut config = old.clone();
+    config.public_baseurl.clone_from(&newer.public_baseurl);
+    config.federation = newer.federation.clone();
+    config.registration = lamchat_config::Registration {
+        password_hash: old.registration.password_hash,
+        ..newer.registration.clone()
+    };
+    config.limits = newer.limits.clone();
+    config.rooms = newer.rooms.clone();
+    config.presence = newer.presence.clone();
+    config.support = newer.support.clone();
+    config.log.level.clone_from(&newer.log.level);
+    config.updates = newer.updates.clone();
+    config.attestation.endpoint = newer.attestation.endpoint;
+    config.attestation.rate = newer.attestation.rate;
+    config.attestation.rate_by_address = newer.attestation.rate_by_address;
+    config
 }

@@ -109,6 +109,8 @@ fn sighup_reads_certificates_and_configuration_again() {
     );
     let after = crate::harness::Client::new(&url, Some(&second)).server_certificate();
     assert_ne!(shown, after);
+    let log = site.command_json(&["audit", "show"], "").to_string();
+    assert!(log.contains("certificate.reload") && log.contains("cert.pem"), "{log}");
     assert_eq!(open.get("/_matrix/client/versions").status, 200, "connections stay");
     let flows = open
         .post(

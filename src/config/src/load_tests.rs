@@ -298,6 +298,16 @@ fn the_canonical_form_has_every_value_once_and_no_secret() {
     let count = keys.len();
     keys.dedup();
     assert_eq!(keys.len(), count);
+    // With their values, of secrets too.
+    let values = config.values();
+    assert_eq!(values.len(), count);
+    let value = |key: &str| {
+        let mut values = values.iter();
+        values.find(|(name, _)| name == key).map(|(_, value)| value.expose())
+    };
+    assert_eq!(value("registration.shared_secret"), Some(&b"hidden"[..]));
+    assert_eq!(value("listeners[0].port"), Some(&b"1"[..]));
+    assert!(values.iter().all(|(_, value)| value.expose() != "\"…\"".as_bytes()));
     config.rooms.public_list_without_auth = true;
     assert_ne!(config.canonical(), canonical);
 }

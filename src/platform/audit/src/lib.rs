@@ -4,7 +4,8 @@
 //! Two halves:
 //! - **pure**, for whoever verifies without a server: [`tree`], [`entry`], [`note`], [`checkpoint`], [`key`],
 //!   [`change`], [`export`], [`verify`], [`witness`]. They open no file and know no store.
-//! - **of the server**: [`log`] in the store, [`notary`] who signs and what it [`keep`]s, [`audit_log`] around them.
+//! - **of the server**: [`log`] in the store, [`notary`] who signs and what it [`keep`]s, [`audit_log`] around them;
+//!   [`configuration`] tells what changed in it.
 //!
 //! Promises:
 //! - An act and its entry are committed together. Nobody waits for a signature but whoever asks for one.
@@ -17,6 +18,7 @@
 pub mod audit_log;
 pub mod change;
 pub mod checkpoint;
+pub mod configuration;
 pub mod entry;
 pub mod export;
 mod heads;

@@ -87,9 +87,16 @@ impl Identity {
         Ok(())
     }
 
-    /// [`Identity::replace`] from two PEM files.
-    pub fn replace_from_files(&self, certificates: &Path, key: &Path) -> Result<(), IdentityError> {
-        self.replace(&read(certificates)?, &read(key)?)
+    /// Shows what `other` shows from now on.
+    pub fn replace_by(&self, other: &Self) {
+        self.current.0.store(other.current.0.load_full());
+    }
+
+    /// SHA-256 of the certificate that is shown now.
+    pub fn certificate_sha256(&self) -> Option<[u8; 32]> {
+        let current = self.current.0.load();
+        let digest = digest(&SHA256, current.cert.first()?);
+        digest.as_ref().try_into().ok()
     }
 
     /// SHA-256 of the SubjectPublicKeyInfo of the certificate that is shown now; `None` if it cannot be read, which a
