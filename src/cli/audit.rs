@@ -1,4 +1,6 @@
-//! `lamchat audit show|export|verify|witness-key|witness|add-witness`
+//! `lamchat audit show|export|verify|prove|witness-key|witness|add-witness`
+
+mod tiles;
 
 use super::{Failure, Place, Server, output, socket};
 use lamchat_api_admin::audit::entry_json;
@@ -32,10 +34,14 @@ pub enum Audit {
     /// Write entries and a signed checkpoint into a file that can be verified anywhere.
     Export {
         /// The file; it must not be there yet.
-        file: PathBuf,
+        #[arg(required_unless_present = "tiles")]
+        file: Option<PathBuf>,
         /// The first entry, by its number. Later exports need only what is new.
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         since: u64,
+        /// Instead of a file: the whole log into this new folder, as tiles of C2SP tlog-tiles, for other readers.
+        #[arg(long, value_name = "FOLDER", conflicts_with_all = ["file", "since"])]
+        tiles: Option<PathBuf>,
         #[command(flatten)]
         server: Server,
     },
@@ -51,6 +57,15 @@ pub enum Audit {
         /// Print JSON, for scripts.
         #[arg(long)]
         json: bool,
+    },
+    /// Print the proof that one entry is in the log, as a C2SP tlog-proof, which says nothing of the other entries.
+    Prove {
+        /// The export, of the whole log.
+        file: PathBuf,
+        /// The entry, by its number.
+        number: u64,
+        #[command(flatten)]
+        trust: TrustOptions,
     },
     /// Make the secret key of a witness, and print the public one.
     WitnessKey {
@@ -109,7 +124,17 @@ pub struct TrustOptions {
 pub fn run(place: &Place, command: Audit) -> Result<(), Failure> {
     match command {
         Audit::Show { since, limit, server } => show(place, &server, since, limit),
-        Audit::Export { file, since, server } => export(place, &server, &file, since),
+        Audit::Export {
+            file,
+            since,
+            tiles,
+            server,
+        } => match (tiles, file) {
+            (Some(folder), _) => tiles::export(place, &server, &folder),
+            (None, Some(file)) => export(place, &server, &file, since),
+            (None, None) => Err("name the file for the export, or a folder with --tiles".into()),
+        },
+        Audit::Prove { file, number, trust } => tiles::prove(&file, number, &trust.read()?),
         Audit::Verify {
             file,
             trust,

@@ -113,6 +113,7 @@ const REACH: &[(&str, Reach)] = &[
     ("audit show", Reach::Anywhere),
     ("audit export", Reach::Anywhere),
     ("audit verify", Reach::Nobody),
+    ("audit prove", Reach::Nobody),
     ("audit witness-key", Reach::Nobody),
     ("audit witness", Reach::Nobody),
     ("audit add-witness", Reach::Anywhere),

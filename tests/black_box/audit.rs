@@ -310,3 +310,47 @@ fn a_configuration_that_was_edited_while_the_server_was_stopped_is_named() {
     assert!(!last.to_string().contains(secret) && !last.to_string().contains("another secret"));
     server.stop();
 }
+
+/// Checks a folder of tiles, and proofs, by a reader that has no code in common with the server.
+fn read_tiles(site: &Site, files: &[&str]) -> (bool, String) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tlog/tiles.py");
+    let output = std::process::Command::new("python3")
+        .arg(script)
+        .args(files)
+        .current_dir(site.path(""))
+        .output()
+        .unwrap();
+    (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[test]
+fn another_reader_of_tiles_finds_the_same_log() {
+    let site = Site::new();
+    let server = site.start();
+    // More than a tile, each act an entry.
+    for _ in 0..260 {
+        site.command_json(&["token", "create"], "");
+    }
+    let size = site.command_json(&["audit", "export", "--tiles", "tiles"], "")["size"].clone();
+    assert!(size.as_u64() > Some(256), "{size}");
+    site.command_json(&["audit", "export", "whole"], "");
+    for number in ["0", "100", "255", "256"] {
+        let proof = lamchat(&site.path(""), &["audit", "prove", "whole", number], "");
+        assert!(proof.status.success(), "{}", text(&proof.stderr));
+        std::fs::write(site.path(&format!("proof{number}")), &proof.stdout).unwrap();
+    }
+    let (good, said) = read_tiles(&site, &["tiles", "proof0", "proof100", "proof255", "proof256"]);
+    assert!(good && said.trim_end().ends_with(&size.to_string()), "{said}");
+    let twice = site.command(&["audit", "export", "--tiles", "tiles"], "");
+    assert_eq!(twice.status.code(), Some(1), "an export never overwrites anything");
+    let none = lamchat(&site.path(""), &["audit", "prove", "whole", "9999"], "");
+    assert!(text(&none.stderr).contains("no entry 9999"), "{}", text(&none.stderr));
+    // The reader would have said so.
+    let bundle = site.path("tiles/tile/entries/000");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    let (good, said) = read_tiles(&site, &["tiles"]);
+    assert!(!good && said.contains("not the hashes of the entries"), "{said}");
+    server.stop();
+}

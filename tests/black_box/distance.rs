@@ -87,6 +87,7 @@ const CASES: &[(&str, &[&str], &str, Reach, End)] = &[
     ("audit show", &[], "", Anywhere, Done),
     ("audit export", &["log"], "", Anywhere, Done),
     ("audit verify", &["log"], "", Here, Done),
+    ("audit prove", &["log", "0"], "", Here, Done),
     ("audit witness-key", &["w.key", "--name", "w.example"], "", Here, Done),
     ("audit witness", &["log", "--key", "w.key"], "", Here, Done),
     ("audit add-witness", &["log.cosigned"], "", Anywhere, Done),

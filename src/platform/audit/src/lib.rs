@@ -3,7 +3,7 @@
 //!
 //! Two halves:
 //! - **pure**, for whoever verifies without a server: [`tree`], [`entry`], [`note`], [`checkpoint`], [`key`],
-//!   [`change`], [`export`], [`verify`], [`witness`]. They open no file and know no store.
+//!   [`change`], [`export`], [`tiles`], [`proof`], [`verify`], [`witness`]. They open no file and know no store.
 //! - **of the server**: [`log`] in the store, [`notary`] who signs and what it [`keep`]s, [`audit_log`] around them;
 //!   [`configuration`] tells what changed in it.
 //!
@@ -27,8 +27,10 @@ pub mod key;
 pub mod log;
 pub mod notary;
 pub mod note;
+pub mod proof;
 mod signing;
 mod software;
+pub mod tiles;
 pub mod tree;
 pub mod verify;
 pub mod witness;

@@ -125,6 +125,61 @@ pub fn consistency_proof<E>(
     Ok(proof)
 }
 
+/// The proof that the leaf `number` is in the tree of `size` leaves, from its sibling up: PATH(m, D[n]) of RFC 6962,
+/// section 2.1.1. `None` if there is no such leaf. `node`: see [`consistency_proof`].
+pub fn inclusion_proof<E>(
+    number: u64,
+    size: u64,
+    node: &mut dyn FnMut(u8, u64) -> Result<Hash, E>,
+) -> Result<Option<Vec<Hash>>, E> {
+    if number >= size {
+        return Ok(None);
+    }
+    let mut proof = Vec::new();
+    let (mut m, mut start, mut n) = (number, 0, size);
+    while n > 1 {
+        let k = split(n);
+        if m < k {
+            proof.push(range_root(start + k, n - k, node)?);
+            n = k;
+        } else {
+            proof.push(range_root(start, k, node)?);
+            (m, start, n) = (m - k, start + k, n - k);
+        }
+    }
+    proof.reverse();
+    Ok(Some(proof))
+}
+
+/// Whether `proof` shows that `leaf` is number `number` of the tree of `size` leaves with this root: the algorithm of
+/// RFC 9162, section 2.1.3.2.
+pub fn is_included(number: u64, leaf: &Hash, size: u64, root: &Hash, proof: &[Hash]) -> bool {
+    if number >= size {
+        return false;
+    }
+    let (mut fn_, mut sn, mut r) = (number, size - 1, *leaf);
+    for p in proof {
+        // "If sn is 0, then stop the iteration and fail the proof verification."
+        if sn == 0 {
+            return false;
+        }
+        // "If LSB(fn) is set, or if fn is equal to sn …"
+        if fn_ & 1 == 1 || fn_ == sn {
+            r = node_hash(p, &r);
+            // "If LSB(fn) is not set, then right-shift both fn and sn equally until either LSB(fn) is set or fn is 0."
+            while fn_ & 1 == 0 && fn_ != 0 {
+                fn_ >>= 1;
+                sn >>= 1;
+            }
+        } else {
+            r = node_hash(&r, p);
+        }
+        fn_ >>= 1;
+        sn >>= 1;
+    }
+    sn == 0 && r == *root
+}
+
 /// "Let k be the largest power of two smaller than n" (RFC 6962, section 2.1). `n` is at least 2.
 fn split(n: u64) -> u64 {
     1 << (n.saturating_sub(1)).checked_ilog2().unwrap_or(0)
@@ -190,8 +245,11 @@ pub fn is_consistent(first: u64, first_root: &Hash, second: u64, second_root: &H
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::indexing_slicing, reason = "tests")]
-    use super::{Frontier, Hash, consistency_proof, empty_root, is_consistent, leaf_hash, node_hash, peaks_of};
+    #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+    use super::{
+        Frontier, Hash, consistency_proof, empty_root, inclusion_proof, is_consistent, is_included, leaf_hash,
+        node_hash, peaks_of,
+    };
     use std::convert::Infallible;
 
     /// The definition of RFC 6962, without any cleverness.
@@ -238,6 +296,31 @@ mod tests {
             frontier.push(all[size]);
         }
         assert!(Frontier::with_peaks(3, vec![all[0]]).is_none());
+    }
+
+    #[test]
+    fn every_leaf_is_proved_and_nothing_else() {
+        let all = leaves(35);
+        for size in 0..=35u64 {
+            let of_tree = root(&all[..size as usize]);
+            assert_eq!(inclusion_proof(size, size, &mut node(&all)).unwrap(), None);
+            for number in 0..size {
+                let leaf = all[number as usize];
+                let proof = inclusion_proof(number, size, &mut node(&all)).unwrap().unwrap();
+                let is = |number, leaf: &Hash, proof: &[Hash]| is_included(number, leaf, size, &of_tree, proof);
+                assert!(is(number, &leaf, &proof), "{number} {size}");
+                assert!((0..=size).all(|other| other == number || !is(other, &leaf, &proof)));
+                assert!(!is(number, &leaf_hash(b"other"), &proof));
+                for at in 0..proof.len() {
+                    let mut bad = proof.clone();
+                    bad[at][9] ^= 1;
+                    assert!(!is(number, &leaf, &bad));
+                    bad.remove(at);
+                    assert!(!is(number, &leaf, &bad));
+                }
+                assert!(!is(number, &leaf, &[&proof[..], &[leaf]].concat()));
+            }
+        }
     }
 
     #[test]
