@@ -47,15 +47,15 @@ pub async fn show(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminEr
 pub async fn stage(admin: Arc<Admin>, mut request: Request) -> Result<Value, AdminError> {
     socket(&admin)?;
     let entry = Entry::new(admin.now_ms(), actor(&request)?, "update.stage");
-    note(&admin, entry.clone().fact("state", "begun")).await?;
-    let answer = ask(
-        &admin,
-        json!({"act": "stage"}),
-        Some(Bundle::Body(request.take_stream())),
-    )
-    .await;
-    end(&admin, entry, &answer).await?;
-    answer
+    let bundle = Bundle::Body(request.take_stream());
+    // A task of its own: whoever asked may go away, the end must be noted all the same.
+    let task = tokio::spawn(async move {
+        note(&admin, entry.clone().fact("state", "begun")).await?;
+        let answer = ask(&admin, json!({"act": "stage"}), Some(bundle)).await;
+        end(&admin, entry, &answer).await?;
+        answer
+    });
+    task.await.map_err(AdminError::internal)?
 }
 
 #[derive(serde::Deserialize)]
