@@ -3,6 +3,7 @@
 
 use crate::harness::{CONFIG, Site, lamchat, text};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The acts of a log, in order, with their subjects.
@@ -353,4 +354,104 @@ fn another_reader_of_tiles_finds_the_same_log() {
     let (good, said) = read_tiles(&site, &["tiles"]);
     assert!(!good && said.contains("not the hashes of the entries"), "{said}");
     server.stop();
+}
+
+/// Texts in the program that look like acts and are none: files, settings, a name.
+const NO_ACTS: [&str; 6] = [
+    "admin.sock",
+    "attestation.pcrs",
+    "audit.log",
+    "box.invalid",
+    "certificate.pem",
+    "keyring.key",
+];
+
+/// Every quoted text of a source file that is named like an act, tests left out.
+fn quoted_acts(source: &str, kinds: &[&str], found: &mut BTreeSet<String>) {
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let is_code = |line: &&str| !line.trim_start().starts_with("//") && !line.contains("Table::");
+    let code = source.lines().filter(is_code);
+    for line in code {
+        // Odd pieces are inside quotes.
+        for text in line.split('"').skip(1).step_by(2) {
+            let Some((kind, rest)) = text.split_once('.') else {
+                continue;
+            };
+            let is_name = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            if kinds.contains(&kind) && is_name && !NO_ACTS.contains(&text) {
+                found.insert(text.to_owned());
+            }
+        }
+    }
+}
+
+fn sources(folder: &Path, out: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && name != "tests" && name != "examples" {
+            sources(&path, out);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+            out.push(std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_format_lists_every_act_of_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let format = std::fs::read_to_string(root.join("src/platform/audit/FORMAT.md")).unwrap();
+    let table = format.split_once("| act | subject | facts |").unwrap().1;
+    let rows = table.split("\n\n").next().unwrap().lines().skip(2);
+    let listed: BTreeSet<String> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    let kinds: BTreeSet<&str> = listed.iter().map(|act| act.split('.').next().unwrap()).collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let (mut files, mut known) = (Vec::new(), BTreeSet::new());
+    sources(&root.join("src"), &mut files);
+    for source in &files {
+        quoted_acts(source, &kinds, &mut known);
+        // Acts whose names are put together.
+        if source.contains("\"anchor.{}\"") {
+            for start in ["finding(\"", "missing(\""] {
+                let named = source.split(start).skip(1).map(|rest| rest.split('"').next().unwrap());
+                known.extend(named.map(|name| format!("anchor.{name}")));
+            }
+        }
+        if let Some((_, list)) = source.split_once("const BOX_ACTS: &[&str] = &[") {
+            let list = list.split(']').next().unwrap();
+            known.extend(list.split('"').skip(1).step_by(2).map(|act| format!("box.{act}")));
+        }
+        // No entry has a kind of act that the table does not know.
+        for rest in source.split("Entry::new(").skip(1) {
+            let act = rest.split(';').next().unwrap().split('"').nth(1).unwrap_or_default();
+            let kind = act.split_once('.').map(|(kind, _)| kind);
+            assert!(
+                kind.is_none_or(|kind| kinds.contains(&kind)),
+                "{act} is not in FORMAT.md"
+            );
+        }
+    }
+    let missing: Vec<&String> = known.difference(&listed).collect();
+    let stale: Vec<&String> = listed.difference(&known).collect();
+    assert!(
+        missing.is_empty() && stale.is_empty(),
+        "missing: {missing:?}, stale: {stale:?}"
+    );
+
+    // The acts that are anchored at once are told as they are.
+    let anchor = std::fs::read_to_string(root.join("src/serve/anchor.rs")).unwrap();
+    let critical = anchor.split_once("const CRITICAL").unwrap().1;
+    let critical = critical.split_once("= [").unwrap().1.split("];").next().unwrap();
+    let critical: Vec<String> = critical
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(|act| format!("`{act}`"))
+        .collect();
+    let (last, rest) = critical.split_last().unwrap();
+    let sentence = format!("acts that begin with {} or {last}", rest.join(", "));
+    assert!(format.contains(&sentence), "{sentence}");
 }
