@@ -1,29 +1,29 @@
 //! The anchor in the TPM: compared at start, written at start, once an hour, and soon after critical acts.
 
+mod keep;
+
 use super::wiring::Parts;
 use super::{StartError, holder, locked, refused};
+use keep::{Times, keep};
 use lamchat_audit::tree::Hash;
-use lamchat_audit::{APPENDED, Actor, Entry};
+use lamchat_audit::{Actor, Entry};
 use lamchat_config::Config;
 use lamchat_holder::{Anchor, Anchored, AskError, Reason, Standing};
 use lamchat_seal::{SlotInfo, SlotKind};
 use lamchat_store::{ReadError, ReadTxn, Store};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
 
-/// The anchor is this old at most.
-const INTERVAL: Duration = Duration::from_secs(3600);
-/// Critical acts of this time share one write.
-const COALESCE: Duration = Duration::from_secs(2);
-/// After a failure it is tried again.
-const RETRY: Duration = Duration::from_secs(300);
+/// The anchor is an hour old at most; critical acts are in it within seconds.
+const TIMES: Times = Times {
+    interval: Duration::from_secs(3600),
+    coalesce: Duration::from_secs(2),
+    retry: Duration::from_secs(300),
+};
 /// A TPM that does not tell its anchor is asked so often before somebody has to type the recovery key for that.
 const ASKS: u32 = 3;
 /// And after this pause.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// Entries that are looked at for critical acts at a time; of more, some are taken to be critical.
-const ENTRIES: usize = 200;
 /// What acts begin with that are anchored at once: whoever rolls the disk back behind them takes back who has power here.
 const CRITICAL: [&str; 11] = [
     "anchor.",
@@ -190,35 +190,12 @@ fn compare(anchor: &Anchor, found: &Anchor, read: &ReadTxn) -> Result<Standing, 
 
 /// Keeps the anchor up to date. Ends with the runtime.
 pub async fn anchor_forever(parts: Arc<Parts>) {
-    let mut appended = parts.store.watch(&[APPENDED]);
-    let (mut due, mut seen) = (Instant::now(), 0);
-    loop {
-        if Instant::now() >= due {
-            due = Instant::now() + if anchor(&parts).await { INTERVAL } else { RETRY };
-            seen = lamchat_audit::log::size(&parts.store.read()).unwrap_or(seen);
-        }
-        if timeout_at(due, appended.changed()).await.is_err() {
-            continue;
-        }
-        tokio::time::sleep(COALESCE).await;
-        let read = parts.store.read();
-        match lamchat_audit::log::entries(&read, seen, ENTRIES) {
-            Ok(entries) => {
-                let critical = |act: &str| CRITICAL.iter().any(|start| act.starts_with(start));
-                if entries.len() == ENTRIES || entries.iter().any(|(_, entry)| critical(&entry.act)) {
-                    due = Instant::now();
-                } else {
-                    seen += entries.len() as u64;
-                }
-            }
-            Err(error) => tracing::error!(%error, "the audit log cannot be read"),
-        }
-    }
+    keep(parts.store.clone(), TIMES, move || anchor(Arc::clone(&parts))).await;
 }
 
 /// Whether the anchor is written, or need not be.
-async fn anchor(parts: &Arc<Parts>) -> bool {
-    let shared = Arc::clone(parts);
+async fn anchor(parts: Arc<Parts>) -> bool {
+    let shared = Arc::clone(&parts);
     let written = tokio::task::spawn_blocking(move || {
         let now = standing_of(&shared.store.read()).map_err(|error| error.to_string())?;
         match shared.admin.holder.anchor(now) {

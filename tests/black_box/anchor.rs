@@ -270,6 +270,34 @@ fn a_tpm_that_is_taken_away_hides_no_older_disk() {
 }
 
 #[test]
+fn a_tpm_that_hangs_keeps_no_act_waiting() {
+    let tpm = Swtpm::new();
+    let (site, _) = sealed(&tpm);
+    let server = opens(&site);
+    let log = wait_until(&site, "signed", |log| is_signed_by(log, "TPM key"));
+    tpm.signal(nix::sys::signal::Signal::SIGSTOP);
+    let began = Instant::now();
+    for _ in 0..100 {
+        site.command_json(&["token", "create"], "");
+    }
+    // One operation of the TPM's may take 30 s.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    let hanging = site.command_json(&["audit", "show"], "");
+    assert!(
+        hanging["size"].as_u64() >= log["size"].as_u64().map(|size| size + 100),
+        "{hanging}"
+    );
+    assert!(hanging["signed"].as_u64() < hanging["size"].as_u64(), "{hanging}");
+    tpm.signal(nix::sys::signal::Signal::SIGCONT);
+    wait_until(&site, "signed again", |log| is_signed_by(log, "TPM key"));
+    export(&site, "whole");
+    let (good, said) = verify(&site, &["whole", "--key", log["key"].as_str().unwrap()]);
+    assert!(good, "{said}");
+    server.stop();
+}
+
+#[test]
 fn a_cleared_tpm_costs_its_keys_and_nothing_else() {
     let tpm = Swtpm::new();
     let (site, key) = sealed(&tpm);

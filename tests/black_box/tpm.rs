@@ -75,6 +75,12 @@ impl Swtpm {
         self.child.wait().unwrap();
     }
 
+    /// It answers nobody (STOP) until it goes on (CONT).
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
     /// Power on again: PCRs are zero, NV memory stays.
     pub fn start(&mut self) {
         self.child = swtpm(self.folder.path(), self.port).expect("swtpm starts again");

@@ -214,6 +214,36 @@ impl Machine {
 }
 
 #[test]
+fn a_bundle_whose_sender_goes_away_has_an_end_in_the_log() {
+    let machine = Machine::new();
+    let server = machine.site.start();
+    let site = &machine.site;
+    let mut sender = std::os::unix::net::UnixStream::connect(site.path("data/admin.sock")).unwrap();
+    let head = "POST /_lamchat/admin/v1/update/bundle HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+    sender.write_all(head.as_bytes()).unwrap();
+    sender.write_all(&[0; 1000]).unwrap();
+    let states = || {
+        let log = site.command_json(&["audit", "show"], "");
+        let entries = log["entries"].as_array().unwrap().iter();
+        let staged = entries.filter(|entry| entry["act"] == "update.stage");
+        staged
+            .map(|entry| entry["facts"]["state"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let until = Instant::now() + Duration::from_secs(30);
+    let wait = |expected: &[&str]| {
+        while states() != expected {
+            assert!(Instant::now() < until, "{:?}", states());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    wait(&["begun"]);
+    drop(sender);
+    wait(&["begun", "failed"]);
+    server.stop();
+}
+
+#[test]
 fn an_update_is_checked_shown_accepted_and_installed() {
     let machine = Machine::new();
     let server = machine.site.start();
