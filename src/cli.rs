@@ -16,6 +16,7 @@ mod mirror;
 pub mod output;
 mod password;
 pub mod qr;
+mod reach;
 mod report;
 mod rescue;
 mod restore;

@@ -1,9 +1,9 @@
 //! Commands from a distance: `lamchat --server URL …`, with an administrator's credential and a server that is known.
 //!
-//! Every command has its place in [`REACH`]: whether it asks a server at all, and whether it may be far away. A command
-//! without one does not start.
+//! Which command may be far away: [`REACH`].
 
 use super::Failure;
+use super::reach::{REACH, Reach};
 use super::socket::{self, Answer, Body, SILENCE_MAX};
 use clap::ArgMatches;
 use lamchat_http::client::{Address, Pin, Trust};
@@ -33,118 +33,8 @@ pub struct Distance {
     pub ca: Option<PathBuf>,
 }
 
-/// Where a command works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// It asks the server, from wherever.
-    Anywhere,
-    /// It asks nobody, so there is nothing far away for it.
-    Nobody,
-    /// It works on the server's machine only: why, and what to do.
-    Here(&'static str),
-}
-
-/// What is typed must not pass through the exchange.
-const TYPED: Reach = Reach::Here(
-    "it takes or shows a key that must not pass through the exchange. Use the server's own console (on the box: the menu's lines for the recovery key and for unlocking), or run it on the server's machine without --server",
-);
 /// Why the commands that ask for a PIN cannot be far away from the key holder.
 pub const PIN: &str = "this server asks for a PIN, which must not pass through the exchange: do it on the server's own console, or on its machine without --server";
-const START: Reach = Reach::Here("it runs the server itself. Run it on the server's machine without --server");
-
-/// Each command by its words.
-const REACH: &[(&str, Reach)] = &[
-    ("serve", START),
-    ("init", START),
-    ("key-holder", START),
-    ("stick", START),
-    ("rescue", START),
-    ("updater", START),
-    ("timekeeper", START),
-    ("mirror status", Reach::Anywhere),
-    ("mirror add", Reach::Anywhere),
-    ("box show", Reach::Anywhere),
-    ("box set", Reach::Anywhere),
-    ("box set-clock", Reach::Anywhere),
-    ("box confirm", Reach::Anywhere),
-    ("box log", Reach::Anywhere),
-    ("box restart", Reach::Anywhere),
-    ("box power-off", Reach::Anywhere),
-    ("update check", Reach::Anywhere),
-    ("update show", Reach::Anywhere),
-    ("update apply", Reach::Anywhere),
-    ("update status", Reach::Anywhere),
-    ("user add", Reach::Anywhere),
-    ("user list", Reach::Anywhere),
-    ("user passwd", Reach::Anywhere),
-    ("user suspend", Reach::Anywhere),
-    ("user unsuspend", Reach::Anywhere),
-    ("user lock", Reach::Anywhere),
-    ("user unlock", Reach::Anywhere),
-    ("user deactivate", Reach::Anywhere),
-    ("user reactivate", Reach::Anywhere),
-    ("user admin", Reach::Anywhere),
-    ("token create", Reach::Anywhere),
-    ("token list", Reach::Anywhere),
-    ("token revoke", Reach::Anywhere),
-    ("media list", Reach::Anywhere),
-    ("media delete", Reach::Anywhere),
-    ("report list", Reach::Anywhere),
-    ("report show", Reach::Anywhere),
-    ("report close", Reach::Anywhere),
-    ("backup create", Reach::Anywhere),
-    ("backup verify", Reach::Nobody),
-    (
-        "restore",
-        Reach::Here(
-            "it fills an empty data folder before a server runs on it. Run it on that machine without --server",
-        ),
-    ),
-    ("seal status", Reach::Anywhere),
-    ("seal init", Reach::Anywhere),
-    ("seal add-recovery", TYPED),
-    ("seal verify-recovery", TYPED),
-    ("seal add-passphrase", TYPED),
-    ("seal add-file", Reach::Anywhere),
-    ("seal rebind", Reach::Anywhere),
-    ("seal raise-floor", Reach::Anywhere),
-    ("seal remove", Reach::Anywhere),
-    ("seal unlock", TYPED),
-    ("audit show", Reach::Anywhere),
-    ("audit export", Reach::Anywhere),
-    ("audit verify", Reach::Nobody),
-    ("audit prove", Reach::Nobody),
-    ("audit witness-key", Reach::Nobody),
-    ("audit witness", Reach::Nobody),
-    ("audit add-witness", Reach::Anywhere),
-    ("attest quote", Reach::Anywhere),
-    ("attest verify", Reach::Nobody),
-    ("attest ek-certificates", Reach::Anywhere),
-    ("attest enrol public-key", Reach::Nobody),
-    ("attest enrol request", Reach::Anywhere),
-    ("attest enrol challenge", Reach::Nobody),
-    ("attest enrol activate", Reach::Anywhere),
-    ("attest enrol finish", Reach::Nobody),
-    (
-        "admin-credential create",
-        Reach::Here(
-            "credentials are made where the server is, so that a stolen one cannot make others. Use the box's console, or run it on the server's machine without --server",
-        ),
-    ),
-    ("admin-credential list", Reach::Anywhere),
-    ("admin-credential revoke", Reach::Anywhere),
-    ("signing-key show", Reach::Anywhere),
-    ("signing-key rotate", Reach::Anywhere),
-    ("certificate show", Reach::Anywhere),
-    ("certificate authority", Reach::Anywhere),
-    ("certificate request", Reach::Anywhere),
-    ("certificate install", Reach::Anywhere),
-    ("certificate remove", Reach::Anywhere),
-    ("config check", Reach::Nobody),
-    ("config example", Reach::Nobody),
-    ("config canonical", Reach::Nobody),
-    ("health", Reach::Anywhere),
-];
 
 /// Whether a command works with a server far away.
 #[cfg(test)]

@@ -18,7 +18,7 @@ const ANSWER: &str = "certificate.pem";
 const SEEN: Duration = Duration::from_secs(60);
 
 /// An organisation's authority, which signs by another one in between.
-struct Authority {
+pub struct Authority {
     root: CertifiedIssuer<'static, KeyPair>,
     between: CertifiedIssuer<'static, KeyPair>,
 }
@@ -39,7 +39,7 @@ fn limits(params: &mut CertificateParams, last_year: i32) {
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let root = CertifiedIssuer::self_signed(authority("Root of the tests"), KeyPair::generate().unwrap()).unwrap();
         let between = authority("Authority in between");
         let between = CertifiedIssuer::signed_by(between, KeyPair::generate().unwrap(), &root).unwrap();
@@ -47,7 +47,7 @@ impl Authority {
     }
 
     /// The chain for a request, whose first certificate ends in this year, with another name if one is given.
-    fn answer(&self, request: &str, last_year: i32, name: Option<&str>) -> String {
+    pub fn answer(&self, request: &str, last_year: i32, name: Option<&str>) -> String {
         let mut asked = CertificateSigningRequestParams::from_pem(request).unwrap();
         limits(&mut asked.params, last_year);
         if let Some(name) = name {
