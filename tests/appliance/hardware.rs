@@ -3,6 +3,8 @@
 mod supply;
 
 use crate::set_up::{PIN, set_up};
+use crate::told::Administrator;
+use crate::update::network;
 use crate::virtual_machine::{Disk, VirtualMachine};
 use std::time::{Duration, Instant};
 use supply::Supply;
@@ -40,11 +42,12 @@ fn disks_and_the_management_controller_are_asked() {
         format!("if=none,format=raw,id={name},file={}", path.display())
     };
     let blank = Disk::blank();
+    let (network, clients, administration) = network();
     let mut machine = VirtualMachine::start(
         &blank,
         &[
             "-nic",
-            "none",
+            &network,
             "-device",
             "ipmi-bmc-sim,id=bmc",
             "-device",
@@ -61,13 +64,16 @@ fn disks_and_the_management_controller_are_asked() {
             "ide-hd,bus=sata.0,drive=rust",
         ],
     );
-    set_up(&mut machine, "none");
+    set_up(&mut machine, "dhcp");
     told(&mut machine, "well");
+    let mut administrator = Administrator::new(&mut machine, clients, administration);
     machine.command("qom-set /machine/peripheral/flash0 smart_critical_warning 8");
+    let since = Instant::now();
     told(
         &mut machine,
         "nvme0 wear: 0 % (limit 100): it has made itself read-only",
     );
+    administrator.is_told(since, "hardware/disk/nvme0 wear");
     machine.choose("Log", "7", Some(PIN));
     machine.expect("hardware: nvme0 wear");
     // What was found at the start may be on an older page.
@@ -88,6 +94,7 @@ fn a_supply_on_usb_says_that_the_power_is_gone() {
     let socket = folder.path().join("supply");
     let (supply, blank) = (Supply::behind(&socket), Disk::blank());
     let socket = format!("socket,id=supply,path={}", socket.display());
+    let (network, clients, administration) = network();
     let usb = [
         "-device",
         "piix3-usb-uhci",
@@ -96,11 +103,14 @@ fn a_supply_on_usb_says_that_the_power_is_gone() {
         "-device",
         "usb-redir,chardev=supply",
     ];
-    let mut machine = VirtualMachine::start(&blank, &[&["-nic", "none"], &usb[..]].concat());
-    set_up(&mut machine, "none");
+    let mut machine = VirtualMachine::start(&blank, &[&["-nic", network.as_str()], &usb[..]].concat());
+    set_up(&mut machine, "dhcp");
     told(&mut machine, "well");
+    let mut administrator = Administrator::new(&mut machine, clients, administration);
     supply.lose_power();
+    let since = Instant::now();
     told(&mut machine, "the machine runs on its battery");
+    administrator.is_told(since, "hardware/power/UPS ");
     machine.choose("Log", "7", Some(PIN));
     machine.expect("hardware: UPS CPS CP900EPFCLCD: 100 %: the machine runs on its battery");
 }

@@ -42,7 +42,9 @@ mod stick;
 mod story;
 #[path = "../ovmf/swtpm.rs"]
 mod swtpm;
+mod terminals;
 mod time;
+mod told;
 mod update;
 mod usb;
 mod usb_certificate;

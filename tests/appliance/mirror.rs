@@ -4,6 +4,8 @@ use crate::client::free_port;
 use crate::firmware::Board;
 use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up, shut_down};
+use crate::told::Administrator;
+use crate::update::network;
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,8 @@ const ALARM_MAX: Duration = Duration::from_secs(60);
 /// Bytes of the disks: what is filled takes its time here. The second one is larger, and no more of it is used.
 pub const DISKS: [u64; 2] = [1_400 << 20, 1_464 << 20];
 
-/// A machine with firmware and a TPM, a disk, perhaps another one that can be pulled, and a port that leads to its TLS.
+/// A machine with firmware and a TPM, a disk, perhaps another one, and a port that leads to its TLS. Either disk can be
+/// pulled: `booted` and `pulled`.
 fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u16) {
     let port = free_port();
     let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
@@ -24,17 +27,14 @@ fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u
 pub fn start_with(board: &Board, disk: &Disk, other: Option<&Disk>, network: &str) -> VirtualMachine {
     // In an order, so that the firmware does not wait for networks when a disk is not where it was.
     let main = format!("file={},if=none,id=main,format=raw", disk.path().display());
-    let device = "virtio-blk-pci,drive=main,bootindex=0";
-    let mut arguments = vec![
-        "-nic".to_owned(),
-        network.to_owned(),
-        "-device".to_owned(),
-        device.to_owned(),
-    ];
+    // Behind a port of its own: PCI Express takes a device away from nowhere else.
+    let port = "pcie-root-port,id=first,chassis=1,slot=1";
+    let device = "virtio-blk-pci,drive=main,id=booted,bus=first,bootindex=0";
+    let words = ["-nic", network, "-device", port, "-device", device];
+    let mut arguments = words.map(str::to_owned).to_vec();
     if let Some(other) = other {
-        // Behind a port of its own: PCI Express takes a device away from nowhere else.
         let drive = format!("file={},if=none,id=other,format=raw", other.path().display());
-        let port = "pcie-root-port,id=bay,chassis=1,slot=1";
+        let port = "pcie-root-port,id=bay,chassis=2,slot=2";
         let device = "virtio-blk-pci,drive=other,id=pulled,bus=bay,bootindex=1";
         arguments.extend(["-device", port, "-drive", &drive, "-device", device].map(str::to_owned));
     }
@@ -136,4 +136,33 @@ fn each_disk_of_a_mirror_may_be_pulled_and_comes_back() {
     // Each was started alone: nobody may choose for the operator.
     let (mut machine, _) = start(&board, &first, Some(&second));
     machine.expect("both halves went on alone");
+}
+
+/// The disk that the firmware, the kernel and the program came from goes while the box runs: nothing is read from it any
+/// more, and everybody who should know does.
+#[test]
+fn the_disk_that_was_started_from_may_be_pulled_while_the_box_runs() {
+    let release = uki().parent().unwrap().to_owned();
+    let ([first, second], board) = (DISKS.map(Disk::grown), Board::owned(&release));
+    let (network, clients, administration) = network();
+    let mut machine = start_with(&board, &first, Some(&second), &network);
+    set_up(&mut machine, "dhcp");
+    let one = send(clients);
+    let mut administrator = Administrator::new(&mut machine, clients, administration);
+    machine.command("device_del booted");
+    let since = Instant::now();
+    machine.expect("MIRROR DEGRADED");
+    println!("pulled: alarm at the console after {:?}", since.elapsed());
+    assert!(since.elapsed() < ALARM_MAX);
+    administrator.is_told(since, "hardware/mirror/");
+    is_there(clients, &one);
+    let two = send(clients);
+    // The power goes without a word.
+    drop(machine);
+
+    let (mut machine, port) = start(&board, &second, None);
+    expect_alarm(&mut machine, "without the disk that was pulled");
+    is_there(port, &one);
+    is_there(port, &two);
+    shut_down(&mut machine);
 }

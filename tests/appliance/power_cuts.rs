@@ -6,6 +6,7 @@
 
 mod checks;
 mod drive;
+mod file_system;
 mod first;
 mod install;
 mod life;

@@ -2,6 +2,7 @@
 
 use super::checks;
 use super::drive::{Drive, Trigger};
+use super::file_system;
 use super::work::{self, Said, Work};
 use crate::client::{free_port, request};
 use crate::firmware::Board;
@@ -179,6 +180,7 @@ impl Life {
 
     /// The last start: everything is there, and the disk opens elsewhere by the recovery key that was acknowledged last.
     pub fn end(mut self) {
+        file_system::check(&self);
         let mut on = self.start().unwrap();
         self.said.check_everything();
         self.check(&mut on).unwrap();
