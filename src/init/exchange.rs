@@ -51,7 +51,7 @@ pub fn config(site: &Site) -> String {
         folder(),
         super::update::SOCKET,
         super::remote::SOCKET,
-        super::update::is_on_trial(),
+        super::update::mark().is_on_trial(),
         PORTS.map(|port| listener("::", port, true, public)).concat(),
         listener("::", ADMIN_PORT, true, "\"admin\""),
         listener("127.0.0.1", LOCAL_PORT, false, "\"client\", \"media\""),

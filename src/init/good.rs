@@ -2,6 +2,7 @@
 //! written into the audit log, before and after.
 
 use super::state::{Shared, State};
+use super::update::Mark;
 use super::{exchange, update};
 use serde_json::json;
 use std::sync::Arc;
@@ -22,13 +23,21 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Ends when the release is marked good, and that is noted.
 pub fn run(shared: &Arc<Shared>) {
-    if !update::is_on_trial() {
-        return;
+    match update::mark() {
+        Mark::Good => return,
+        Mark::Trial { .. } => {}
+        Mark::Unknown(why) => shared.log.note(&format!(
+            "whether this release is marked good is not known ({why}): it counts as on trial"
+        )),
     }
     await_answers(shared);
     let mut pause = PAUSE_FIRST;
     let (mut is_begun, mut is_marked) = (false, false);
     loop {
+        // What could not be read before may be readable now, and says that there is nothing to do.
+        if !is_begun && update::mark() == Mark::Good {
+            return;
+        }
         match once(shared, &mut is_begun, &mut is_marked) {
             Ok(slot) => return shared.log.note(&format!("the release in slot {slot} is marked good")),
             Err(error) => shared.log.note(&format!(

@@ -1,8 +1,10 @@
 //! Updates: process 1 takes requests of the exchange's at a socket and starts a sandboxed process for each.
 
 mod direct;
+mod mark;
 
 pub use direct::{apply, stage};
+pub use mark::{Mark, is_counted, mark};
 
 use super::disk::Found;
 use super::exchange;
@@ -96,24 +98,6 @@ impl Booted {
             "no disk has the partition {wanted} that the box was started from"
         ))
     }
-}
-
-/// What the boot loader started, by its name from before the attempt was counted. Where no boot loader of ours counts,
-/// nothing.
-fn started() -> Option<Name> {
-    Name::parse_path(&variable("LoaderEntrySelected").ok()?)
-}
-
-/// Whether the release that runs is not marked good yet.
-pub fn is_on_trial() -> bool {
-    // What is marked good later stays on trial for this run. An entry that is no slot's file is nothing to rely on.
-    variable("LoaderEntrySelected").is_ok_and(|entry| Name::parse_path(&entry).is_none_or(|name| name.tries.is_some()))
-}
-
-/// Whether the attempts of the release that runs are counted: it is not marked good, and was started because it had
-/// attempts left. One without is started only where there is nothing else.
-pub fn is_counted() -> bool {
-    started().is_some_and(|name| name.tries.is_some_and(|(left, _)| left > 0))
 }
 
 /// A variable of the boot loader's.
