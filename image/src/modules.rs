@@ -3,6 +3,7 @@
 //! Debian's package has no `modules.dep`, which depmod writes when a package is installed; what it would say is in the
 //! section `.modinfo` of each module.
 
+use lamchat_machine::modules::Condition;
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,14 @@ pub enum ModuleError {
     /// A module's file is damaged.
     #[error("the module {0} is damaged")]
     Damaged(String),
+    /// Nothing would ever load a module.
+    #[error(
+        "nothing loads the module {0}: no device asks for it, and modules.toml has it neither in `load` nor in `named`"
+    )]
+    Dead(String),
+    /// Process 1 knows no such condition.
+    #[error("modules.toml: {0:?} is no condition")]
+    Condition(String),
     /// Modules need each other in a circle.
     #[error("the modules around {0} need each other in a circle")]
     Circle(String),
@@ -37,6 +46,17 @@ struct Chosen {
     load: Vec<String>,
     /// Loaded when a device asks for them.
     devices: BTreeMap<String, Vec<String>>,
+    /// Loaded by name where a condition holds, in this order.
+    #[serde(default)]
+    named: Vec<NamedModules>,
+}
+
+/// Modules that no device asks for.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedModules {
+    when: String,
+    modules: Vec<String>,
 }
 
 /// A module with what its `.modinfo` says. Names have `_` where files may have `-`.
@@ -56,6 +76,8 @@ pub struct ModuleSet {
     pub aliases: String,
     /// `modules.load`: a name a line.
     pub load: String,
+    /// `modules.named`: `CONDITION NAME`.
+    pub named: String,
 }
 
 /// The modules of a package that may be taken: a path below `lib/modules`, without sounds and screens.
@@ -83,9 +105,16 @@ fn pick_chosen(chosen: &Chosen, files: &BTreeMap<String, Vec<u8>>) -> Result<Mod
         .map(|(path, file)| (name_of(path), file))
         .collect();
     let mut modules = BTreeMap::new();
+    let by_condition = chosen.named.iter().flat_map(|named| &named.modules);
     let names = chosen.load.iter().chain(chosen.devices.values().flatten());
-    for name in names.clone() {
+    for name in names.chain(by_condition.clone()) {
         gather(name, &by_name, &mut modules, DEPTH_MAX)?;
+    }
+    for name in chosen.devices.values().flatten() {
+        let has_alias = modules.get(name).is_some_and(|module| !module.aliases.is_empty());
+        if !has_alias && !chosen.load.contains(name) && !by_condition.clone().any(|other| other == name) {
+            return Err(ModuleError::Dead(name.clone()));
+        }
     }
     let mut dependencies = String::new();
     let mut aliases = String::new();
@@ -102,12 +131,22 @@ fn pick_chosen(chosen: &Chosen, files: &BTreeMap<String, Vec<u8>>) -> Result<Mod
             aliases.push_str(&format!("alias {alias} {name}\n"));
         }
     }
+    let mut named = String::new();
+    for NamedModules { when, modules } in &chosen.named {
+        if Condition::parse(when).is_none() {
+            return Err(ModuleError::Condition(when.clone()));
+        }
+        for name in modules {
+            named.push_str(&format!("{when} {name}\n"));
+        }
+    }
     let load = chosen.load.iter().map(|name| format!("{name}\n")).collect();
     Ok(ModuleSet {
         files: modules.into_iter().map(|(name, module)| (name, module.file)).collect(),
         dependencies,
         aliases,
         load,
+        named,
     })
 }
 

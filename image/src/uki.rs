@@ -127,6 +127,7 @@ pub fn initrd(parts: &InitrdParts<'_>) -> Result<Vec<u8>, UkiError> {
         ("dep", &parts.modules.dependencies),
         ("alias", &parts.modules.aliases),
         ("load", &parts.modules.load),
+        ("named", &parts.modules.named),
     ];
     for (name, list) in lists {
         archive.file(&format!("lib/modules/modules.{name}"), 0o644, list.as_bytes())?;

@@ -14,19 +14,20 @@ use std::time::Duration;
 
 /// What the firmware says when it hands over.
 pub const HAND_OVER: &str = "BdsDxe: starting";
+/// A watchdog in hardware.
+const WATCHDOG: &[&str] = &["-device", "i6300esb", "-action", "watchdog=reset"];
 /// Starts of a release before it is left.
 const STARTS: usize = 3;
 
 /// Updates a box to a release that fails in this way; no start of it may take longer than `patience`.
-fn falls_back(way: &str, patience: Duration) -> VirtualMachine {
+fn falls_back(way: &str, patience: Duration, watchdog: &[&str]) -> VirtualMachine {
     let bundles = PathBuf::from(std::env::var_os("LAMCHAT_FAULTY_BUNDLES").unwrap());
     let bundle = bundles.join(format!("{way}.bundle"));
     let folder = tempfile::tempdir().unwrap();
     let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
     slots::mark_good(&disk, lamchat_slots::Slot::A);
     let (network, clients, port) = network();
-    let watchdog = ["-device", "i6300esb", "-action", "watchdog=reset"];
-    let mut machine = VirtualMachine::start_restarting(&board, &disk, &[&["-nic", &network], &watchdog[..]].concat());
+    let mut machine = VirtualMachine::start_restarting(&board, &disk, &[&["-nic", &network], watchdog].concat());
     machine.expect(HAND_OVER);
     set_up(&mut machine, "dhcp");
     let event = send(clients);
@@ -53,7 +54,7 @@ fn falls_back(way: &str, patience: Duration) -> VirtualMachine {
 
 #[test]
 fn a_release_that_panics_at_its_start_is_left() {
-    let machine = falls_back("panic", Duration::from_secs(180));
+    let machine = falls_back("panic", Duration::from_secs(180), WATCHDOG);
     let shown = machine.shown();
     assert_eq!(shown.matches("Attempted to kill init").count(), STARTS, "{shown}");
 }
@@ -61,11 +62,18 @@ fn a_release_that_panics_at_its_start_is_left() {
 /// Process 1 gives it three minutes, and the exchange time to end.
 #[test]
 fn a_release_whose_exchange_never_answers_is_left() {
-    falls_back("silent", Duration::from_secs(600));
+    falls_back("silent", Duration::from_secs(600), WATCHDOG);
 }
 
 /// Only the watchdog is left.
 #[test]
 fn a_release_whose_first_process_hangs_is_left() {
-    falls_back("frozen", Duration::from_secs(400));
+    falls_back("frozen", Duration::from_secs(400), WATCHDOG);
+}
+
+/// On a machine that has none, the kernel's own is left, which the console names.
+#[test]
+fn a_release_whose_first_process_hangs_is_left_without_a_watchdog_in_hardware() {
+    let mut machine = falls_back("frozen", Duration::from_secs(400), &[]);
+    machine.expect("Software Watchdog");
 }

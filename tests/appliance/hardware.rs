@@ -62,6 +62,8 @@ fn disks_and_the_management_controller_are_asked() {
             "ahci,id=sata",
             "-device",
             "ide-hd,bus=sata.0,drive=rust",
+            "-device",
+            "i6300esb",
         ],
     );
     set_up(&mut machine, "dhcp");
@@ -102,6 +104,8 @@ fn a_supply_on_usb_says_that_the_power_is_gone() {
         &socket,
         "-device",
         "usb-redir,chardev=supply",
+        "-device",
+        "i6300esb",
     ];
     let mut machine = VirtualMachine::start(&blank, &[&["-nic", network.as_str()], &usb[..]].concat());
     set_up(&mut machine, "dhcp");

@@ -30,6 +30,7 @@ mod power_cuts;
 #[path = "../black_box/publisher.rs"]
 mod publisher;
 mod pulled;
+mod rack;
 mod read_only;
 mod reset;
 mod restart;

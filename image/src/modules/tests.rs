@@ -45,6 +45,7 @@ fn chosen(load: &[&str], devices: &[&str]) -> Chosen {
     Chosen {
         load: list(load),
         devices: BTreeMap::from([("x".to_owned(), list(devices))]),
+        named: Vec::new(),
     }
 }
 
@@ -64,6 +65,47 @@ fn needs_come_before_what_needs_them_and_only_what_is_needed_is_taken() {
     assert_eq!(set.aliases, "alias usb:v2* mid_dle\nalias pci:v1* top\n");
     assert_eq!(set.load, "low\n");
     assert_eq!(set.files.keys().collect::<Vec<_>>(), ["low", "mid_dle", "top"]);
+}
+
+#[test]
+fn a_module_that_nothing_loads_is_refused() {
+    let package = package(&[("dog", b"depends=\0"), ("card", b"alias=pci:v1*\0depends=\0")]);
+    let error = pick_chosen(&chosen(&[], &["dog", "card"]), &package).err().unwrap();
+    assert!(matches!(&error, ModuleError::Dead(name) if name == "dog"), "{error}");
+    assert!(pick_chosen(&chosen(&["dog"], &["dog", "card"]), &package).is_ok());
+    let named = |when: &str| Chosen {
+        named: vec![NamedModules {
+            when: when.to_owned(),
+            modules: vec!["dog".to_owned()],
+        }],
+        ..chosen(&[], &["card"])
+    };
+    let set = pick_chosen(&named("without-watchdog"), &package).unwrap();
+    assert_eq!(set.named, "without-watchdog dog\n");
+    assert!(set.files.contains_key("dog"));
+    let error = pick_chosen(&named("sometimes"), &package).err().unwrap();
+    assert_eq!(error.to_string(), "modules.toml: \"sometimes\" is no condition");
+}
+
+#[test]
+fn every_module_is_in_one_list_of_the_images() {
+    let chosen: Chosen = toml::from_str(CHOSEN).unwrap();
+    assert!(chosen.named.iter().all(|named| Condition::parse(&named.when).is_some()));
+    let last = chosen.named.last().and_then(|named| named.modules.last());
+    assert_eq!(
+        last.map(String::as_str),
+        Some("softdog"),
+        "every other watchdog is better"
+    );
+    let devices: Vec<&String> = chosen.devices.values().flatten().collect();
+    for named in &chosen.named {
+        for name in &named.modules {
+            assert!(
+                !devices.contains(&name) && !chosen.load.contains(name),
+                "{name} is there twice"
+            );
+        }
+    }
 }
 
 #[test]

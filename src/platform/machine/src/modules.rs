@@ -3,7 +3,9 @@
 mod alias;
 mod dependencies;
 mod load;
+mod named;
 
 pub use alias::{Aliases, matches};
 pub use dependencies::{Dependencies, normal_name};
 pub use load::{Loader, OpenError};
+pub use named::{Condition, Facts, Named};

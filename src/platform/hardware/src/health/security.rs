@@ -5,6 +5,8 @@ use super::root::Root;
 
 /// WDIOF_CARDRESET (Linux, include/uapi/linux/watchdog.h): the last start was made by the watchdog.
 const CARD_RESET: u64 = 0x20;
+/// The `identity` of softdog (Linux, drivers/watchdog/softdog.c), which does not survive what it is to watch.
+const SOFTWARE: &str = "Software Watchdog";
 /// The most watchdogs and controllers.
 const DEVICES_MAX: usize = 8;
 
@@ -48,7 +50,13 @@ fn watchdog(device: &Root) -> Reading {
     let reading = Reading::new(Part::Watchdog, device.name(), identity.clone());
     // In decimal, though documentation says nothing of it.
     let status = device.number::<u64>("bootstatus").unwrap_or(0);
-    let reading = reading.value(status as f64, Unit::Count);
+    let mut reading = reading.value(status as f64, Unit::Count);
+    if identity == SOFTWARE {
+        reading = reading.worse(
+            State::Warning,
+            "only the kernel's own watchdog is there: a kernel that hangs is not restarted. Switch the board's watchdog on in the firmware's setup, if it has one",
+        );
+    }
     if status & CARD_RESET != 0 {
         return reading.worse(
             State::Warning,
@@ -77,6 +85,9 @@ mod tests {
             readings.iter().map(|reading| reading.state).collect::<Vec<_>>()
         };
         assert_eq!(said(), [State::Well; 3]);
+        folder.write("class/watchdog/watchdog0/identity", "Software Watchdog\n");
+        assert_eq!(said(), [State::Well, State::Warning, State::Well]);
+        folder.write("class/watchdog/watchdog0/identity", "iTCO_wdt\n");
         folder.write("class/watchdog/watchdog0/bootstatus", "32");
         folder.write("class/tpm/tpm0/tpm_version_major", "1");
         assert_eq!(said(), [State::Warning, State::Warning, State::Well]);

@@ -1,5 +1,6 @@
 //! Loading: finit_module(2), with the kernel checking each module's signature.
 
+use super::named::{Here, Named};
 use super::{Aliases, Dependencies, normal_name};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -17,13 +18,15 @@ const SYSFS_FOLDERS_MAX: usize = 50_000;
 /// Parameters of modules. Watchdog drivers: how long they wait, in seconds (kernel documentation,
 /// watchdog/watchdog-parameters). Bonds: only those that are configured, and not one without links at every start
 /// (networking/bonding).
-const PARAMETERS: [(&str, &CStr); 7] = [
+const PARAMETERS: [(&str, &CStr); 9] = [
     ("bonding", c"max_bonds=0"),
     ("i6300esb", c"heartbeat=60"),
     ("iTCO_wdt", c"heartbeat=60"),
     ("sp5100_tco", c"heartbeat=60"),
     ("wdat_wdt", c"timeout=60"),
     ("ipmi_watchdog", c"timeout=60"),
+    ("w83627hf_wdt", c"timeout=60"),
+    ("it87_wdt", c"timeout=60"),
     ("softdog", c"soft_margin=60"),
 ];
 
@@ -47,6 +50,7 @@ pub struct Loader {
     aliases: Aliases,
     dependencies: Dependencies,
     wanted: Vec<String>,
+    named: Named,
     /// Loaded, or tried in vain: neither is tried again.
     done: HashSet<String>,
     /// Sentences about modules that could not be loaded.
@@ -54,7 +58,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Reads the lists of a folder: `modules.dep`, `modules.alias`, `modules.load`.
+    /// Reads the lists of a folder: `modules.dep`, `modules.alias`, `modules.load`, `modules.named`.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         let read = |name: &str| {
             let path = folder.join(name);
@@ -65,6 +69,7 @@ impl Loader {
             aliases: Aliases::parse(&read("modules.alias")?),
             dependencies: Dependencies::parse(&read("modules.dep")?),
             wanted: read("modules.load")?.split_whitespace().map(normal_name).collect(),
+            named: Named::parse(&read("modules.named")?),
             done: HashSet::new(),
             failures: Vec::new(),
         })
@@ -94,6 +99,16 @@ impl Loader {
         for device in devices {
             self.load_for(&device);
         }
+    }
+
+    /// Loads what no device asks for and is due. Once the devices that are there have their drivers: what asks for a module
+    /// of its own comes first, and the kernel's watchdog by software last of all.
+    pub fn load_named(&mut self) {
+        let mut named = std::mem::take(&mut self.named);
+        named.load(&Here, |module| {
+            self.load(module);
+        });
+        self.named = named;
     }
 
     /// Loads a module and what it needs; answers whether it is newly there.
@@ -130,8 +145,8 @@ impl Loader {
         match finit_module(&file, &parameters, ModuleInitFlags::empty()) {
             Ok(()) => true,
             Err(Errno::EEXIST) => false,
-            // A driver that finds nothing to drive.
-            Err(Errno::ENODEV) => false,
+            // A driver that finds nothing to drive, or whose ports the firmware keeps to itself.
+            Err(Errno::ENODEV | Errno::EBUSY) => false,
             Err(error) => {
                 self.failures.push(format!("module {name}: {}", error.desc()));
                 false
