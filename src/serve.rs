@@ -16,6 +16,7 @@ mod locked;
 pub mod logging;
 mod notices;
 mod outside;
+mod progress;
 mod pull;
 mod rekey;
 mod reload;

@@ -192,7 +192,11 @@ fn follow(shared: &Shared, keeper: &mut Option<Keeper>, wanted: &Time) -> Option
 /// Remembers the time for the next start, durably, once there are data to keep it with. A torn file is no time, and the
 /// floor is the release's then.
 fn keep(shared: &Shared) {
-    if !matches!(shared.state(), State::Starting | State::Serving | State::Degraded) || shared.site.lock().is_none() {
+    let has_data = matches!(
+        shared.state(),
+        State::Starting | State::Repairing | State::Serving | State::Degraded
+    );
+    if !has_data || shared.site.lock().is_none() {
         return;
     }
     if let Err(error) = write(&file(), time::now_ms()) {

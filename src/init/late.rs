@@ -184,7 +184,7 @@ pub fn note(shared: &Shared, act: Act) -> Result<(), String> {
             .note(&format!("box.{SAVING} on {} cannot be in the audit log", act.terminal));
         return Ok(());
     }
-    let noted = if matches!(shared.state(), State::Starting | State::Degraded) {
+    let noted = if matches!(shared.state(), State::Starting | State::Repairing | State::Degraded) {
         // One that hangs would hold the operator up for minutes; whoever watches it hands the act over.
         Err("the exchange does not answer".to_owned())
     } else {

@@ -2,6 +2,8 @@
 
 mod children;
 
+use super::repair::{self, Repair};
+use super::settling::Settling;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Trial;
 use super::{
@@ -41,6 +43,8 @@ pub struct Machine {
     shared: Arc<Shared>,
     events: Receiver<Event>,
     loader: Option<Loader>,
+    /// When what no device asks for is to be loaded.
+    settles: Settling,
     watchdog: Option<Watchdog>,
     fed: Instant,
     buttons: HashSet<String>,
@@ -56,6 +60,8 @@ pub struct Machine {
     network: Sender<Site>,
     /// What the release that runs may take until it is marked good.
     on_trial: Trial,
+    /// How far the exchange has got that works on the data.
+    repair: Repair,
     /// Whether what the box needs was noted since the start.
     has_figures: bool,
     /// What comes back unless the change is confirmed, and when.
@@ -90,6 +96,7 @@ impl Machine {
             shared,
             events,
             loader,
+            settles: Settling::begun(Instant::now()),
             watchdog: None,
             fed: Instant::now(),
             buttons: HashSet::new(),
@@ -101,6 +108,7 @@ impl Machine {
             ending: None,
             network,
             on_trial: Trial::default(),
+            repair: Repair::default(),
             has_figures: false,
             trial: None,
         };
@@ -153,7 +161,10 @@ impl Machine {
             // Ctrl-Alt-Del: whoever has the keyboard is not yet the operator.
             Event::Signal(signal) => self.shared.log.note(&format!("{signal} is ignored")),
             Event::Device(event) => self.device(event),
-            Event::Notice(text) => self.shared.log.keep("exchange", &text.replace('\n', " ")),
+            Event::Notice(text) => match repair::work(&text) {
+                Some(work) => self.goes_on(work, Instant::now()),
+                None => self.shared.log.keep("exchange", &text.replace('\n', " ")),
+            },
             Event::Health(health) => self.health(health),
             Event::Configured(site, answer) => {
                 let result = self.take_over(*site);
@@ -175,13 +186,20 @@ impl Machine {
 
     /// What is due.
     fn look_after(&mut self, now: Instant) {
+        if self.settles.is_over(now) {
+            self.load_named();
+        }
         let (state, since) = {
             let status = self.shared.status.lock();
             (status.state, status.since)
         };
+        let elapsed = match state {
+            State::Repairing => self.repair.silent(now),
+            _ => now.saturating_duration_since(since),
+        };
         if let Some(watchdog) = &mut self.watchdog
             && now.saturating_duration_since(self.fed) >= watchdog.interval()
-            && vital::may_feed(state, now.saturating_duration_since(since))
+            && vital::may_feed(state, elapsed)
         {
             self.fed = now;
             if let Err(error) = watchdog.feed() {
@@ -196,7 +214,7 @@ impl Machine {
             self.on_trial.ends();
         }
         // The watchdog would do it without a word, and not every machine has one.
-        if let Some(why) = self.on_trial.verdict(now, state, now.saturating_duration_since(since)) {
+        if let Some(why) = self.on_trial.verdict(now, state, elapsed) {
             self.shared.log.note(why);
             self.end(End::Reboot);
         }
@@ -289,13 +307,14 @@ impl Machine {
         match &health {
             Health::Running { .. } => {
                 self.heard = Instant::now();
+                self.repair.ends();
                 self.shared.enter(State::Serving);
             }
             Health::Locked(_) => {
                 self.heard = Instant::now();
                 self.shared.enter(State::Locked);
             }
-            Health::Silent(_) if self.shared.state() == State::Starting => {}
+            Health::Silent(_) if matches!(self.shared.state(), State::Starting | State::Repairing) => {}
             Health::Silent(_) => self.shared.enter(State::Degraded),
         }
         let mut status = self.shared.status.lock();
@@ -303,8 +322,28 @@ impl Machine {
         status.addresses = network::describe();
     }
 
+    /// The exchange works on the data before it can answer. One that has answered already needs no time.
+    fn goes_on(&mut self, work: &str, now: Instant) {
+        let is_running = self.exchange.as_ref().is_some_and(|exchange| exchange.pid().is_some());
+        let may = matches!(
+            self.shared.state(),
+            State::Starting | State::Repairing | State::Degraded
+        );
+        if self.ending.is_some() || !is_running || !may {
+            return;
+        }
+        self.repair.progress(now);
+        self.on_trial.progress(now);
+        self.heard = now;
+        self.shared.status.lock().work = Some(work.to_owned());
+        self.shared.enter(State::Repairing);
+    }
+
     fn device(&mut self, event: Option<Uevent>) {
         let Some(loader) = &mut self.loader else { return };
+        if event.as_ref().is_none_or(|event| event.action == "add") {
+            self.settles.news(Instant::now());
+        }
         match &event {
             None => loader.load_for_all(),
             Some(Uevent {
@@ -320,6 +359,16 @@ impl Machine {
         if event.is_none_or(|event| event.subsystem == "input" && event.action == "add") {
             self.find_buttons();
         }
+        if self.watchdog.is_none() {
+            self.start_watchdog();
+        }
+    }
+
+    /// What no device asks for: sensors, and a watchdog where none was announced.
+    fn load_named(&mut self) {
+        let Some(loader) = &mut self.loader else { return };
+        loader.load_named();
+        self.note_modules();
         if self.watchdog.is_none() {
             self.start_watchdog();
         }

@@ -31,6 +31,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(60);
 pub enum State {
     /// Devices are found and the exchange starts.
     Starting,
+    /// The exchange works on the whole database before it can answer, and tells how far it has got.
+    Repairing,
     /// It waits for somebody to choose the disk that it is installed on.
     Install,
     /// It waits for somebody to set it up.
@@ -52,6 +54,7 @@ impl State {
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Repairing => "repairing: the data are worked on before the exchange answers",
             Self::Install => "the installer: nothing is on a disk yet",
             Self::SetUp => "not set up yet",
             Self::Locked => "LOCKED: the recovery key is needed",
@@ -132,6 +135,8 @@ pub struct Status {
     pub since: Instant,
     /// Since when the exchange is to answer: the data are there.
     pub exchange_since: Option<Instant>,
+    /// What it said last that it does, while it repairs.
+    pub work: Option<String>,
     /// How the exchange is, as far as it was asked.
     pub health: Option<Health>,
     /// The interfaces and their addresses.
@@ -163,7 +168,9 @@ impl Status {
     pub fn is_open(&self) -> bool {
         match self.state {
             State::Serving | State::Degraded => true,
-            State::Starting => self.exchange_since.is_some_and(|since| since.elapsed() >= FIRST_ANSWER),
+            State::Starting | State::Repairing => {
+                self.exchange_since.is_some_and(|since| since.elapsed() >= FIRST_ANSWER)
+            }
             State::Install | State::SetUp | State::Locked | State::ReadOnly | State::Stopping => false,
         }
     }
@@ -222,6 +229,7 @@ impl Shared {
                 state: State::Starting,
                 since: Instant::now(),
                 exchange_since: None,
+                work: None,
                 health: None,
                 addresses: Vec::new(),
                 notices: Vec::new(),

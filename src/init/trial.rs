@@ -23,7 +23,7 @@ const LOCKED_MAX: Duration = Duration::from_secs(60);
 pub struct Trial {
     /// Not before the exchange is started: the boot loader's variables come late.
     is_counted: bool,
-    /// When the exchange was started first.
+    /// When the exchange was started first, or last told that it works on the data: how long that takes is no fault.
     since: Option<Instant>,
 }
 
@@ -36,16 +36,25 @@ impl Trial {
         }
     }
 
+    /// The exchange works on the data, and has got further.
+    pub fn progress(&mut self, now: Instant) {
+        self.since = self.since.map(|_| now);
+    }
+
     /// The release was marked good.
     pub fn ends(&mut self) {
         self.is_counted = false;
     }
 
-    /// Why the machine should start again, if it should. `elapsed`: since `state` was entered.
+    /// Why the machine should start again, if it should. `elapsed`: since `state` was entered, or since the last progress of
+    /// a repair.
     pub fn verdict(&self, now: Instant, state: State, elapsed: Duration) -> Option<&'static str> {
         // Without an exchange the box waits for an operator, whatever its state is called.
         let since = self.since?;
-        if !matches!(state, State::Starting | State::Serving | State::Degraded) {
+        if !matches!(
+            state,
+            State::Starting | State::Repairing | State::Serving | State::Degraded
+        ) {
             return None;
         }
         if !vital::may_feed(state, elapsed) {
@@ -54,7 +63,7 @@ impl Trial {
         if !self.is_counted {
             return None;
         }
-        if state != State::Serving && elapsed >= AWAY_MAX {
+        if matches!(state, State::Starting | State::Degraded) && elapsed >= AWAY_MAX {
             return Some("the release on trial does not come to answer: the machine starts again");
         }
         let over = now.saturating_duration_since(since) >= TRIAL_MAX;
@@ -102,6 +111,7 @@ impl Refused {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::init::repair::Repair;
 
     fn after(minutes: u64) -> Duration {
         Duration::from_secs(60 * minutes)
@@ -134,5 +144,30 @@ mod tests {
             verdict(&trial, State::Starting, 15, 15),
             "a good one has its deadline, too"
         );
+    }
+
+    #[test]
+    fn a_release_on_trial_that_repairs_has_time_as_long_as_it_goes_on() {
+        let began = Instant::now();
+        let at = |minutes| began.checked_add(after(minutes)).unwrap();
+        let (mut trial, mut repair) = (Trial::default(), Repair::default());
+        trial.begins(began);
+        trial.is_counted = true;
+        let verdict = |trial: &Trial, repair: &Repair, now| trial.verdict(now, State::Repairing, repair.silent(now));
+        for minute in 0..120 {
+            repair.progress(at(minute));
+            trial.progress(at(minute));
+            assert_eq!(verdict(&trial, &repair, at(minute + 1)), None, "{minute}");
+        }
+        assert_eq!(verdict(&trial, &repair, at(119 + 14)), None);
+        assert!(verdict(&trial, &repair, at(119 + 15)).is_some(), "silent");
+        // The half hour for answering counts from there.
+        assert_eq!(trial.verdict(at(119 + 29), State::Serving, after(1)), None);
+        assert!(trial.verdict(at(119 + 30), State::Serving, after(1)).is_some());
+        let mut endless = Repair::default();
+        endless.progress(at(0));
+        endless.progress(at(12 * 60));
+        trial.progress(at(12 * 60));
+        assert!(verdict(&trial, &endless, at(12 * 60)).is_some(), "it never ends");
     }
 }

@@ -1,5 +1,6 @@
 //! Whether the hardware watchdog is fed: a hung exchange must lead to a restart, waiting for an operator must not.
 
+use super::repair;
 use super::state::State;
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ const DEGRADED_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long the end may take.
 const STOPPING_MAX: Duration = Duration::from_secs(3 * 60);
 
-/// Whether to feed, `elapsed` after the state was entered.
+/// Whether to feed, `elapsed` after the state was entered; while data are repaired, after that was last told to go on.
 pub fn may_feed(state: State, elapsed: Duration) -> bool {
     match state {
         State::Install | State::SetUp | State::Locked | State::Serving | State::ReadOnly => true,
         State::Starting => elapsed < STARTING_MAX,
+        State::Repairing => elapsed < repair::SILENT_MAX,
         State::Degraded => elapsed < DEGRADED_MAX,
         State::Stopping => elapsed < STOPPING_MAX,
     }
@@ -36,7 +38,7 @@ mod tests {
         ] {
             assert!(may_feed(state, year));
         }
-        for state in [State::Starting, State::Degraded, State::Stopping] {
+        for state in [State::Starting, State::Repairing, State::Degraded, State::Stopping] {
             assert!(may_feed(state, Duration::from_secs(100)));
             assert!(!may_feed(state, year));
         }

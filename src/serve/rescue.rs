@@ -70,6 +70,7 @@ fn open(start: &Start, holder: &Arc<Client>) -> Result<Source, StartError> {
         dir: folders.store,
         key,
         tables: tables(),
+        progress: lamchat_store::Progress::default(),
     };
     let store = Store::open_as_it_is(Arc::clone(&disk), options).map_err(refused)?;
     let media = Media::open_on(

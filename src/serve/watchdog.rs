@@ -58,6 +58,7 @@ mod tests {
             dir: folder.path().to_owned(),
             key: Secret::new([1; 64]),
             tables: Vec::new(),
+            progress: lamchat_store::Progress::default(),
         });
         let store = store.unwrap();
         let told = Arc::new(AtomicU32::new(0));

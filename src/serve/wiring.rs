@@ -104,6 +104,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         dir: folders.store,
         key: keys.database_key().map_err(refused)?,
         tables: tables(),
+        progress: super::progress::listener(),
     };
     let store = rekey::under_new_keys(store, &keys, holder).await?;
     let store = if config.admin.on_trial {

@@ -111,6 +111,7 @@ impl House {
             dir: "/data/store".into(),
             key: keys.database_key().map_err(|error| error.to_string())?,
             tables: [lamchat_media::TABLES, &[ROWS, HEADS, LOG]].concat(),
+            progress: lamchat_store::Progress::default(),
         };
         let store = Store::open_eager(shared.clone(), options).map_err(|error| error.to_string())?;
         let clock = Arc::new(ManualClock::new(1_000_000));

@@ -85,6 +85,9 @@ fn rows(status: &Status) -> Vec<Row> {
         None => (String::new(), "not known yet".to_owned()),
     };
     row(ALWAYS, "State", state(status));
+    if let Some(work) = status.work.as_ref().filter(|_| status.state == State::Repairing) {
+        row(IMPORTANT, "Work", work);
+    }
     if !matches!(status.state, State::Install | State::SetUp) {
         row(IMPORTANT, "Health", &health);
         // Why they are locked is the one thing that nobody may miss: all of it is shown.
@@ -197,6 +200,7 @@ mod tests {
         let shared = Shared::new(Release::default());
         for state in [
             State::Starting,
+            State::Repairing,
             State::Install,
             State::SetUp,
             State::Locked,
@@ -215,6 +219,7 @@ mod tests {
                     status.health = Some(Health::Locked("word ".repeat(100)));
                     status.trial = trial;
                     status.time = Some("x".to_owned());
+                    status.work = Some("the log is read".to_owned());
                 }
                 let lines = super::lines(&shared);
                 assert!(lines.len() <= LINES_MAX, "{state:?}: {}", lines.len());
@@ -229,6 +234,7 @@ mod tests {
                 }
                 let why = lines.iter().filter(|line| line.contains("word word")).count();
                 assert!(state != State::Locked || why == KEYS_LINES, "{all}");
+                assert_eq!(all.contains("the log is read"), state == State::Repairing, "{all}");
             }
         }
     }

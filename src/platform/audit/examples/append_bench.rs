@@ -44,6 +44,7 @@ fn main() {
         dir: folder.path().to_owned(),
         key: Secret::new([7; 64]),
         tables: [TABLES, &[ACT]].concat(),
+        progress: lamchat_store::Progress::default(),
     });
     let store = store.unwrap();
     // A log that is a hundred thousand entries long already.

@@ -304,6 +304,7 @@ fn rows_survive_a_restart_and_a_refused_write_leaves_no_entry() {
                 .database_key()
                 .unwrap(),
             tables: tables.to_vec(),
+            progress: lamchat_store::Progress::default(),
         };
         Store::open(options).unwrap()
     };

@@ -51,6 +51,26 @@ pub fn notify_status(line: &str) -> Result<(), NotifyError> {
     }
 }
 
+/// Within which time [`notify_progress`] must come again while a start works; the service manager ends one that is silent
+/// for longer.
+pub const PROGRESS_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// Tells the service manager, if there is one, that a start goes on, and what it does: sd_notify(3), `EXTEND_TIMEOUT_USEC=`.
+pub fn notify_progress(line: &str) -> Result<(), NotifyError> {
+    match std::env::var_os("NOTIFY_SOCKET") {
+        Some(socket) if !socket.is_empty() => send(&socket, &progress_text(line)),
+        _ => Ok(()),
+    }
+}
+
+fn progress_text(line: &str) -> String {
+    format!(
+        "{}\nEXTEND_TIMEOUT_USEC={}",
+        status_text(line),
+        PROGRESS_WITHIN.as_micros()
+    )
+}
+
 /// Within which time [`Notice::Watchdog`] must come, again and again; `None`: nobody waits for it. sd_watchdog_enabled(3):
 /// `WATCHDOG_USEC` is the time, `WATCHDOG_PID` the process that is meant.
 pub fn watchdog_interval() -> Option<Duration> {
@@ -108,6 +128,8 @@ mod tests {
     fn a_status_is_one_line() {
         assert_eq!(status_text("locked:\nREADY=1"), "STATUS=locked: READY=1");
         assert_eq!(status_text(&"x".repeat(1000)).len(), 7 + STATUS_CHARS_MAX);
+        let progress = "STATUS=copied: 7 %\nEXTEND_TIMEOUT_USEC=900000000";
+        assert_eq!(progress_text("copied: 7 %"), progress);
     }
 
     #[test]

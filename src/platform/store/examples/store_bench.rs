@@ -187,6 +187,7 @@ fn main() {
             dir: folder.clone(),
             key: Secret::new([5; 64]),
             tables,
+            progress: lamchat_store::Progress::default(),
         })
         .unwrap();
         println!("opened in {:?}", begin.elapsed());

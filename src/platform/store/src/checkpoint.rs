@@ -6,6 +6,7 @@ use crate::log::commit_error;
 use crate::logfiles::LogFiles;
 use crate::memtable::Memtable;
 use crate::pressure::Pressure;
+use crate::progress::Progress;
 use crate::row_cache::RowCache;
 use crate::runs::{AllGathered, load_all};
 use crate::shared::{Frozen, Shared};
@@ -174,6 +175,7 @@ impl Checkpoints {
             &self.shared.tables,
             &frozen.memtable,
             (&mut gathered, number, limit),
+            &Progress::default(),
         )?;
         note_saved(&txn, frozen.saved)?;
         txn.commit()?;

@@ -3,6 +3,7 @@
 use crate::backend::EncryptedBackend;
 use crate::memtable::Memtable;
 use crate::migrate::{SCHEMA_ROW, version};
+use crate::progress::{Progress, Work};
 use crate::runs::{AllGathered, Gathering};
 use crate::table::META;
 use crate::xts::SectorCipher;
@@ -35,6 +36,7 @@ pub(crate) struct DatabaseFile {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) path: PathBuf,
     pub(crate) cipher: Arc<SectorCipher>,
+    pub(crate) progress: Progress,
 }
 
 /// What a checkpoint left in redb.
@@ -66,9 +68,15 @@ impl DatabaseFile {
             return Err(redb::Error::Corrupted("the database file is empty".to_owned()));
         }
         let backend = EncryptedBackend::new(file, self.cipher.clone());
+        let progress = self.progress.clone();
         let opened = guarded(|| {
             redb::Builder::new()
                 .set_cache_size(CACHE_BYTES)
+                .set_repair_callback(move |session| {
+                    let done = session.progress() * 100.0;
+                    let percent = (0..=100).rev().find(|percent| f64::from(*percent) <= done).unwrap_or(0);
+                    progress.tell(Work::Repair { percent });
+                })
                 .create_with_backend(backend)
         })?;
         Ok(opened?)
@@ -154,8 +162,10 @@ pub(crate) fn write_rows(
     tables: &[Table],
     memtable: &Memtable,
     (gathered, number, gathering): (&mut AllGathered, u64, Gathering),
+    progress: &Progress,
 ) -> Result<(), redb::Error> {
     for table in tables {
+        progress.tell(Work::Drain);
         let Some(rows) = memtable.rows_of(*table).filter(|rows| !rows.is_empty()) else {
             continue;
         };
@@ -164,7 +174,8 @@ pub(crate) fn write_rows(
             continue;
         }
         let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
-        for row in rows.iter() {
+        for (number, row) in rows.iter().enumerate() {
+            progress.tell_row(number, Work::Drain);
             match row.value().newest() {
                 Some(value) => drop(own.insert(row.key().as_ref(), value.as_ref())?),
                 None => drop(own.remove(row.key().as_ref())?),

@@ -2,6 +2,7 @@
 
 use crate::database::{META_ROWS, Saved, note_saved, write_rows};
 use crate::memtable::Memtable;
+use crate::progress::{Progress, Work};
 use crate::runs::{AllGathered, GATHERING};
 use crate::{OpenError, Table, codec};
 
@@ -13,7 +14,8 @@ pub const SCHEMA_VERSION: u32 = 4;
 const FIRST_ON_BOXES: u32 = 4;
 
 /// Changes the rows of one version into those of the next, inside the transaction that also notes the new version.
-pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
+/// A step that goes through many rows tells so as it goes: whoever waits would take it for one that hangs.
+pub(crate) type Step = fn(&redb::WriteTransaction, &dyn Fn(usize)) -> Result<(), redb::Error>;
 
 /// A version and the way to it.
 #[derive(Debug, Clone, Copy)]
@@ -64,17 +66,17 @@ impl Schema {
 const STEPS: &[Step] = &[runs, timelines, shelves];
 
 /// To version 2: there may be runs, which a program of version 1 would not look into. There are none yet.
-fn runs(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
+fn runs(_: &redb::WriteTransaction, _: &dyn Fn(usize)) -> Result<(), redb::Error> {
     Ok(())
 }
 
 /// To version 3: there may be runs of `rooms.timeline`, where a program of version 2 would not look for them.
-fn timelines(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
+fn timelines(_: &redb::WriteTransaction, _: &dyn Fn(usize)) -> Result<(), redb::Error> {
     Ok(())
 }
 
 /// To version 4: there may be shelves, where a program of version 3 would not look.
-fn shelves(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
+fn shelves(_: &redb::WriteTransaction, _: &dyn Fn(usize)) -> Result<(), redb::Error> {
     Ok(())
 }
 
@@ -89,35 +91,46 @@ pub(crate) fn drain(
     mut gathered: AllGathered,
     rows: &Memtable,
     saved: Saved,
+    progress: &Progress,
 ) -> Result<(), redb::Error> {
     let mut txn = database.begin_write()?;
     txn.set_quick_repair(true);
     for table in tables {
         if let Some(runs) = gathered.remove(&table.id) {
-            runs.empty(&txn, *table)?;
+            runs.empty(&txn, *table, progress)?;
         }
     }
-    write_rows(&txn, tables, rows, (&mut gathered, saved.sequence, GATHERING))?;
+    let gathering = (&mut gathered, saved.sequence, GATHERING);
+    write_rows(&txn, tables, rows, gathering, progress)?;
     note_saved(&txn, saved)?;
     Ok(txn.commit()?)
 }
 
 /// Brings the database from version `found` to `target`; each step is durable before the next begins.
-pub(crate) fn migrate(database: &redb::Database, schema: Schema, (found, target): (u32, u32)) -> Result<(), OpenError> {
+pub(crate) fn migrate(
+    database: &redb::Database,
+    schema: Schema,
+    (found, target): (u32, u32),
+    progress: &Progress,
+) -> Result<(), OpenError> {
     let done = usize::try_from(found).ok().and_then(|found| found.checked_sub(1));
     let done = done.ok_or_else(|| OpenError::Damaged("the schema version is 0".to_owned()))?;
     for (step, version) in schema.steps.iter().skip(done).zip(found + 1..=target) {
-        run(database, *step, version).map_err(|error| OpenError::Damaged(format!("to schema {version}: {error}")))?;
+        run(database, *step, version, progress)
+            .map_err(|error| OpenError::Damaged(format!("to schema {version}: {error}")))?;
         tracing::info!(version, "the database was brought to a newer schema");
     }
     Ok(())
 }
 
-fn run(database: &redb::Database, step: Step, version: u32) -> Result<(), redb::Error> {
+fn run(database: &redb::Database, step: Step, version: u32, progress: &Progress) -> Result<(), redb::Error> {
     let mut txn = database.begin_write()?;
     // Every durable commit must have it, or the next start after a power cut walks the whole file.
     txn.set_quick_repair(true);
-    step(&txn)?;
+    let work = Work::Migration { to: version };
+    progress.tell(work);
+    step(&txn, &|row| progress.tell_row(row, work))?;
+    progress.tell(work);
     txn.open_table(META_ROWS)?
         .insert(SCHEMA_ROW, version.to_le_bytes().as_slice())?;
     txn.commit()?;

@@ -65,7 +65,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         disk: disk.clone(),
         path,
         cipher,
+        progress: options.progress.clone(),
     };
+    let progress = &options.progress;
     let (database, found) = file.open_or_create(schema.version)?;
     let explained = |error| file.explain(error);
     let read = |database| guarded(|| read_saved(database, &tables)).flatten().map_err(explained);
@@ -74,9 +76,9 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         // Whoever wrote the older rows may have been killed: what they left in the log comes first.
         let (checkpoint, gathered) = read(&database)?;
         let rows = Memtable::new(&tables);
-        let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &tables, &rows)?;
-        drain(&database, &tables, gathered, &rows, newest).map_err(|error| file.explain(error))?;
-        migrate(&database, schema, (found, target))?;
+        let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &tables, &rows, progress)?;
+        drain(&database, &tables, gathered, &rows, newest, progress).map_err(|error| file.explain(error))?;
+        migrate(&database, schema, (found, target), progress)?;
     }
     let (checkpoint, gathered) = read(&database)?;
     let database = if gathered.values().all(Gathered::is_empty) {
@@ -91,7 +93,7 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
     let base = base.flatten().map_err(explained)?;
 
     let active = Memtable::new(&tables);
-    let (newest, files) = recover(&disk, &log_folder, &key, checkpoint, &tables, &active)?;
+    let (newest, files) = recover(&disk, &log_folder, &key, checkpoint, &tables, &active, progress)?;
     let view = View {
         base: Some(Arc::new(base)),
         frozen: None,

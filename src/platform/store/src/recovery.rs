@@ -4,6 +4,7 @@ use crate::database::Saved;
 use crate::keys::{FrameKey, LogKey};
 use crate::logfiles::{LogFiles, SegmentFile};
 use crate::memtable::Memtable;
+use crate::progress::{Progress, Work};
 use crate::segment::{Frames, Header, open_header, read_changes};
 use crate::{Bytes, OpenError, Table};
 use lamchat_disk::Disk;
@@ -28,6 +29,7 @@ pub(crate) fn recover(
     checkpoint: Saved,
     tables: &[Table],
     memtable: &Memtable,
+    progress: &Progress,
 ) -> Result<(Saved, LogFiles), OpenError> {
     let failed = |source: io::Error| OpenError::Io {
         path: folder.to_owned(),
@@ -44,7 +46,7 @@ pub(crate) fn recover(
         .chain([u64::MAX])
         .collect();
     let newest = std::thread::scope(|scope| {
-        let mut rows_to = Inserter::begin(scope, tables, memtable);
+        let mut rows_to = Inserter::begin(scope, tables, memtable, progress);
         let newest = replay_all(found, &firsts, checkpoint, &files, &mut rows_to)?;
         rows_to.end().map_err(OpenError::Damaged)?;
         Ok::<_, OpenError>(newest)
@@ -99,13 +101,14 @@ const FRAMES_WAITING_MAX: usize = 256;
 /// gathered tables, which are about half of the work; each table stays with one thread, so its versions stay in order.
 struct Inserter<'m> {
     memtable: &'m Memtable,
+    progress: &'m Progress,
     aside: Vec<u16>,
     sender: mpsc::SyncSender<(u64, Vec<LogRow>)>,
     second: ScopedJoinHandle<'m, Result<(), String>>,
 }
 
 impl<'m> Inserter<'m> {
-    fn begin<'e>(scope: &'m Scope<'m, 'e>, tables: &[Table], memtable: &'m Memtable) -> Self {
+    fn begin<'e>(scope: &'m Scope<'m, 'e>, tables: &[Table], memtable: &'m Memtable, progress: &'m Progress) -> Self {
         let (sender, receiver) = mpsc::sync_channel::<(u64, Vec<LogRow>)>(FRAMES_WAITING_MAX);
         let second = scope.spawn(move || {
             receiver
@@ -115,6 +118,7 @@ impl<'m> Inserter<'m> {
         let gathered = tables.iter().filter(|table| table.gathered);
         Self {
             memtable,
+            progress,
             aside: gathered.map(|table| table.id).collect(),
             sender,
             second,
@@ -122,6 +126,7 @@ impl<'m> Inserter<'m> {
     }
 
     fn add(&mut self, sequence: u64, rows: Vec<LogRow>) -> Result<(), ReplayError> {
+        self.progress.tell(Work::Log);
         let (aside, own) = rows
             .into_iter()
             .partition::<Vec<_>, _>(|(table, ..)| self.aside.contains(table));

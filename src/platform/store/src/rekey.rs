@@ -6,6 +6,7 @@
 use crate::database::{DatabaseFile, guarded, saved};
 use crate::keys::{LogKey, check_key, write_key_check};
 use crate::memtable::Memtable;
+use crate::progress::{Progress, Work, percent};
 use crate::recovery::recover;
 use crate::xts::{SECTOR, SectorCipher};
 use crate::{OpenError, Options, Store, table};
@@ -87,14 +88,21 @@ pub fn rekey_on(disk: Arc<dyn Disk>, options: &Options, former: &[Secret<64>]) -
         dir: folder.clone(),
         key: former.clone(),
         tables: options.tables.clone(),
+        progress: options.progress.clone(),
     };
-    // Opens as ever, and its end leaves everything in the database.
-    drop(Store::open_on(Arc::clone(&disk), before)?);
+    // Its end leaves everything in the database. A migration is left to the start, which knows whether it may.
+    drop(Store::open_as_it_is(Arc::clone(&disk), before)?);
     let lock_path = folder.join("lock");
     let lock = disk.lock(&lock_path).map_err(failed(&lock_path))?;
     let lock = lock.ok_or_else(|| OpenError::Locked(folder.clone()))?;
     check_drained(&disk, options, former)?;
-    copy(&*disk, &path, &folder.join(COPY), former, &options.key)?;
+    copy(
+        &*disk,
+        &path,
+        &folder.join(COPY),
+        (former, &options.key),
+        &options.progress,
+    )?;
     let log = folder.join("wal");
     for name in disk.list(&log).map_err(failed(&log))? {
         let segment = log.join(name);
@@ -133,6 +141,7 @@ fn check_drained(disk: &Arc<dyn Disk>, options: &Options, key: &Secret<64>) -> R
         disk: Arc::clone(disk),
         path: options.dir.join("db.redb"),
         cipher: Arc::new(SectorCipher::new(key)),
+        progress: options.progress.clone(),
     };
     let database = file.open().map_err(|error| file.explain(error))?;
     let checkpoint = guarded(|| saved(&database.begin_read()?)).flatten();
@@ -146,6 +155,7 @@ fn check_drained(disk: &Arc<dyn Disk>, options: &Options, key: &Secret<64>) -> R
         checkpoint,
         &tables,
         &rows,
+        &options.progress,
     )?;
     if newest.sequence == checkpoint.sequence {
         Ok(())
@@ -156,7 +166,13 @@ fn check_drained(disk: &Arc<dyn Disk>, options: &Options, key: &Secret<64>) -> R
 }
 
 /// Copies sector by sector from one key to the other. A sector of zeros was never written and stays one.
-fn copy(disk: &dyn Disk, from: &Path, to: &Path, old: &Secret<64>, new: &Secret<64>) -> Result<(), RekeyError> {
+fn copy(
+    disk: &dyn Disk,
+    from: &Path,
+    to: &Path,
+    (old, new): (&Secret<64>, &Secret<64>),
+    progress: &Progress,
+) -> Result<(), RekeyError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| RekeyError::Io { path, source }
@@ -187,6 +203,9 @@ fn copy(disk: &dyn Disk, from: &Path, to: &Path, old: &Secret<64>, new: &Secret<
             target.write_at(number * SECTOR as u64, sector).map_err(failed(to))?;
         }
         offset += bytes as u64;
+        progress.tell(Work::Copy {
+            percent: percent(offset, size),
+        });
     }
     target.sync_data().map_err(failed(to))
 }

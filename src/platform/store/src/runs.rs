@@ -12,6 +12,7 @@
 
 use crate::memtable::Rows;
 use crate::part::{Part, merged};
+use crate::progress::{Progress, Work};
 use crate::run::Run;
 use crate::shelves::Shelves;
 use crate::table_runs::TableRuns;
@@ -187,13 +188,19 @@ impl Gathered {
     }
 
     /// Moves everything into the table, for a migration.
-    pub(crate) fn empty(mut self, txn: &redb::WriteTransaction, table: Table) -> Result<(), redb::Error> {
-        std::mem::take(&mut self.shelves).empty(txn, table)?;
+    pub(crate) fn empty(
+        mut self,
+        txn: &redb::WriteTransaction,
+        table: Table,
+        progress: &Progress,
+    ) -> Result<(), redb::Error> {
+        std::mem::take(&mut self.shelves).empty(txn, table, progress)?;
         let Some(all) = merged(std::mem::take(&mut self.parts)) else {
             return Ok(());
         };
         let mut own = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(table.name))?;
-        for (key, value) in all.run.rows() {
+        for (number, (key, value)) in all.run.rows().enumerate() {
+            progress.tell_row(number, Work::Drain);
             match value {
                 Some(value) => drop(own.insert(key, value)?),
                 None => drop(own.remove(key)?),

@@ -5,6 +5,7 @@
 //! of redb for a hundred rows; a row of its own in a large table costs a page or two.
 
 use crate::merge::{Layer, merge_all};
+use crate::progress::{Progress, Work};
 use crate::run::Run;
 use crate::runs::{Gathering, RUNS};
 use crate::shelf::{SHELVES, Shelf};
@@ -110,12 +111,18 @@ impl Shelves {
     }
 
     /// Moves everything into the table, for a migration.
-    pub(crate) fn empty(mut self, txn: &redb::WriteTransaction, table: Table) -> Result<(), redb::Error> {
+    pub(crate) fn empty(
+        mut self,
+        txn: &redb::WriteTransaction,
+        table: Table,
+        progress: &Progress,
+    ) -> Result<(), redb::Error> {
         // What has begun to drain is older, and has come further.
         while !self.is_empty() {
             if self.draining.is_empty() {
                 self.draining = std::mem::take(&mut self.kept);
             }
+            progress.tell(Work::Drain);
             self.step(txn, table, EMPTIED_AT_ONCE)?;
         }
         Ok(())

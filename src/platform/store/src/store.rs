@@ -8,8 +8,8 @@ use crate::shared::Shared;
 use crate::snapshot::{Import, ImportError, Snapshot};
 use crate::view::View;
 use crate::{
-    CommitError, OpenError, Position, ReadError, ReadTxn, Table, Topic, Watch, WriteError, WriteTxn, opening, table,
-    writer,
+    CommitError, OpenError, Position, Progress, ReadError, ReadTxn, Table, Topic, Watch, WriteError, WriteTxn, opening,
+    table, writer,
 };
 use lamchat_base::Secret;
 use lamchat_disk::{Disk, Lock, RealDisk};
@@ -31,6 +31,8 @@ pub struct Options {
     pub key: Secret<64>,
     /// Every table of every crate; two with the same id are an error.
     pub tables: Vec<Table>,
+    /// Who hears how far opening has got.
+    pub progress: Progress,
 }
 
 /// The store. Cheap to clone.

@@ -29,6 +29,7 @@ fn options() -> Options {
         dir: "/data".into(),
         key: Secret::new([7; 64]),
         tables: vec![LOG, ROWS, HEADS, KEPT],
+        progress: crate::Progress::default(),
     }
 }
 

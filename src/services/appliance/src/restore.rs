@@ -140,6 +140,7 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
         dir: folders.store.clone(),
         key,
         tables: options.tables.clone(),
+        progress: lamchat_store::Progress::default(),
     })?;
     let mut target = Target {
         import: store.import()?,

@@ -101,6 +101,7 @@ impl House {
             unlock: passphrase("correct horse"),
             file_slot: false,
             tables: tables(),
+            progress: lamchat_store::Progress::default(),
             entropy: self.entropy.clone(),
         }
     }

@@ -31,6 +31,7 @@ fn on_disk() -> Arc<App> {
         dir: "/data".into(),
         key: Secret::new([7; 64]),
         tables: tables(),
+        progress: lamchat_store::Progress::default(),
     };
     app_on(Store::open_eager(Arc::new(SimulatedDisk::new(1)), options).unwrap())
 }

@@ -56,6 +56,7 @@ async fn a_transaction_is_done_once_across_restarts() {
             dir: folder.path().to_owned(),
             key: Secret::new([3; 64]),
             tables: tables(),
+            progress: lamchat_store::Progress::default(),
         };
         let store = Store::open(options).unwrap();
         Exchange {

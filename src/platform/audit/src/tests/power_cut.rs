@@ -40,6 +40,7 @@ fn start(disk: &SimulatedDisk, seed: u64) -> (Site, Store) {
         dir: "/data".into(),
         key: Secret::new([7; 64]),
         tables: TABLES.to_vec(),
+        progress: lamchat_store::Progress::default(),
     };
     (site, Store::open_on(shared, options).unwrap())
 }

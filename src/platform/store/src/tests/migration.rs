@@ -4,7 +4,7 @@
 use super::{HEADS, ROWS, options};
 use crate::migrate::{Schema, Step};
 use crate::pressure::Limits;
-use crate::{KeyRange, OpenError, Order, Read, ReadError, ReadExt, Store};
+use crate::{KeyRange, OpenError, Order, Progress, Read, ReadError, ReadExt, Store, Work};
 use lamchat_disk::simulation::SimulatedDisk;
 use redb::ReadableTable;
 use std::sync::Arc;
@@ -13,20 +13,21 @@ use std::time::Duration;
 const COUNT: u32 = 40;
 
 /// Adds a letter to every row: whoever did it twice, or not at all, would show.
-fn append(txn: &redb::WriteTransaction, letter: u8) -> Result<(), redb::Error> {
+fn append(txn: &redb::WriteTransaction, letter: u8, told: &dyn Fn(usize)) -> Result<(), redb::Error> {
     let mut rows = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new(ROWS.name))?;
     let found: Result<Vec<_>, redb::StorageError> = rows
         .iter()?
         .map(|row| row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
         .collect();
-    for (key, mut value) in found? {
+    for (number, (key, mut value)) in found?.into_iter().enumerate() {
+        told(number);
         value.push(letter);
         rows.insert(key.as_slice(), value.as_slice())?;
     }
     Ok(())
 }
 
-const STEPS: [Step; 2] = [|txn| append(txn, b'2'), |txn| append(txn, b'3')];
+const STEPS: [Step; 2] = [|txn, told| append(txn, b'2', told), |txn, told| append(txn, b'3', told)];
 const FIRST: Schema = Schema {
     version: 1,
     steps: &[],
@@ -44,7 +45,9 @@ const THIRD: Schema = Schema {
 };
 const BROKEN: Schema = Schema {
     version: 2,
-    steps: &[|txn| append(txn, b'?').and(Err(redb::Error::Corrupted("a row that nobody can read".to_owned())))],
+    steps: &[|txn, told| {
+        append(txn, b'?', told).and(Err(redb::Error::Corrupted("a row that nobody can read".to_owned())))
+    }],
     held_from: None,
 };
 
@@ -103,6 +106,22 @@ fn every_row_is_migrated_once_with_what_a_killed_program_left_in_the_log() {
     let disk = old(2);
     check(&open(&disk, SECOND).unwrap(), "2");
     check(&open(&disk, THIRD).unwrap(), "23");
+}
+
+#[test]
+fn each_part_of_a_migration_is_told() {
+    let disk = old(4);
+    let heard = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    let options = crate::Options {
+        progress: Progress::to(move |work| listener.lock().push(work)),
+        ..options()
+    };
+    drop(Store::open_schema(Arc::new(disk.clone()), options, Limits::default(), THIRD).unwrap());
+    let mut heard = std::mem::take(&mut *heard.lock());
+    heard.dedup();
+    let migration = |to| Work::Migration { to };
+    assert_eq!(heard, [Work::Log, Work::Drain, migration(2), migration(3)]);
 }
 
 #[test]
