@@ -54,6 +54,14 @@ impl Act {
         }
     }
 
+    /// The same, begun now and told later.
+    pub fn late(self) -> Self {
+        Self {
+            at_ms: Some(time::now_ms()),
+            ..self
+        }
+    }
+
     /// The same about a release.
     pub fn about(self, version: &str) -> Self {
         Self {
@@ -103,7 +111,7 @@ impl Late {
     }
 
     /// Keeps one more. Durable on return.
-    fn keep(&self, act: Act) -> Result<(), KeepError> {
+    pub fn keep(&self, act: Act) -> Result<(), KeepError> {
         let _changing = self.changing.lock();
         let mut acts = self.read()?;
         let same = acts.iter().filter(|known| known.act == act.act).count();
@@ -196,10 +204,7 @@ pub fn note(shared: &Shared, act: Act) -> Result<(), String> {
     let kept = if shared.site.lock().is_none() {
         Err(KeepError::Closed)
     } else {
-        shared.late.keep(Act {
-            at_ms: Some(time::now_ms()),
-            ..act.clone()
-        })
+        shared.late.keep(act.clone().late())
     };
     kept.map_err(|error| format!("{why}. Nor can it be kept for later: {error}"))?;
     shared

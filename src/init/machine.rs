@@ -507,7 +507,7 @@ impl Machine {
     }
 
     fn finish(&mut self, end: End) {
-        if (self.exchange.is_some() || self.shared.is_read_only())
+        if vault::are_open()
             && let Err(error) = mounts::unmount(Path::new(DATA))
         {
             self.shared.log.note(&format!("{DATA} stays mounted: {error}"));

@@ -2,6 +2,7 @@
 
 use super::disk::{self, DiskError, Found};
 use super::keys::{self, DiskKey};
+use super::late::Act;
 use super::record::Stage;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Refused;
@@ -9,6 +10,8 @@ use super::update::{self, Booted};
 use super::{DATA, exchange, floor};
 use lamchat_appliance::site::Site;
 use lamchat_holder::{Reply, Typed};
+use lamchat_machine::mounts;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -243,13 +246,42 @@ fn clear(shared: &Shared, found: &Found) {
     }
 }
 
-/// The operator says that this disk is this box's: its record is bound as it is.
-pub fn accept(shared: &Shared) -> Result<(), String> {
+/// The operator says that this disk is this box's: its record is bound as it is. The act is kept on the data before, for
+/// the audit log; data that can only be read keep nothing, which the box's own log says.
+pub fn accept(shared: &Shared, act: Act) -> Result<(), String> {
     let key = match keys::disk_key()? {
         DiskKey::Open(key) => key,
         DiskKey::Locked(why, _) => return Err(why),
     };
+    if open_to_write(shared, key.expose())? {
+        shared.late.keep(act.late()).map_err(|error| error.to_string())?;
+    } else {
+        shared
+            .log
+            .note("that the disk is accepted cannot be in the audit log: its data can only be read");
+    }
     write_down(shared, key.expose())
+}
+
+/// Opens the data, if they are not open yet: the key fits, and whoever asks has the recovery key. Answers whether they can
+/// be written.
+fn open_to_write(shared: &Shared, key: &[u8; 64]) -> Result<bool, String> {
+    let data = Path::new(DATA);
+    if !are_open() {
+        let _work = shared.mirror_work.lock();
+        let mut found = found(shared)?;
+        let opened = found.open(key, data);
+        *shared.disk.lock() = Some(found);
+        opened.map_err(|error| format!("the data do not open: {error}"))?;
+    }
+    Ok(!mounts::is_read_only(data))
+}
+
+/// Whether the data are mounted.
+pub fn are_open() -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|known| known.dev()).ok();
+    let data = Path::new(DATA);
+    device(data).is_some_and(|own| device(data.parent().unwrap_or(data)) != Some(own))
 }
 
 /// What a set-up has begun with.

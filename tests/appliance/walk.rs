@@ -264,8 +264,16 @@ fn commands_work_from_a_distance_and_the_console_offers_the_rest() {
     println!("restarted at the console after {:?}", machine.age());
 
     let acts = operator.acts();
-    let of_console =
-        ["network", "time", "pin", "factory-reset", "crash-log", "restart"].map(|act| format!("box.{act}"));
+    let of_console = [
+        "set-up",
+        "network",
+        "time",
+        "pin",
+        "factory-reset",
+        "crash-log",
+        "restart",
+    ]
+    .map(|act| format!("box.{act}"));
     let of_commands = CASES.iter().filter_map(|(.., end)| match end {
         End::Done(_, act) if !act.is_empty() => Some((*act).to_owned()),
         _ => None,

@@ -1,6 +1,7 @@
 //! A disk whose record is not what this box wrote: whoever has the recovery key says that it is this box's all the same.
 
 use super::screen::{Echo, Screen};
+use crate::init::late::Act;
 use crate::init::state::{Event, Shared};
 use crate::init::{keys, vault};
 use lamchat_holder::Typed;
@@ -16,7 +17,8 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(typed) = screen.ask("Recovery key", Echo::Shown)? else {
         return Ok(());
     };
-    let accepted = keys::typed(&Typed::VerifyRecovery(keys::secret(&typed))).and_then(|_| vault::accept(shared));
+    let accepted = keys::typed(&Typed::VerifyRecovery(keys::secret(&typed)))
+        .and_then(|_| vault::accept(shared, Act::new("accept-disk", &screen.name)));
     match accepted {
         Ok(()) => {
             shared.log.note("an operator on a console accepted the disk as it is");

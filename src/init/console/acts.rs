@@ -20,13 +20,13 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>, item: &Item) -> std::io::R
     if item.gate == Gate::Open {
         return (item.run)(screen, shared);
     }
-    if !gate::pass(screen, shared)? {
+    if !gate::pass(screen, shared, item.gate)? {
         return Ok(());
     }
     shared
         .log
         .note(&format!("an operator on {}: {}", screen.name, item.label));
-    if let Gate::Noted(name) | Gate::Always(name) = item.gate
+    if let Gate::Noted(name) | Gate::Tried(name) | Gate::Always(name) = item.gate
         && let Err(error) = note(screen, shared, name)
     {
         shared.log.note(&format!("{name} is not in the audit log: {error}"));
@@ -38,11 +38,14 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>, item: &Item) -> std::io::R
     (item.run)(screen, shared)
 }
 
-/// Writes an act into the audit log, while there is one: before the set-up and without keys nobody can. Where the exchange
-/// does not answer, it is kept for later.
+/// Writes an act into the audit log; where the exchange does not answer, it is kept for later. Before the set-up there is
+/// none. While the data are closed there is nothing durable to keep it on, and the box's own log says so.
 fn note(screen: &Screen, shared: &Shared, name: &str) -> Result<(), String> {
-    if shared.site.lock().is_none() || shared.state() == State::Locked {
+    if matches!(shared.state(), State::Install | State::SetUp) {
         return Ok(());
+    }
+    if shared.site.lock().is_none() || shared.state() == State::Locked {
+        return Err("the data are not open, so nothing durable can be written".to_owned());
     }
     late::note(shared, Act::new(name, &screen.name))
 }

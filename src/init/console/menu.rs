@@ -17,7 +17,10 @@ pub enum Gate {
     /// Whoever types the PIN or the recovery key. Noted as `box.NAME` before it is done, or kept durably until the exchange
     /// can note it, and not done otherwise.
     Noted(&'static str),
-    /// The same, but done even where it cannot be noted: the power can be cut without us.
+    /// The same, but done even where it cannot be noted.
+    Tried(&'static str),
+    /// The same, and open to everybody where the configuration cannot be read: the power can be cut without us, and the logs
+    /// say why it cannot be read.
     Always(&'static str),
     /// Whoever types the PIN or the recovery key; exchange or key holder note it themselves.
     Elsewhere,

@@ -3,6 +3,7 @@
 use super::acts::{make_administrator, new_secret};
 use super::recovery;
 use super::screen::{Echo, Screen};
+use crate::init::late::{self, Act};
 use crate::init::state::{Event, Shared, State};
 use crate::init::vault;
 use lamchat_appliance::pin;
@@ -72,6 +73,9 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     if let Err(error) = vault::format(shared).and_then(|()| start(shared, &answers)) {
         screen.page("Not set up", &error)?;
         return screen.pause();
+    }
+    if let Err(error) = late::note(shared, Act::new("set-up", &screen.name)) {
+        shared.log.note(&format!("the set-up is not in the audit log: {error}"));
     }
     match make_administrator(&answers.administrator, &answers.password) {
         Ok(user) => shared.log.note(&format!("{user} was made")),

@@ -41,7 +41,7 @@ fn runs(status: &Status) -> bool {
 pub(super) const MENU: &[Item] = &[
     item('1', "Update from the stick",           is_open, Gate::Noted("usb-update"),  Far::Command("update apply"),   update::run),
     item('2', "Backup onto the stick",           saves,  Gate::Noted("usb-backup"),  Far::Command("backup create"),  backup::run),
-    item('3', "Evidence, audit log and logs",    runs,   Gate::Always("usb-export"), Far::Command("audit export"),   export::run),
+    item('3', "Evidence, audit log and logs",    runs,   Gate::Tried("usb-export"),  Far::Command("audit export"),   export::run),
     item('4', "TLS certificate: the request",    serves, Gate::Elsewhere,            Far::Command("certificate request"), certificate::request),
     item('5', "TLS certificate from the stick",  serves, Gate::Elsewhere,            Far::Command("certificate install"), certificate::install),
     item('6', "Configuration onto the stick",    is_open, Gate::Noted("usb-configuration-out"), Far::Command("box show"), configuration::write),

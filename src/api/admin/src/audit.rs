@@ -92,6 +92,7 @@ pub fn entry_of(notice: &Notice) -> Entry {
 
 /// What an operator does at the box's own console and the database knows nothing of.
 pub const BOX_ACTS: &[&str] = &[
+    "accept-disk",
     "check",
     "crash-log",
     "factory-reset",
@@ -109,6 +110,7 @@ pub const BOX_ACTS: &[&str] = &[
     "usb-configuration-out",
     "usb-enrolment",
     "restart",
+    "set-up",
     "mirror",
     "power-off",
     "wrong-pin",

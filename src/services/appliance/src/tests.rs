@@ -101,7 +101,6 @@ impl House {
             unlock: passphrase("correct horse"),
             file_slot: false,
             tables: tables(),
-            progress: lamchat_store::Progress::default(),
             entropy: self.entropy.clone(),
         }
     }
@@ -114,6 +113,7 @@ fn open(keyring: &Arc<Keyring>, folders: &Folders, entropy: &Arc<Counted>) -> So
         dir: folders.store.clone(),
         key,
         tables: tables(),
+        progress: lamchat_store::Progress::default(),
     })
     .unwrap();
     let options = lamchat_media::Options::new(&folders.media);
