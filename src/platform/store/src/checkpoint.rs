@@ -1,7 +1,7 @@
 //! Moving memtables into redb behind the writer's back, and letting go of the log that is not needed any more.
 
 use crate::CommitError;
-use crate::database::{DatabaseFile, Saved, guarded, note_saved, write_rows};
+use crate::database::{DatabaseFile, Held, Saved, guarded, note_saved, write_rows};
 use crate::log::commit_error;
 use crate::logfiles::LogFiles;
 use crate::memtable::Memtable;
@@ -28,7 +28,7 @@ pub(crate) struct Checkpoints {
     files: Arc<LogFiles>,
     file: DatabaseFile,
     /// `None` after an error, until it is reopened.
-    database: Option<redb::Database>,
+    database: Option<Held>,
     /// What the runs hold as of the last durable commit.
     gathered: AllGathered,
     /// Rows that readers have left for others.
@@ -47,7 +47,7 @@ impl Checkpoints {
         pressure: Arc<Pressure>,
         files: Arc<LogFiles>,
         file: DatabaseFile,
-        (database, gathered, kept): (redb::Database, AllGathered, Arc<RowCache>),
+        (database, gathered, kept): (Held, AllGathered, Arc<RowCache>),
         saved: Saved,
     ) -> Self {
         Self {

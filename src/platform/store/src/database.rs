@@ -48,7 +48,7 @@ pub(crate) struct Saved {
 
 impl DatabaseFile {
     /// Opens the database; it must be there.
-    pub(crate) fn open(&self) -> Result<redb::Database, redb::Error> {
+    pub(crate) fn open(&self) -> Result<Held, redb::Error> {
         self.open_at(&self.path, false)
     }
 
@@ -57,7 +57,7 @@ impl DatabaseFile {
         self.disk.free_bytes(self.path.parent().unwrap_or(Path::new(".")))
     }
 
-    fn open_at(&self, path: &Path, fresh: bool) -> Result<redb::Database, redb::Error> {
+    fn open_at(&self, path: &Path, fresh: bool) -> Result<Held, redb::Error> {
         let file = if fresh {
             self.disk.create(path)?
         } else {
@@ -79,11 +79,11 @@ impl DatabaseFile {
                 })
                 .create_with_backend(backend)
         })?;
-        Ok(opened?)
+        Ok(Held(Some(opened?)))
     }
 
     /// Opens the database, made new at schema `version_of_new` if it is not there; answers its schema version as well.
-    pub(crate) fn open_or_create(&self, version_of_new: u32) -> Result<(redb::Database, u32), OpenError> {
+    pub(crate) fn open_or_create(&self, version_of_new: u32) -> Result<(Held, u32), OpenError> {
         match self.disk.open(&self.path) {
             Ok(file) => drop(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -131,6 +131,27 @@ impl DatabaseFile {
 fn schema(database: &redb::Database) -> Result<Option<Vec<u8>>, redb::Error> {
     let meta = database.begin_read()?.open_table(META_ROWS)?;
     Ok(meta.get(SCHEMA_ROW)?.map(|row| row.value().to_vec()))
+}
+
+/// An open database. redb writes when it is closed, and panics there, too, where its file is damaged.
+pub(crate) struct Held(Option<redb::Database>);
+
+impl std::ops::Deref for Held {
+    type Target = redb::Database;
+
+    #[expect(clippy::expect_used, reason = "only dropping takes it away")]
+    fn deref(&self) -> &redb::Database {
+        self.0.as_ref().expect("an open database")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if let Err(error) = guarded(|| drop(database)) {
+            tracing::error!(%error, "the database could not be closed in order; the next start looks at it");
+        }
+    }
 }
 
 /// Runs a call of redb. Some damage makes it panic where an error would do; a thread must not end by that.

@@ -1,6 +1,6 @@
 //! The schema version of the database, and the way from each older one to the newest.
 
-use crate::database::{META_ROWS, Saved, note_saved, write_rows};
+use crate::database::{META_ROWS, Saved, guarded, note_saved, write_rows};
 use crate::memtable::Memtable;
 use crate::progress::{Progress, Work};
 use crate::runs::{AllGathered, GATHERING};
@@ -116,7 +116,8 @@ pub(crate) fn migrate(
     let done = usize::try_from(found).ok().and_then(|found| found.checked_sub(1));
     let done = done.ok_or_else(|| OpenError::Damaged("the schema version is 0".to_owned()))?;
     for (step, version) in schema.steps.iter().skip(done).zip(found + 1..=target) {
-        run(database, *step, version, progress)
+        guarded(|| run(database, *step, version, progress))
+            .flatten()
             .map_err(|error| OpenError::Damaged(format!("to schema {version}: {error}")))?;
         tracing::info!(version, "the database was brought to a newer schema");
     }

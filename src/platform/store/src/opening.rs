@@ -77,7 +77,8 @@ pub(crate) fn open(disk: Arc<dyn Disk>, options: Options, limits: Limits, schema
         let (checkpoint, gathered) = read(&database)?;
         let rows = Memtable::new(&tables);
         let (newest, _) = recover(&disk, &log_folder, &key, checkpoint, &tables, &rows, progress)?;
-        drain(&database, &tables, gathered, &rows, newest, progress).map_err(|error| file.explain(error))?;
+        let drained = guarded(|| drain(&database, &tables, gathered, &rows, newest, progress)).flatten();
+        drained.map_err(explained)?;
         migrate(&database, schema, (found, target), progress)?;
     }
     let (checkpoint, gathered) = read(&database)?;

@@ -31,6 +31,11 @@ pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<Vec<u8>>, TrustError> {
         }
         let certificate = CertificateDer::from(der);
         EndEntityCert::try_from(&certificate).map_err(|source| TrustError::Certificate { number, source })?;
+        // What nobody could be shown is not taken, either: the one reader lets pass what the other does not.
+        if certificate_names(&certificate).is_none() {
+            let source = webpki::Error::BadDer;
+            return Err(TrustError::Certificate { number, source });
+        }
         certificates.push(certificate.to_vec());
     }
     if certificates.is_empty() {
