@@ -23,7 +23,15 @@ struct Line {
 
 impl Line {
     fn open(path: &Path) -> Self {
-        let stream = UnixStream::connect(path).unwrap();
+        let since = Instant::now();
+        // QEMU makes it when it is ready for it.
+        let stream = loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => break stream,
+                Err(error) => assert!(since.elapsed() < PATIENCE, "the second serial line: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         Self {
             stream,
