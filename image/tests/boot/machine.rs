@@ -113,10 +113,8 @@ impl Machine {
     pub fn start_with(&mut self, disks: &[&Disk], arguments: &[&str]) {
         self.running = None;
         let path = |name: &str| self.folder.path().join(name).display().to_string();
-        for socket in ["serial"] {
-            // Left from an earlier start.
-            let _ = std::fs::remove_file(path(socket));
-        }
+        // Left from an earlier start.
+        let _ = std::fs::remove_file(path("serial"));
         let listener = UnixListener::bind(path("serial")).unwrap();
         let tpm = Tpm::start(Path::new(&path("tpm")), Path::new(&path("tpm.sock")));
         let mut command = Command::new("qemu-system-x86_64");

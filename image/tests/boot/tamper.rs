@@ -1,5 +1,10 @@
 //! Changes to images on disks, as an attacker or an operator makes them.
 
+#![expect(
+    clippy::ptr_arg,
+    reason = "one type for all changes, some of which put another image in the place"
+)]
+
 use fatfs::{FileSystem, FsOptions};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};

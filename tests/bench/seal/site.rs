@@ -39,8 +39,8 @@ impl Site {
         let folder = tempfile::tempdir()?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let config = format!(
-            "server_name = \"bench.example\"\ndata_dir = \"data\"\n[[listeners]]\nbind = [\"127.0.0.1\"]\nport = {}\n\
-             tls = false\nresources = [\"client\"]\n[seal]\ntpm = \"{tpm}\"\n[log]\nlevel = \"info\"\n",
+            "server_name = \"bench.example\"\ndata_dir = \"data\"\n[[listeners]]\nport = {}\n\
+             resources = [\"client\"]\n[seal]\ntpm = \"{tpm}\"\n[log]\nlevel = \"info\"\n",
             address.port()
         );
         std::fs::write(folder.path().join("lamchat.toml"), config)?;
