@@ -1,6 +1,7 @@
 //! `lamchat init`: process 1 of the box. The only place that wires what the machine needs; it runs the exchange as an
 //! unprivileged process and never reads what comes from the network.
 
+mod boot_order;
 mod clock;
 mod console;
 mod crash;

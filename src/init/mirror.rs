@@ -1,6 +1,7 @@
 //! Looks after the two disks that hold the same, in a thread of its own: what fails or goes is told within seconds, and
 //! written down, so that a later start does not take it for whole.
 
+use super::boot_order;
 use super::disk::{self, DiskError, Found, Member};
 use super::record::Stage;
 use super::state::{Shared, State};
@@ -216,6 +217,7 @@ pub fn add(shared: &Shared, name: &str, progress: &mut dyn FnMut(u64)) -> Result
     shared.log.note(&format!("{name} is added to the mirror"));
     let added = found.add(&disk.path, progress).map_err(|error| error.to_string());
     found.left.retain(|left| left.disk != disk.path);
+    boot_order::keep(shared, &found);
     *shared.disk.lock() = Some(found);
     added
 }

@@ -7,7 +7,7 @@ use super::record::Stage;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Refused;
 use super::update::{self, Booted};
-use super::{DATA, exchange, floor};
+use super::{DATA, boot_order, exchange, floor};
 use lamchat_appliance::site::Site;
 use lamchat_holder::{Reply, Typed};
 use lamchat_machine::mounts;
@@ -70,7 +70,11 @@ pub fn run(shared: &Arc<Shared>) {
     };
     match opened {
         Ok(false) => match bind(shared, &found, key.expose()) {
-            Ok(()) => shared.tell(Event::Opened),
+            Ok(()) => {
+                shared.tell(Event::Opened);
+                // Of a new board, or of a firmware that was set back.
+                boot_order::keep(shared, &found);
+            }
             Err(why) => refuse(shared, &why),
         },
         Ok(true) => only_read(shared),
@@ -108,6 +112,7 @@ fn write_down(shared: &Shared, key: &[u8; 64]) -> Result<(), String> {
     let _work = shared.mirror_work.lock();
     let mut found = found(shared)?;
     let finished = found.finish(key).map_err(|error| error.to_string());
+    boot_order::keep(shared, &found);
     *shared.disk.lock() = Some(found);
     finished
 }

@@ -161,8 +161,10 @@ fn from_two_blank_disks_to_two_people_who_talk_on_a_mirror() {
     tell(&board, &[&first, &second], &["vda", "vdb"]);
     // Either disk has everything.
     let port = free_port();
-    let network = format!("user,model=virtio-net-pci,romfile=,hostfwd=tcp:127.0.0.1:{port}-:443");
-    let mut machine = start(&board, &[&second], &["-nic".to_owned(), network]);
+    let network = format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:443");
+    let card = "virtio-net-pci,netdev=net,romfile=";
+    let network = ["-netdev", &network, "-device", card].map(str::to_owned);
+    let mut machine = start(&board, &[&second], &network);
     crate::mirror::expect_alarm(&mut machine, "installed on two disks, without the first");
     let token = crate::restart::log_in(port);
     let (status, joined) = get(port, "/_matrix/client/v3/joined_rooms", Some(&token)).unwrap();

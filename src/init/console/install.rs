@@ -2,6 +2,7 @@
 
 use super::firmware;
 use super::screen::{Echo, Screen};
+use crate::init::boot_order;
 use crate::init::state::{Event, Shared, State};
 use lamchat_installer::{Described, Disk, InstallError, Owner, Phase, Stick, Updates, find, install, list, owner};
 use lamchat_machine::efi::Variables;
@@ -54,6 +55,9 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         [disk] => format!("{} has LamChat now.", disk.name),
         _ => format!("{} have LamChat now, and will hold the same.", names(&disks, " and ")),
     };
+    if let Some(disk) = disks.first() {
+        boot_order::installed(shared, &disk.path);
+    }
     screen.page("The disk is written", &written)?;
     firmware::make_yours(screen, shared, &ready)?;
     screen.print("\r\n Take the stick out, then press Enter: the machine starts from its disk, and this\r\n")?;

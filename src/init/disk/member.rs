@@ -3,7 +3,7 @@
 use super::halves::{Ids, Mirror};
 use super::{DiskError, LOOK, NODES_MAX, open};
 use crate::init::record::{Binding, Record, Stage};
-use lamchat_machine::gpt::{self, Partition};
+use lamchat_machine::gpt::{self, ESP_KIND, Partition};
 use lamchat_machine::mirror::METADATA_BYTES;
 use lamchat_machine::two_copies::{self, KEYRING, RECORD, TwoCopiesError};
 use std::os::unix::fs::FileExt;
@@ -16,10 +16,6 @@ pub const KEYRING_KIND: [u8; 16] = kind(1);
 pub const DATA_KIND: [u8; 16] = kind(2);
 /// The partition for dm-raid's own, which a set-up of two disks makes: …4C04.
 pub const METADATA_KIND: [u8; 16] = kind(4);
-/// The EFI system partition, UEFI Specification 2.10, table 5.7: C12A7328-F81F-11D2-BA4B-00A0C93EC93B.
-pub const ESP_KIND: [u8; 16] = [
-    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
-];
 
 /// The image's own partition types, which differ in their last byte.
 const fn kind(last: u8) -> [u8; 16] {

@@ -1,6 +1,11 @@
 //! Variables of the firmware, as the kernel shows them: Documentation/filesystems/efivarfs.rst. A file's first four
 //! bytes are the attributes.
 
+pub mod boot_order;
+mod load_option;
+
+pub use load_option::Start;
+
 use rustix::fs::IFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -106,6 +111,39 @@ impl Variables {
             Ok(())
         };
         write().map_err(|source| VariableError {
+            name: name.to_owned(),
+            source,
+        })
+    }
+
+    /// The names of a vendor's variables.
+    pub fn names(&self, vendor: &str) -> Result<Vec<String>, VariableError> {
+        let names = || -> std::io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in std::fs::read_dir(&self.folder)? {
+                let file = entry?.file_name();
+                // What is not text is nobody's variable that is asked for here.
+                let name = file
+                    .to_str()
+                    .and_then(|file| file.strip_suffix(vendor)?.strip_suffix('-'));
+                names.extend(name.map(str::to_owned));
+            }
+            Ok(names)
+        };
+        names().map_err(|source| VariableError {
+            name: "list".to_owned(),
+            source,
+        })
+    }
+
+    /// Takes a variable away; one that is not there already is.
+    pub fn remove(&self, name: &str, vendor: &str) -> Result<(), VariableError> {
+        let path = self.path(name, vendor);
+        let remove = || match allow_writing(&path).and_then(|()| std::fs::remove_file(&path)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result,
+        };
+        remove().map_err(|source| VariableError {
             name: name.to_owned(),
             source,
         })

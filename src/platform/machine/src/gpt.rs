@@ -38,6 +38,11 @@ pub enum GptError {
     Kernel(nix::errno::Errno),
 }
 
+/// The type of an EFI system partition, UEFI Specification 2.10, table 5.7: C12A7328-F81F-11D2-BA4B-00A0C93EC93B.
+pub const ESP_KIND: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+];
+
 /// A partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
@@ -62,11 +67,16 @@ pub fn text(id: &[u8; 16]) -> String {
     format!("{a3:02x}{a2:02x}{a1:02x}{a0:02x}-{b1:02x}{b0:02x}-{c1:02x}{c0:02x}-{d0:02x}{d1:02x}-{tail}")
 }
 
-/// The partitions of a disk.
-pub fn read(disk: &Path) -> Result<Vec<Partition>, GptError> {
+/// The partitions of a disk, and the bytes of the blocks that its table counts in: at least 512.
+pub fn read_with_block(disk: &Path) -> Result<(u64, Vec<Partition>), GptError> {
     let file = File::open(disk).map_err(io(disk))?;
     let table = read_table(&file).map_err(io(disk))?.ok_or(GptError::Absent)?;
-    Ok(parse_entries(&table.entries, table.sector))
+    Ok((table.sector, parse_entries(&table.entries, table.sector)))
+}
+
+/// The partitions of a disk.
+pub fn read(disk: &Path) -> Result<Vec<Partition>, GptError> {
+    read_with_block(disk).map(|(_, partitions)| partitions)
 }
 
 /// The partitions of an open device or file; none where it has no table.
