@@ -21,7 +21,7 @@ const ANSWERS: Duration = Duration::from_secs(120);
 const QUIET: Duration = Duration::from_secs(60);
 const BOBS_PASSWORD: &str = "bread and butter and jam";
 
-/// A machine with these disks and these further arguments of QEMU's. It starts from the first disk that it can start from.
+/// A machine with these disks and these further arguments of QEMU's. What it starts from is the firmware's choice.
 fn start(board: &Board, disks: &[&Disk], arguments: &[String]) -> VirtualMachine {
     let drive =
         |number: usize, disk: &Disk| format!("if=none,id=disk{number},format=raw,file={}", disk.path().display());
@@ -30,7 +30,7 @@ fn start(board: &Board, disks: &[&Disk], arguments: &[String]) -> VirtualMachine
         if number > 0 {
             words.extend(["-drive".to_owned(), drive(number, disk)]);
         }
-        let device = format!("virtio-blk-pci,drive=disk{number},bootindex={number}");
+        let device = format!("virtio-blk-pci,drive=disk{number}");
         words.extend(["-device".to_owned(), device]);
     }
     words.extend(arguments.iter().cloned());
@@ -42,7 +42,7 @@ fn no_network() -> Vec<String> {
     ["-nic", "none"].map(str::to_owned).to_vec()
 }
 
-/// The release's stick, which is tried after the disks.
+/// The release's stick, which somebody chooses in the firmware's menu.
 fn stick() -> Vec<String> {
     let stick = format!("{}-installer.img", uki().with_extension("").display());
     let words = [
@@ -51,7 +51,7 @@ fn stick() -> Vec<String> {
         "-device".to_owned(),
         "qemu-xhci".to_owned(),
         "-device".to_owned(),
-        "usb-storage,drive=stick,bootindex=9".to_owned(),
+        "usb-storage,drive=stick,bootindex=0".to_owned(),
     ];
     words.to_vec()
 }
@@ -75,6 +75,13 @@ fn install(machine: &mut VirtualMachine, names: &[&str]) {
     machine.answer("Press Enter to go on", "");
     machine.wait_off();
     println!("installed on {names} after {:?}", machine.age());
+}
+
+/// Waits until the firmware starts something: the entry that the box made, and neither a network nor what it found itself.
+fn starts_by_own_entry(machine: &mut VirtualMachine) {
+    machine.expect("BdsDxe: starting ");
+    let entry = machine.expect(" from ");
+    assert!(entry.contains("\"LamChat"), "{entry}");
 }
 
 /// Makes a second account at the console.
@@ -124,6 +131,7 @@ fn tell(board: &Board, disks: &[&Disk], names: &[&str]) {
 
     // Without any network.
     let mut machine = start(board, disks, &no_network());
+    starts_by_own_entry(&mut machine);
     set_up(&mut machine, "none");
     println!("set up after {:?}", machine.age());
     machine.choose("Check: two accounts", "3", Some(PIN));
@@ -138,6 +146,7 @@ fn tell(board: &Board, disks: &[&Disk], names: &[&str]) {
     let rules = format!(",hostfwd=tcp:127.0.0.1:{port}-:443");
     // Without a driver of its own, so that the firmware has nothing to refuse.
     let mut machine = start(board, disks, &captured(&rules, &capture, ",romfile="));
+    starts_by_own_entry(&mut machine);
     machine.expect("New administrator");
     println!("serving by itself after {:?}", machine.age());
     connect(&mut machine, port);
@@ -165,6 +174,7 @@ fn from_two_blank_disks_to_two_people_who_talk_on_a_mirror() {
     let card = "virtio-net-pci,netdev=net,romfile=";
     let network = ["-netdev", &network, "-device", card].map(str::to_owned);
     let mut machine = start(&board, &[&second], &network);
+    starts_by_own_entry(&mut machine);
     crate::mirror::expect_alarm(&mut machine, "installed on two disks, without the first");
     let token = crate::restart::log_in(port);
     let (status, joined) = get(port, "/_matrix/client/v3/joined_rooms", Some(&token)).unwrap();
