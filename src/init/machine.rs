@@ -1,6 +1,7 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 mod children;
+mod drivers;
 
 use super::repair::{self, Repair};
 use super::settling::Settling;
@@ -17,7 +18,7 @@ use lamchat_host::OsEntropy;
 use lamchat_machine::modules::Loader;
 use lamchat_machine::power::{self, End};
 use lamchat_machine::signals::{self, Signals};
-use lamchat_machine::uevent::{Monitor, Uevent};
+use lamchat_machine::uevent::Monitor;
 use lamchat_machine::watchdog::Watchdog;
 use lamchat_machine::{button, console, mounts};
 use nix::sys::signal::Signal;
@@ -123,7 +124,7 @@ impl Machine {
             self.shared.log.note(&format!("not there: {error}"));
         }
         measured::note(&self.shared);
-        self.start_watchdog();
+        self.look_for_watchdog();
         self.find_buttons();
         if let Err(error) = network::close() {
             self.shared.log.note(&format!("the packet filter: {error}"));
@@ -189,6 +190,7 @@ impl Machine {
         if self.settles.is_over(now) {
             self.load_named();
         }
+        self.load_busy(now);
         let (state, since) = {
             let status = self.shared.status.lock();
             (status.state, status.since)
@@ -337,60 +339,6 @@ impl Machine {
         self.heard = now;
         self.shared.status.lock().work = Some(work.to_owned());
         self.shared.enter(State::Repairing);
-    }
-
-    fn device(&mut self, event: Option<Uevent>) {
-        let Some(loader) = &mut self.loader else { return };
-        if event.as_ref().is_none_or(|event| event.action == "add") {
-            self.settles.news(Instant::now());
-        }
-        match &event {
-            None => loader.load_for_all(),
-            Some(Uevent {
-                action,
-                modalias: Some(device),
-                ..
-            }) if action == "add" => {
-                loader.load_for(device);
-            }
-            Some(_) => {}
-        }
-        self.note_modules();
-        if event.is_none_or(|event| event.subsystem == "input" && event.action == "add") {
-            self.find_buttons();
-        }
-        if self.watchdog.is_none() {
-            self.start_watchdog();
-        }
-    }
-
-    /// What no device asks for: sensors, and a watchdog where none was announced.
-    fn load_named(&mut self) {
-        let Some(loader) = &mut self.loader else { return };
-        loader.load_named();
-        self.note_modules();
-        if self.watchdog.is_none() {
-            self.start_watchdog();
-        }
-    }
-
-    fn note_modules(&mut self) {
-        for failure in self.loader.as_mut().map(Loader::take_failures).unwrap_or_default() {
-            self.shared.log.note(&failure);
-        }
-    }
-
-    fn start_watchdog(&mut self) {
-        match Watchdog::start() {
-            Ok(watchdog) => {
-                let (name, seconds) = (watchdog.identity.clone(), watchdog.timeout.as_secs());
-                self.shared.log.note(&format!("watchdog {name}, {seconds} s"));
-                self.shared.status.lock().watchdog = Some(format!("{name}, {seconds} s"));
-                self.watchdog = Some(watchdog);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => self.shared.log.note(&format!("the watchdog: {error}")),
-        }
     }
 
     fn find_buttons(&mut self) {

@@ -1,6 +1,7 @@
 //! Kernel modules: which belong to a device, and loading them in the order of their dependencies.
 
 mod alias;
+mod busy;
 mod dependencies;
 mod load;
 mod named;

@@ -13,8 +13,11 @@ const DEVICES_MAX: usize = 8;
 /// Readings of these three.
 pub fn read(sys: &Root) -> Vec<Reading> {
     let mut readings = tpm(sys);
-    let watchdogs = sys.folders("class/watchdog").into_iter().take(DEVICES_MAX);
-    readings.extend(watchdogs.map(|device| watchdog(&device)));
+    let watchdogs: Vec<Root> = sys.folders("class/watchdog").into_iter().take(DEVICES_MAX).collect();
+    let identity = |device: &Root| device.text("identity").unwrap_or_default();
+    // softdog stays where the board's own relieved it.
+    let has_boards = watchdogs.iter().any(|device| identity(device) != SOFTWARE);
+    readings.extend(watchdogs.iter().map(|device| watchdog(device, has_boards)));
     let controllers = sys.folders("class/ipmi").into_iter().take(DEVICES_MAX);
     readings.extend(controllers.map(|device| {
         let sentence = "a management controller: whoever reaches it over a network has this server's console and power";
@@ -45,13 +48,13 @@ fn tpm(sys: &Root) -> Vec<Reading> {
 }
 
 /// Linux, Documentation/ABI/testing/sysfs-class-watchdog.
-fn watchdog(device: &Root) -> Reading {
+fn watchdog(device: &Root, has_boards: bool) -> Reading {
     let identity = device.text("identity").unwrap_or_default();
     let reading = Reading::new(Part::Watchdog, device.name(), identity.clone());
     // In decimal, though documentation says nothing of it.
     let status = device.number::<u64>("bootstatus").unwrap_or(0);
     let mut reading = reading.value(status as f64, Unit::Count);
-    if identity == SOFTWARE {
+    if identity == SOFTWARE && !has_boards {
         reading = reading.worse(
             State::Warning,
             "only the kernel's own watchdog is there: a kernel that hangs is not restarted. Switch the board's watchdog on in the firmware's setup, if it has one",
@@ -87,6 +90,11 @@ mod tests {
         assert_eq!(said(), [State::Well; 3]);
         folder.write("class/watchdog/watchdog0/identity", "Software Watchdog\n");
         assert_eq!(said(), [State::Well, State::Warning, State::Well]);
+        // The board's own shows up later, and relieves it.
+        folder.write("class/watchdog/watchdog1/identity", "iTCO_wdt\n");
+        assert_eq!(said(), [State::Well; 4]);
+        folder.remove("class/watchdog/watchdog1/identity");
+        assert!(std::fs::remove_dir(folder.path("class/watchdog/watchdog1")).is_ok());
         folder.write("class/watchdog/watchdog0/identity", "iTCO_wdt\n");
         folder.write("class/watchdog/watchdog0/bootstatus", "32");
         folder.write("class/tpm/tpm0/tpm_version_major", "1");

@@ -1,13 +1,16 @@
 //! Loading: finit_module(2), with the kernel checking each module's signature.
 
+use super::busy::Busy;
 use super::named::{Here, Named};
 use super::{Aliases, Dependencies, normal_name};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
+use std::fmt::Debug;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Largest of the lists, in bytes.
 const LIST_BYTES_MAX: u64 = 16 << 20;
@@ -27,7 +30,8 @@ const PARAMETERS: [(&str, &CStr); 9] = [
     ("ipmi_watchdog", c"timeout=60"),
     ("w83627hf_wdt", c"timeout=60"),
     ("it87_wdt", c"timeout=60"),
-    ("softdog", c"soft_margin=60"),
+    // Stopped when a board's watchdog relieves it.
+    ("softdog", c"soft_margin=60 nowayout=0"),
 ];
 
 /// Why no module can be loaded at all.
@@ -43,9 +47,26 @@ pub enum OpenError {
     },
 }
 
+/// Who takes modules.
+trait Kernel: Debug + Send {
+    /// finit_module(2).
+    fn insert(&mut self, module: &File, parameters: &CStr) -> Result<(), Errno>;
+}
+
+/// This machine's.
+#[derive(Debug)]
+struct Real;
+
+impl Kernel for Real {
+    fn insert(&mut self, module: &File, parameters: &CStr) -> Result<(), Errno> {
+        finit_module(module, parameters, ModuleInitFlags::empty())
+    }
+}
+
 /// The image's modules.
 #[derive(Debug)]
 pub struct Loader {
+    kernel: Box<dyn Kernel>,
     folder: PathBuf,
     aliases: Aliases,
     dependencies: Dependencies,
@@ -53,6 +74,8 @@ pub struct Loader {
     named: Named,
     /// Loaded, or tried in vain: neither is tried again.
     done: HashSet<String>,
+    /// Whose hardware was held by somebody else.
+    busy: Busy,
     /// Sentences about modules that could not be loaded.
     failures: Vec<String>,
 }
@@ -65,12 +88,14 @@ impl Loader {
             read_list(&path).map_err(|source| OpenError::List { path, source })
         };
         Ok(Self {
+            kernel: Box::new(Real),
             folder: folder.to_owned(),
             aliases: Aliases::parse(&read("modules.alias")?),
             dependencies: Dependencies::parse(&read("modules.dep")?),
             wanted: read("modules.load")?.split_whitespace().map(normal_name).collect(),
             named: Named::parse(&read("modules.named")?),
             done: HashSet::new(),
+            busy: Busy::default(),
             failures: Vec::new(),
         })
     }
@@ -123,6 +148,15 @@ impl Loader {
             .fold(false, |_, name| self.insert(name))
     }
 
+    /// Tries those again whose hardware was held by somebody else, if it is time; answers whether any is newly there.
+    pub fn try_busy(&mut self, now: Instant) -> bool {
+        let due = self.busy.due(now);
+        due.iter().fold(false, |new, name| {
+            self.done.remove(name);
+            self.insert(name) || new
+        })
+    }
+
     /// What went wrong since the last call.
     pub fn take_failures(&mut self) -> Vec<String> {
         std::mem::take(&mut self.failures)
@@ -142,11 +176,20 @@ impl Loader {
                 return false;
             }
         };
-        match finit_module(&file, &parameters, ModuleInitFlags::empty()) {
-            Ok(()) => true,
+        match self.kernel.insert(&file, &parameters) {
+            Ok(()) => {
+                if self.busy.is_over(name) {
+                    self.failures.push(format!("module {name}: loaded now"));
+                }
+                true
+            }
             Err(Errno::EEXIST) => false,
-            // A driver that finds nothing to drive, or whose ports the firmware keeps to itself.
-            Err(Errno::ENODEV | Errno::EBUSY) => false,
+            // A driver that finds nothing to drive.
+            Err(Errno::ENODEV) => false,
+            Err(Errno::EBUSY) => {
+                self.failures.extend(self.busy.refused(name, Instant::now()));
+                false
+            }
             Err(error) => {
                 self.failures.push(format!("module {name}: {}", error.desc()));
                 false
@@ -186,7 +229,79 @@ fn collect(top: &Path, devices: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    use super::*;
+    use crate::modules::busy::PAUSE;
+
+    /// Answers so, then well.
+    #[derive(Debug)]
+    struct Scripted(Vec<Errno>);
+
+    impl Kernel for Scripted {
+        fn insert(&mut self, _: &File, _: &CStr) -> Result<(), Errno> {
+            self.0.pop().map_or(Ok(()), Err)
+        }
+    }
+
+    fn loader(answers: &[Errno]) -> (tempfile::TempDir, Loader) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("modules.alias", ""),
+            ("modules.dep", "iTCO_wdt:\n"),
+            ("modules.load", "iTCO_wdt\n"),
+            ("modules.named", ""),
+            ("iTCO_wdt.ko", ""),
+        ] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let mut loader = Loader::open(folder.path()).unwrap();
+        loader.kernel = Box::new(Scripted(answers.to_vec()));
+        (folder, loader)
+    }
+
+    /// What is told at first and at each of the times after it, and whether the module came then.
+    fn course(answers: &[Errno]) -> Vec<(Vec<String>, bool)> {
+        let (_folder, mut loader) = loader(answers);
+        loader.load_wanted();
+        let mut told = vec![(loader.take_failures(), false)];
+        let began = Instant::now();
+        assert!(!loader.try_busy(began), "it is not time yet");
+        for turn in 1..6 {
+            let came = loader.try_busy(began + 2 * PAUSE * turn);
+            told.push((loader.take_failures(), came));
+        }
+        told
+    }
+
+    #[test]
+    fn a_module_whose_hardware_is_held_is_told_and_tried_again() {
+        let told = course(&[Errno::EBUSY]);
+        let lines: Vec<&str> = told.iter().flat_map(|(lines, _)| lines).map(String::as_str).collect();
+        let [first, second] = lines.as_slice() else {
+            panic!("{lines:?}")
+        };
+        assert!(first.contains("iTCO_wdt") && first.contains("tried again"), "{first}");
+        assert!(second.contains("loaded now"), "{second}");
+        assert_eq!(told.iter().filter(|(_, came)| *came).count(), 1);
+    }
+
+    #[test]
+    fn one_that_stays_held_is_given_up_and_said_to_be() {
+        let told = course(&[Errno::EBUSY; 20]);
+        let lines: Vec<&str> = told.iter().flat_map(|(lines, _)| lines).map(String::as_str).collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines.last().unwrap().contains("given up"), "{lines:?}");
+        assert!(told.iter().all(|(_, came)| !came));
+    }
+
+    #[test]
+    fn one_that_finds_nothing_to_drive_is_not_told() {
+        assert!(
+            course(&[Errno::ENODEV])
+                .iter()
+                .all(|(lines, came)| lines.is_empty() && !came)
+        );
+    }
 
     #[test]
     fn sysfs_is_walked() {

@@ -5,8 +5,9 @@ use std::path::Path;
 
 /// Most lines.
 const LINES_MAX: usize = 256;
-/// The kernel's first watchdog.
-const WATCHDOG: &str = "/dev/watchdog0";
+/// A watchdog that the kernel drives. `/dev/watchdog0` is one of its watchdog core; `ipmi_watchdog` is none and has this
+/// alone (Linux 6.1, drivers/char/ipmi/ipmi_watchdog.c).
+const WATCHDOG: &str = "/dev/watchdog";
 /// The board's controller.
 const CONTROLLER: &str = "/dev/ipmi0";
 /// A module that is loaded has a folder here.
