@@ -2,9 +2,10 @@
 
 use super::late::Act;
 use super::service::Program;
+use super::state::Shared;
 use super::{DATA, RUN};
 use crate::cli::{Failure, Place, Server, socket};
-use lamchat_appliance::site::Site;
+use lamchat_appliance::site::{Site, SiteError};
 use serde_json::Value;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,18 @@ pub const NOTIFY_SOCKET: &str = "/run/lamchat/notify";
 /// The configuration of the box itself.
 pub fn site_file() -> PathBuf {
     Path::new(DATA).join("site.toml")
+}
+
+/// Why the box's configuration cannot be read, for everybody who stands before a screen: without it there is no PIN that
+/// could be asked for. What stands in the file is for those who take the log along on a stick.
+pub fn unreadable(shared: &Shared, error: &SiteError) -> String {
+    match error {
+        SiteError::Io { .. } => error.to_string(),
+        SiteError::Malformed(_) | SiteError::Wrong(_) => {
+            shared.log.keep("site.toml", &error.to_string());
+            "the box's configuration cannot be read; its log on a stick (USB stick, logs) says why".to_owned()
+        }
+    }
 }
 
 /// The exchange's configuration.
@@ -174,7 +187,23 @@ pub fn notify_socket() -> std::io::Result<std::os::unix::net::UnixDatagram> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
+    use crate::init::release::Release;
+    use crate::init::state::Shared;
     use lamchat_appliance::site::{Network, Site};
+
+    #[test]
+    fn what_a_damaged_configuration_says_is_not_for_everybody() {
+        let shared = Shared::new(Release::default());
+        let error = Site::parse("format = 1\nversion = \"chat.example.org\"\n").unwrap_err();
+        assert!(
+            error.to_string().contains("chat.example.org"),
+            "nothing to hide: {error}"
+        );
+        let told = super::unreadable(&shared, &error);
+        assert!(told.contains("cannot be read") && !told.contains("example"), "{told}");
+        assert!(shared.log.last_public(10).is_empty());
+        assert!(shared.log.last(1).first().is_some_and(|line| line.contains("example")));
+    }
 
     #[test]
     fn the_exchange_takes_what_is_written_for_it() {

@@ -1,5 +1,8 @@
 //! What process 1 and its children said last: in memory for the console, and in the kernel's log, which survives a crash
 //! where the machine has a pstore.
+//!
+//! While the PIN cannot be read the console shows it to whoever stands there, so what those say who know people's names and
+//! addresses is left out then.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -9,10 +12,23 @@ const LINES_MAX: usize = 2000;
 /// Longest line, in characters.
 const CHARS_MAX: usize = 1000;
 
+/// A line.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    is_public: bool,
+}
+
 /// The lines.
 #[derive(Debug, Default)]
 pub struct Log {
-    lines: Mutex<VecDeque<String>>,
+    lines: Mutex<VecDeque<Line>>,
+}
+
+/// Process 1, the key holder and the measured values know of nobody: their configuration is what the PIN is read from, and
+/// their log is what says why that cannot be.
+fn is_public(who: &str) -> bool {
+    matches!(who, "init" | "key holder") || who.starts_with("pcr")
 }
 
 impl Log {
@@ -37,13 +53,25 @@ impl Log {
         if lines.len() == LINES_MAX {
             lines.pop_front();
         }
-        lines.push_back(format!("{seconds:>6} {who}: {line}"));
+        lines.push_back(Line {
+            text: format!("{seconds:>6} {who}: {line}"),
+            is_public: is_public(who),
+        });
     }
 
     /// The last lines, oldest first.
     pub fn last(&self, count: usize) -> Vec<String> {
         let lines = self.lines.lock();
-        lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
+        let last = lines.iter().skip(lines.len().saturating_sub(count));
+        last.map(|line| line.text.clone()).collect()
+    }
+
+    /// The same without what those said who know people's names.
+    pub fn last_public(&self, count: usize) -> Vec<String> {
+        let lines = self.lines.lock();
+        let public = lines.iter().filter(|line| line.is_public);
+        let count = public.clone().count().saturating_sub(count);
+        public.skip(count).map(|line| line.text.clone()).collect()
     }
 }
 
@@ -59,5 +87,31 @@ mod tests {
         assert_eq!(last.len(), super::LINES_MAX);
         assert!(last.first().is_some_and(|line| line.ends_with("x: 5")));
         assert_eq!(log.last(1).len(), 1);
+    }
+
+    #[test]
+    fn what_everybody_may_read_is_of_those_who_know_nobody() {
+        let log = super::Log::default();
+        for who in [
+            "init",
+            "exchange",
+            "pcr11",
+            "rescue",
+            "key holder",
+            "stick",
+            "a later one",
+        ] {
+            log.keep(who, "a line");
+        }
+        let public = log.last_public(10);
+        let named = |who: &str| public.iter().any(|line| line.contains(who));
+        assert_eq!(public.len(), 3);
+        assert!(["init", "pcr11", "key holder"].into_iter().all(named), "{public:?}");
+        assert!(
+            log.last_public(1)
+                .first()
+                .is_some_and(|line| line.contains("key holder"))
+        );
+        assert_eq!(log.last(10).len(), 7);
     }
 }

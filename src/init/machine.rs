@@ -429,7 +429,7 @@ impl Machine {
         crash::keep(&self.shared);
         let site = match Site::load(&exchange::site_file()) {
             Ok(site) => site.ok_or_else(|| "the data have no configuration".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(exchange::unreadable(&self.shared, &error)),
         };
         if let Err(error) = site.and_then(|site| self.configure(site).map_err(|error| error.0)) {
             self.shared.notice(&error);

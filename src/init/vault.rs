@@ -141,7 +141,7 @@ fn refuse(shared: &Shared, why: &str) {
 pub fn only_read(shared: &Shared) {
     match Site::load(&exchange::site_file()) {
         Ok(site) => *shared.site.lock() = site,
-        Err(error) => shared.notice(&error.to_string()),
+        Err(error) => shared.notice(&exchange::unreadable(shared, &error)),
     }
     shared.only_read(
         "the data's file system had errors, and nothing is written to it any more. Save them onto a USB stick",

@@ -1,4 +1,5 @@
-//! Logs on standard error. Nothing here ever adds content, tokens or addresses; nobody else may either.
+//! Logs on standard error. Nothing here ever adds content, tokens, addresses or names of people and rooms; nobody else may
+//! either. Who did what is in the audit log.
 
 use super::StartError;
 use lamchat_config::LogFormat;

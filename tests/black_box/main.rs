@@ -23,6 +23,7 @@ mod holder;
 mod hostile;
 mod image_policy;
 mod lifecycle;
+mod log;
 mod looked_after;
 mod moderation;
 mod notices;

@@ -56,9 +56,14 @@ pub fn confirm(_: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What process 1 and its children said, the newest page first.
+/// What process 1 and its children said, the newest page first. Who was asked for nothing sees nothing of people.
 pub fn log(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
-    pages::show(screen, "The log", &shared.log.last(LOG_LINES))
+    if screen.is_known {
+        return pages::show(screen, "The log", &shared.log.last(LOG_LINES));
+    }
+    let mut lines = shared.log.last_public(LOG_LINES);
+    lines.push("What the exchange said is left out: nobody could be asked for the PIN.".to_owned());
+    pages::show(screen, "The log", &lines)
 }
 
 /// What the kernel said.

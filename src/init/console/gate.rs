@@ -68,6 +68,7 @@ fn needed(state: State, pin: Option<String>, gate: Gate) -> Needed {
 
 /// Asks for what this gate needs now.
 pub fn pass(screen: &mut Screen, shared: &Shared, gate: Gate) -> std::io::Result<bool> {
+    screen.is_known = false;
     let pin = shared.site.lock().as_ref().and_then(|site| site.pin.clone());
     let (kept, question) = match needed(shared.state(), pin, gate) {
         Needed::Nothing => return Ok(true),
@@ -107,6 +108,7 @@ pub fn pass(screen: &mut Screen, shared: &Shared, gate: Gate) -> std::io::Result
     match right {
         Ok(true) => {
             shared.guesses.lock().right();
+            screen.is_known = true;
             return Ok(true);
         }
         Ok(false) => {

@@ -57,6 +57,8 @@ pub enum Echo {
 pub struct Screen {
     /// The terminal's name in /dev.
     pub name: String,
+    /// Whether the item that runs was chosen by somebody who typed the PIN or the recovery key.
+    pub is_known: bool,
     terminal: Terminal,
     ahead: Zeroizing<Vec<u8>>,
 }
@@ -66,6 +68,7 @@ impl Screen {
     pub fn open(name: &str) -> std::io::Result<Self> {
         Ok(Self {
             name: name.to_owned(),
+            is_known: false,
             terminal: Terminal::open(name)?,
             ahead: Zeroizing::new(Vec::new()),
         })

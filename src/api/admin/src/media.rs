@@ -101,7 +101,7 @@ pub async fn delete_of_user(admin: Arc<Admin>, request: Request) -> Result<Value
             None => break,
         }
     }
-    tracing::info!(%user_id, count, "an administrator deleted the uploads of a user");
+    tracing::info!(count, "an administrator deleted the uploads of a user");
     Ok(json!({"user_id": user_id, "uploads": count, "bytes": bytes}))
 }
 

@@ -127,7 +127,7 @@ async fn make(admin: &Arc<Admin>, register: Register) -> Result<Value, AdminErro
         Ok::<_, MakeError>(if log_in { Some(session::open(txn, new)?) } else { None })
     };
     let session = admin.store.write(change).await?;
-    tracing::info!(%user_id, admin = register.admin, "an account was made by shared secret");
+    tracing::info!(admin = register.admin, "an account was made by shared secret");
     let mut answer = json!({"user_id": user_id, "home_server": admin.server_name});
     if let (Some(session), Some(answer)) = (session, answer.as_object_mut()) {
         answer.insert("access_token".to_owned(), session.access_token.into());

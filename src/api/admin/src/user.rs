@@ -50,7 +50,7 @@ pub async fn add(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErro
         Ok::<_, CreateAccountError>(())
     };
     admin.store.write(change).await?;
-    tracing::info!(%user_id, admin = add.admin, "an administrator made an account");
+    tracing::info!(admin = add.admin, "an administrator made an account");
     Ok(json!({"user_id": user_id, "admin": add.admin}))
 }
 
@@ -106,7 +106,7 @@ pub async fn set_password(admin: Arc<Admin>, request: Request) -> Result<Value, 
         Ok::<_, ChangeAccountError>(())
     };
     admin.store.write(change).await?;
-    tracing::info!(%user_id, "an administrator set a password");
+    tracing::info!("an administrator set a password");
     Ok(json!({"user_id": user_id}))
 }
 
@@ -135,7 +135,7 @@ pub async fn deactivate(admin: Arc<Admin>, request: Request) -> Result<Value, Ad
         Ok::<_, ChangeAccountError>(())
     };
     admin.store.write(change).await?;
-    tracing::info!(%user_id, erase, "an administrator deactivated an account");
+    tracing::info!(erase, "an administrator deactivated an account");
     Ok(json!({"user_id": user_id}))
 }
 
@@ -159,7 +159,7 @@ pub async fn reactivate(admin: Arc<Admin>, request: Request) -> Result<Value, Ad
         hash.map_or(Ok(()), |hash| account::set_password_hash(txn, user, &hash))
     };
     admin.store.write(change).await?;
-    tracing::info!(%user_id, "an administrator reactivated an account");
+    tracing::info!("an administrator reactivated an account");
     Ok(json!({"user_id": user_id}))
 }
 
@@ -178,7 +178,7 @@ pub async fn set_admin(admin: Arc<Admin>, request: Request) -> Result<Value, Adm
         account::set_admin(txn, user, is_admin)
     };
     admin.store.write(change).await?;
-    tracing::info!(%user_id, is_admin, "an administrator changed a role");
+    tracing::info!(is_admin, "an administrator changed a role");
     Ok(json!({"user_id": user_id, "admin": is_admin}))
 }
 
@@ -222,7 +222,7 @@ async fn moderate(
         set(txn, user, on)
     };
     admin.store.write(change).await?;
-    tracing::info!(%user_id, act, on, "an administrator changed an account");
+    tracing::info!(act, on, "an administrator changed an account");
     Ok(user_id)
 }
 

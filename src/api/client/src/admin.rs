@@ -140,7 +140,7 @@ async fn change(
         Ok(())
     };
     app.store.write(written).await?;
-    tracing::info!(%user_id, what, on, "an administrator changed an account");
+    tracing::info!(what, on, "an administrator changed an account");
     Ok(())
 }
 

@@ -25,14 +25,14 @@ pub async fn create(admin: Arc<Admin>, request: Request) -> Result<Value, AdminE
     let entry = Entry::new(now_ms, actor(&request)?, "credential.create")
         .subject(&name)
         .fact("expires_ms", now_ms.saturating_add(valid_ms));
-    let (kept, shown) = (secret.clone(), name.clone());
+    let kept = secret.clone();
     let change = move |txn: &mut WriteTxn<'_>| {
         let made = make(txn, &name, &kept, now_ms, valid_ms)?;
         lamchat_audit::append(txn, &entry)?;
         Ok(made)
     };
     let made = admin.store.write::<_, CreateError>(change).await?;
-    tracing::info!(name = shown, "an administrator made a credential");
+    tracing::info!("an administrator made a credential");
     let mut answer = describe(&made, now_ms);
     if let Value::Object(fields) = &mut answer {
         fields.insert("credential".to_owned(), text(&made.name, &secret).into());
