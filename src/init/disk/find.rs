@@ -5,12 +5,17 @@ use super::member::Member;
 use super::{DiskError, Found};
 use crate::init::record::Stage;
 use lamchat_machine::gpt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Finds the disks: those that are set up, else those with the image's partitions.
 pub fn find() -> Result<Found, DiskError> {
+    among(gpt::disks())
+}
+
+/// The same among these.
+fn among(disks: Vec<PathBuf>) -> Result<Found, DiskError> {
     let (mut all, mut refused) = (Vec::new(), None);
-    for disk in gpt::disks() {
+    for disk in disks {
         match look_at(&disk) {
             Ok(Some(found)) => all.push(found),
             // One of ours, and not as it was.
@@ -110,3 +115,6 @@ fn look_at(disk: &Path) -> Result<Option<Member>, DiskError> {
     }
     Ok(Some(member))
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,9 +48,14 @@ pub struct Member {
 }
 
 impl Member {
-    /// Looks at the partitions of a disk; `None`: they are not the image's. As if it was set up.
+    /// Looks at the partitions of a disk; `None`: they are not the image's. As if it was set up. Identifiers name one
+    /// partition each: where a table has one twice, nobody can say which is meant.
     pub fn at(disk: &Path) -> Result<Option<Self>, DiskError> {
         let all = gpt::read(disk)?;
+        let is_twice = |(at, one): (usize, &Partition)| all.iter().skip(at + 1).any(|other| other.id == one.id);
+        if all.iter().enumerate().any(is_twice) {
+            return Err(DiskError::Changed(disk.to_owned()));
+        }
         let of = |kind: [u8; 16]| all.iter().find(|partition| partition.kind == kind);
         let device = |partition: &Partition| gpt::device(disk, partition.number);
         Ok(of(KEYRING_KIND).zip(of(DATA_KIND)).map(|(keyring, data)| Self {
