@@ -121,11 +121,16 @@ fn parse(text: &str) -> Option<MirrorStatus> {
         '-' => Some(HalfState::Absent),
         _ => None,
     });
-    let halves = [halves.next()??, halves.next()??];
+    let mut both = [halves.next()??, halves.next()??];
+    // After a power cut what was being written is made alike, and dm-raid says `a` of both for that time (Linux,
+    // drivers/md/dm-raid.c, `rs_get_progress`). Neither misses anything that was acknowledged: none is to be filled.
+    if both == [HalfState::Filling; 2] {
+        both = [HalfState::Whole; 2];
+    }
     let (done, all) = ratio.split_once('/')?;
     let is_idle = words.next()? == "idle";
     Some(MirrorStatus {
-        halves,
+        halves: both,
         alike: (done.parse().ok()?, all.parse().ok()?),
         is_idle,
     })
@@ -160,6 +165,12 @@ mod tests {
         let filling = parse("raid1 2 Aa 25/100 recover 0 0 -").unwrap();
         assert_eq!((filling.halves, filling.alike), ([Whole, Filling], (25, 100)));
         assert!(!filling.is_idle && parse("raid1 2 AA 4/4 idle 0 0 -").unwrap().is_idle);
+        let alike = parse("raid1 2 aa 25/100 resync 0 0 -").unwrap();
+        assert_eq!(
+            (alike.halves, alike.is_idle),
+            ([Whole, Whole], false),
+            "after a power cut"
+        );
         for wrong in [
             "",
             "raid1 2 A 1/1",
