@@ -32,8 +32,6 @@ pub const FOLLOWED: u8 = 11;
 pub const UNCHANGED: u8 = 12;
 /// The staged bundle, in the folder of updates.
 const STAGED: &str = "staged.bundle";
-/// The bill of materials of the release that was written last, to compare the next one with.
-const BILL: &str = "sbom.json";
 /// How long another updater may be in the way before a request is refused: an installation waits for one that copies a
 /// release to the other half of a mirror. Less than a sender may be kept waiting.
 const OTHERS_MAX: Duration = Duration::from_secs(45);
@@ -67,6 +65,9 @@ pub struct Post {
     /// What the release that runs says of itself: release.json.
     #[arg(long, value_name = "FILE")]
     release: PathBuf,
+    /// What the release that runs consists of: its bill of materials, sbom.cdx.json.
+    #[arg(long, value_name = "FILE")]
+    bill: PathBuf,
     /// The slot that runs.
     #[arg(long, value_name = "a|b", value_parser = slot)]
     running: Slot,
@@ -139,7 +140,7 @@ impl Opened {
             esp,
             esp_file,
             staged: own(STAGED)?,
-            bill: own(BILL)?,
+            bill: File::open(&post.bill).map_err(|error| Failure(format!("{}: {error}", post.bill.display())))?,
             key: point(&small(&post.key)?)?,
             approvers: approvers(&post.approvers)?,
             running: post.running,

@@ -14,7 +14,7 @@ use crate::source::Needs;
 use crate::statements::{self, Written};
 use crate::uki::{self, InitrdParts, Kind, Parts, UkiError};
 use crate::unpack::{Unpacked, unpack};
-use crate::{esp, pcr11};
+use crate::{esp, pcr11, sbom};
 use lamchat_attestation::Sha256;
 use lamchat_release::{BundleError, VersionError};
 use std::path::Path;
@@ -94,7 +94,8 @@ pub fn assemble(sources: &Sources<'_>, signer: &mut Signer, out: &Path) -> Resul
     let version = &sources.release.version;
     let seed = format!("lamchat {version} {}", sources.release.commit);
     let loader = signer.program("systemd-boot", &unpacked.loader)?;
-    let uki = make_uki(sources, &unpacked, Kind::Disk, &[], signer)?;
+    let bill = bill(sources, &unpacked)?;
+    let uki = make_uki(sources, &unpacked, Kind::Disk, &[carried(&bill)], signer)?;
     let name = |suffix: &str| out.join(format!("lamchat-{version}{suffix}"));
     file::write(&name(".efi"), &uki)?;
     file::write(&out.join("systemd-bootx64.efi"), &loader)?;
@@ -135,7 +136,7 @@ pub fn assemble(sources: &Sources<'_>, signer: &mut Signer, out: &Path) -> Resul
         loader: &loader,
         uki: &uki,
     };
-    statements::write(sources, &unpacked, &written, signer, out)?;
+    statements::write(sources, &unpacked, &bill, &written, signer, out)?;
 
     let folder = out.join(crate::signer::FOLDER);
     file::make_folder(&folder)?;
@@ -156,7 +157,8 @@ pub struct BootFiles {
 /// Makes kernel and initrd alone. `work` is a folder that may be made and is gone afterwards.
 pub fn boot_files(sources: &Sources<'_>, release_public: &str, work: &Path) -> Result<BootFiles, AssembleError> {
     let unpacked = unpack(sources.inputs, work)?;
-    let initrd = make_initrd(sources, &unpacked, Kind::Disk, release_public, &[])?;
+    let bill = bill(sources, &unpacked)?;
+    let initrd = make_initrd(sources, &unpacked, Kind::Disk, release_public, &[carried(&bill)])?;
     Ok(BootFiles {
         kernel: unpacked.kernel,
         initrd,
@@ -170,6 +172,16 @@ fn content<'a>(name: &'static str, kind: crate::guid::Guid, bytes: u64, content:
         bytes,
         content,
     }
+}
+
+/// The bill of materials: of the sources alone, so that the image, which carries it, is not in it.
+fn bill(sources: &Sources<'_>, unpacked: &Unpacked) -> Result<String, SbomError> {
+    sbom::bill(&sources.release, sources.lock, sources.needs, &unpacked.packages)
+}
+
+/// The bill in the initrd: a box compares an update with what it runs, by what was measured with it.
+fn carried(bill: &str) -> (String, Vec<u8>) {
+    (format!("lamchat/{}", statements::SBOM), bill.as_bytes().to_vec())
 }
 
 /// Initrd, image, approval where the image may have one, signature.

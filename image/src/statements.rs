@@ -9,7 +9,7 @@ use crate::release::PRODUCT;
 use crate::secure_boot::{DATABASE, GLOBAL, LIST_HEADER};
 use crate::signer::{Signer, SignerError};
 use crate::unpack::Unpacked;
-use crate::{pcr11, pe, sbom};
+use crate::{pcr11, pe};
 use lamchat_attestation::{Image, Sha256};
 use lamchat_release::{File, Header, HeaderError, Version};
 use std::path::Path;
@@ -20,7 +20,7 @@ pub const MANIFEST: &str = "manifest.json";
 pub const MANIFEST_SIGNATURE: &str = "manifest.json.sig";
 /// What `lamchat attest verify` reads.
 pub const REFERENCE: &str = "reference.json";
-/// The bill of materials.
+/// The bill of materials; the disk's image carries it as well.
 pub const SBOM: &str = "sbom.cdx.json";
 
 /// The signed programs.
@@ -35,12 +35,12 @@ pub struct Written<'a> {
 pub fn write(
     sources: &Sources<'_>,
     unpacked: &Unpacked,
+    bill: &str,
     written: &Written<'_>,
     signer: &mut Signer,
     out: &Path,
 ) -> Result<(), AssembleError> {
     let release = &sources.release;
-    let bill = sbom::bill(release, sources.lock, sources.needs, &unpacked.packages)?;
     file::write(&out.join(SBOM), bill.as_bytes())?;
     let predictions = predict(written, signer)?;
     let image = Image {

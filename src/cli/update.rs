@@ -137,7 +137,7 @@ pub fn text_of(answer: &Value) -> String {
     };
     let rows: Vec<Vec<String>> = components.into_iter().flatten().map(row).collect();
     if answer.get("components_known").and_then(Value::as_bool) != Some(true) {
-        lines += "\nWhich components change is not known: there is no bill of materials to compare with.\n";
+        lines += "\nWhich components change is not known: the update has no bill of materials.\n";
     } else if rows.is_empty() {
         lines += "\nNo component changes.\n";
     } else {

@@ -30,6 +30,8 @@ const USER: u32 = 992;
 const KEY: &str = "/etc/lamchat/release.pub";
 const APPROVERS: &str = "/etc/lamchat/approvers.json";
 const RELEASE: &str = "/etc/lamchat/release.json";
+/// Measured and signed with the release: a file among the data could say anything.
+const BILL: &str = "/etc/lamchat/sbom.cdx.json";
 const FOLDER: &str = "/data/update";
 
 /// Where the release that runs came from.
@@ -207,6 +209,8 @@ pub fn command_on(booted: &Booted, esp: &Path) -> Result<Command, String> {
             APPROVERS,
             "--release",
             RELEASE,
+            "--bill",
+            BILL,
         ])
         .args(["--running", &booted.slot.to_string(), "--user", &USER.to_string()])
         .stdout(Stdio::null())

@@ -89,8 +89,8 @@ pub fn describe(opened: &mut Opened, checked: &Checked) -> Result<Value, Failure
         .take(sbom::SBOM_BYTES_MAX as u64)
         .read_to_end(&mut before)?;
     let after = file(opened, checked, "sbom", sbom::SBOM_BYTES_MAX as u64)?;
-    // What a power cut left of the last one is no bill: then nothing is compared, and the update is not refused for it.
-    let known = !after.is_empty() && sbom::differences(&before, &before).is_ok();
+    // A bundle may come without a bill.
+    let known = !after.is_empty();
     let changes = if known {
         sbom::differences(&before, &after)?
     } else {
@@ -123,14 +123,6 @@ pub fn install(opened: &mut Opened, checked: &Checked) -> Result<String, Failure
     let mut slots = Slots::open(&mut opened.esp)?;
     let mut release = BufReader::new(&opened.staged);
     let name = slots.write(opened.running, &mut release, uki.bytes, &uki.sha256.0)?;
-    // The next update is compared with this one. Without it that one shows no components, and nothing else.
-    if let Some((at, bill)) = checked.find("sbom") {
-        (&opened.staged).seek(SeekFrom::Start(at))?;
-        opened.bill.set_len(0)?;
-        (&opened.bill).seek(SeekFrom::Start(0))?;
-        std::io::copy(&mut (&opened.staged).take(bill.bytes), &mut &opened.bill)?;
-        opened.bill.sync_all()?;
-    }
     opened.staged.set_len(0)?;
     Ok(name.to_string())
 }

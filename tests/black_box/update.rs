@@ -61,6 +61,11 @@ pub fn bundle(signer: &EcdsaKeyPair, version: [u32; 3], product: &str, uki: &[u8
         ("sbom", &bill),
         ("changelog", CHANGELOG.as_bytes()),
     ];
+    bundle_of(signer, version, product, &files)
+}
+
+/// A bundle of any files.
+fn bundle_of(signer: &EcdsaKeyPair, version: [u32; 3], product: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
     let header = Header {
         product: product.to_owned(),
         version: Version(version),
@@ -133,6 +138,7 @@ impl Machine {
         std::fs::write(site.path("release.pub"), pem).unwrap();
         let about = json!({"product": "lamchat", "version": "0.1.0", "epoch": 1});
         std::fs::write(site.path("release.json"), about.to_string()).unwrap();
+        std::fs::write(site.path("sbom.cdx.json"), bill("6.1.0")).unwrap();
         let mut image = Cursor::new(vec![0; 40 << 20]);
         let options = fatfs::FormatVolumeOptions::new()
             .fat_type(fatfs::FatType::Fat32)
@@ -167,6 +173,8 @@ impl Machine {
             "approvers.json",
             "--release",
             "release.json",
+            "--bill",
+            "sbom.cdx.json",
             "--running",
             running,
             "--user",
@@ -254,13 +262,26 @@ fn an_update_is_checked_shown_accepted_and_installed() {
     // It is no image at all, so nobody knows whether it may be left behind.
     assert_eq!(status["slots"][0]["epoch"], json!(null));
 
+    // What a later release may have left, before this one was fallen back to.
+    machine.write("update/staged.bundle", b"LAMUPDT\x02 and so on");
+    assert_eq!(site.command_json(&["update", "status"], "")["staged"], json!(null));
+    assert!(!site.command(&["update", "show"], "").status.success());
+    let bare: [(&str, &[u8]); 2] = [("uki", b"a release"), ("boot-loader", b"loader")];
+    machine.write("bare", &bundle_of(&machine.key, [0, 2, 0], "lamchat", &bare));
+    let said = text(&site.command(&["update", "check", "bare"], "").stdout);
+    assert!(said.contains("no bill of materials"), "{said}");
+
     let two = release(2, 3_000_000);
     machine.write("two", &bundle(&machine.key, [0, 2, 0], "lamchat", &two));
     let before = std::fs::read(site.path("esp")).unwrap();
     let checked = site.command_json(&["update", "check", "two"], "");
+    assert_eq!(checked["version"], "0.2.0");
+    // Already the first one is compared with what runs.
+    let linux = |to: &str| json!([{"name": "linux", "from": "6.1.0", "to": to}]);
     assert_eq!(
-        (&checked["version"], &checked["components_known"]),
-        (&json!("0.2.0"), &json!(false))
+        (&checked["components_known"], &checked["components"]),
+        (&json!(true), &linux("6.1.2")),
+        "{checked}"
     );
     let shown = text(&site.command(&["update", "show"], "").stdout);
     assert!(
@@ -295,7 +316,9 @@ fn an_update_is_checked_shown_accepted_and_installed() {
         text(&none.stderr)
     );
 
-    // From a distance, with a restart; and now there is something to compare with.
+    // From a distance, with a restart. What runs is compared with, neither what was installed meanwhile nor what a file
+    // among the data says.
+    machine.write("update/sbom.json", &bill("6.1.3"));
     let made = site.command(&["admin-credential", "create", "alice", "--out", "alice"], "");
     assert!(made.status.success(), "{}", text(&made.stderr));
     machine.write(
@@ -316,7 +339,7 @@ fn an_update_is_checked_shown_accepted_and_installed() {
     let said = text(&applied.stdout);
     assert!(applied.status.success(), "{}", text(&applied.stderr));
     assert!(
-        said.contains("linux") && said.contains("6.1.2") && said.contains("6.1.3") && !said.contains("systemd"),
+        said.contains("linux") && said.contains("6.1.0") && said.contains("6.1.3") && !said.contains("systemd"),
         "{said}"
     );
     assert!(said.contains("starts again"), "{said}");

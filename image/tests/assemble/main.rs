@@ -23,6 +23,16 @@ fn two_builds_are_equal_and_verification_names_what_was_changed() {
     }
     drop(elsewhere);
 
+    // What a box compares an update with is in what was signed and measured, and is the published bill.
+    let efi = format!("lamchat-{}.efi", env!("CARGO_PKG_VERSION"));
+    let initrd = initrd(&std::fs::read(here.file(&efi)).unwrap());
+    let bill = std::fs::read(here.file("sbom.cdx.json")).unwrap();
+    let carried = [b"etc/lamchat/sbom.cdx.json\0".as_slice(), &bill].concat();
+    assert!(
+        initrd.windows(carried.len()).any(|bytes| bytes == carried),
+        "the image carries another bill of materials, or none"
+    );
+
     // Without a key, with the published signatures.
     let said = here.verify(&builder::program()).unwrap();
     let manifest = std::fs::read_to_string(here.file("manifest.json")).unwrap();
@@ -86,7 +96,6 @@ fn two_builds_are_equal_and_verification_names_what_was_changed() {
     std::fs::remove_file(stray).unwrap();
 
     // One byte of what is not signed by itself; a file more. All of it is told at once.
-    let efi = format!("lamchat-{}.efi", env!("CARGO_PKG_VERSION"));
     let length = std::fs::metadata(here.file(&efi)).unwrap().len();
     flip(&here.file(&efi), length - 100_000);
     flip(&here.file("sbom.cdx.json"), 500);
@@ -104,6 +113,18 @@ fn two_builds_are_equal_and_verification_names_what_was_changed() {
         assert!(refused.contains(reason), "{reason}: {refused}");
     }
     assert_eq!(refused.lines().count(), 4, "{refused}");
+}
+
+/// The archive in the section `.initrd` of a unified kernel image (Microsoft's "PE Format", section table: name, bytes in
+/// memory, address, bytes in the file, offset).
+fn initrd(uki: &[u8]) -> Vec<u8> {
+    let at = uki.windows(8).position(|name| name == b".initrd\0").unwrap();
+    let field = |offset: usize| {
+        let bytes = uki.get(at + offset..).and_then(|rest| rest.first_chunk());
+        usize::try_from(u32::from_le_bytes(*bytes.unwrap())).unwrap()
+    };
+    let (length, offset) = (field(8), field(20));
+    zstd::decode_all(uki.get(offset..offset + length).unwrap()).unwrap()
 }
 
 /// Flips a bit, or flips it back.
