@@ -70,6 +70,9 @@ pub enum DiskError {
     /// The partitions are not those of the set-up.
     #[error("the partitions of {0} are not those that were set up")]
     Changed(PathBuf),
+    /// A later release has written what this one cannot read.
+    #[error("a later release has recorded on {0} what this one does not know: start that release")]
+    Later(PathBuf),
     /// Both halves were written without the other.
     #[error(
         "both halves went on alone: {0} and {1} each have what the other misses. Take one away, start with the other, and \

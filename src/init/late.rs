@@ -10,6 +10,7 @@ use super::state::{Shared, State};
 use lamchat_machine::time;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,6 @@ const WAITING: &str = "the exchange does not answer: what is done here comes int
 
 /// An act as the exchange takes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Act {
     /// Its name without `box.`.
     pub act: String,
@@ -41,6 +41,9 @@ pub struct Act {
     /// When it was begun, if it is told late; milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
+    /// What a later release has added, which was left again before it could tell the exchange.
+    #[serde(flatten)]
+    later: Map<String, Value>,
 }
 
 impl Act {
@@ -51,6 +54,7 @@ impl Act {
             terminal: terminal.to_owned(),
             version: None,
             at_ms: None,
+            later: Map::new(),
         }
     }
 
@@ -267,6 +271,25 @@ mod tests {
         assert_eq!((rest.unwrap(), noted.as_slice()), (2, &acts[..]));
         assert_eq!(late.hand_over(|_| Err("nothing is left".to_owned())), Ok(0));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    /// By a release that was left again: with a member that this one does not know, and an act.
+    #[test]
+    fn acts_of_a_later_release_are_handed_over_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = r#"[{"act":"network","terminal":"ttyS0","at_ms":1,"reason":"x"},{"act":"door","terminal":"tty1","at_ms":2,"floor":3}]"#;
+        std::fs::write(folder.path().join("late-acts"), kept).unwrap();
+        let late = Late::below(folder.path());
+        late.keep(at("restart", 3)).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("late-acts")).unwrap();
+        assert!(text.starts_with(kept.trim_end_matches(']')), "{text}");
+        let mut noted = Vec::new();
+        let handed = late.hand_over(|act| {
+            noted.push(serde_json::to_string(act).unwrap());
+            Ok(())
+        });
+        assert_eq!(handed, Ok(3));
+        assert_eq!(format!("[{}]", noted.get(..2).unwrap().join(",")), kept);
     }
 
     #[test]

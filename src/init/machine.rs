@@ -431,6 +431,14 @@ impl Machine {
             Ok(site) => site.ok_or_else(|| "the data have no configuration".to_owned()),
             Err(error) => Err(exchange::unreadable(&self.shared, &error)),
         };
+        if let Ok(later) = site.as_ref().map(Site::later)
+            && !later.is_empty()
+        {
+            self.shared.log.note(&format!(
+                "the configuration has what a later release wrote; it does nothing here and is kept: {}",
+                later.join(", ")
+            ));
+        }
         if let Err(error) = site.and_then(|site| self.configure(site).map_err(|error| error.0)) {
             self.shared.notice(&error);
             // Errors of the file system that the first writes came upon.

@@ -3,12 +3,18 @@
 //!
 //! Whoever has the disk can write it. So it is bound to the disk's key: what was changed is noticed once the keys are open,
 //! and before the data partition is.
+//!
+//! What must never happen here: a disk that a later release has written taken for one that was never set up.
 
 use super::disk::{Ids, Mirror};
 use aws_lc_rs::hmac;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
+/// The only version so far.
+const VERSION: u64 = 1;
+/// The members of a record.
+const MEMBERS: [&str; 6] = ["version", "state", "keyring", "data", "mirror", "mac"];
 /// What the key that binds is made for.
 const PURPOSE: &[u8] = b"lamchat: record of the box's disk, 1";
 
@@ -52,6 +58,10 @@ pub struct Record {
     pub mirror: Option<Mirror>,
     /// In hex; a release before this one wrote none.
     mac: Option<String>,
+    /// What a later release has added: it does nothing here, is bound as well, and stays.
+    later: Map<String, Value>,
+    /// Whether it is one that only a later release can read.
+    pub is_later: bool,
 }
 
 /// What binds records to a disk's key.
@@ -75,7 +85,16 @@ impl Record {
             data,
             mirror: None,
             mac: None,
+            later: Map::new(),
+            is_later: false,
         }
+    }
+
+    /// With what a later release had added to this one.
+    #[must_use]
+    pub fn with_later_of(mut self, other: &Self) -> Self {
+        self.later.clone_from(&other.later);
+        self
     }
 
     /// The identifiers that it says.
@@ -92,19 +111,25 @@ impl Record {
         let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let stages = [Stage::Begun, Stage::Done, Stage::Filling, Stage::Erasing];
         let stage = stages.into_iter().find(|stage| stage.word() == text("state"));
+        let version = value.get("version");
+        let is_known = version.and_then(Value::as_u64) == Some(VERSION) && stage.is_some();
+        let mut later = value.as_object().cloned().unwrap_or_default();
+        later.retain(|name, _| !MEMBERS.contains(&name.as_str()));
         Self {
             stage: stage.unwrap_or(Stage::New),
             keyring: text("keyring"),
             data: text("data"),
             mirror: value.get("mirror").and_then(Mirror::parse),
             mac: value.get("mac").and_then(Value::as_str).map(str::to_owned),
+            later,
+            is_later: version.is_some() && !is_known,
         }
     }
 
     /// JSON.
     pub fn encode(&self) -> Vec<u8> {
         let mut value = json!({
-            "version": 1,
+            "version": VERSION,
             "state": self.stage.word(),
             "keyring": self.keyring,
             "data": self.data,
@@ -114,6 +139,9 @@ impl Record {
         }
         if let (Some(mac), Some(fields)) = (&self.mac, value.as_object_mut()) {
             fields.insert("mac".to_owned(), mac.as_str().into());
+        }
+        if let Some(fields) = value.as_object_mut() {
+            fields.extend(self.later.clone());
         }
         value.to_string().into_bytes()
     }
@@ -150,6 +178,10 @@ impl Record {
         if let Some(mirror) = &self.mirror {
             message.push('\0');
             message.push_str(&mirror.json().to_string());
+        }
+        if !self.later.is_empty() {
+            message.push_str("\0\0");
+            message.push_str(&Value::Object(self.later.clone()).to_string());
         }
         message.into_bytes()
     }
@@ -218,13 +250,60 @@ mod tests {
         }
     }
 
+    /// As one on trial may write it, before the release that runs here is back.
+    #[test]
+    fn what_a_later_release_has_added_stays_and_is_bound() {
+        let key = [1; 64];
+        let added = br#"{"version":1,"state":"done","keyring":"k","data":"d","model":{"b":1,"a":"x"}}"#;
+        let next = Record::parse(added).bind(&Binding::of(&key));
+        assert!(!next.is_later && next.ids() == record().ids());
+        let again = Record::parse(&next.encode());
+        assert!(again.is_bound_to(&key) && again == next);
+        let rewritten = record().with_later_of(&again).bind(&Binding::of(&key));
+        assert_eq!(rewritten.encode(), next.encode());
+        // What was a mirror is no mirror with the same members in another place.
+        let halves = json!({"id": "m", "sectors": 1, "members": [{"keyring": "k", "data": "d"}, {"keyring": "l", "data": "e"}], "without": null, "left": []});
+        let half = Record {
+            mirror: Mirror::parse(&halves),
+            ..record()
+        }
+        .bind(&Binding::of(&key));
+        assert!(half.mirror.is_some());
+        let moved = Record {
+            mirror: None,
+            later: halves.as_object().cloned().unwrap_or_default(),
+            ..half
+        };
+        assert!(!moved.is_bound_to(&key));
+        let mut taken = next;
+        taken.later.clear();
+        assert!(!taken.is_bound_to(&key));
+        // What it did not know, it binds as it always did.
+        let mac = "ab90907cc4c2042f4d65c006ff830189f8c4607df2d879a295ffef355ddbedaa";
+        let text = String::from_utf8(record().bind(&Binding::of(&key)).encode());
+        assert!(text.is_ok_and(|text| text.contains(mac)), "{mac}");
+    }
+
+    #[test]
+    fn a_record_that_only_a_later_release_reads_is_no_new_disk() {
+        for later in [
+            &br#"{"version":2,"state":"done","keyring":"k","data":"d"}"#[..],
+            br#"{"version":1,"state":"moving","keyring":"k","data":"d"}"#,
+            br#"{"version":1}"#,
+        ] {
+            assert!(Record::parse(later).is_later);
+        }
+        assert!(!Record::parse(&record().encode()).is_later);
+    }
+
     #[test]
     fn a_record_of_before_is_read_and_nonsense_is_new() {
         let old = br#"{"version":1,"state":"done","keyring":"k","data":"d"}"#;
         assert_eq!(Record::parse(old), record());
         assert!(!Record::parse(old).is_bound());
         for nonsense in [&b""[..], b"[", b"{}", b"{\"state\":\"x\"}", b"{\"state\":1}"] {
-            assert_eq!(Record::parse(nonsense).stage, Stage::New);
+            let read = Record::parse(nonsense);
+            assert_eq!((read.stage, read.is_later), (Stage::New, false));
         }
     }
 }

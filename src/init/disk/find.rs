@@ -19,7 +19,7 @@ fn among(disks: Vec<PathBuf>) -> Result<Found, DiskError> {
         match look_at(&disk) {
             Ok(Some(found)) => all.push(found),
             // One of ours, and not as it was.
-            Err(error @ (DiskError::Changed(_) | DiskError::Record(_))) => refused = Some(error),
+            Err(error @ (DiskError::Changed(_) | DiskError::Record(_) | DiskError::Later(_))) => refused = Some(error),
             // A disk of somebody else's, or none that can be read.
             Ok(None) | Err(_) => {}
         }

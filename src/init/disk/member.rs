@@ -84,6 +84,9 @@ impl Member {
         let record = two_copies::read(&open(&self.keyring)?, &RECORD)?;
         self.record = Record::parse(&record.unwrap_or_default());
         self.stage = self.record.stage;
+        if self.record.is_later {
+            return Err(DiskError::Later(self.disk.clone()));
+        }
         Ok(())
     }
 
@@ -91,6 +94,9 @@ impl Member {
     pub fn keep(&self, stage: Stage, mirror: Option<&Mirror>, binding: Option<&Binding>) -> Result<(), DiskError> {
         let mut record = Record::new(stage, self.ids.keyring.clone(), self.ids.data.clone());
         record.mirror = mirror.cloned();
+        if matches!(stage, Stage::Done | Stage::Filling) {
+            record = record.with_later_of(&self.record);
+        }
         if let Some(binding) = binding {
             record = record.bind(binding);
         }

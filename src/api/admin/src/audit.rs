@@ -115,7 +115,7 @@ pub const BOX_ACTS: &[&str] = &[
     "power-off",
     "wrong-pin",
 ];
-/// Longest name of a terminal, and longest version.
+/// Longest name of a terminal or of an act, and longest version.
 const TERMINAL_BYTES_MAX: usize = 32;
 
 #[derive(serde::Deserialize)]
@@ -149,7 +149,9 @@ pub async fn box_act(admin: Arc<Admin>, request: Request) -> Result<Value, Admin
         at_ms,
     } = parse(&request)?;
     let is_long = |text: &String| text.len() > TERMINAL_BYTES_MAX;
-    if !BOX_ACTS.contains(&act.as_str()) || is_long(&terminal) || version.as_ref().is_some_and(is_long) {
+    // An act that is told late may be of a release that was left again: refused, it would keep all that follow it waiting.
+    let is_known = BOX_ACTS.contains(&act.as_str()) || (at_ms.is_some() && is_act(&act));
+    if !is_known || is_long(&terminal) || version.as_ref().is_some_and(is_long) {
         return Err(AdminError::invalid(format!("{act:?} is no act of the box's console")));
     }
     let now = admin.now_ms();
@@ -163,6 +165,12 @@ pub async fn box_act(admin: Arc<Admin>, request: Request) -> Result<Value, Admin
     let task = tokio::task::spawn_blocking(move || append(&admin, entry));
     task.await.map_err(AdminError::internal)??;
     Ok(json!({}))
+}
+
+/// Whether it could be the name of an act.
+fn is_act(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+    (1..=TERMINAL_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_letter)
 }
 
 /// Appends an entry by itself. Blocks.

@@ -1,6 +1,12 @@
 //! The box's configuration: what its operator answered at set-up and changed since. One small TOML file with a version
 //! that counts its changes; the console, a USB stick and the admin API edit nothing else.
+//!
+//! The release before may have to start with the file that this one wrote. So what is added to it is optional, and a reader
+//! passes over what it does not know (`later.rs`). A further word of a known member, or a member that changes what others
+//! mean, makes another format, which waits until the release is marked good.
 
+mod file;
+mod later;
 mod text;
 mod time;
 mod updates;
@@ -9,14 +15,10 @@ pub use text::parse_network;
 pub use time::{Time, TimeServer};
 pub use updates::Updates;
 
-use lamchat_base::Entropy;
-use std::io::Write;
+use later::Later;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Largest file, in bytes.
-const FILE_BYTES_MAX: u64 = 64 << 10;
 /// The only format so far.
 const FORMAT: u32 = 1;
 /// Most addresses and routers, and most time servers.
@@ -44,7 +46,7 @@ pub enum SiteError {
 }
 
 /// The file's content.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Site {
     /// The file's format.
@@ -64,6 +66,9 @@ pub struct Site {
     /// Where updates are looked for; without it nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<Updates>,
+    /// What is not known here.
+    #[serde(skip)]
+    later: Later,
 }
 
 /// The part that is changed from a distance: neither the name, which stays for ever, nor the console's PIN.
@@ -195,6 +200,7 @@ impl Site {
             network,
             time: Time::default(),
             updates: None,
+            later: Later::default(),
         }
     }
 
@@ -227,56 +233,6 @@ impl Site {
         };
         changed.check()?;
         Ok(changed)
-    }
-
-    /// Reads and checks text.
-    pub fn parse(text: &str) -> Result<Self, SiteError> {
-        let site: Self = toml::from_str(text).map_err(|error| SiteError::Malformed(error.message().to_owned()))?;
-        site.check()?;
-        Ok(site)
-    }
-
-    /// Reads and checks a file; `None` when there is none.
-    pub fn load(path: &Path) -> Result<Option<Self>, SiteError> {
-        let io = |source| SiteError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io(error)),
-            Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
-                return Err(SiteError::Wrong("the configuration is too large".to_owned()));
-            }
-            Ok(_) => {}
-        }
-        Self::parse(&std::fs::read_to_string(path).map_err(io)?).map(Some)
-    }
-
-    /// Writes the file anew: durable before the name points to it.
-    pub fn save(&self, path: &Path, entropy: &dyn Entropy) -> Result<(), SiteError> {
-        self.check()?;
-        let text = toml::to_string(self).map_err(|error| SiteError::Malformed(error.to_string()))?;
-        let io = |source| SiteError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let mut suffix = [0; 8];
-        entropy.fill(&mut suffix);
-        let new = path.with_extension(format!("{:016x}.new", u64::from_ne_bytes(suffix)));
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(io)?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.and_then(|()| std::fs::rename(&new, path)).map_err(io)?;
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        std::fs::File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(io)
     }
 
     /// What serde cannot tell.

@@ -1,5 +1,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
+use super::later::words;
 use super::*;
+use lamchat_base::Entropy;
+use toml::{Table, Value};
+
+/// What the first release writes, with every member.
+const FIRST: &str = include_str!("site/fixtures/first.toml");
+/// What a later one may write while it is on trial.
+const NEXT: &str = include_str!("site/fixtures/next.toml");
 
 struct Zeros;
 
@@ -38,7 +46,6 @@ fn what_cannot_be_is_refused() {
     let head = "format = 1\nversion = 1\nserver_name = \"a\"\n";
     assert!(Site::parse(head).is_ok());
     for (tail, reason) in [
-        ("typo = 1", "unknown field"),
         ("[network]\nmode = \"static\"", "at least one address"),
         ("[network]\nmode = \"dhcp\"\nvlan = 4095", "1 to 4094"),
         ("[network]\ninterface = \"../x\"", "interface"),
@@ -60,7 +67,8 @@ fn what_cannot_be_is_refused() {
         let error = Site::parse(&format!("{head}{tail}")).unwrap_err().to_string();
         assert!(error.contains(reason), "{tail}: {error}");
     }
-    assert!(Site::parse("format = 2\nversion = 1\nserver_name = \"a\"").is_err());
+    let later = Site::parse("format = 2\nversion = 1\nserver_name = \"a\"").unwrap_err();
+    assert!(later.to_string().contains("a newer release wrote it"), "{later}");
     assert!(Site::parse("\u{0}").is_err());
 }
 
@@ -167,5 +175,118 @@ fn updates_have_a_port() {
         "https://u@a/",
     ] {
         assert_eq!(port(wrong), None, "{wrong}");
+    }
+}
+
+/// A release before this one has to start with what this one writes until it is marked good (ARCHITECTURE.md, "What is
+/// kept"): whoever adds a word here, or a member without which nothing is read, makes another format of the file.
+#[test]
+fn the_first_release_reads_what_this_one_writes() {
+    assert_eq!(words::<Mode>(), ["none", "dhcp", "static"]);
+    assert_eq!(words::<BondMode>(), ["active-backup", "lacp"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("site.toml");
+    std::fs::write(&path, FIRST).unwrap();
+    let site = Site::load(&path).unwrap().unwrap();
+    assert!(site.later().is_empty());
+    site.save(&path, &Zeros).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), FIRST);
+    // All of what serde requires is in the least that the first release took.
+    let least = "format = 1\nversion = 1\nserver_name = \"a\"\n[network.bond]\nmode = \"lacp\"\nmembers = [\"a\"]\n\
+                 [time]\n[updates]\nurl = \"https://a/b\"\naddress = \"10.0.0.1\"\npin = \"sha256:";
+    Site::parse(&format!("{least}{}\"", "0".repeat(64))).unwrap();
+}
+
+#[test]
+fn what_a_later_release_has_added_is_passed_over_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("site.toml");
+    std::fs::write(&path, NEXT).unwrap();
+    let site = Site::load(&path).unwrap().unwrap();
+    let mut first = Site::parse(FIRST).unwrap();
+    first.version = 8;
+    assert_eq!(site.editable(), first.editable());
+    let names = site.later().join(" ");
+    assert_eq!(
+        names,
+        "door language network.mtu network.second network.bond.hash time.poll updates.window"
+    );
+    site.save(&path, &Zeros).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), NEXT);
+
+    // A change takes nothing of it away but what was about something that is not there any more.
+    let mut wanted = site.editable();
+    wanted.network.bond = None;
+    wanted.updates = None;
+    site.changed(wanted).unwrap().save(&path, &Zeros).unwrap();
+    let changed = Site::load(&path).unwrap().unwrap();
+    assert_eq!((changed.version, &changed.updates), (9, &None));
+    assert_eq!(
+        changed.later().join(" "),
+        "door language network.mtu network.second time.poll"
+    );
+}
+
+/// So is what is added to any table of the file; what somebody types is read strictly in each of them.
+#[test]
+fn every_table_takes_more_from_the_file_and_from_nobody_else() {
+    let first: Table = toml::from_str(FIRST).unwrap();
+    // The fixture leaves no table and no member out.
+    let keys = |table: &Table| table.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let sorted = |words: &[&str]| {
+        let mut words = words.to_vec();
+        words.sort_unstable();
+        words.join(" ")
+    };
+    let table = |path: &[&str]| {
+        let inner = path
+            .iter()
+            .fold(&Value::Table(first.clone()), |value, name| value.get(*name).unwrap())
+            .clone();
+        inner.as_table().unwrap().clone()
+    };
+    assert_eq!(keys(&first), sorted(words::<Site>()));
+    assert_eq!(keys(&table(&["network"])), sorted(words::<Network>()));
+    assert_eq!(keys(&table(&["network", "bond"])), sorted(words::<Bond>()));
+    assert_eq!(keys(&table(&["time"])), sorted(words::<Time>()));
+    let mut updates = table(&["updates"]);
+    // A server is known by this or by its pin.
+    updates.insert("authorities".to_owned(), "".into());
+    assert_eq!(keys(&updates), sorted(words::<Updates>()));
+
+    let mut stored = Vec::new();
+    add_everywhere(&mut Vec::new(), &first, &mut |path| stored.push(path.to_vec()));
+    assert_eq!(stored.len(), 5, "{stored:?}");
+    for path in stored {
+        let mut text = Value::Table(first.clone());
+        let inner = path
+            .iter()
+            .fold(&mut text, |value, name| value.get_mut(name.as_str()).unwrap());
+        inner.as_table_mut().unwrap().insert("typo".to_owned(), 1.into());
+        let site = Site::parse(&toml::to_string(&text).unwrap()).unwrap();
+        assert_eq!(
+            site.later(),
+            [[path.as_slice(), &["typo".to_owned()]].concat().join(".")]
+        );
+        let table = text.as_table_mut().unwrap();
+        for only_stored in ["format", "server_name", "pin"] {
+            table.remove(only_stored);
+        }
+        let refused = toml::from_str::<Editable>(&toml::to_string(&text).unwrap())
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("unknown field `typo`"), "{path:?}: {refused}");
+    }
+}
+
+/// Goes through all tables of a file.
+fn add_everywhere(path: &mut Vec<String>, table: &Table, visit: &mut dyn FnMut(&[String])) {
+    visit(path);
+    for (name, value) in table {
+        if let Value::Table(inner) = value {
+            path.push(name.clone());
+            add_everywhere(path, inner, visit);
+            path.pop();
+        }
     }
 }
