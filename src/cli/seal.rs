@@ -277,8 +277,9 @@ fn secret(text: &str) -> SecretBytes {
 }
 
 fn asks_for_pin(status: &Value) -> bool {
-    let pin = status.get("tpm").and_then(|tpm| tpm.get("pin"));
-    pin.and_then(Value::as_bool).unwrap_or_default()
+    let is = |what: &str| status.pointer(what).and_then(Value::as_bool).unwrap_or_default();
+    // A box keeps the one that was typed at its start.
+    is("/tpm/pin") && !is("/tpm/pin_kept")
 }
 
 /// A new PIN, where the server's configuration asks for one. It never travels.

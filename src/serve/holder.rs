@@ -4,7 +4,7 @@ use super::{Start, StartError, locked, refused};
 use crate::key_holder;
 use lamchat_api_admin::audit::entry_of;
 use lamchat_config::Config;
-use lamchat_holder::{AskError, Client, Notice, Opened, listen};
+use lamchat_holder::{AskError, Blame, Client, Notice, Opened, listen};
 use lamchat_seal::{ReleasedKey, SlotKind};
 use lamchat_store::Store;
 use std::os::fd::OwnedFd;
@@ -105,7 +105,13 @@ impl Link {
         }
         match opened.map_err(refused)? {
             Opened::Keys { by, keys } => Ok((by, keys)),
-            Opened::Locked { reason, slots } => locked::wait(config, reason, slots, self).await,
+            Opened::Locked { reason, blame, slots } => {
+                let why = locked::Why {
+                    reason,
+                    asks_for_pin: blame == Blame::Pin,
+                };
+                locked::wait(config, why, slots, self).await
+            }
         }
     }
 

@@ -17,14 +17,23 @@ use std::time::Duration;
 /// How long an answer may take on its way out.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Why the start waits.
+#[derive(Debug)]
+pub struct Why {
+    /// A sentence without its full stop.
+    pub reason: String,
+    /// Whether the TPM's PIN would do.
+    pub asks_for_pin: bool,
+}
+
 /// Waits for the right key, for as long as it takes. Dropping the future ends the waiting.
 pub async fn wait(
     config: &Config,
-    reason: String,
+    why: Why,
     slots: Vec<SlotInfo>,
     holder: &Link,
 ) -> Result<(SlotKind, Vec<ReleasedKey>), StartError> {
-    let server = announce(config, reason, Some(slots), holder).await?;
+    let server = announce(config, why, Some(slots), holder).await?;
     let opened = holder.ask(|client| client.await_unlock()).await;
     go_on(server, holder).await;
     match opened.map_err(refused)? {
@@ -38,7 +47,11 @@ pub async fn wait(
 
 /// The same where the keys are open, but the database is not to be served before somebody has opened them by hand.
 pub async fn wait_for_hand(config: &Config, reason: String, holder: &Link) -> Result<(), StartError> {
-    let server = announce(config, reason, None, holder).await?;
+    let why = Why {
+        reason,
+        asks_for_pin: false,
+    };
+    let server = announce(config, why, None, holder).await?;
     let confirmed = holder.ask(|client| client.await_hand()).await;
     go_on(server, holder).await;
     confirmed.map_err(refused)?;
@@ -48,7 +61,7 @@ pub async fn wait_for_hand(config: &Config, reason: String, holder: &Link) -> Re
 
 async fn announce(
     config: &Config,
-    reason: String,
+    Why { reason, asks_for_pin }: Why,
     slots: Option<Vec<SlotInfo>>,
     holder: &Link,
 ) -> Result<Server, StartError> {
@@ -64,6 +77,7 @@ async fn announce(
     let keys_are_open = slots.is_none();
     let locked = Arc::new(Locked {
         reason: reason.clone(),
+        asks_for_pin,
         keys_are_open,
         slots: slots.unwrap_or_else(|| told.slots.clone()),
         holder: told,

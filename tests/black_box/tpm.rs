@@ -394,6 +394,7 @@ fn waits_for_pin(site: &Site) -> Server {
     let now = status(site);
     assert!(now["reason"].as_str().unwrap().contains("asks for its PIN"), "{now}");
     assert!(now["advice"].as_str().unwrap().contains("PIN"), "{now}");
+    assert_eq!(now["asks_for_pin"], true);
     server
 }
 
@@ -453,6 +454,15 @@ fn a_pin_is_asked_for_at_every_start_and_never_passes_the_exchange() {
     let opened = site.command_json(&["seal", "unlock"], &format!("{key}\n"));
     assert_eq!(opened["by"], "recovery key");
     server.wait_for_log("running");
+    server.stop();
+
+    // Nobody is asked for a PIN that would open nothing.
+    tpm.tool(&["tpm2_pcrextend", &format!("7:sha256={}", "77".repeat(32))]);
+    let server = site.start_locked();
+    let now = status(&site);
+    assert!(now["reason"].as_str().unwrap().contains("PCR 7 changed"), "{now}");
+    assert!(!now["advice"].as_str().unwrap().contains("PIN"), "{now}");
+    assert_eq!(now["asks_for_pin"], false);
     server.stop();
 }
 

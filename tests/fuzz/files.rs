@@ -213,7 +213,7 @@ fn a_checkpoint_that_parses_is_written_as_it_was_read() {
 #[test]
 fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
     use lamchat_holder::{
-        Ack, Act, HolderStatus, ImageSeal, Notice, Reason, Reply, Request, SlotSeal, State, TpmStatus, Typed,
+        Ack, Act, HolderStatus, ImageSeal, Notice, PinUse, Reason, Reply, Request, SlotSeal, State, TpmStatus, Typed,
     };
     let typed = || SecretBytes::new(b"000012 005157".to_vec());
     let origin = "example.org/audit/1";
@@ -261,7 +261,7 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
             sentence: "there".to_owned(),
             secure_boot: Some(true),
             pcrs: vec![7],
-            pin: true,
+            pin: PinUse::Kept,
             problem: Some("no file".to_owned()),
         },
         confinement: "apart".to_owned(),
@@ -285,6 +285,17 @@ fn a_message_to_or_from_the_key_holder_is_read_as_written_or_not_at_all() {
             bootable: bootable.clone(),
         }
         .encode(),
+        Typed::SetPin {
+            bootable: bootable.clone(),
+            pin: Some(typed()),
+        }
+        .encode(),
+        Typed::SetPin {
+            bootable: bootable.clone(),
+            pin: None,
+        }
+        .encode(),
+        Typed::Status.encode(),
         Request::ForgetFormer.encode(),
         Typed::Renew {
             slot: 1,

@@ -22,6 +22,8 @@ const ADVICE_RECOVERY: &str = "type the recovery key into `lamchat seal unlock`"
 pub struct Locked {
     /// Why: a sentence without its full stop.
     pub reason: String,
+    /// Whether the TPM waits for its PIN and for nothing else.
+    pub asks_for_pin: bool,
     /// Whether the keys are open, and the disk is an older one that waits for its owner.
     pub keys_are_open: bool,
     /// The slots, from the unauthenticated file.
@@ -38,7 +40,7 @@ impl Locked {
     /// How to go on.
     pub fn advice(&self) -> &'static str {
         let has_recovery = self.slots.iter().any(|slot| slot.kind == SlotKind::Recovery);
-        match (self.keys_are_open && has_recovery, self.holder.tpm.pin) {
+        match (self.keys_are_open && has_recovery, self.asks_for_pin) {
             (true, _) => ADVICE_RECOVERY,
             (false, true) if !self.keys_are_open => ADVICE_PIN,
             _ => ADVICE,
@@ -57,6 +59,7 @@ impl Locked {
             "server_name": self.server_name,
             "version": self.version,
             "reason": self.reason,
+            "asks_for_pin": self.asks_for_pin,
             "advice": advice,
             "slots": slots,
             "hardware_sealed": false,

@@ -5,7 +5,7 @@ use crate::route::{parse, parse_or_default};
 use crate::{Admin, AdminError, keyring, site};
 use lamchat_audit::Entry;
 use lamchat_hardware::TpmReport;
-use lamchat_holder::{AskError, BOOTABLE_MAX, Force, HolderStatus, SlotSeal, TpmStatus};
+use lamchat_holder::{AskError, BOOTABLE_MAX, Force, HolderStatus, PinUse, SlotSeal, TpmStatus};
 use lamchat_http::Request;
 use lamchat_seal::{SlotInfo, SlotKind};
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ pub(crate) fn describe_tpm(tpm: &TpmStatus) -> Value {
         "sentence": tpm.sentence,
         "secure_boot": tpm.secure_boot,
         "pcrs": tpm.pcrs,
-        "pin": tpm.pin,
+        "pin": tpm.pin.asks(),
+        "pin_kept": tpm.pin == PinUse::Kept,
         "problem": tpm.problem,
     })
 }

@@ -20,7 +20,13 @@ impl Holder {
     pub(crate) fn act(&self, request: Typed, who: Administrator) -> Result<Reply, Refusal> {
         let uid = who.uid;
         match request {
-            Typed::Create | Typed::DiskKey | Typed::Seal { .. } | Typed::RaiseFloorOnBox { .. } | Typed::Erase
+            Typed::Create
+            | Typed::DiskKey
+            | Typed::Seal { .. }
+            | Typed::RaiseFloorOnBox { .. }
+            | Typed::Erase
+            | Typed::SetPin { .. }
+            | Typed::Status
                 if !(self.setup.on_box && who.is_first) =>
             {
                 let sentence = "only process 1 of the bootable image asks for that";
@@ -31,7 +37,11 @@ impl Holder {
             Typed::Seal { bootable } => self.seal_on_box(&bootable, uid),
             Typed::RaiseFloorOnBox { floor, bootable } => self.raise_floor_noted(floor, &bootable, (false, None), uid),
             Typed::Erase => self.erase_on_box(),
-            Typed::AddTpm { .. } | Typed::RaiseFloor { .. } if self.setup.on_box => Err(left_to_process_1()),
+            Typed::SetPin { bootable, pin } => self.set_pin(&bootable, pin, uid),
+            Typed::Status => self.status(),
+            Typed::AddTpm { .. } | Typed::Rebind { .. } | Typed::RaiseFloor { .. } if self.setup.on_box => {
+                Err(left_to_process_1())
+            }
             Typed::Unlock(key) => self.unlock(&key, uid),
             Typed::AddRecovery => self.add_recovery(uid),
             Typed::VerifyRecovery(key) => self.verify_recovery(&key, uid),
@@ -189,11 +199,17 @@ impl Holder {
     }
 }
 
-fn check_pin(pin: &SecretBytes) -> Result<(), Refusal> {
-    let chars = std::str::from_utf8(pin.expose()).map_or(0, |text| text.chars().count());
-    if chars < PIN_CHARS_MIN {
+/// What is guessed soon, or would be taken for a recovery key when the keys are unlocked, is no PIN.
+pub(crate) fn check_pin(pin: &SecretBytes) -> Result<(), Refusal> {
+    let text = std::str::from_utf8(pin.expose()).unwrap_or_default();
+    if text.chars().count() < PIN_CHARS_MIN {
         let sentence = format!("the PIN has fewer than {PIN_CHARS_MIN} characters: take a longer one");
         return Err(Refusal(Reason::NotAllowed, sentence));
+    }
+    if RecoveryKey::is_meant(text) {
+        let sentence =
+            "this looks like a recovery key and would be taken for one when the keys are unlocked: take a shorter PIN";
+        return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
     }
     Ok(())
 }

@@ -6,8 +6,10 @@ use lamchat_seal::SealerReason;
 /// Whose doing it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blame {
-    /// Nobody's: nothing in the keyring opens by itself, or a PIN is needed.
+    /// Nobody's: nothing in the keyring opens by itself.
     Nobody,
+    /// Nobody's either: the TPM would open them, and asks for its PIN.
+    Pin,
     /// What was started, or the TPM did not answer it: another release may open them.
     Release,
     /// The machine's: its firmware's settings or its TPM are others than at sealing, so that no release opens them.
@@ -18,7 +20,7 @@ impl Blame {
     /// Of a TPM's refusal.
     pub(crate) fn of(reason: SealerReason) -> Self {
         match reason {
-            SealerReason::PinNeeded | SealerReason::WrongPin => Self::Nobody,
+            SealerReason::PinNeeded | SealerReason::WrongPin => Self::Pin,
             SealerReason::Refused | SealerReason::Unavailable | SealerReason::Malformed => Self::Release,
             SealerReason::Firmware | SealerReason::Foreign => Self::Machine,
         }
@@ -30,12 +32,13 @@ impl Blame {
             Self::Nobody => 0,
             Self::Release => 1,
             Self::Machine => 2,
+            Self::Pin => 3,
         }
     }
 
     /// Of that byte.
     pub(crate) fn of_code(code: u8) -> Option<Self> {
-        [Self::Nobody, Self::Release, Self::Machine]
+        [Self::Nobody, Self::Pin, Self::Release, Self::Machine]
             .into_iter()
             .find(|blame| blame.code() == code)
     }

@@ -1,6 +1,7 @@
 //! The exchange's side: asks, and waits for the answer.
 
 use crate::anchor::Anchored;
+use crate::blame::Blame;
 use crate::frame::{self, FrameError};
 use crate::known::{Known, Watcher};
 use crate::notice::{Ack, Notice};
@@ -72,6 +73,8 @@ pub enum Opened {
     Locked {
         /// Why: a sentence without its full stop.
         reason: String,
+        /// Whose doing it is.
+        blame: Blame,
         /// The slots, from the file, which nothing has authenticated.
         slots: Vec<SlotInfo>,
     },
@@ -311,7 +314,7 @@ fn exchange(stream: &mut UnixStream, request: &[u8]) -> Result<Reply, AskError> 
 fn opened(reply: Reply) -> Result<Opened, AskError> {
     match reply {
         Reply::Keys { by, keys } => Ok(Opened::Keys { by, keys }),
-        Reply::Locked { reason, slots, .. } => Ok(Opened::Locked { reason, slots }),
+        Reply::Locked { reason, blame, slots } => Ok(Opened::Locked { reason, blame, slots }),
         _ => Err(MalformedError.into()),
     }
 }

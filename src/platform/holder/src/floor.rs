@@ -24,9 +24,10 @@ impl Holder {
         self.may_seal(force, pin.is_some())?;
         let keyring = self.keyring()?;
         let lower = self.lower(&keyring, floor, bootable)?;
+        let pin = self.sealing_pin(pin.cloned());
         let (mut raised, mut left) = (None, 0);
         for slot in lower {
-            let (slot, still) = self.bind(&keyring, slot, Some(floor), pin.cloned())?;
+            let (slot, still) = self.bind(&keyring, slot, Some(floor), pin.clone())?;
             (raised, left) = (Some(slot), still);
         }
         if left > 0 {

@@ -72,7 +72,7 @@ impl Known {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
     use super::{Known, Watcher};
-    use crate::reply::{HolderStatus, TpmStatus};
+    use crate::reply::{HolderStatus, PinUse, TpmStatus};
     use parking_lot::Mutex;
     use std::sync::Arc;
 
@@ -98,7 +98,7 @@ mod tests {
                 sentence: String::new(),
                 secure_boot: None,
                 pcrs: Vec::new(),
-                pin: false,
+                pin: PinUse::None,
                 problem: None,
             },
             confinement: name.to_owned(),

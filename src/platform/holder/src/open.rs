@@ -199,6 +199,9 @@ impl Holder {
                     } else {
                         let hand = shows_owner(&keyring.slots(), by);
                         self.opened_by(keyring, by, hand)?;
+                        if by == SlotKind::Tpm {
+                            self.remember_pin(typed);
+                        }
                     }
                     tracing::warn!(%by, uid, "the keys were unlocked by hand; the start goes on");
                     return Ok(Reply::Unlocked(by));

@@ -112,10 +112,42 @@ pub struct TpmStatus {
     pub secure_boot: Option<bool>,
     /// The PCRs whose values are sealed to.
     pub pcrs: Vec<u8>,
-    /// Whether what is sealed from now on asks for a PIN.
-    pub pin: bool,
+    /// Whether what is sealed from now on asks for a PIN, and where that comes from.
+    pub pin: PinUse,
     /// Why nothing can be sealed although there is a TPM: the image's files, in a sentence without its full stop.
     pub problem: Option<String>,
+}
+
+/// Whether what is sealed from now on asks for a PIN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinUse {
+    /// It does not.
+    None,
+    /// The configuration says so: whoever seals types one.
+    Typed,
+    /// A box's operator says so, and the PIN was typed since the start: whatever is sealed anew keeps it.
+    Kept,
+    /// The same, and nobody has typed it since the start: whoever is at the console does.
+    Unknown,
+}
+
+impl PinUse {
+    const ALL: [(Self, u8); 4] = [(Self::None, 0), (Self::Typed, 1), (Self::Kept, 2), (Self::Unknown, 3)];
+
+    /// Whether a PIN is asked for at the start.
+    pub fn asks(self) -> bool {
+        self != Self::None
+    }
+
+    fn code(self) -> u8 {
+        let found = Self::ALL.iter().find(|(known, _)| *known == self);
+        found.map_or(0, |(_, code)| *code)
+    }
+
+    fn of(code: u8) -> Result<Self, MalformedError> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == code);
+        found.map(|(known, _)| *known).ok_or(MalformedError)
+    }
 }
 
 impl TpmStatus {
@@ -127,12 +159,18 @@ impl TpmStatus {
         if let Some(problem) = &self.problem {
             return Some((Reason::Tpm, format!("nothing can be sealed: {problem}")));
         }
-        if self.pin != pin {
-            let sentence = if self.pin {
-                "seal.pin = true: `lamchat seal init` and `lamchat seal rebind` ask for the PIN"
-            } else {
-                "seal.pin = false: no PIN is asked for"
-            };
+        let mismatch = match (self.pin, pin) {
+            (PinUse::None, false) | (PinUse::Typed | PinUse::Unknown, true) | (PinUse::Kept, _) => None,
+            (PinUse::None, true) => Some("seal.pin = false: no PIN is asked for"),
+            (PinUse::Typed, false) => {
+                Some("seal.pin = true: `lamchat seal init` and `lamchat seal rebind` ask for the PIN")
+            }
+            (PinUse::Unknown, false) => Some(
+                "this box asks for a TPM PIN, and nobody has typed it since its start: the console's line \"TPM PIN\" takes \
+                 it, and seals with it",
+            ),
+        };
+        if let Some(sentence) = mismatch {
             return Some((Reason::NotAllowed, sentence.to_owned()));
         }
         let state = match self.secure_boot {
@@ -366,7 +404,7 @@ impl HolderStatus {
             Some(true) => 2,
         };
         let mut body = slots_bytes(&self.slots);
-        body.extend([u8::from(self.tpm.present), secure_boot, u8::from(self.tpm.pin)]);
+        body.extend([u8::from(self.tpm.present), secure_boot, self.tpm.pin.code()]);
         body.extend((self.tpm.pcrs.len() as u16).to_be_bytes());
         body.extend(&self.tpm.pcrs);
         let problem = self.tpm.problem.clone().unwrap_or_default();
@@ -388,7 +426,7 @@ impl HolderStatus {
             2 => Some(true),
             _ => return Err(MalformedError),
         };
-        let pin = body.flag()?;
+        let pin = PinUse::of(body.u8()?)?;
         let pcrs = body.list(PCRS_MAX, Body::u8)?;
         let (sentence, confinement, socket) = (body.text()?, body.text()?, body.text()?);
         let problem = Some(body.text()?).filter(|problem| !problem.is_empty());

@@ -223,7 +223,10 @@ impl Sealer for TpmSealer {
         let blob = parse(blob)?;
         let began = Instant::now();
         self.with_tpm(|tpm| {
-            let opened = tpm.unseal(&blob, self.approvals(), self.pin.as_ref());
+            let opened = match tpm.unseal(&blob, self.approvals(), self.pin.as_ref()) {
+                Err(UnsealError::PinNeeded) => Err(self.without_pin(tpm, &blob)),
+                opened => opened,
+            };
             let opened = opened.map_err(|error| self.told(&blob, refusal(tpm, error, blob.pin)));
             let (microseconds, opens) = (began.elapsed().as_micros() as u64, opened.is_ok());
             tracing::info!(microseconds, opens, "the TPM was asked to open the keys");
@@ -253,6 +256,18 @@ impl Sealer for TpmSealer {
 }
 
 impl TpmSealer {
+    /// Nobody is asked for a PIN that would open nothing: what else is against opening is told at once.
+    fn without_pin(&self, tpm: &mut Tpm, blob: &SealedBlob) -> UnsealError {
+        match tpm.explain(blob, self.approvals()) {
+            Ok(reasons) if !reasons.is_empty() => UnsealError::Refused(reasons),
+            Ok(_) => UnsealError::PinNeeded,
+            Err(error) => {
+                tracing::warn!(%error, "whether anything but the PIN is missing, the TPM does not say");
+                UnsealError::PinNeeded
+            }
+        }
+    }
+
     /// A blob of the image needs the release's approvals: that they could not be read is part of why it did not open.
     fn told(&self, blob: &SealedBlob, error: SealerError) -> SealerError {
         let why = match (self.release(), &blob.image) {

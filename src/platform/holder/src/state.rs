@@ -56,6 +56,8 @@ pub struct Holder {
     notary: Mutex<Option<Notary>>,
     /// Until it is tried.
     pub(crate) passphrase: Mutex<Option<Result<SecretBytes, String>>>,
+    /// On a box: the PIN that somebody typed since the start, so that what is sealed anew keeps it.
+    pub(crate) pin: Mutex<Option<SecretBytes>>,
     confinement: String,
 }
 
@@ -100,6 +102,7 @@ impl Holder {
             notices,
             guesses: Arc::default(),
             notary: Mutex::new(None),
+            pin: Mutex::new(None),
             confinement,
         }
     }
@@ -124,7 +127,7 @@ impl Holder {
             slots,
             seals: seals.collect(),
             former_keys,
-            tpm: self.setup.tpm.status.clone(),
+            tpm: self.tpm_status(),
             confinement: self.confinement.clone(),
             socket: self.setup.dir.join(crate::SOCKET).display().to_string(),
         })))
@@ -200,6 +203,7 @@ impl Holder {
         }
         self.remember_blob(&keyring, slot)?;
         self.keep_floor(&keyring)?;
+        self.keep_pin(&keyring)?;
         let removed = keyring.remove_slot(slot);
         self.retire_former(&keyring);
         removed.map_err(refused_slot)?;
@@ -215,7 +219,7 @@ impl Holder {
         let keyring = self.keyring()?;
         let blob = keyring.blobs().into_iter().find(|(id, _)| *id == slot);
         let floor = blob.and_then(|(_, blob)| SlotSeal::of(slot, &blob)?.floor());
-        let (bound, _) = self.bind(&keyring, slot, floor, pin)?;
+        let (bound, _) = self.bind(&keyring, slot, floor, self.sealing_pin(pin))?;
         Ok(bound)
     }
 
@@ -256,6 +260,11 @@ impl Holder {
         pin: Option<SecretBytes>,
     ) -> Result<SlotInfo, Refusal> {
         self.may_seal(force, pin.is_some())?;
+        self.add_sealed(lowest, self.sealing_pin(pin))
+    }
+
+    /// The same, whatever else is to be said about it.
+    pub(crate) fn add_sealed(&self, lowest: Option<u64>, pin: Option<SecretBytes>) -> Result<SlotInfo, Refusal> {
         let keyring = self.keyring()?;
         // One that was raised holds for every slot, and on a box for those to come.
         let floor = self.floor(&keyring)?.max(lowest);
@@ -283,7 +292,7 @@ impl Holder {
     /// says which images open them, and without it anything could pass for one.
     pub(crate) fn may_seal(&self, force: bool, pin: bool) -> Result<(), Refusal> {
         let force = Force::said(force, self.setup.on_box);
-        let refusal = self.setup.tpm.status.refusal(force, pin);
+        let refusal = self.tpm_status().refusal(force, pin);
         refusal.map_or(Ok(()), |(reason, sentence)| Err(Refusal(reason, sentence)))
     }
 

@@ -4,6 +4,7 @@
 
 mod indices;
 mod on_box;
+mod pin;
 
 use crate::{
     Act, Anchor, Anchored, AskError, Client, Files, FolderError, Holder, Network, Notice, Notices, Opened, Reason,
@@ -297,7 +298,7 @@ fn locked_keys_are_opened_by_hand_and_the_exchange_learns_of_it_later() {
     house.type_in(&Typed::AddPassphrase(typed("long enough now"))).unwrap();
     house.without_file_slot("long enough now");
     let house = House::with(house.leave(), None);
-    let Opened::Locked { reason, slots } = house.client.open(false).unwrap() else {
+    let Opened::Locked { reason, slots, .. } = house.client.open(false).unwrap() else {
         panic!("open")
     };
     assert!(reason.contains("no slot that opens by itself"), "{reason}");

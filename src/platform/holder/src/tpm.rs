@@ -1,7 +1,7 @@
 //! The TPM as the holder is given it.
 
 use crate::image::{IMAGE_PCR, Release};
-use crate::reply::TpmStatus;
+use crate::reply::{PinUse, TpmStatus};
 use crate::sandbox::TpmPlace;
 use crate::sealer::TpmSealer;
 use lamchat_base::{Entropy, SecretBytes};
@@ -11,6 +11,9 @@ use lamchat_tpm::{Address, PcrSelection, TpmError, meaning};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What is added to the sentence about a TPM that has a PIN.
+pub(crate) const ASKS: &str = "; it asks for a PIN at every start";
 
 /// The TPM that the configuration names, or why there is none.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ impl Tpm {
                 sentence: format!("no TPM is used: {why}"),
                 secure_boot,
                 pcrs: pcrs.to_vec(),
-                pin: false,
+                pin: PinUse::None,
                 problem: None,
             },
         }
@@ -55,7 +58,7 @@ impl Tpm {
         release: Option<Result<Release, String>>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        let asks = if pin { "; it asks for a PIN at every start" } else { "" };
+        let asks = if pin { ASKS } else { "" };
         let claim = match &release {
             None => claim(&pcrs),
             Some(Ok(release)) => image_claim(&pcrs, release.epoch()),
@@ -74,7 +77,7 @@ impl Tpm {
                 sentence,
                 secure_boot,
                 pcrs: pcrs.iter().collect(),
-                pin,
+                pin: if pin { PinUse::Typed } else { PinUse::None },
                 problem,
             },
             sealer: Some(match release {

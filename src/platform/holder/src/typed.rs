@@ -68,6 +68,15 @@ pub enum Typed {
     },
     /// To take everything that belongs to the keyring out of the TPM, and to give no key any more.
     Erase,
+    /// To seal the keys of the box to the TPM with this PIN from now on, or with none any more.
+    SetPin {
+        /// As in [`Typed::Seal`].
+        bootable: Vec<u64>,
+        /// The PIN; `None`: the box is to open by itself again.
+        pin: Option<SecretBytes>,
+    },
+    /// How everything is, as the exchange is told it.
+    Status,
 }
 
 impl Typed {
@@ -97,6 +106,11 @@ impl Typed {
                 bootable,
             } => assemble(73, &[&floor(*lowest, bootable)]),
             Self::Erase => assemble(74, &[]),
+            Self::SetPin { bootable, pin } => {
+                let typed = pin.as_ref().map_or(&[][..], SecretBytes::expose);
+                assemble(75, &[&epochs(bootable), &[u8::from(pin.is_some())], typed])
+            }
+            Self::Status => assemble(76, &[]),
         }
     }
 
@@ -141,6 +155,14 @@ impl Typed {
                 Self::RaiseFloorOnBox { floor, bootable }
             }
             74 => Self::Erase,
+            75 => Self::SetPin {
+                bootable: body.epochs()?,
+                pin: match body.flag()? {
+                    true => Some(body.typed()?),
+                    false => None,
+                },
+            },
+            76 => Self::Status,
             _ => return Err(MalformedError),
         };
         body.end(request)

@@ -14,13 +14,13 @@ const FIRST: Administrator = Administrator { uid: 0, is_first: true };
 const SET_UPS: usize = 40;
 
 /// A software TPM; ended on drop.
-struct Swtpm {
+pub(super) struct Swtpm {
     folder: tempfile::TempDir,
     child: Child,
 }
 
 impl Swtpm {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let child = Command::new("swtpm")
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
@@ -41,11 +41,11 @@ impl Swtpm {
         this
     }
 
-    fn address(&self) -> Address {
+    pub(super) fn address(&self) -> Address {
         Address::Unix(self.folder.path().join("sock"))
     }
 
-    fn sealer(&self) -> TpmSealer {
+    pub(super) fn sealer(&self) -> TpmSealer {
         TpmSealer::new(self.address(), PcrSelection::new(&[7]).unwrap(), entropy(9))
     }
 }

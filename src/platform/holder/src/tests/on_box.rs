@@ -44,8 +44,8 @@ fn disk_key(holder: &Holder) -> Secret<64> {
 }
 
 /// An exchange: its way to the holder, and what it was told.
-struct Exchange {
-    client: Arc<Client>,
+pub(super) struct Exchange {
+    pub(super) client: Arc<Client>,
     notices: UnixStream,
     attending: JoinHandle<()>,
     told: Arc<Mutex<Vec<Notice>>>,
@@ -53,7 +53,7 @@ struct Exchange {
 
 impl Exchange {
     /// It goes, as the end of its process does it.
-    fn go(self, holder: &Holder) {
+    pub(super) fn go(self, holder: &Holder) {
         self.client.close();
         self.notices.shutdown(std::net::Shutdown::Both).unwrap();
         self.attending.join().unwrap();
@@ -61,7 +61,7 @@ impl Exchange {
     }
 }
 
-fn exchange(holder: &Arc<Holder>, folder: &Path) -> Exchange {
+pub(super) fn exchange(holder: &Arc<Holder>, folder: &Path) -> Exchange {
     let ((ours, theirs), (notices, told_of)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     let post = Post {
         data_dir: folder.to_owned(),
