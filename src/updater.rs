@@ -83,6 +83,12 @@ pub struct Post {
     /// Take no request: give the slot that runs its attempts back.
     #[arg(long, group = "errand")]
     hold: bool,
+    /// Take no request: give the slot that runs the attempt of this start back.
+    #[arg(long, group = "errand")]
+    uncount: bool,
+    /// Take no request: take it again.
+    #[arg(long, group = "errand")]
+    count: bool,
     /// Take no request, change nothing: print the security epochs of all images in the slots.
     #[arg(long, group = "errand")]
     epochs: bool,
@@ -220,10 +226,11 @@ pub fn run(post: &Post) -> Result<ExitCode, Failure> {
         epochs::run(post)?;
         return Ok(ExitCode::from(UNCHANGED));
     }
-    if post.hold || post.leave || post.digest {
+    let writes = post.hold || post.uncount || post.count;
+    if writes || post.leave || post.digest {
         // There may be no data yet, so nothing of them is opened.
         let (mut esp, file) = esp(post)?;
-        let wanted = match post.hold {
+        let wanted = match writes {
             true => FlockArg::LockExclusiveNonblock,
             false => FlockArg::LockSharedNonblock,
         };
@@ -260,6 +267,10 @@ fn errand(post: &Post, esp: &mut FileDevice) -> Result<ExitCode, Failure> {
         slots.mark_good(post.running)?;
     } else if post.hold {
         slots.hold(post.running)?;
+    } else if post.uncount {
+        slots.uncount(post.running)?;
+    } else if post.count {
+        slots.count(post.running)?;
     } else if post.digest {
         let digest = slots.digest(post.running)?.ok_or("the slot that runs has no file")?;
         writeln!(std::io::stdout(), "{}", lamchat_attestation::Sha256(digest))?;

@@ -220,6 +220,33 @@ impl<D: Device> Slots<D> {
         self.rename_counted(running, Name::fresh(running))
     }
 
+    /// Gives the slot that runs back the attempt that this start took. Nothing where it is good.
+    pub fn uncount(&mut self, running: Slot) -> Result<(), SlotError> {
+        self.recount(running, |left, made| Some((left.checked_add(1)?, made.checked_sub(1)?)))
+    }
+
+    /// Takes it again. Nothing where the slot is good.
+    pub fn count(&mut self, running: Slot) -> Result<(), SlotError> {
+        self.recount(running, |left, made| Some((left.checked_sub(1)?, made.checked_add(1)?)))
+    }
+
+    /// Changes attempts left and made, where that is possible.
+    fn recount(&mut self, running: Slot, to: impl FnOnce(u32, u32) -> Option<(u32, u32)>) -> Result<(), SlotError> {
+        let entries = self.list()?;
+        let mut own = entries.iter().filter(|entry| entry.name.slot == running);
+        let tries = own.find_map(|entry| entry.name.tries);
+        match tries.and_then(|(left, made)| to(left, made)) {
+            Some(tries) => self.rename_counted(
+                running,
+                Name {
+                    slot: running,
+                    tries: Some(tries),
+                },
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the boot loader would start the other slot once this one has no attempts left.
     pub fn has_fallback(&mut self, running: Slot) -> Result<bool, SlotError> {
         let other = running.other();

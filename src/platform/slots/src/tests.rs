@@ -210,6 +210,28 @@ fn starts_that_do_not_count_are_given_back() {
 }
 
 #[test]
+fn one_start_is_given_back_and_taken_again() {
+    let (one, two) = (release(1, 5_000), release(2, 7_001));
+    let disk = disk(&[("lamchat-a.efi", &one), ("lamchat-b+1-2.efi", &two)]);
+    let slots = || Slots::open(disk.clone()).unwrap();
+    slots().uncount(Slot::B).unwrap();
+    assert_eq!(list(&disk), ["lamchat-a.efi", "lamchat-b+2-1.efi"]);
+    slots().count(Slot::B).unwrap();
+    slots().count(Slot::B).unwrap();
+    assert_eq!(list(&disk), ["lamchat-a.efi", "lamchat-b+0-3.efi"]);
+    // There is no more to take, and nothing of a good one.
+    slots().count(Slot::B).unwrap();
+    slots().count(Slot::A).unwrap();
+    slots().uncount(Slot::A).unwrap();
+    assert_eq!(list(&disk), ["lamchat-a.efi", "lamchat-b+0-3.efi"]);
+    for _ in 0..5 {
+        slots().uncount(Slot::B).unwrap();
+    }
+    assert_eq!(list(&disk), ["lamchat-a.efi", "lamchat-b+3.efi"], "as it came");
+    assert_eq!(disk.files()["lamchat-b+3.efi"], two);
+}
+
+#[test]
 fn only_a_slot_that_would_be_started_is_one_to_fall_back_to() {
     let one = release(1, 5_000);
     for (other, expected) in [
