@@ -18,6 +18,7 @@ mod reset;
 mod screen;
 mod setup;
 mod status;
+mod tpm_pin;
 mod usb;
 
 pub use gate::Guesses;

@@ -72,7 +72,10 @@ fn offer(shared: &Shared, shown: &mut Option<String>, answer: &Value) {
 fn read(answer: &Value) -> Health {
     let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default();
     match text("state") {
-        "locked" => Health::Locked(text("keys").to_owned()),
+        "locked" => Health::Locked {
+            why: text("keys").to_owned(),
+            pin: answer.get("asks_for_pin").and_then(Value::as_bool).unwrap_or_default(),
+        },
         _ => Health::Running {
             keys: match answer.pointer("/federation/state").and_then(Value::as_str) {
                 Some("unverified") => format!("{}. {UNVERIFIED}", text("keys")),
@@ -132,8 +135,13 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let locked = read(&json!({"state": "locked", "keys": "why"}));
-        assert_eq!(locked, Health::Locked("why".to_owned()));
+        for (answer, pin) in [
+            (json!({"state": "locked", "keys": "why"}), false),
+            (json!({"state": "locked", "keys": "why", "asks_for_pin": true}), true),
+        ] {
+            let why = "why".to_owned();
+            assert_eq!(read(&answer), Health::Locked { why, pin });
+        }
         let running = read(&json!({
             "state": "running",
             "keys": "how",

@@ -135,6 +135,14 @@ pub fn await_start() -> Result<(), String> {
     }
 }
 
+/// Whether this box asks for a PIN beside its TPM.
+pub fn asks_for_pin() -> Result<bool, String> {
+    match typed(&Typed::Status)? {
+        Reply::Status(status) => Ok(status.tpm.pin.asks()),
+        _ => Err("the key holder answers something else".to_owned()),
+    }
+}
+
 /// The key of the disk.
 pub fn disk_key() -> Result<DiskKey, String> {
     match typed(&Typed::DiskKey)? {

@@ -312,8 +312,10 @@ impl Machine {
                 self.repair.ends();
                 self.shared.enter(State::Serving);
             }
-            Health::Locked(_) => {
+            Health::Locked { .. } => {
                 self.heard = Instant::now();
+                // How long it waits for its operator is no fault of the release's.
+                self.on_trial.progress(self.heard);
                 self.shared.enter(State::Locked);
             }
             Health::Silent(_) if matches!(self.shared.state(), State::Starting | State::Repairing) => {}

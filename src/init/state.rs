@@ -37,7 +37,7 @@ pub enum State {
     Install,
     /// It waits for somebody to set it up.
     SetUp,
-    /// It waits for the recovery key.
+    /// It waits for the recovery key, or for the TPM's PIN.
     Locked,
     /// The exchange answers.
     Serving,
@@ -50,8 +50,8 @@ pub enum State {
 }
 
 impl State {
-    /// For the status screen.
-    pub fn sentence(self) -> &'static str {
+    /// In a line.
+    fn sentence(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Repairing => "repairing: the data are worked on before the exchange answers",
@@ -105,8 +105,13 @@ pub enum Health {
         /// More lines for the screen.
         more: More,
     },
-    /// It waits for the recovery key, and why.
-    Locked(String),
+    /// It waits for the recovery key, or for the TPM's PIN.
+    Locked {
+        /// Why.
+        why: String,
+        /// Whether the TPM's PIN would do.
+        pin: bool,
+    },
     /// It does not answer, and why.
     Silent(String),
 }
@@ -164,6 +169,20 @@ pub struct Status {
 }
 
 impl Status {
+    /// Where the box is, in a line.
+    pub fn sentence(&self) -> &'static str {
+        if self.asks_for_pin() {
+            "WAITING FOR ITS TPM PIN: nothing is open before"
+        } else {
+            self.state.sentence()
+        }
+    }
+
+    /// Whether the start waits for the TPM's PIN.
+    pub fn asks_for_pin(&self) -> bool {
+        self.state == State::Locked && matches!(self.health, Some(Health::Locked { pin: true, .. }))
+    }
+
     /// Whether operators reach the configuration: the exchange answers, or it does not and what is done now may mend it.
     pub fn is_open(&self) -> bool {
         match self.state {
@@ -286,8 +305,9 @@ impl Shared {
         if status.state != state {
             status.state = state;
             status.since = Instant::now();
+            let sentence = status.sentence();
             drop(status);
-            self.log.note(&format!("state: {}", state.sentence()));
+            self.log.note(&format!("state: {sentence}"));
         }
     }
 

@@ -76,12 +76,24 @@ impl Trial {
 pub struct Refused {
     since: Instant,
     is_done: bool,
+    /// Whether this start was given back until the keys are open.
+    is_given_back: bool,
 }
 
 impl Refused {
     /// Just now. A machine that has changed is not the release's doing: such starts do not count, however many there are.
+    /// Nor does one that waits for a PIN, until it is typed: the power may go as often as it likes before.
     pub fn new(shared: &Arc<Shared>, blame: Blame) -> Self {
         let is_counted = update::is_counted();
+        let mut is_given_back = false;
+        if is_counted && blame == Blame::Pin {
+            let given = update::errand(shared, "--uncount");
+            is_given_back = given.is_ok();
+            shared.log.note(match given {
+                Ok(()) => "this start is not counted before the TPM PIN is typed",
+                Err(_) => "this start is counted, although it waits for the TPM PIN",
+            });
+        }
         if is_counted && blame == Blame::Machine {
             shared.log.note(match update::errand(shared, "--hold") {
                 Ok(()) => "this start is not counted: no other release would open the keys",
@@ -91,6 +103,16 @@ impl Refused {
         Self {
             since: Instant::now(),
             is_done: !is_counted || blame != Blame::Release,
+            is_given_back,
+        }
+    }
+
+    /// Somebody opened the keys: what the release does with them counts.
+    pub fn opened(self, shared: &Arc<Shared>) {
+        if self.is_given_back
+            && let Err(error) = update::errand(shared, "--count")
+        {
+            shared.log.note(&format!("this start is not counted: {error}"));
         }
     }
 
@@ -144,6 +166,24 @@ mod tests {
             verdict(&trial, State::Starting, 15, 15),
             "a good one has its deadline, too"
         );
+    }
+
+    #[test]
+    fn a_release_on_trial_that_waits_for_its_pin_has_its_time_from_there() {
+        let began = Instant::now();
+        let at = |minutes| began.checked_add(after(minutes)).unwrap();
+        let mut trial = Trial::default();
+        // A night without anybody at the console: there is no exchange yet, and no clock runs.
+        assert_eq!(trial.verdict(at(600), State::Locked, after(600)), None);
+        assert_eq!(trial.verdict(at(600), State::Starting, after(0)), None);
+        trial.begins(at(600));
+        trial.is_counted = true;
+        assert_eq!(trial.verdict(at(602), State::Starting, after(2)), None);
+        assert!(trial.verdict(at(603), State::Starting, after(3)).is_some());
+        // The key holder ended and asks again: the half hour counts from the last of that.
+        trial.progress(at(700));
+        assert_eq!(trial.verdict(at(729), State::Serving, after(1)), None);
+        assert!(trial.verdict(at(730), State::Serving, after(1)).is_some());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::trial::Refused;
 use super::update::{self, Booted};
 use super::{DATA, boot_order, exchange, floor};
 use lamchat_appliance::site::Site;
-use lamchat_holder::{Reply, Typed};
+use lamchat_holder::{Blame, Reply, Typed};
 use lamchat_machine::mounts;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -131,7 +131,10 @@ fn refuse(shared: &Shared, why: &str) {
     {
         let mut status = shared.status.lock();
         status.is_foreign = true;
-        status.health = Some(Health::Locked(why.to_owned()));
+        status.health = Some(Health::Locked {
+            why: why.to_owned(),
+            pin: false,
+        });
     }
     shared.log.note(why);
     shared.enter(State::Locked);
@@ -185,13 +188,21 @@ fn find(shared: &Shared) -> Found {
 /// Asks for the key until it is there: the TPM gives it, or somebody types what opens the keyring.
 fn await_key(shared: &Arc<Shared>) -> lamchat_base::Secret<64> {
     let mut told = String::new();
-    let mut refused = None;
+    let mut refused: Option<Refused> = None;
     loop {
         match keys::await_start().and_then(|()| keys::disk_key()) {
-            Ok(DiskKey::Open(key)) => return key,
+            Ok(DiskKey::Open(key)) => {
+                if let Some(refused) = refused {
+                    refused.opened(shared);
+                }
+                return key;
+            }
             Ok(DiskKey::Locked(reason, blame)) => {
                 refused.get_or_insert_with(|| Refused::new(shared, blame)).look(shared);
-                shared.status.lock().health = Some(Health::Locked(reason.clone()));
+                shared.status.lock().health = Some(Health::Locked {
+                    why: reason.clone(),
+                    pin: blame == Blame::Pin,
+                });
                 shared.enter(State::Locked);
                 note_once(shared, &mut told, &reason);
             }
@@ -331,6 +342,13 @@ pub fn begin(shared: &Shared) -> Result<Begun, String> {
 pub fn seal(shared: &Shared) -> Result<(), String> {
     let bootable = floor::bootable(shared)?;
     keys::typed(&Typed::Seal { bootable }).map(drop)
+}
+
+/// Seals them so that each start asks for this PIN, or for none any more.
+pub fn set_pin(shared: &Shared, pin: Option<&str>) -> Result<(), String> {
+    let bootable = floor::bootable(shared)?;
+    let pin = pin.map(keys::secret);
+    keys::typed(&Typed::SetPin { bootable, pin }).map(drop)
 }
 
 /// Makes the data's file system.

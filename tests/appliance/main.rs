@@ -46,6 +46,7 @@ mod swtpm;
 mod terminals;
 mod time;
 mod told;
+mod tpm_pin;
 mod update;
 mod usb;
 mod usb_certificate;

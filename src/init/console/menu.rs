@@ -1,7 +1,8 @@
 //! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
 use super::{
-    accept, acts, authority, change, check, firmware, install, mirror, pin, recovery, reset, screen::Screen, setup, usb,
+    accept, acts, authority, change, check, firmware, install, mirror, pin, recovery, reset, screen::Screen, setup,
+    tpm_pin, usb,
 };
 use crate::init::state::{Shared, State, Status};
 use std::sync::Arc;
@@ -83,6 +84,15 @@ fn is_locked(status: &Status) -> bool {
     status.state == State::Locked && !status.is_foreign
 }
 
+fn asks_for_pin(status: &Status) -> bool {
+    status.asks_for_pin() && is_locked(status)
+}
+
+/// Where the recovery key is all that helps.
+fn needs_recovery(status: &Status) -> bool {
+    is_locked(status) && !asks_for_pin(status)
+}
+
 fn serves(status: &Status) -> bool {
     status.state == State::Serving
 }
@@ -121,7 +131,9 @@ const MENU: &[Item] = &[
     item('1', "Install on a disk",                installs,  Gate::Open,                     NOTHING_YET,                          install::run),
     item('2', "Only the firmware's keys",         installs,  Gate::Open,                     NOTHING_YET,                          firmware::alone),
     item('1', "Set up this box",                  is_new,    Gate::Open,                     NOTHING_YET,                          setup::run),
-    item('1', "Unlock with the recovery key",     is_locked, Gate::Open,                     SECRET,                               recovery::unlock),
+    item('1', "Unlock with the TPM PIN",          asks_for_pin, Gate::Open,                  SECRET,                               tpm_pin::unlock),
+    item('2', "Unlock with the recovery key",     asks_for_pin, Gate::Open,                  SECRET,                               recovery::unlock),
+    item('1', "Unlock with the recovery key",     needs_recovery, Gate::Open,                SECRET,                               recovery::unlock),
     item('1', "New recovery key",                 serves,    Gate::Elsewhere,                SECRET,                               recovery::make),
     item('2', "New administrator",                serves,    Gate::Elsewhere,                Far::Command("user add"),             acts::administrator),
     item('3', "Check: two accounts, a message",   serves,    Gate::Noted("check"),           Far::Here("from there a client shows it"), check::run),
@@ -132,6 +144,7 @@ const MENU: &[Item] = &[
     item('u', "USB stick",                        has_stick, Gate::Open,                     Far::Here("each of its lines says how"), usb::run),
     item('m', "Mirror",                           is_mirror, Gate::Noted("mirror"),          Far::Command("mirror add"),           mirror::run),
     item('p', "New console PIN",                  serves,    Gate::Noted("pin"),             Far::Here("whoever is far away does not stand at a console"), pin::run),
+    item('t', "TPM PIN at each start",            serves,    Gate::Elsewhere,                SECRET,                               tpm_pin::run),
     item('x', "FACTORY RESET",                    serves,    Gate::Noted("factory-reset"),   Far::Here("a stolen credential must not destroy the box"), reset::run),
     item('1', "Accept this disk",                 is_foreign, Gate::Open,                    SECRET,                               accept::run),
     item('6', "Keep the new network",             is_tried,  Gate::Noted("network-confirm"), Far::Command("box confirm"),                 acts::confirm),

@@ -1,6 +1,7 @@
 //! The recovery key: shown once and only here, typed back, and typed to unlock.
 
 use super::screen::{Echo, Screen};
+use super::tpm_pin;
 use crate::cli::qr::COLOURS;
 use crate::cli::recovery_code;
 use crate::init::state::Shared;
@@ -108,14 +109,38 @@ pub fn unlock(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> 
             return screen.pause();
         }
     }
-    let text = "The box goes on starting. If what has changed is meant to be so, its keys can be sealed to this machine as \
-                it is now: then it starts by itself again.";
+    let asks = keys::asks_for_pin();
+    let text = match asks {
+        Ok(true) => {
+            "The box goes on starting. If what has changed is meant to be so, or nobody knows the TPM PIN any more, its keys \
+             can be sealed to this machine as it is now, with a PIN that you type."
+        }
+        _ => {
+            "The box goes on starting. If what has changed is meant to be so, its keys can be sealed to this machine as it \
+             is now: then it starts by itself again."
+        }
+    };
     screen.page("Unlocked", text)?;
     if !screen.confirm("Seal the keys to this machine as it is now?")? {
         return Ok(());
     }
-    let sealed = vault::seal(shared);
-    screen.page("The keys", &sentence(&sealed))?;
+    let text = match asks {
+        Ok(false) => sentence(&vault::seal(shared)),
+        Ok(true) => {
+            screen.page("The keys", "The TPM PIN of this box: the same, or a new one.")?;
+            match tpm_pin::ask_new(screen)? {
+                Some(pin) => match vault::set_pin(shared, Some(&pin)) {
+                    Ok(()) => {
+                        "The keys are sealed to this machine's TPM: it asks for the PIN at each start.".to_owned()
+                    }
+                    Err(why) => sentence(&Err(why)),
+                },
+                None => sentence(&Err("No PIN was typed.".to_owned())),
+            }
+        }
+        Err(why) => sentence(&Err(why)),
+    };
+    screen.page("The keys", &text)?;
     screen.pause()
 }
 

@@ -61,7 +61,7 @@ fn state(status: &Status) -> &'static str {
     match status.state {
         State::SetUp if status.has_no_disk => "NOT STARTED: no disk to start from, see the notice",
         State::Starting if status.is_open() => "starting: the exchange does not answer yet",
-        state => state.sentence(),
+        _ => status.sentence(),
     }
 }
 
@@ -80,7 +80,7 @@ fn rows(status: &Status) -> Vec<Row> {
     };
     let (keys, health) = match &status.health {
         Some(Health::Running { keys, more }) => (keys.clone(), answers(&more.alarms)),
-        Some(Health::Locked(why)) => (why.clone(), "the exchange waits for its keys".to_owned()),
+        Some(Health::Locked { why, .. }) => (why.clone(), "the exchange waits for its keys".to_owned()),
         Some(Health::Silent(why)) => (String::new(), why.clone()),
         None => (String::new(), "not known yet".to_owned()),
     };
@@ -209,14 +209,17 @@ mod tests {
             State::ReadOnly,
             State::Stopping,
         ] {
-            for trial in [None, Some(std::time::Instant::now())] {
+            for (trial, pin) in [(None, false), (Some(std::time::Instant::now()), true)] {
                 {
                     let mut status = shared.status.lock();
                     status.state = state;
                     status.addresses = vec!["10.0.0.1 (eth0)".to_owned(); 20];
                     status.notices = vec!["x".to_owned(); 20];
                     status.network = Some("x".to_owned());
-                    status.health = Some(Health::Locked("word ".repeat(100)));
+                    status.health = Some(Health::Locked {
+                        why: "word ".repeat(100),
+                        pin,
+                    });
                     status.trial = trial;
                     status.time = Some("x".to_owned());
                     status.work = Some("the log is read".to_owned());
@@ -234,6 +237,11 @@ mod tests {
                 }
                 let why = lines.iter().filter(|line| line.contains("word word")).count();
                 assert!(state != State::Locked || why == KEYS_LINES, "{all}");
+                assert_eq!(
+                    all.contains("TPM PIN"),
+                    state == State::Serving || (state == State::Locked && pin),
+                    "{all}"
+                );
                 assert_eq!(all.contains("the log is read"), state == State::Repairing, "{all}");
             }
         }

@@ -111,6 +111,8 @@ pub const BOX_ACTS: &[&str] = &[
     "usb-enrolment",
     "restart",
     "set-up",
+    "tpm-pin",
+    "tpm-pin-off",
     "mirror",
     "power-off",
     "wrong-pin",
