@@ -1,5 +1,6 @@
 //! The files `hardware/*.toml`: read into the program when it is built, parsed once when somebody asks.
 
+use crate::reference::{KnownEvent, KnownValue};
 use crate::tpm::{Family, Quirk};
 use serde::Deserialize;
 use std::collections::HashSet;
@@ -152,6 +153,10 @@ pub struct Catalogue {
     pub quirks: Vec<Quirk>,
     /// Ascending, 0 to 23.
     pub pcrs: Vec<Pcr>,
+    /// Events that every firmware measures alike.
+    pub events: Vec<KnownEvent>,
+    /// Values of PCRs that follow from a rule.
+    pub values: Vec<KnownValue>,
     /// How to qualify a server.
     pub checks: Vec<Check>,
 }
@@ -168,6 +173,8 @@ struct TpmFile {
 #[serde(deny_unknown_fields)]
 struct PcrFile {
     pcr: Vec<Pcr>,
+    event: Vec<KnownEvent>,
+    value: Vec<KnownValue>,
 }
 
 #[derive(Deserialize)]
@@ -183,13 +190,15 @@ impl Catalogue {
     /// See [`CatalogueError`].
     pub fn parse(tpm: &str, pcr: &str, qualification: &str) -> Result<Self, CatalogueError> {
         let tpm: TpmFile = file("tpm", tpm)?;
-        let PcrFile { pcr: pcrs } = file("pcr", pcr)?;
+        let pcr: PcrFile = file("pcr", pcr)?;
         let QualificationFile { check: checks } = file("qualification", qualification)?;
         let catalogue = Self {
             certificate_indices: tpm.certificate_index,
             families: tpm.family,
             quirks: tpm.quirk,
-            pcrs,
+            pcrs: pcr.pcr,
+            events: pcr.event,
+            values: pcr.value,
             checks,
         };
         catalogue.check()?;
@@ -232,6 +241,13 @@ impl Catalogue {
                     return Err(problem("tpm", &name, "it names no bank"));
                 }
             }
+            for memory in &family.memory {
+                let name = format!("{}, memory of {:?}", family.name, memory.model);
+                entry("tpm", name.clone(), &[&memory.source])?;
+                if memory.sentence().is_none() {
+                    return Err(problem("tpm", &name, "it tells nothing"));
+                }
+            }
             // TCG's registry: letters, filled up with spaces or zeros.
             let mut letters: Vec<u8> = family.id.to_be_bytes().to_vec();
             letters.retain(u8::is_ascii_alphanumeric);
@@ -263,6 +279,22 @@ impl Catalogue {
         }
         if self.pcrs.len() != PCRS {
             return Err(problem("pcr", "the whole", "it does not have 24 PCRs"));
+        }
+        for event in &self.events {
+            entry("pcr", event.name.clone(), &event.source.iter().collect::<Vec<_>>())?;
+            if event.measured().is_none() {
+                return Err(problem("pcr", &event.name, "it needs `data` in hexadecimal, or `text`"));
+            }
+        }
+        for value in &self.values {
+            entry("pcr", value.name.clone(), &value.source.iter().collect::<Vec<_>>())?;
+            let is_known = |name: &String| self.events.iter().any(|event| event.name == *name);
+            if !value.events.iter().all(is_known) {
+                return Err(problem("pcr", &value.name, "it is made of an event that is not there"));
+            }
+            if value.pcrs.is_empty() || value.pcrs.iter().any(|pcr| self.pcr(*pcr).is_none()) {
+                return Err(problem("pcr", &value.name, "it is of a PCR that is not there"));
+            }
         }
         for check in &self.checks {
             entry("qualification", check.id.clone(), &[&check.source])?;
@@ -348,7 +380,26 @@ mod tests {
             reason(TPM, &PCR.replacen("number = 3\n", "number = 2\n", 1)),
             "the numbers do not ascend from 0 without a gap"
         );
-        let head = PCR.split("[[pcr]]\nnumber = 23").next().unwrap();
-        assert_eq!(reason(TPM, head), "it does not have 24 PCRs");
+        let last = PCR.find("[[pcr]]\nnumber = 23").unwrap();
+        let end = PCR.find("# --- Digests of events").unwrap();
+        assert_eq!(
+            reason(TPM, &[&PCR[..last], &PCR[end..]].concat()),
+            "it does not have 24 PCRs"
+        );
+        let changed = |from: &str, to: &str| {
+            assert!(PCR.contains(from), "{from}");
+            reason(TPM, &PCR.replacen(from, to, 1))
+        };
+        assert_eq!(
+            changed("data = \"00000000\"", "data = \"0000000\""),
+            "it needs `data` in hexadecimal, or `text`"
+        );
+        assert_eq!(
+            changed("events = [\"separator\"]", "events = [\"x\"]"),
+            "it is made of an event that is not there"
+        );
+        assert_eq!(changed("pcrs = [4]", "pcrs = [24]"), "it is of a PCR that is not there");
+        assert_eq!(changed("sha256 = \"df3f", "sha256 = \"xx3f"), "pcr");
+        assert_eq!(changed("EV_SEPARATOR\"]", "\", \"\"]"), "it has no source");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::catalogue::catalogue;
 use crate::health::{Health, Reading};
+use crate::model::Memory;
 use crate::tpm::{Bearing, Quirk, TpmMake};
 use serde::Serialize;
 
@@ -65,6 +66,8 @@ impl TpmReport {
                 report
                     .sentences
                     .extend(known.banks.map(|banks| format!("{}.", banks.sentence())));
+                let memory = known.memory.and_then(Memory::sentence);
+                report.sentences.extend(memory.map(|sentence| format!("{sentence}.")));
                 report.sentences.extend(known.sentences());
             }
             Err(error) => report

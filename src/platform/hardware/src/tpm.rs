@@ -1,6 +1,7 @@
 //! Families of TPMs, their faults and oddities, and which of them a given TPM has.
 
 use crate::catalogue::{Catalogue, CertificatePlace};
+use crate::model::{Memory, PcrBanks};
 use crate::version::Version;
 use serde::Deserialize;
 
@@ -28,35 +29,11 @@ pub struct Family {
     /// Which banks of PCRs its models have, as far as a source says.
     #[serde(default)]
     pub pcr_banks: Vec<PcrBanks>,
-    /// Who says so.
-    pub source: String,
-}
-
-/// The banks of PCRs of some models, each 24 PCRs of one digest.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PcrBanks {
-    /// How the vendor's text begins; empty: every model.
+    /// How much memory its models have for others, as far as a source says.
     #[serde(default)]
-    pub model: String,
-    /// The digests, as TCG spells them.
-    pub digests: Vec<String>,
-    /// Whether several can be on at once; if not, the firmware's setup chooses one.
-    pub together: bool,
+    pub memory: Vec<Memory>,
     /// Who says so.
     pub source: String,
-}
-
-impl PcrBanks {
-    /// For people, without a full stop.
-    pub fn sentence(&self) -> String {
-        let digests = self.digests.join(", ");
-        if self.together {
-            format!("Its banks of PCRs are {digests}, and several can be on at once")
-        } else {
-            format!("Its banks of PCRs are {digests}, one at a time: the firmware's setup has to choose SHA-256")
-        }
-    }
 }
 
 /// How a TPM is built.
@@ -197,6 +174,8 @@ pub struct KnownTpm<'a> {
     pub family: Option<&'a Family>,
     /// Its banks of PCRs; `None`: no source was found that tells.
     pub banks: Option<&'a PcrBanks>,
+    /// Its memory; `None`: the same.
+    pub memory: Option<&'a Memory>,
     /// Its quirks, those it has before those it may have.
     pub quirks: Vec<(&'a Quirk, Bearing)>,
 }
@@ -222,7 +201,16 @@ impl Catalogue {
         let banks = banks
             .filter(|banks| model.starts_with(&banks.model))
             .max_by_key(|banks| banks.model.len());
-        KnownTpm { family, banks, quirks }
+        let memory = family.into_iter().flat_map(|family| &family.memory);
+        let memory = memory
+            .filter(|memory| model.starts_with(&memory.model))
+            .max_by_key(|memory| memory.model.len());
+        KnownTpm {
+            family,
+            banks,
+            memory,
+            quirks,
+        }
     }
 }
 
@@ -320,23 +308,8 @@ mod tests {
     }
 
     #[test]
-    fn banks_are_told_of_the_models_that_a_source_names() {
-        let banks = |manufacturer: &str, model: &str| {
-            let make = TpmMake {
-                manufacturer: manufacturer.to_owned(),
-                model: model.to_owned(),
-                firmware: "1.0.0.0".parse().unwrap(),
-            };
-            catalogue().unwrap().tpm(&make).banks.map(super::PcrBanks::sentence)
-        };
-        assert!(banks("IFX", "SLB9670").unwrap().contains("several can be on at once"));
-        assert!(banks("IFX", "SLB9672").unwrap().contains("one at a time"));
-        assert_eq!(banks("IFX", "SLB9999"), None);
-        assert_eq!(banks("NTC", "NPCT75x"), None);
-    }
-
-    #[test]
     fn families_are_told_apart() {
+        assert_eq!(known("VMW", "VMware TPM2", "1.0.0.0").0, Some(Kind::Virtual));
         assert_eq!(known("INTC", "Intel", "403.1.0.0").0, Some(Kind::Firmware));
         assert_eq!(known("AMD", "AMD", "3.58.0.5").0, Some(Kind::Firmware));
         assert_eq!(known("IBM", "SW   TPM", "8217.4131.22.54").0, Some(Kind::Software));

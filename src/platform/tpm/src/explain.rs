@@ -47,13 +47,19 @@ pub enum Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::PcrChanged { pcr, sealed, now } => write!(
-                f,
-                "PCR {pcr} changed from {} to {}. {}",
-                short(sealed),
-                short(now),
-                moved_by(*pcr)
-            ),
+            Self::PcrChanged { pcr, sealed, now } => {
+                write!(
+                    f,
+                    "PCR {pcr} changed from {} to {}. {}",
+                    short(sealed),
+                    short(now),
+                    moved_by(*pcr)
+                )?;
+                match catalogue().ok().and_then(|catalogue| catalogue.value(*pcr, now)) {
+                    Some(known) => write!(f, " What it has now says: {}.", known.says),
+                    None => Ok(()),
+                }
+            }
             Self::NotApproved { now, epochs } => {
                 let values: Vec<String> = now
                     .iter()
@@ -178,8 +184,22 @@ fn moved_by(pcr: u8) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::meaning;
+    use super::{Reason, meaning};
     use crate::PCRS;
+
+    #[test]
+    fn a_value_that_follows_from_a_rule_is_told() {
+        let changed = |now| {
+            let (pcr, sealed) = (7, [1; 32]);
+            Reason::PcrChanged { pcr, sealed, now }.to_string()
+        };
+        assert!(
+            changed([0; 32]).contains("another bank than SHA-256"),
+            "{}",
+            changed([0; 32])
+        );
+        assert!(!changed([2; 32]).contains("says:"), "{}", changed([2; 32]));
+    }
 
     #[test]
     fn every_pcr_has_a_meaning() {
