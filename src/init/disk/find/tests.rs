@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::super::halves::{Ids, Mirror};
-use super::super::member::{DATA_KIND, ESP_KIND, KEYRING_KIND, METADATA_KIND};
+use super::super::member::{DATA_KIND, KEYRING_KIND, METADATA_KIND};
 use super::*;
 use crate::init::record::{Binding, Record};
 use lamchat_image::Guid;
 use lamchat_image::gpt::{ALIGNMENT, Partition, lay_out};
+use lamchat_machine::gpt::ESP_KIND;
 use lamchat_machine::two_copies::{self, RECORD};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
