@@ -28,6 +28,11 @@ pub struct Stick {
     stream: UnixStream,
     /// Whether a file is being read or written, so that the next answer would be part of it.
     is_amid: bool,
+    /// Bytes of the file that is being read which have not come yet.
+    left: u64,
+    /// What has come of it, and how much of that was taken.
+    chunk: Vec<u8>,
+    at: usize,
 }
 
 impl Stick {
@@ -35,7 +40,13 @@ impl Stick {
     pub fn new(stream: UnixStream) -> std::io::Result<Self> {
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         stream.set_write_timeout(Some(SILENCE_MAX))?;
-        Ok(Self { stream, is_amid: false })
+        Ok(Self {
+            stream,
+            is_amid: false,
+            left: 0,
+            chunk: Vec::new(),
+            at: 0,
+        })
     }
 
     fn ask(&mut self, request: &Request) -> Result<Answer, StickError> {
@@ -87,21 +98,70 @@ impl Stick {
 
     /// The content of a file of at most `bytes_max` bytes.
     pub fn read(&mut self, path: &str, bytes_max: u64) -> Result<FileReader<'_>, StickError> {
+        let bytes = self.begin(path, bytes_max)?;
+        Ok(FileReader { stick: self, bytes })
+    }
+
+    /// Begins a file of at most `bytes_max` bytes, and answers how many it has. [`Stick::content`] until it ends.
+    pub fn begin(&mut self, path: &str, bytes_max: u64) -> Result<u64, StickError> {
         let path = path.to_owned();
         match self.ask(&Request::Read { path, bytes_max })? {
             Answer::File { bytes } => {
-                self.is_amid = true;
-                let mut reader = FileReader {
-                    stick: self,
-                    bytes,
-                    left: bytes,
-                    chunk: Vec::new(),
-                    at: 0,
-                };
-                reader.end()?;
-                Ok(reader)
+                (self.is_amid, self.left) = (true, bytes);
+                (self.chunk, self.at) = (Vec::new(), 0);
+                self.take_end()?;
+                Ok(bytes)
             }
             _ => Err(malformed().into()),
+        }
+    }
+
+    /// The next bytes of the file that was begun; none at its end. An error is one of `std::io`, whose text is the
+    /// process's sentence.
+    pub fn content(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.at == self.chunk.len() && self.left > 0 {
+            self.turn()?;
+        }
+        let rest = self.chunk.get(self.at..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        for (to, from) in buffer.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        self.at += length;
+        Ok(length)
+    }
+
+    /// Takes the content's end as soon as nothing else can come, so that whoever reads no further is not amid it.
+    fn take_end(&mut self) -> std::io::Result<()> {
+        if self.left > 0 || !self.is_amid {
+            return Ok(());
+        }
+        match receive(&mut self.stream)? {
+            Some(Frame::End) => {
+                self.is_amid = false;
+                Ok(())
+            }
+            Some(_) => Err(malformed()),
+            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn turn(&mut self) -> std::io::Result<()> {
+        match receive(&mut self.stream)? {
+            Some(Frame::Content(bytes)) if bytes.len() as u64 <= self.left && !bytes.is_empty() => {
+                self.left -= bytes.len() as u64;
+                (self.chunk, self.at) = (bytes, 0);
+                self.take_end()
+            }
+            Some(Frame::Json(bytes)) => match serde_json::from_slice(&bytes)? {
+                Answer::Failed { reason } => {
+                    (self.is_amid, self.left) = (false, 0);
+                    Err(std::io::Error::other(plain(&reason)))
+                }
+                _ => Err(malformed()),
+            },
+            Some(_) => Err(malformed()),
+            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
@@ -170,58 +230,10 @@ pub struct FileReader<'s> {
     stick: &'s mut Stick,
     /// Bytes of the file.
     pub bytes: u64,
-    left: u64,
-    chunk: Vec<u8>,
-    at: usize,
-}
-
-impl FileReader<'_> {
-    /// Takes the content's end as soon as nothing else can come, so that whoever reads no further is not amid it.
-    fn end(&mut self) -> std::io::Result<()> {
-        if self.left > 0 || !self.stick.is_amid {
-            return Ok(());
-        }
-        match receive(&mut self.stick.stream)? {
-            Some(Frame::End) => {
-                self.stick.is_amid = false;
-                Ok(())
-            }
-            Some(_) => Err(malformed()),
-            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
-
-    fn turn(&mut self) -> std::io::Result<()> {
-        match receive(&mut self.stick.stream)? {
-            Some(Frame::Content(bytes)) if bytes.len() as u64 <= self.left && !bytes.is_empty() => {
-                self.left -= bytes.len() as u64;
-                (self.chunk, self.at) = (bytes, 0);
-                self.end()
-            }
-            Some(Frame::Json(bytes)) => match serde_json::from_slice(&bytes)? {
-                Answer::Failed { reason } => {
-                    self.stick.is_amid = false;
-                    Err(std::io::Error::other(plain(&reason)))
-                }
-                _ => Err(malformed()),
-            },
-            Some(_) => Err(malformed()),
-            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
 }
 
 impl Read for FileReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.at == self.chunk.len() && self.left > 0 {
-            self.turn()?;
-        }
-        let rest = self.chunk.get(self.at..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        self.at += length;
-        Ok(length)
+        self.stick.content(buffer)
     }
 }
