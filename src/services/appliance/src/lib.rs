@@ -7,12 +7,16 @@
 //! one-time key of a backup handed out a second time.
 
 mod backup;
+mod carried;
 mod folders;
 mod frame;
+mod frames;
 mod manifest;
+mod part_reader;
 mod parts;
 pub mod pin;
 pub mod pull;
+mod rack;
 mod record;
 mod restore;
 mod shelf;
@@ -21,9 +25,13 @@ pub mod site;
 mod tests;
 
 pub use backup::{Backup, BackupError, KeyringSource, PrepareError, Source, Stopped};
+pub use carried::{Carried, Outcome, Step, carry};
 pub use folders::Folders;
 pub use manifest::{MANIFEST_FILE, Manifest, Part};
 pub use parts::{PART_BYTES_MAX, PartError, PartWriter};
+pub use rack::Rack;
 pub use record::Counts;
-pub use restore::{RestoreError, RestoreOptions, Restored, restore, verify};
+pub use restore::{
+    Beginning, RestoreError, RestoreOptions, RestoreUnder, Restored, beginning, restore, restore_under, verify,
+};
 pub use shelf::Shelf;

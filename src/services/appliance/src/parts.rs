@@ -1,21 +1,20 @@
-//! The parts of a backup on disk: written from the stream, read back frame by frame.
+//! The parts of a backup: written from the stream. `part_reader` reads them back frame by frame.
 
 use crate::frame::FRAME_BYTES_MAX;
 use crate::manifest::{MANIFEST_FILE, Manifest, Part, hex};
 use crate::shelf::{Folder, Shelf};
 use aws_lc_rs::digest::{Context, SHA256};
 use lamchat_disk::{Disk, RealDisk};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Largest part.
 pub const PART_BYTES_MAX: u64 = 1 << 30;
-const PART_MAGIC: &[u8; 8] = b"LAMPART1";
+pub(crate) const PART_MAGIC: &[u8; 8] = b"LAMPART1";
 /// Magic and number.
-const PART_HEADER_BYTES: u64 = 12;
+pub(crate) const PART_HEADER_BYTES: u64 = 12;
 /// The version of the manifest.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Why parts could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +31,9 @@ pub enum PartError {
     /// The manifest cannot be read by this program.
     #[error("the manifest cannot be used: {0}")]
     Manifest(String),
+    /// A part that the manifest names is not there.
+    #[error("the part {0} is missing: put all parts of the backup beside its {MANIFEST_FILE}")]
+    Missing(String),
     /// A part is not what the manifest says, or its frames do not fit.
     #[error("the part {0} is damaged or truncated")]
     Damaged(String),
@@ -45,7 +47,7 @@ pub enum PartError {
     },
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> PartError {
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> PartError {
     let path = path.to_owned();
     move |source| PartError::Io { path, source }
 }
@@ -70,7 +72,7 @@ struct Open {
 }
 
 #[derive(Clone)]
-struct Digest(Context);
+pub(crate) struct Digest(pub Context);
 
 impl std::fmt::Debug for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -185,127 +187,6 @@ impl<'s> PartWriter<'s> {
             bytes,
             sha256: hex(digest.0.finish().as_ref()),
         });
-        Ok(())
-    }
-}
-
-/// Reads the frames of a backup in their order, and compares each part with the manifest at its end.
-#[derive(Debug)]
-pub(crate) struct PartReader {
-    dir: PathBuf,
-    parts: std::vec::IntoIter<Part>,
-    number: u32,
-    current: Option<Reading>,
-}
-
-#[derive(Debug)]
-struct Reading {
-    part: Part,
-    file: BufReader<File>,
-    digest: Digest,
-    left: u64,
-}
-
-impl PartReader {
-    pub fn open(dir: &Path) -> Result<Self, PartError> {
-        let path = dir.join(MANIFEST_FILE);
-        let json = match std::fs::read(&path) {
-            Ok(json) => json,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(PartError::NoManifest(dir.to_owned())),
-            Err(error) => return Err(at(&path)(error)),
-        };
-        let manifest: Manifest =
-            serde_json::from_slice(&json).map_err(|error| PartError::Manifest(error.to_string()))?;
-        if manifest.format != FORMAT {
-            return Err(PartError::Manifest(format!(
-                "it has format {}: install a newer lamchat",
-                manifest.format
-            )));
-        }
-        for part in &manifest.parts {
-            let good = part
-                .file
-                .strip_prefix("part-")
-                .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-            if !good {
-                return Err(PartError::Manifest(format!("{:?} is no name of a part", part.file)));
-            }
-        }
-        Ok(Self {
-            dir: dir.to_owned(),
-            parts: manifest.parts.into_iter(),
-            number: 0,
-            current: None,
-        })
-    }
-
-    /// The next frame, or `None` after the last one. Bounded memory, whatever the parts say.
-    pub fn frame(&mut self) -> Result<Option<Vec<u8>>, PartError> {
-        loop {
-            let Some(reading) = &mut self.current else {
-                match self.parts.next() {
-                    Some(part) => self.begin(part)?,
-                    None => return Ok(None),
-                }
-                continue;
-            };
-            if reading.left > 0 {
-                return reading.frame().map(Some);
-            }
-            if let Some(Reading { part, digest, .. }) = self.current.take()
-                && hex(digest.0.finish().as_ref()) != part.sha256
-            {
-                return Err(PartError::Damaged(part.file));
-            }
-        }
-    }
-
-    fn begin(&mut self, part: Part) -> Result<(), PartError> {
-        self.number += 1;
-        let path = self.dir.join(&part.file);
-        let file = File::open(&path).map_err(at(&path))?;
-        if file.metadata().map_err(at(&path))?.len() != part.bytes || part.bytes < PART_HEADER_BYTES {
-            return Err(PartError::Damaged(part.file));
-        }
-        let left = part.bytes;
-        let file = BufReader::with_capacity(1 << 20, file);
-        let mut reading = Reading {
-            part,
-            file,
-            digest: Digest(Context::new(&SHA256)),
-            left,
-        };
-        let mut header = [0u8; PART_HEADER_BYTES as usize];
-        reading.fill(&mut header)?;
-        let (magic, number) = header.split_at(PART_MAGIC.len());
-        if magic != PART_MAGIC || number != self.number.to_be_bytes() {
-            return Err(PartError::Damaged(reading.part.file));
-        }
-        self.current = Some(reading);
-        Ok(())
-    }
-}
-
-impl Reading {
-    fn frame(&mut self) -> Result<Vec<u8>, PartError> {
-        let mut length = [0u8; 4];
-        self.fill(&mut length)?;
-        let length = u32::from_be_bytes(length) as usize;
-        if length == 0 || length > FRAME_BYTES_MAX || length as u64 > self.left {
-            return Err(PartError::Damaged(self.part.file.clone()));
-        }
-        let mut frame = vec![0u8; length];
-        self.fill(&mut frame)?;
-        Ok(frame)
-    }
-
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), PartError> {
-        let damaged = || PartError::Damaged(self.part.file.clone());
-        self.left = self.left.checked_sub(buffer.len() as u64).ok_or_else(damaged)?;
-        self.file
-            .read_exact(buffer)
-            .map_err(|_| PartError::Damaged(self.part.file.clone()))?;
-        self.digest.0.update(buffer);
         Ok(())
     }
 }

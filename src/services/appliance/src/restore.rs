@@ -1,16 +1,17 @@
 //! Restoring a backup into an empty data folder: first everything is verified, then written.
 
+use crate::backup::{KeyringSource, PrepareError};
 use crate::folders::Folders;
-use crate::frame::{FrameCipher, Header};
-use crate::parts::{PartError, PartReader};
+use crate::frames::{Frames, header};
+use crate::part_reader::PartReader;
+use crate::parts::PartError;
+use crate::rack::{FolderRack, Rack};
 use crate::record::{Counts, Record};
 use lamchat_base::{Entropy, Position};
-use lamchat_disk::RealDisk;
+use lamchat_disk::{Disk, RealDisk};
 use lamchat_keys::one_time;
 use lamchat_media::{StoredError, restore_extent, restore_sync};
-use lamchat_seal::{
-    BackupKeyring, CreateError, DataKeys, ImportError as KeyringImportError, KeyringError, SecretError, Unlock,
-};
+use lamchat_seal::{CreateError, DataKeys, ImportError as KeyringImportError, KeyringError, SecretError, Unlock};
 use lamchat_store::{Epoch, Import, ImportError, OpenError, Options, ReadError, Store, Table, WriteError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,27 @@ pub struct RestoreOptions {
     pub entropy: Arc<dyn Entropy>,
 }
 
+/// Where a backup goes whose keyring somebody else has installed already: on a box the key holder.
+pub struct RestoreUnder<'k> {
+    /// The data folder: missing or empty.
+    pub data_dir: PathBuf,
+    /// Whoever has the keyring.
+    pub keyring: &'k dyn KeyringSource,
+    /// What it releases.
+    pub keys: DataKeys,
+    /// All tables of this program.
+    pub tables: Vec<Table>,
+}
+
+/// What can be known of a backup without a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// The keyring as [`lamchat_seal::BackupKeyring::open`] takes it; nothing has authenticated it.
+    pub keyring: Vec<u8>,
+    /// Bytes of all parts, which are there.
+    pub bytes: u64,
+}
+
 /// What was restored or verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
@@ -51,6 +73,17 @@ pub struct Restored {
 /// Why a backup was not restored. Unless it says `Read`, `Import` or something about the disk, nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
+    /// The keyring that was installed does not give the backup's key.
+    #[error(transparent)]
+    Holder(#[from] PrepareError),
+    /// Less is free than the backup has.
+    #[error("the disk is too small: the backup has {needed} bytes, and {free} are free. Use a larger disk")]
+    NoRoom {
+        /// Bytes of the backup.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// There is something in the data folder.
     #[error("the data folder {0} is not empty: restore into a new one")]
     NotEmpty(PathBuf),
@@ -102,7 +135,47 @@ pub enum RestoreError {
 
 /// Checks a whole backup without writing anything. Blocks.
 pub fn verify(backup_dir: &Path, unlock: &Unlock) -> Result<Restored, RestoreError> {
-    let (mut frames, _) = Frames::open(backup_dir, unlock)?;
+    let mut rack = FolderRack::new(backup_dir);
+    let (frames, _) = Frames::unlock(&mut rack, backup_dir, unlock)?;
+    check(frames)
+}
+
+/// Restores a backup. Blocks. Everything is verified before the first byte is written. A restore that is cut off
+/// leaves a data folder whose database does not open; empty it and start again.
+pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
+    check_empty(&options.data_dir)?;
+    let restored = verify(&options.backup_dir, &options.unlock)?;
+    let mut rack = FolderRack::new(&options.backup_dir);
+    let (frames, keyring) = Frames::unlock(&mut rack, &options.backup_dir, &options.unlock)?;
+    let keyring = keyring.install(&options.keys_dir, options.file_slot, Arc::clone(&options.entropy))?;
+    // Of a keyring that was in this folder before: its signer would refuse the log that begins with a restore.
+    keyring.forget_all_own()?;
+    let keys = keyring.data_keys(&options.data_dir)?;
+    fill(frames, restored, keys, &options.data_dir, options.tables.clone())
+}
+
+/// The beginning of the backup on `rack`, which errors call `name`. Refused where not all of its parts are there.
+pub fn beginning(rack: &mut dyn Rack, name: &Path) -> Result<Beginning, RestoreError> {
+    let mut parts = PartReader::open(rack, name)?;
+    let bytes = parts.bytes()?;
+    let (header, _) = header(&mut parts)?;
+    Ok(Beginning {
+        keyring: header.keyring,
+        bytes,
+    })
+}
+
+/// [`restore`] where the keyring is installed already, from the backup's own [`Beginning`]. Blocks.
+pub fn restore_under(rack: &mut dyn Rack, name: &Path, place: RestoreUnder<'_>) -> Result<Restored, RestoreError> {
+    check_empty(&place.data_dir)?;
+    check_room(PartReader::open(rack, name)?.bytes()?, &place.data_dir)?;
+    let restored = check(Frames::under(rack, name, place.keyring)?)?;
+    let frames = Frames::under(rack, name, place.keyring)?;
+    fill(frames, restored, place.keys, &place.data_dir, place.tables)
+}
+
+/// Reads everything and compares it with what it says of itself.
+fn check(mut frames: Frames<'_>) -> Result<Restored, RestoreError> {
     let mut about = None;
     let counts = frames.records(&mut |record| {
         if let Record::About {
@@ -124,22 +197,20 @@ pub fn verify(backup_dir: &Path, unlock: &Unlock) -> Result<Restored, RestoreErr
     })
 }
 
-/// Restores a backup. Blocks. Everything is verified before the first byte is written. A restore that is cut off
-/// leaves a data folder whose database does not open; empty it and start again.
-pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
-    check_empty(&options.data_dir)?;
-    let mut restored = verify(&options.backup_dir, &options.unlock)?;
-    let folders = Folders::below(&options.data_dir);
-    let (mut frames, keyring) = Frames::open(&options.backup_dir, &options.unlock)?;
-    let keyring = keyring.install(&options.keys_dir, options.file_slot, Arc::clone(&options.entropy))?;
-    // Of a keyring that was in this folder before: its signer would refuse the log that begins with a restore.
-    keyring.forget_all_own()?;
-    let keys = keyring.data_keys(&folders.data)?;
+/// Writes everything below the data folder.
+fn fill(
+    mut frames: Frames<'_>,
+    mut restored: Restored,
+    keys: DataKeys,
+    data_dir: &Path,
+    tables: Vec<Table>,
+) -> Result<Restored, RestoreError> {
+    let folders = Folders::below(data_dir);
     let key = keys.database_key()?;
     let store = Store::open(Options {
         dir: folders.store.clone(),
         key,
-        tables: options.tables.clone(),
+        tables,
         progress: lamchat_store::Progress::default(),
     })?;
     let mut target = Target {
@@ -182,6 +253,18 @@ fn check_empty(dir: &Path) -> Result<(), RestoreError> {
     }
 }
 
+/// What is restored is at least as large as the backup of it.
+fn check_room(needed: u64, dir: &Path) -> Result<(), RestoreError> {
+    let free = RealDisk.free_bytes(dir).map_err(|source| RestoreError::Io {
+        path: dir.to_owned(),
+        source,
+    })?;
+    if free < needed {
+        return Err(RestoreError::NoRoom { needed, free });
+    }
+    Ok(())
+}
+
 /// Small secrets in backups of before: a restored audit log begins anew, with a key of its own.
 const OF_OLD_LOG: [&str; 2] = ["audit-key", "audit-heads"];
 
@@ -208,58 +291,5 @@ impl Target {
             Record::MediaMissing { .. } | Record::End(_) => {}
         }
         Ok(())
-    }
-}
-
-/// Authenticated frames of a backup.
-struct Frames {
-    parts: PartReader,
-    cipher: FrameCipher,
-}
-
-impl Frames {
-    fn open(backup_dir: &Path, unlock: &Unlock) -> Result<(Self, BackupKeyring), RestoreError> {
-        let mut parts = PartReader::open(backup_dir)?;
-        let header_frame = parts.frame()?.ok_or(RestoreError::Truncated)?;
-        let header = Header::decode(&header_frame).ok_or(RestoreError::Malformed("it does not start like a backup"))?;
-        let keyring = BackupKeyring::open(&header.keyring, unlock)?;
-        let cipher = FrameCipher::new(&keyring.backup_key(&header.salt), &header_frame);
-        Ok((Self { parts, cipher }, keyring))
-    }
-
-    /// Hands every record to `take` and checks that all of them are there.
-    fn records(
-        &mut self,
-        take: &mut dyn FnMut(Record<'_>) -> Result<(), RestoreError>,
-    ) -> Result<Counts, RestoreError> {
-        let (mut counts, mut end, mut number) = (Counts::default(), None, 0u64);
-        let mut next = self.parts.frame()?;
-        while let Some(mut frame) = next {
-            // A last frame that is followed by another one, or the reverse, does not authenticate.
-            next = self.parts.frame()?;
-            number += 1;
-            let last = next.is_none();
-            let truncated = || {
-                if last {
-                    RestoreError::Truncated
-                } else {
-                    RestoreError::Tampered(number)
-                }
-            };
-            let mut clear = self.cipher.open(&mut frame, last).map_err(|_| truncated())?;
-            while !clear.is_empty() {
-                let record = Record::decode(&mut clear).ok_or(RestoreError::Malformed("a record does not parse"))?;
-                counts.add(&record);
-                if let Record::End(told) = record {
-                    end = Some(told);
-                }
-                take(record)?;
-            }
-        }
-        match end {
-            None => Err(RestoreError::Truncated),
-            Some(told) if told != counts => Err(RestoreError::Malformed("its counts do not fit")),
-            Some(_) => Ok(counts),
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod carried;
+
 use crate::{
     Backup, BackupError, Folders, MANIFEST_FILE, Manifest, PART_BYTES_MAX, PartError, PartWriter, PrepareError,
     RestoreError, RestoreOptions, Source, Stopped, restore, verify,
