@@ -21,6 +21,7 @@ impl Holder {
         let uid = who.uid;
         match request {
             Typed::Create
+            | Typed::CreateFrom { .. }
             | Typed::DiskKey
             | Typed::Seal { .. }
             | Typed::RaiseFloorOnBox { .. }
@@ -33,6 +34,7 @@ impl Holder {
                 Err(Refusal(Reason::NotAllowed, sentence.to_owned()))
             }
             Typed::Create => self.create_on_box(),
+            Typed::CreateFrom { exported, key } => self.create_from_backup(&exported, &key),
             Typed::DiskKey => self.disk_key(),
             Typed::Seal { bootable } => self.seal_on_box(&bootable, uid),
             Typed::RaiseFloorOnBox { floor, bootable } => self.raise_floor_noted(floor, &bootable, (false, None), uid),

@@ -2,19 +2,17 @@
 //! needed before there is anything that an exchange could keep.
 
 use crate::notice::Act;
+use crate::open::{kind, recovery_key};
 use crate::reply::{Reason, Reply};
 use crate::state::{Holder, Keys, Refusal, refused_key};
 use lamchat_base::SecretBytes;
-use lamchat_seal::{RecoveryKey, SlotKind, Unlock};
+use lamchat_seal::{BackupKeyring, ImportError, RecoveryKey, SlotKind, Unlock};
+use std::sync::Arc;
 
 impl Holder {
     /// Makes the keyring with a recovery slot alone, whose key is in the answer and nowhere else.
     pub(crate) fn create_on_box(&self) -> Result<Reply, Refusal> {
-        let is_closed = matches!(&*self.keys.lock(), Keys::Closed);
-        if !is_closed || self.has_keyring()? {
-            let sentence = "there is a keyring already";
-            return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
-        }
+        self.must_be_new()?;
         let key = RecoveryKey::generate(&*self.setup.entropy);
         let text = SecretBytes::new(key.text().as_bytes().to_vec());
         let keyring = self.made_with(&Unlock::Recovery(key))?;
@@ -22,6 +20,40 @@ impl Holder {
         self.opened_by(keyring, SlotKind::Recovery, true)?;
         let slot = slot.ok_or_else(|| Refusal(Reason::Keyring, "the new keyring has no slot".to_owned()))?;
         Ok(Reply::Recovery(slot, text))
+    }
+
+    /// The keyring of a backup: its slots that a person can open, its keys, and a new one for the database. Wrong keys are
+    /// not slowed down: whoever has the backup tries them elsewhere.
+    pub(crate) fn create_from_backup(&self, exported: &[u8], typed: &SecretBytes) -> Result<Reply, Refusal> {
+        self.must_be_new()?;
+        let unlock = match recovery_key(typed)? {
+            Some(key) => Unlock::Recovery(key),
+            None => Unlock::Passphrase(typed.clone()),
+        };
+        let by = kind(&unlock);
+        let backup = BackupKeyring::open(exported, &unlock).map_err(|error| {
+            let reason = match &error {
+                ImportError::Unlock(_) => Reason::WrongKey,
+                ImportError::Format(_) => Reason::Keyring,
+            };
+            Refusal(reason, error.to_string())
+        })?;
+        let (disk, entropy) = (Arc::clone(&self.setup.disk), Arc::clone(&self.setup.entropy));
+        let installed = backup.install_on(disk, &self.setup.dir, false, entropy);
+        let keyring = installed.map_err(|error| Refusal(Reason::Disk, error.to_string()))?;
+        self.opened_by(keyring, by, true)?;
+        tracing::info!(%by, "the keyring of a backup was installed");
+        Ok(Reply::Unlocked(by))
+    }
+
+    /// A keyring is made where there is none.
+    fn must_be_new(&self) -> Result<(), Refusal> {
+        let is_closed = matches!(&*self.keys.lock(), Keys::Closed);
+        if !is_closed || self.has_keyring()? {
+            let sentence = "there is a keyring already";
+            return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+        }
+        Ok(())
     }
 
     /// The key of the disk, which is made at the first time; or why the keys are locked.

@@ -269,7 +269,7 @@ fn keys(keyring: &Keyring, by: SlotKind) -> Result<Reply, Refusal> {
     Ok(Reply::Keys { by, keys })
 }
 
-fn kind(unlock: &Unlock) -> SlotKind {
+pub(crate) fn kind(unlock: &Unlock) -> SlotKind {
     match unlock {
         Unlock::File => SlotKind::File,
         Unlock::Passphrase(_) => SlotKind::Passphrase,

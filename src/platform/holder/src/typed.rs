@@ -51,6 +51,14 @@ pub enum Typed {
     },
     /// A new keyring with a recovery slot; the answer shows its key. From process 1 of the box alone, as what follows.
     Create,
+    /// The keyring of a backup, as [`lamchat_seal::Keyring::export_for_backup`] gave it, opened by what was typed; the
+    /// answer tells by which kind of slot.
+    CreateFrom {
+        /// The keyring, which nothing has authenticated.
+        exported: Vec<u8>,
+        /// A recovery key or passphrase of it.
+        key: SecretBytes,
+    },
     /// The key of the disk, once the keyring is open; this opens it where it opens by itself.
     DiskKey,
     /// To seal the keys to the TPM: a new slot, or the one that is there bound anew.
@@ -99,6 +107,10 @@ impl Typed {
                 pin,
             } => assemble(80, &[&[u8::from(*force)], &floor(*lowest, bootable), pin.expose()]),
             Self::Create => assemble(70, &[]),
+            Self::CreateFrom { exported, key } => {
+                let length = (exported.len() as u32).to_be_bytes();
+                assemble(77, &[&length, exported, key.expose()])
+            }
             Self::DiskKey => assemble(71, &[]),
             Self::Seal { bootable } => assemble(72, &[&epochs(bootable)]),
             Self::RaiseFloorOnBox {
@@ -146,6 +158,13 @@ impl Typed {
                 }
             }
             70 => Self::Create,
+            77 => {
+                let length = body.u32()? as usize;
+                Self::CreateFrom {
+                    exported: body.bytes(length)?.to_vec(),
+                    key: body.typed()?,
+                }
+            }
             71 => Self::DiskKey,
             72 => Self::Seal {
                 bootable: body.epochs()?,

@@ -140,6 +140,61 @@ fn the_keyring_has_a_recovery_slot_and_the_disks_key_goes_to_process_1_alone() {
 }
 
 #[test]
+fn a_backups_keyring_is_taken_by_what_opens_it_and_with_another_key_for_the_disk() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = holder(folder.path());
+    let Ok(Reply::Recovery(_, key)) = first.act(Typed::Create, FIRST) else {
+        panic!("no keyring");
+    };
+    let disk = disk_key(&first);
+    let (exported, salt) = (first.keyring().unwrap().export_for_backup().unwrap(), [3; 32]);
+    let backup_key = first.keyring().unwrap().backup_key(&salt);
+    let from = |exported: &[u8], key: &SecretBytes| Typed::CreateFrom {
+        exported: exported.to_vec(),
+        key: key.clone(),
+    };
+    assert_eq!(
+        Typed::parse(&from(&exported, &key).encode()),
+        Ok(from(&exported, &key)),
+        "what is sent is what comes"
+    );
+    assert_eq!(
+        refused(&first, from(&exported, &key), FIRST),
+        Reason::NotAllowed,
+        "it has one"
+    );
+
+    let second = holder(other.path());
+    let stranger = Administrator {
+        uid: 0,
+        is_first: false,
+    };
+    assert_eq!(refused(&second, from(&exported, &key), stranger), Reason::NotAllowed);
+    let wrong = lamchat_seal::RecoveryKey::generate(&*entropy(9)).text();
+    let wrong = SecretBytes::new(wrong.as_bytes().to_vec());
+    assert_eq!(refused(&second, from(&exported, &wrong), FIRST), Reason::WrongKey);
+    let mut damaged = exported.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    refused(&second, from(&damaged, &key), FIRST);
+    refused(&second, from(b"no keyring", &key), FIRST);
+    // None of that is in the way of the right one.
+    let Ok(Reply::Unlocked(SlotKind::Recovery)) = second.act(from(&exported, &key), FIRST) else {
+        panic!("it does not open");
+    };
+    let keyring = second.keyring().unwrap();
+    assert_eq!(keyring.backup_key(&salt), backup_key, "the backup is read by it");
+    let kinds: Vec<SlotKind> = keyring.slots().iter().map(|slot| slot.kind).collect();
+    assert_eq!(kinds, [SlotKind::Recovery], "no slot opens by itself");
+    assert_ne!(disk_key(&second), disk);
+    drop((keyring, second));
+
+    let again = holder(other.path());
+    assert!(matches!(again.act(Typed::DiskKey, FIRST), Ok(Reply::Locked { .. })));
+    again.act(Typed::Unlock(key), FIRST).unwrap();
+    disk_key(&again);
+}
+
+#[test]
 fn elsewhere_process_1_is_nobody() {
     let house = House::new();
     house.client.open(true).unwrap();
