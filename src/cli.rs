@@ -20,6 +20,7 @@ mod reach;
 mod report;
 mod rescue;
 mod restore;
+mod restorer;
 mod seal;
 mod serve;
 mod signing_key;
@@ -170,6 +171,13 @@ enum Command {
     /// A backup of data that can only be read. Process 1 starts it.
     #[command(hide = true)]
     Rescue,
+    /// Reads a backup for the set-up of a box. Process 1 starts it.
+    #[command(hide = true)]
+    Restorer {
+        /// Only tell what can be known without a key.
+        #[arg(long)]
+        look: bool,
+    },
     /// Updates of a box: check, show, install.
     #[command(subcommand)]
     Update(update::Update),
@@ -253,6 +261,7 @@ pub fn run() -> ExitCode {
         Some(Command::Box(command)) => box_site::run(&cli.place, command),
         Some(Command::Stick(post)) => crate::stick::run(&post),
         Some(Command::Rescue) => rescue::run(&cli.place),
+        Some(Command::Restorer { look }) => restorer::run(&cli.place, look),
         Some(Command::Mirror(command)) => mirror::run(&cli.place, command),
         Some(Command::Update(command)) => update::run(&cli.place, command),
         Some(Command::Init { install }) => init::run(install),

@@ -25,6 +25,7 @@ mod remote;
 mod remote_acts;
 mod repair;
 mod rescue;
+mod restore;
 mod service;
 mod settling;
 mod state;

@@ -21,6 +21,7 @@ mod pull;
 mod rekey;
 mod reload;
 mod rescue;
+mod restorer;
 mod sandbox;
 mod server_name;
 mod settings;
@@ -31,6 +32,7 @@ mod wiring;
 
 pub use data_dir::keep_files_private;
 pub use rescue::run as rescue;
+pub use restorer::{fill as restore_carried, look as look_at_backup};
 pub use wiring::tables;
 
 use crate::cli::Place;

@@ -26,6 +26,7 @@ pub const REACH: &[(&str, Reach)] = &[
     ("key-holder", START),
     ("stick", START),
     ("rescue", START),
+    ("restorer", START),
     ("updater", START),
     ("timekeeper", START),
     ("mirror status", Reach::Anywhere),

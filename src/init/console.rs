@@ -15,6 +15,7 @@ mod pages;
 mod pin;
 mod recovery;
 mod reset;
+mod restore;
 mod screen;
 mod setup;
 mod status;

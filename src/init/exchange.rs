@@ -100,15 +100,41 @@ pub fn check(site: &Site) -> Result<(), String> {
 
 /// Writes its configuration and makes its folder.
 pub fn prepare(site: &Site) -> std::io::Result<()> {
+    make_folder()?;
+    write_for_it(&config_file(), &config(site))
+}
+
+/// Makes its folder.
+fn make_folder() -> std::io::Result<()> {
     std::fs::create_dir_all(folder())?;
     chown(folder(), Some(USER), Some(GROUP))?;
     std::fs::set_permissions(folder(), std::fs::Permissions::from_mode(0o700))?;
-    open_folder()?;
-    let new = config_file().with_extension("toml.new");
-    std::fs::write(&new, config(site))?;
+    open_folder()
+}
+
+/// A file that it may read and nobody else.
+fn write_for_it(file: &Path, text: &str) -> std::io::Result<()> {
+    let new = file.with_extension("toml.new");
+    std::fs::write(&new, text)?;
     chown(&new, Some(0), Some(GROUP))?;
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o640))?;
-    std::fs::rename(&new, config_file())
+    std::fs::rename(&new, file)
+}
+
+/// Makes its folder for whoever fills it from a backup, which knows the server's name; answers that one's configuration.
+pub fn prepare_restore() -> std::io::Result<PathBuf> {
+    make_folder()?;
+    let file = Path::new(RUN).join("restore.toml");
+    write_for_it(&file, &restore_config())?;
+    Ok(file)
+}
+
+fn restore_config() -> String {
+    format!(
+        "server_name = \"box.invalid\"\ndata_dir = {:?}\n\n[seal]\nholder = {:?}\n",
+        folder(),
+        super::keys::EXCHANGE_SOCKET
+    )
 }
 
 /// It enters its own folder and reads its file, nothing else of the data.
@@ -203,6 +229,16 @@ mod tests {
         assert!(told.contains("cannot be read") && !told.contains("example"), "{told}");
         assert!(shared.log.last_public(10).is_empty());
         assert!(shared.log.last(1).first().is_some_and(|line| line.contains("example")));
+    }
+
+    #[test]
+    fn whoever_restores_takes_what_is_written_for_it() {
+        let config = lamchat_config::parse(&super::restore_config(), std::path::Path::new("restore.toml")).unwrap();
+        assert_eq!(config.data_dir, super::folder());
+        assert_eq!(
+            config.seal.holder.unwrap(),
+            std::path::Path::new(super::super::keys::EXCHANGE_SOCKET)
+        );
     }
 
     #[test]

@@ -347,6 +347,11 @@ impl Shared {
         self.helpers.lock().remove(&pid)
     }
 
+    /// Whether such a process is still there.
+    pub fn helper_runs(&self, child: &Child) -> bool {
+        i32::try_from(child.id()).is_ok_and(|pid| self.helpers.lock().contains_key(&pid))
+    }
+
     /// Tells how a process ended.
     pub fn note_end(&self, what: &str, ended: Ended) {
         self.log.note(&format!("{what} (process {}) {ended}", ended.pid));

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// The user of the process, which has nothing of its own.
-const USER: u32 = 993;
+pub const USER: u32 = 993;
 
 /// The sticks that are there: on the USB bus, and no disk of the box's.
 pub fn find() -> Vec<UsbDisk> {
@@ -53,6 +53,18 @@ fn device(path: &Path) -> std::io::Result<File> {
             open(false)
         }
         other => other,
+    }
+}
+
+/// A process that had the stick has answered, and is about to end; the device is free a moment later.
+pub fn await_free(disk: &UsbDisk) {
+    for _ in 0..50 {
+        match device(&disk.device) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            _ => return,
+        }
     }
 }
 

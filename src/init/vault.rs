@@ -1,15 +1,19 @@
 //! From the disk to the open data: at each start by itself, at the set-up step by step by the console that does it.
 
+mod set_up;
+
+pub use set_up::{begin, finish, format, look_again, prepare, seal, set_pin, take_keyring};
+
 use super::disk::{self, DiskError, Found};
 use super::keys::{self, DiskKey};
 use super::late::Act;
 use super::record::Stage;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Refused;
-use super::update::{self, Booted};
-use super::{DATA, boot_order, exchange, floor};
+use super::update;
+use super::{DATA, boot_order, exchange};
 use lamchat_appliance::site::Site;
-use lamchat_holder::{Blame, Reply, Typed};
+use lamchat_holder::{Blame, Typed};
 use lamchat_machine::mounts;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
-use zeroize::Zeroizing;
 
 /// How long disks may take to show up before the console says that there is none.
 const DISKS_MAX: Duration = Duration::from_secs(30);
@@ -298,78 +301,6 @@ pub fn are_open() -> bool {
     let device = |path: &Path| std::fs::metadata(path).map(|known| known.dev()).ok();
     let data = Path::new(DATA);
     device(data).is_some_and(|own| device(data.parent().unwrap_or(data)) != Some(own))
-}
-
-/// What a set-up has begun with.
-pub struct Begun {
-    /// The recovery key, 48 digits.
-    pub recovery: Zeroizing<String>,
-    /// Whether the keys are sealed to the TPM; else why not.
-    pub sealed: Result<(), String>,
-}
-
-/// The disks that a set-up would take: a second one may have shown up after the first.
-pub fn look_again(shared: &Shared) -> Result<Found, String> {
-    let found = disk::find().map_err(|error| error.to_string())?;
-    *shared.disk.lock() = Some(found.clone());
-    Ok(found)
-}
-
-/// Begins the set-up: the disk is this box's own, and a keyring is on it.
-pub fn begin(shared: &Shared) -> Result<Begun, String> {
-    let mut found = look_again(shared)?;
-    if let Err(why) = Booted::of(shared) {
-        shared
-            .log
-            .note(&format!("updates will not be taken before the next start: {why}"));
-    }
-    // Of a set-up that was left.
-    clear(shared, &found);
-    found.begin().map_err(|error| error.to_string())?;
-    shared.tell(Event::Keys(found.keyrings()));
-    *shared.disk.lock() = Some(found);
-    keys::await_start()?;
-    let Reply::Recovery(_, key) = keys::typed(&Typed::Create)? else {
-        return Err("the key holder answers something else".to_owned());
-    };
-    Ok(Begun {
-        recovery: Zeroizing::new(String::from_utf8_lossy(key.expose()).into_owned()),
-        sealed: seal(shared),
-    })
-}
-
-/// Seals the keys to this machine's TPM as it is now, for all images that the box may start.
-pub fn seal(shared: &Shared) -> Result<(), String> {
-    let bootable = floor::bootable(shared)?;
-    keys::typed(&Typed::Seal { bootable }).map(drop)
-}
-
-/// Seals them so that each start asks for this PIN, or for none any more.
-pub fn set_pin(shared: &Shared, pin: Option<&str>) -> Result<(), String> {
-    let bootable = floor::bootable(shared)?;
-    let pin = pin.map(keys::secret);
-    keys::typed(&Typed::SetPin { bootable, pin }).map(drop)
-}
-
-/// Makes the data's file system.
-pub fn format(shared: &Shared) -> Result<(), String> {
-    let key = match keys::disk_key()? {
-        DiskKey::Open(key) => key,
-        DiskKey::Locked(why, _) => return Err(why),
-    };
-    let made = found(shared)?.format(key.expose(), Path::new(DATA));
-    made.map_err(|error| error.to_string())?;
-    exchange::open_folder().map_err(|error| error.to_string())
-}
-
-/// The box is set up: the next start opens it.
-pub fn finish(shared: &Shared) -> Result<(), String> {
-    let key = match keys::disk_key()? {
-        DiskKey::Open(key) => key,
-        DiskKey::Locked(why, _) => return Err(why),
-    };
-    write_down(shared, key.expose())?;
-    mark_bound()
 }
 
 fn found(shared: &Shared) -> Result<Found, String> {

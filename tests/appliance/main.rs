@@ -34,6 +34,7 @@ mod rack;
 mod read_only;
 mod reset;
 mod restart;
+mod restored;
 mod rotation;
 mod secure_boot;
 mod set_up;

@@ -2,12 +2,13 @@
 //! short list of system calls.
 
 use crate::harness::{CONFIG, Server, Site, program, text};
-use lamchat_appliance::{PART_BYTES_MAX, PartWriter};
+use lamchat_appliance::{Outcome, PART_BYTES_MAX, PartWriter, Rack, carry};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -273,5 +274,98 @@ fn what_can_only_be_read_is_saved_and_nothing_of_it_is_changed() {
             .enumerate()
             .all(|(number, event)| { event["content"]["body"] == format!("message {number}") })
     );
+    confined.stop();
+}
+
+/// The files of a folder, as process 1 has those of a stick.
+struct Carrier {
+    folder: PathBuf,
+    file: Option<File>,
+}
+
+impl Read for Carrier {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.file.as_mut().ok_or(Error::from(ErrorKind::NotFound))?.read(buffer)
+    }
+}
+
+impl Rack for Carrier {
+    fn length(&mut self, name: &str) -> std::io::Result<u64> {
+        Ok(std::fs::metadata(self.folder.join(name))?.len())
+    }
+
+    fn begin(&mut self, name: &str) -> std::io::Result<()> {
+        self.file = Some(File::open(self.folder.join(name))?);
+        Ok(())
+    }
+}
+
+/// What `lamchat restorer` tells of a backup whose bytes it gets.
+fn restorer(place: &Place, arguments: &[&str], backup: &Path) -> Outcome {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new(program());
+    command
+        .args(["--config", "lamchat.toml", "restorer"])
+        .args(arguments)
+        .current_dir(place.site.path(""))
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut rack = Carrier {
+        folder: backup.to_owned(),
+        file: None,
+    };
+    let outcome = carry(&ours, &mut rack, &mut |_| {}).unwrap();
+    assert!(child.wait().unwrap().success());
+    outcome
+}
+
+#[test]
+fn a_backup_is_read_by_a_process_that_has_neither_stick_nor_keyring() {
+    let place = Place::new();
+    let site = &place.site;
+    let confined = place.start();
+    confined.server.account("alice");
+    let key = site.command_json(&["seal", "add-recovery"], "");
+    let key = key["recovery_key"].as_str().unwrap().to_owned();
+    ok(site, &["backup", "create", "backup"], "");
+    confined.stop();
+    let backup = site.path("backup");
+
+    let other = Place::new();
+    let Outcome::Beginning { keyring, bytes } = restorer(&other, &["--look"], &backup) else {
+        panic!("nothing is known of it");
+    };
+    assert!(bytes > 10_000, "{bytes}");
+    assert!(!other.site.path("data").exists(), "a look writes nothing");
+    // As the key holder of a box does it; but this one has nobody who types at its start.
+    let keys = other.site.path("keys");
+    other
+        .site
+        .configure(&format!("{}keys_dir = {keys:?}\n", config("other")));
+    let unlock = lamchat_seal::Unlock::typed(&key).unwrap();
+    let keyring = lamchat_seal::BackupKeyring::open(&keyring, &unlock).unwrap();
+    let entropy = std::sync::Arc::new(lamchat_host::OsEntropy);
+    drop(keyring.install(&keys, true, entropy).unwrap());
+    // A backup that lacks something, first: nothing is in the way of the whole one.
+    let part = std::fs::read(backup.join("part-00001")).unwrap();
+    std::fs::write(backup.join("part-00001"), &part[..part.len() - 1]).unwrap();
+    let mut holder = other.start_holder();
+    let Outcome::Failed { reason } = restorer(&other, &[], &backup) else {
+        panic!("it was restored");
+    };
+    assert!(reason.contains("part-00001 is damaged or truncated"), "{reason}");
+    assert!(holder.wait().unwrap().success());
+    std::fs::write(backup.join("part-00001"), &part).unwrap();
+    let mut holder = other.start_holder();
+    let Outcome::Restored { server_name, rows, .. } = restorer(&other, &[], &backup) else {
+        panic!("it was not restored");
+    };
+    assert_eq!(server_name, "localhost");
+    assert!(rows > 10, "{rows}");
+    assert!(holder.wait().unwrap().success());
+    let confined = other.start();
+    again(&confined.server);
     confined.stop();
 }

@@ -1,8 +1,8 @@
 //! The menu: a table with a line for each item. Whoever adds one adds a line, and a function that does it.
 
 use super::{
-    accept, acts, authority, change, check, firmware, install, mirror, pin, recovery, reset, screen::Screen, setup,
-    tpm_pin, usb,
+    accept, acts, authority, change, check, firmware, install, mirror, pin, recovery, reset, restore, screen::Screen,
+    setup, tpm_pin, usb,
 };
 use crate::init::state::{Shared, State, Status};
 use std::sync::Arc;
@@ -131,6 +131,7 @@ const MENU: &[Item] = &[
     item('1', "Install on a disk",                installs,  Gate::Open,                     NOTHING_YET,                          install::run),
     item('2', "Only the firmware's keys",         installs,  Gate::Open,                     NOTHING_YET,                          firmware::alone),
     item('1', "Set up this box",                  is_new,    Gate::Open,                     NOTHING_YET,                          setup::run),
+    item('2', "Restore a backup from a stick",    is_new,    Gate::Open,                     NOTHING_YET,                          restore::run),
     item('1', "Unlock with the TPM PIN",          asks_for_pin, Gate::Open,                  SECRET,                               tpm_pin::unlock),
     item('2', "Unlock with the recovery key",     asks_for_pin, Gate::Open,                  SECRET,                               recovery::unlock),
     item('1', "Unlock with the recovery key",     needs_recovery, Gate::Open,                SECRET,                               recovery::unlock),

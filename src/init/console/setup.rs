@@ -34,24 +34,10 @@ struct Answers {
 /// Asks, and makes it so.
 pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     let Some(_operator) = shared.operator.try_lock() else {
-        screen.page("Busy", "Another console is setting this box up.")?;
-        return screen.pause();
+        return is_busy(screen);
     };
-    if shared.state() != State::SetUp {
+    let Some(disks) = disks(screen, shared)? else {
         return Ok(());
-    }
-    // What it is set up on is looked at once more when it begins.
-    let disks = match vault::look_again(shared) {
-        Ok(found) if found.members.len() > 1 => format!(
-            "\n\nTwo disks have the image, {}: they will hold the same, and the box goes on when one fails. Take one away \
-             first if it is not meant.",
-            found.names()
-        ),
-        Ok(_) => String::new(),
-        Err(error) => {
-            screen.page("Not possible", &error)?;
-            return screen.pause();
-        }
     };
     screen.page("Set up this box", &format!("{INTRODUCTION}{disks}"))?;
     let Some(answers) = ask(screen)? else {
@@ -70,13 +56,12 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         "Set up this box",
         "The data get an encrypted file system, and the exchange starts for the first time …",
     )?;
-    if let Err(error) = vault::format(shared).and_then(|()| start(shared, &answers)) {
+    let started = vault::format(shared).and_then(|()| start(shared, &answers.name, &answers.network, &answers.pin));
+    if let Err(error) = started {
         screen.page("Not set up", &error)?;
         return screen.pause();
     }
-    if let Err(error) = late::note(shared, Act::new("set-up", &screen.name)) {
-        shared.log.note(&format!("the set-up is not in the audit log: {error}"));
-    }
+    note(screen, shared, "set-up");
     match make_administrator(&answers.administrator, &answers.password) {
         Ok(user) => shared.log.note(&format!("{user} was made")),
         Err(error) => {
@@ -93,6 +78,33 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     screen.pause()
 }
 
+/// Somebody else is at it.
+pub fn is_busy(screen: &mut Screen) -> std::io::Result<()> {
+    screen.page("Busy", "Another console is setting this box up.")?;
+    screen.pause()
+}
+
+/// What is to be said of the disks that a set-up would take, which are looked at once more when it begins. `None`: there is
+/// no set-up to be done, or none that could be.
+pub fn disks(screen: &mut Screen, shared: &Shared) -> std::io::Result<Option<String>> {
+    if shared.state() != State::SetUp {
+        return Ok(None);
+    }
+    match vault::look_again(shared) {
+        Ok(found) if found.members.len() > 1 => Ok(Some(format!(
+            "\n\nTwo disks have the image, {}: they will hold the same, and the box goes on when one fails. Take one away \
+             first if it is not meant.",
+            found.names()
+        ))),
+        Ok(_) => Ok(Some(String::new())),
+        Err(error) => {
+            screen.page("Not possible", &error)?;
+            screen.pause()?;
+            Ok(None)
+        }
+    }
+}
+
 fn ask(screen: &mut Screen) -> std::io::Result<Option<Answers>> {
     let name = loop {
         let Some(name) = screen.ask("1/5 Server name, such as chat.example.org", Echo::Shown)? else {
@@ -104,15 +116,8 @@ fn ask(screen: &mut Screen) -> std::io::Result<Option<Answers>> {
             Err(error) => screen.print(&format!(" {}\r\n", error.lines().last().unwrap_or_default()))?,
         }
     };
-    let network = loop {
-        let question = "2/5 Network: none, dhcp, or ADDRESS/LENGTH ROUTER";
-        let Some(network) = screen.ask(question, Echo::Shown)? else {
-            return Ok(None);
-        };
-        match parse_network(&network) {
-            Ok(network) => break network,
-            Err(error) => screen.print(&format!(" {error}\r\n"))?,
-        }
+    let Some(network) = ask_network(screen, "2/5")? else {
+        return Ok(None);
     };
     let Some(administrator) = screen.ask("3/5 Name of the first administrator, such as alice", Echo::Shown)? else {
         return Ok(None);
@@ -120,16 +125,8 @@ fn ask(screen: &mut Screen) -> std::io::Result<Option<Answers>> {
     let Some(password) = new_secret(screen, "4/5 Password of the administrator")? else {
         return Ok(None);
     };
-    let pin = loop {
-        let Some(typed) = new_secret(screen, "5/5 A PIN for this console, 6 digits or more")? else {
-            return Ok(None);
-        };
-        if (pin::PIN_DIGITS_MIN..=pin::PIN_DIGITS_MAX).contains(&typed.len())
-            && typed.bytes().all(|byte| byte.is_ascii_digit())
-        {
-            break typed;
-        }
-        screen.print(" A PIN has 6 to 32 digits.\r\n")?;
+    let Some(pin) = ask_pin(screen, "5/5")? else {
+        return Ok(None);
     };
     Ok(Some(Answers {
         name,
@@ -140,20 +137,58 @@ fn ask(screen: &mut Screen) -> std::io::Result<Option<Answers>> {
     }))
 }
 
+/// Asks for the network, as the question of this number.
+pub fn ask_network(screen: &mut Screen, number: &str) -> std::io::Result<Option<Network>> {
+    loop {
+        let question = format!("{number} Network: none, dhcp, or ADDRESS/LENGTH ROUTER");
+        let Some(network) = screen.ask(&question, Echo::Shown)? else {
+            return Ok(None);
+        };
+        match parse_network(&network) {
+            Ok(network) => return Ok(Some(network)),
+            Err(error) => screen.print(&format!(" {error}\r\n"))?,
+        }
+    }
+}
+
+/// Asks for a new PIN, as the question of this number.
+pub fn ask_pin(screen: &mut Screen, number: &str) -> std::io::Result<Option<Zeroizing<String>>> {
+    loop {
+        let question = format!("{number} A PIN for this console, 6 digits or more");
+        let Some(typed) = new_secret(screen, &question)? else {
+            return Ok(None);
+        };
+        if (pin::PIN_DIGITS_MIN..=pin::PIN_DIGITS_MAX).contains(&typed.len())
+            && typed.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            return Ok(Some(typed));
+        }
+        screen.print(" A PIN has 6 to 32 digits.\r\n")?;
+    }
+}
+
 /// Hands the configuration over and waits until the exchange answers.
-fn start(shared: &Shared, answers: &Answers) -> Result<(), String> {
-    let mut site = Site::new(&answers.name, answers.network.clone());
-    site.pin = Some(pin::hash(&answers.pin, &OsEntropy).map_err(|error| error.to_string())?);
+pub fn start(shared: &Shared, name: &str, network: &Network, pin: &str) -> Result<(), String> {
+    let mut site = Site::new(name, network.clone());
+    site.pin = Some(pin::hash(pin, &OsEntropy).map_err(|error| error.to_string())?);
     let (sender, receiver) = sync_channel(1);
     shared.tell(Event::Configured(Box::new(site), sender));
     receiver.recv_timeout(START_MAX).map_err(|error| error.to_string())??;
     vault::finish(shared)?;
     let since = Instant::now();
     while shared.state() != State::Serving {
-        if since.elapsed() > START_MAX {
+        // A restored database may need work before it is served, which the console shows.
+        if since.elapsed() > START_MAX && shared.state() != State::Repairing {
             return Err("the exchange does not answer: the log says why".to_owned());
         }
         std::thread::sleep(LOOK);
     }
     Ok(())
+}
+
+/// What was done goes into the audit log.
+pub fn note(screen: &Screen, shared: &Shared, act: &str) {
+    if let Err(error) = late::note(shared, Act::new(act, &screen.name)) {
+        shared.log.note(&format!("the set-up is not in the audit log: {error}"));
+    }
 }

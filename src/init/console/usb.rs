@@ -21,7 +21,7 @@ const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
 /// Bytes between two signs of life.
 const SIGN_BYTES: u64 = 16 << 20;
 const GIGABYTE: u64 = 1_000_000_000;
-const MEGABYTE: u64 = 1_000_000;
+pub(super) const MEGABYTE: u64 = 1_000_000;
 
 fn serves(status: &Status) -> bool {
     status.state == State::Serving
@@ -74,7 +74,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
 }
 
 /// The stick: the only one, or the one that is chosen. `None`: there is none, or none was chosen.
-fn choose(screen: &mut Screen) -> std::io::Result<Option<UsbDisk>> {
+pub(super) fn choose(screen: &mut Screen) -> std::io::Result<Option<UsbDisk>> {
     let found = stick::find();
     if let [one] = found.as_slice() {
         return Ok(Some(one.clone()));
@@ -99,7 +99,7 @@ fn describe(disk: &UsbDisk) -> String {
 }
 
 /// Shows a list and asks for a number in it; answers the place. A list of one needs no question.
-fn pick(screen: &mut Screen, names: &[String]) -> std::io::Result<Option<usize>> {
+pub(super) fn pick(screen: &mut Screen, names: &[String]) -> std::io::Result<Option<usize>> {
     if names.len() < 2 {
         return Ok(names.first().map(|_| 0));
     }
@@ -115,7 +115,7 @@ fn pick(screen: &mut Screen, names: &[String]) -> std::io::Result<Option<usize>>
 }
 
 /// Tells how it ended.
-fn tell(screen: &mut Screen, result: Result<String, String>) -> std::io::Result<()> {
+pub(super) fn tell(screen: &mut Screen, result: Result<String, String>) -> std::io::Result<()> {
     match result {
         Ok(text) => screen.page("Done", &text)?,
         Err(error) => screen.page("Not done", &error)?,
@@ -124,21 +124,29 @@ fn tell(screen: &mut Screen, result: Result<String, String>) -> std::io::Result<
 }
 
 /// Shows that something goes on: a line that is written over. A terminal that takes nothing does not stop the work.
-struct Signs<'s> {
+pub(super) struct Signs<'s> {
     screen: &'s mut Screen,
     what: &'static str,
     shown: u64,
 }
 
 impl<'s> Signs<'s> {
-    fn new(screen: &'s mut Screen, what: &'static str) -> Self {
+    pub(super) fn new(screen: &'s mut Screen, what: &'static str) -> Self {
         let mut signs = Self { screen, what, shown: 0 };
         signs.print(0);
         signs
     }
 
+    /// Something else is done from here on.
+    pub(super) fn now(&mut self, what: &'static str) {
+        // Nobody needs to see it.
+        drop(self.screen.print("\r\n"));
+        self.what = what;
+        self.print(0);
+    }
+
     /// So many bytes were handled in all.
-    fn at(&mut self, bytes: u64) {
+    pub(super) fn at(&mut self, bytes: u64) {
         if bytes >= self.shown + SIGN_BYTES {
             self.print(bytes);
         }

@@ -109,7 +109,7 @@ impl Deposit {
             ..
         } = self;
         stick.close().map_err(|error| error.to_string())?;
-        wait_gone(&disk);
+        super::await_free(&disk);
         let mut stick = super::open(&shared, &disk)?;
         let mut total = 0;
         for file in &written {
@@ -136,17 +136,5 @@ impl Deposit {
         }
         stick.close().map_err(|error| error.to_string())?;
         Ok((written.len(), total))
-    }
-}
-
-/// The first process has answered, and is about to end; the device is free a moment later.
-fn wait_gone(disk: &UsbDisk) {
-    for _ in 0..50 {
-        match super::device(&disk.device) {
-            Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => {
-                std::thread::sleep(std::time::Duration::from_millis(100));
-            }
-            _ => return,
-        }
     }
 }

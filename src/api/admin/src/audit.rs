@@ -110,6 +110,7 @@ pub const BOX_ACTS: &[&str] = &[
     "usb-configuration-out",
     "usb-enrolment",
     "restart",
+    "restore",
     "set-up",
     "tpm-pin",
     "tpm-pin-off",

@@ -50,8 +50,9 @@ fn make(screen: &mut Screen, shared: &Arc<Shared>, mut deposit: Deposit) -> Resu
     let mut signs = Signs::new(screen, "Reading back");
     let (files, bytes) = deposit.finish(&mut |bytes| signs.at(bytes)).map_err(incomplete)?;
     Ok(format!(
-        "{bytes} bytes in {files} files were written into {folder} and read back right. The stick may be pulled.\n\nOn a \
-         computer, `lamchat backup verify` checks it with the recovery key, and `lamchat restore` restores it."
+        "{bytes} bytes in {files} files were written into {folder} and read back right. The stick may be pulled.\n\nA new \
+         box takes it at its set-up (\"Restore a backup from a stick\"). On a computer, `lamchat backup verify` checks it \
+         with the recovery key, and `lamchat restore` restores it."
     ))
 }
 
