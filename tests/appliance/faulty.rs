@@ -26,6 +26,10 @@ const TRAILER: usize = 8 + 16;
 const FROZEN_AFTER: Duration = Duration::from_secs(5);
 /// Says whether the watchdog runs: Documentation/ABI/testing/sysfs-class-watchdog.
 const WATCHDOG: &str = "/sys/class/watchdog/watchdog0/state";
+/// Says who keeps the kernel's last words: fs/pstore/platform.c, `backend`.
+const KEEPER: &str = "/sys/module/pstore/parameters/backend";
+/// Documentation/admin-guide/sysrq.rst, `c`.
+const CRASH: &str = "/proc/sysrq-trigger";
 const LOOK: Duration = Duration::from_millis(100);
 /// Where the control groups are mounted, and the one for process 1.
 const GROUPS: &str = "/run/groups";
@@ -79,6 +83,12 @@ fn fail(way: &str) -> Result<(), Box<dyn Error>> {
             }
             std::thread::sleep(FROZEN_AFTER);
             freeze_first()
+        }
+        "crashed" => {
+            while !std::fs::read_to_string(KEEPER).is_ok_and(|keeper| keeper.starts_with("efi")) {
+                std::thread::sleep(LOOK);
+            }
+            Ok(std::fs::write(CRASH, "c")?)
         }
         _ => Err("no way to fail".into()),
     }
