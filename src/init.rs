@@ -14,6 +14,7 @@ mod hardware;
 mod health;
 mod keys;
 mod late;
+mod lockdown;
 mod log;
 mod machine;
 mod measured;
@@ -90,6 +91,7 @@ fn start(installs: bool) -> Result<std::convert::Infallible, Failure> {
     for error in absent {
         shared.log.note(&format!("not there: {error}"));
     }
+    lockdown::note(&shared);
     note(
         "Ctrl-Alt-Del",
         power::tame_keyboard().map_err(|error| error.to_string()),

@@ -145,6 +145,18 @@ fn a_stick_brings_the_next_release_and_takes_evidence_along() {
     let export = stick.take("lamchat-export-", folder.path());
     let evidence: Value = serde_json::from_slice(&std::fs::read(export.join("evidence.json")).unwrap()).unwrap();
     assert!(evidence.to_string().contains(&nonce), "the evidence answers the nonce");
+    // As the image starts it: nobody changes the kernel, and it takes no module that is not signed.
+    for (name, text) in [
+        ("kernel.log", "Kernel is locked down from"),
+        ("kernel.log", "module.sig_enforce=1 lockdown=integrity"),
+        (
+            "box.log",
+            "the kernel is locked down (integrity), and takes signed modules alone",
+        ),
+    ] {
+        let content = std::fs::read_to_string(export.join(name)).unwrap();
+        assert!(content.contains(text), "{name}: {content}");
+    }
     let (mut machine, clients, port) = start_with(&disk, &board, &stick.arguments());
     let known = credential(&mut machine, folder.path());
     let status = far(port, &known, &["update", "status"]);
