@@ -9,6 +9,7 @@ mod drive;
 mod file_system;
 mod first;
 mod install;
+mod lies;
 mod life;
 mod nbd;
 mod reset;
@@ -51,6 +52,23 @@ fn a_box_that_works_and_updates_survives_power_cuts() {
 fn another_box_that_works_and_updates_survives_power_cuts() {
     let mut other = dice();
     live(Dice::new(other.roll()));
+}
+
+/// Two disks lose their power at the same moment, each its own part of what was not flushed.
+#[test]
+fn a_mirror_survives_power_cuts() {
+    let mut dice = dice();
+    let mut life = Life::begin_as_mirror(&mut dice);
+    while life.cuts < (cuts() / 8).max(1) {
+        life.round(&mut dice);
+    }
+    life.end_as_mirror();
+}
+
+/// If these tests could not fail, they would show nothing.
+#[test]
+fn a_disk_that_only_says_that_it_flushes_is_found_out() {
+    lies::live_on_a_lying_disk(&mut dice());
 }
 
 #[test]

@@ -32,27 +32,29 @@ fn partition(disk: &File, of: &Partition) -> File {
     file
 }
 
-/// The disk without the box: what is started is whole, and so are the keyring and the record of the set-up.
+/// The disks without the box: what is started is whole, and so are the keyring and the record of the set-up.
 pub fn disk(life: &Life) {
-    let path = life.drive.disk().path();
-    let (file, partitions) = (File::open(path).unwrap(), gpt::read(path).unwrap());
-    let of = |label: &str| partitions.iter().find(|partition| partition.label == label).unwrap();
-    let keyring = partition(&file, of("lamchat-keyring"));
-    for thing in [&KEYRING, &RECORD] {
+    for drive in life.drives() {
+        let path = drive.disk().path();
+        let (file, partitions) = (File::open(path).unwrap(), gpt::read(path).unwrap());
+        let of = |label: &str| partitions.iter().find(|partition| partition.label == label).unwrap();
+        let keyring = partition(&file, of("lamchat-keyring"));
+        for thing in [&KEYRING, &RECORD] {
+            assert!(
+                two_copies::read(&keyring, thing).unwrap().is_some(),
+                "{thing:?} is gone"
+            );
+        }
+        let mut slots = Slots::open(FileDevice::new(partition(&file, of("lamchat-esp"))).unwrap()).unwrap();
+        let entries = slots.list().unwrap();
+        let mut first = entries.iter().filter(|entry| entry.name.slot == Slot::A);
         assert!(
-            two_copies::read(&keyring, thing).unwrap().is_some(),
-            "{thing:?} is gone"
+            first.next().is_some_and(|entry| entry.name.tries.is_none()),
+            "the fallback is gone: {entries:?}"
         );
+        let second = entries.iter().filter(|entry| entry.name.slot == Slot::B).count();
+        assert!(second <= 1 && (second == 1 || !life.updated), "{entries:?}");
     }
-    let mut slots = Slots::open(FileDevice::new(partition(&file, of("lamchat-esp"))).unwrap()).unwrap();
-    let entries = slots.list().unwrap();
-    let mut first = entries.iter().filter(|entry| entry.name.slot == Slot::A);
-    assert!(
-        first.next().is_some_and(|entry| entry.name.tries.is_none()),
-        "the fallback is gone: {entries:?}"
-    );
-    let second = entries.iter().filter(|entry| entry.name.slot == Slot::B).count();
-    assert!(second <= 1 && (second == 1 || !life.updated), "{entries:?}");
 }
 
 /// The box: answers its status of updates.
@@ -66,11 +68,17 @@ pub fn all(life: &Life, on: &mut On) -> Result<Value, String> {
         assert!(users.contains(&format!("@{account}:")), "{account} is gone: {users}");
     }
     log(life, on)?;
+    // Neither disk was away: nothing that both had may make one of them less than the other.
+    assert!(
+        !on.machine.shown().contains("MIRROR DEGRADED"),
+        "a disk was left behind:\n{}",
+        on.machine.shown()
+    );
     Ok(status)
 }
 
 /// Each acknowledged message is there once, in the order of its sender, and says what was sent.
-fn messages(life: &Life, on: &On) -> Result<(), String> {
+pub fn messages(life: &Life, on: &On) -> Result<(), String> {
     let wanted: HashMap<&str, &str> = life.said.wanted().iter().map(|(id, body)| (&**id, &**body)).collect();
     let (mut missing, mut from) = (wanted.len(), None::<String>);
     let mut found: Vec<(String, String)> = Vec::new();

@@ -1,189 +1,18 @@
 //! A disk whose power can be cut: what was not flushed is kept in parts, in no order.
 
+mod cache;
 mod tests;
+
+pub use cache::{Loss, Trigger};
 
 use super::nbd::{self, Device};
 use crate::virtual_machine::Disk;
-use lamchat_disk::simulation::Dice;
-use std::collections::HashMap;
-use std::fmt;
-use std::fs::File;
+use cache::{CACHE_BYTES_LEFT, CACHE_BYTES_MAX, Cache, SECTOR, Write, sectors};
 use std::io::{ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-
-/// Bytes that a disk writes whole or not at all.
-const SECTOR: usize = 512;
-/// Bytes that a disk's memory holds; of more, all of it goes to the medium at some time.
-const CACHE_BYTES_MAX: usize = 64 << 20;
-/// The first of these are the ones that the medium has taken then.
-const CACHE_BYTES_LEFT: usize = 16 << 20;
-
-/// When the power is cut by itself: after so many flushes, then so many writes, before the request that follows takes
-/// effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trigger {
-    pub flushes: u64,
-    pub writes: u64,
-}
-
-/// What of the unflushed writes a cut leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Keeps {
-    Nothing,
-    Everything,
-    /// Each request with this chance in a hundred.
-    Requests(u64),
-    /// Each sector with this chance in a hundred.
-    Sectors(u64),
-    /// All but sectors of the last few requests.
-    AllButLast,
-}
-
-/// What a cut did.
-#[derive(Debug, Clone, Copy)]
-pub struct Loss {
-    keeps: Keeps,
-    /// Sectors that were written since the last flush.
-    unflushed: usize,
-    kept: usize,
-    /// Flushes and writes that the disk had taken since it was made.
-    flushes: u64,
-    writes: u64,
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            keeps,
-            unflushed,
-            kept,
-            flushes,
-            writes,
-        } = self;
-        write!(
-            to,
-            "{kept} of {unflushed} unflushed sectors kept ({keeps:?}), after {flushes} flushes and {writes} writes"
-        )
-    }
-}
-
-struct Write {
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
-struct State {
-    /// What is there for good.
-    medium: File,
-    length: u64,
-    /// What was written since the last flush, in the order of the requests.
-    waiting: Vec<Write>,
-    /// Which of these has a sector's newest bytes.
-    newest: HashMap<u64, usize>,
-    waiting_bytes: usize,
-    dice: Dice,
-    trigger: Option<Trigger>,
-    flushes: u64,
-    writes: u64,
-    loss: Option<Loss>,
-}
-
-impl State {
-    /// Takes the requests up to `end` to the medium.
-    fn settle(&mut self, end: usize) -> Result<()> {
-        for write in self.waiting.drain(..end) {
-            self.medium.write_all_at(&write.bytes, write.offset)?;
-            self.waiting_bytes -= write.bytes.len();
-        }
-        self.newest.clear();
-        for (number, write) in self.waiting.iter().enumerate() {
-            for sector in sectors(write) {
-                self.newest.insert(sector, number);
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts towards the trigger; whether the power is off.
-    fn count(&mut self, is_flush: bool) -> bool {
-        match &mut self.trigger {
-            Some(Trigger { flushes: 0, writes: 0 }) => self.cut(),
-            Some(trigger) if trigger.flushes > 0 => trigger.flushes -= u64::from(is_flush),
-            // A flush between the writes comes too soon: it is the request that does not take effect.
-            Some(_) if is_flush => self.cut(),
-            Some(trigger) => trigger.writes -= 1,
-            None => {}
-        }
-        self.loss.is_some()
-    }
-
-    fn cut(&mut self) {
-        if self.loss.is_some() {
-            return;
-        }
-        self.trigger = None;
-        let keeps = match self.dice.below(10) {
-            0 => Keeps::Nothing,
-            1 => Keeps::Everything,
-            2..=4 => Keeps::Requests(10 + 40 * self.dice.below(3)),
-            5..=7 => Keeps::Sectors(10 + 40 * self.dice.below(3)),
-            _ => Keeps::AllButLast,
-        };
-        let waiting = std::mem::take(&mut self.waiting);
-        let last = waiting
-            .len()
-            .saturating_sub(1 + usize::try_from(self.dice.below(8)).unwrap());
-        let mut pieces = Vec::new();
-        let mut unflushed = 0;
-        for (number, write) in waiting.iter().enumerate() {
-            let whole = match keeps {
-                Keeps::Nothing => false,
-                Keeps::Everything => true,
-                Keeps::Requests(chance) => self.dice.below(100) < chance,
-                Keeps::Sectors(_) | Keeps::AllButLast => number < last && keeps == Keeps::AllButLast,
-            };
-            let single = match keeps {
-                Keeps::Sectors(chance) => chance,
-                Keeps::AllButLast => 50,
-                _ => 0,
-            };
-            for (sector, bytes) in sectors(write).zip(write.bytes.chunks(SECTOR)) {
-                unflushed += 1;
-                if whole || self.dice.below(100) < single {
-                    pieces.push((sector, bytes));
-                }
-            }
-        }
-        // Without a flush nothing says which of two writes to a sector was the last; a disk that kept all kept its order.
-        if keeps != Keeps::Everything {
-            for place in (1..pieces.len()).rev() {
-                let other = self.dice.below(place as u64 + 1);
-                pieces.swap(place, usize::try_from(other).unwrap());
-            }
-        }
-        for (sector, bytes) in &pieces {
-            self.medium.write_all_at(bytes, sector * SECTOR as u64).unwrap();
-        }
-        self.newest.clear();
-        self.waiting_bytes = 0;
-        self.loss = Some(Loss {
-            keeps,
-            unflushed,
-            kept: pieces.len(),
-            flushes: self.flushes,
-            writes: self.writes,
-        });
-    }
-}
-
-/// The sectors of a write.
-fn sectors(write: &Write) -> std::ops::Range<u64> {
-    let first = write.offset / SECTOR as u64;
-    first..first + (write.bytes.len() / SECTOR) as u64
-}
 
 impl Device for Drive {
     fn length(&self) -> u64 {
@@ -211,7 +40,8 @@ impl Device for Drive {
             return Err(ErrorKind::InvalidInput.into());
         }
         let mut state = self.state();
-        let (number, write) = (state.waiting.len(), Write { offset, bytes });
+        let at = Instant::now();
+        let (number, write) = (state.waiting.len(), Write { offset, bytes, at });
         for sector in sectors(&write) {
             state.newest.insert(sector, number);
         }
@@ -219,7 +49,7 @@ impl Device for Drive {
         state.waiting.push(write);
         state.writes += 1;
         if state.count(false) {
-            self.power.notify_all();
+            self.power.switch(true);
             return Ok(());
         }
         if state.waiting_bytes > CACHE_BYTES_MAX {
@@ -237,23 +67,44 @@ impl Device for Drive {
         let mut state = self.state();
         state.flushes += 1;
         if state.count(true) {
-            self.power.notify_all();
+            self.power.switch(true);
             return Ok(());
         }
-        let end = state.waiting.len();
-        state.settle(end)
+        state.flush()
     }
 
     fn is_dead(&self) -> bool {
+        // The other disk of a mirror may have taken the power with it.
+        if self.power.is_off() {
+            self.state().cut();
+        }
         self.state().loss.is_some()
+    }
+}
+
+/// What disks have in common that are in one machine.
+#[derive(Default)]
+struct Power {
+    is_off: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Power {
+    fn is_off(&self) -> bool {
+        *self.is_off.lock().unwrap()
+    }
+
+    fn switch(&self, is_off: bool) {
+        *self.is_off.lock().unwrap() = is_off;
+        self.changed.notify_all();
     }
 }
 
 /// The disk.
 #[derive(Clone)]
 pub struct Drive {
-    state: Arc<Mutex<State>>,
-    power: Arc<Condvar>,
+    state: Arc<Mutex<Cache>>,
+    power: Arc<Power>,
     folder: Arc<tempfile::TempDir>,
     disk: Arc<Disk>,
 }
@@ -261,28 +112,29 @@ pub struct Drive {
 impl Drive {
     /// One with these contents.
     pub fn new(disk: Disk, seed: u64) -> Self {
-        let medium = File::options().read(true).write(true).open(disk.path()).unwrap();
-        let state = State {
-            length: medium.metadata().unwrap().len(),
-            medium,
-            waiting: Vec::new(),
-            newest: HashMap::new(),
-            waiting_bytes: 0,
-            dice: Dice::new(seed),
-            trigger: None,
-            flushes: 0,
-            writes: 0,
-            loss: None,
-        };
+        Self::with(disk, seed, Arc::default())
+    }
+
+    /// Another one for the same machine: the power is cut for both at the same moment, and each loses its own part.
+    pub fn beside(&self, disk: Disk, seed: u64) -> Self {
+        Self::with(disk, seed, Arc::clone(&self.power))
+    }
+
+    fn with(disk: Disk, seed: u64, power: Arc<Power>) -> Self {
         Self {
-            state: Arc::new(Mutex::new(state)),
-            power: Arc::default(),
+            state: Arc::new(Mutex::new(Cache::new(&disk, seed))),
+            power,
             folder: Arc::new(tempfile::tempdir().unwrap()),
             disk: Arc::new(disk),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// From now on it says that it has flushed, and keeps in its memory what came within this time.
+    pub fn lie(&self, age: Duration) {
+        self.state().lies = Some(age);
+    }
+
+    fn state(&self) -> MutexGuard<'_, Cache> {
         self.state.lock().unwrap()
     }
 
@@ -293,7 +145,28 @@ impl Drive {
 
     /// Gives it power, for one machine; QEMU's argument for it.
     pub fn plug(&self) -> String {
-        self.state().loss = None;
+        let argument = self.insert();
+        self.power.switch(false);
+        argument
+    }
+
+    /// The same for both disks of a machine.
+    pub fn plug_both(&self, other: &Self) -> [String; 2] {
+        let arguments = [self.insert(), other.insert()];
+        self.power.switch(false);
+        arguments
+    }
+
+    fn insert(&self) -> String {
+        let machine = {
+            let mut state = self.state();
+            if self.power.is_off() {
+                state.cut();
+            }
+            state.loss = None;
+            state.machines += 1;
+            state.machines
+        };
         let path = self.folder.path().join("disk");
         // Left from an earlier start.
         let _ = std::fs::remove_file(&path);
@@ -308,16 +181,26 @@ impl Drive {
                 Err(error) => panic!("the disk's server: {error}"),
             }
             // A restart of the machine leaves the disk its power.
+            let is_off = device.power.is_off();
             let mut state = device.state();
-            if state.loss.is_none() {
-                let end = state.waiting.len();
-                state.settle(end).unwrap();
+            if state.machines != machine {
+                return;
+            }
+            if is_off {
+                state.cut();
+            } else if state.loss.is_none() {
+                state.settle_all().unwrap();
             }
         });
         format!(
             "driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={},cache.direct=on,if=virtio",
             path.display()
         )
+    }
+
+    /// A machine that went off by itself has left everything on the medium.
+    pub fn settle(&self) {
+        self.state().settle_all().unwrap();
     }
 
     /// Cuts the power by itself then.
@@ -338,27 +221,25 @@ impl Drive {
 
     /// Whether the power is off.
     pub fn is_cut(&self) -> bool {
-        self.state().loss.is_some()
+        self.power.is_off()
     }
 
     /// Waits for the power to be off; whether it is.
     pub fn wait_cut(&self, patience: Duration) -> bool {
-        let (mut state, deadline) = (self.state(), Instant::now() + patience);
-        while state.loss.is_none() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            state = self.power.wait_timeout(state, left).unwrap().0;
-        }
-        true
+        let is_off = self.power.is_off.lock().unwrap();
+        *self
+            .power
+            .changed
+            .wait_timeout_while(is_off, patience, |is_off| !*is_off)
+            .unwrap()
+            .0
     }
 
     /// Cuts the power, unless it is off already; what that did.
     pub fn cut(&self) -> Loss {
+        self.power.switch(true);
         let mut state = self.state();
         state.cut();
-        self.power.notify_all();
         state.loss.unwrap()
     }
 }

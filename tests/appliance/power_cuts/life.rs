@@ -6,6 +6,7 @@ use super::file_system;
 use super::work::{self, Said, Work};
 use crate::client::{free_port, request};
 use crate::firmware::Board;
+use crate::mirror::{DISKS, expect_alarm};
 use crate::restart::{log_in, text};
 use crate::set_up::{PIN, set_up, shut_down};
 use crate::slots::mark_good;
@@ -33,6 +34,8 @@ const AUDIT_EVERY: u64 = 8;
 /// The box and all that it has acknowledged.
 pub struct Life {
     pub drive: Drive,
+    /// The other half of a mirror.
+    pub other: Option<Drive>,
     pub board: Board,
     pub token: String,
     pub room: String,
@@ -63,11 +66,25 @@ pub struct On {
 impl Life {
     /// Sets a box up and lets it make what the checks need.
     pub fn begin(dice: &mut Dice) -> Self {
-        let release = uki().parent().unwrap().to_owned();
-        let (disk, board) = (Disk::blank(), Board::owned(&release));
+        let disk = Disk::blank();
         mark_good(&disk, Slot::A);
-        let drive = Drive::new(disk, dice.roll());
-        let mut on = switch_on(&drive, &board);
+        Self::begin_on(Drive::new(disk, dice.roll()), None)
+    }
+
+    /// The same on two disks.
+    pub fn begin_as_mirror(dice: &mut Dice) -> Self {
+        let [first, second] = DISKS.map(Disk::grown);
+        for disk in [&first, &second] {
+            mark_good(disk, Slot::A);
+        }
+        let drive = Drive::new(first, dice.roll());
+        let other = drive.beside(second, dice.roll());
+        Self::begin_on(drive, Some(other))
+    }
+
+    fn begin_on(drive: Drive, other: Option<Drive>) -> Self {
+        let board = Board::owned(uki().parent().unwrap());
+        let mut on = switch_on_with(&drive, other.as_ref(), &board);
         let recovery = set_up(&mut on.machine, "dhcp");
         println!("set up after {:?}: {:?}", on.machine.age(), drive.counts());
         let folder = tempfile::tempdir().unwrap();
@@ -85,6 +102,7 @@ impl Life {
         println!("ready after {:?}: {:?}", on.machine.age(), drive.counts());
         let life = Self {
             drive,
+            other,
             board,
             token,
             room,
@@ -107,8 +125,17 @@ impl Life {
     /// One start, its checks, some work, and a cut somewhere in all of that.
     pub fn round(&mut self, dice: &mut Dice) {
         let during_start = dice.below(5) == 0;
+        self.round_of(dice, during_start, None);
+    }
+
+    /// One start, its checks, messages, and a cut while they come.
+    pub fn round_of_messages(&mut self, dice: &mut Dice) {
+        self.round_of(dice, false, Some(Work::Talk));
+    }
+
+    fn round_of(&mut self, dice: &mut Dice, during_start: bool, work: Option<Work>) {
         if during_start {
-            self.drive.arm(trigger(dice, FLUSHES_OF_START));
+            self.armed(dice).arm(trigger(dice, FLUSHES_OF_START));
         }
         let Some(mut on) = self.start() else {
             return self.after_cut("the start");
@@ -118,9 +145,11 @@ impl Life {
             return self.after_cut("the checks");
         };
         let (flushes, writes) = self.drive.counts();
-        let work = Work::choose(dice, status.get("running") == Some(&Value::from("0.1.0")));
+        // The disks of a mirror follow each other after an update, which is a test of its own (`mirror_update`).
+        let may_update = status.get("running") == Some(&Value::from("0.1.0")) && self.other.is_none();
+        let work = work.unwrap_or_else(|| Work::choose(dice, may_update));
         if !during_start {
-            self.drive.arm(trigger(dice, work.flushes()));
+            self.armed(dice).arm(trigger(dice, work.flushes()));
         }
         let was_off = work::run(self, &mut on, work, WORK_MAX.max(work.time()));
         let (flushes, writes) = (self.drive.counts().0 - flushes, self.drive.counts().1 - writes);
@@ -135,10 +164,23 @@ impl Life {
         self.after_cut(&name);
     }
 
+    /// The disk whose flushes are counted.
+    fn armed(&self, dice: &mut Dice) -> &Drive {
+        match &self.other {
+            Some(other) if dice.below(2) == 0 => other,
+            _ => &self.drive,
+        }
+    }
+
+    /// All of its disks.
+    pub fn drives(&self) -> impl Iterator<Item = &Drive> {
+        [&self.drive].into_iter().chain(&self.other)
+    }
+
     /// Switches the box on; `None`: the power was cut before it served.
-    fn start(&mut self) -> Option<On> {
+    pub fn start(&mut self) -> Option<On> {
         self.starts += 1;
-        let mut on = switch_on(&self.drive, &self.board);
+        let mut on = switch_on_with(&self.drive, self.other.as_ref(), &self.board);
         let drive = self.drive.clone();
         let states = ["New administrator", "Unlock with the recovery key", "Set up this box"];
         match on.machine.expect_any(&states, &|| drive.is_cut()) {
@@ -154,7 +196,7 @@ impl Life {
     }
 
     /// Everything acknowledged is there; `None`: the power was cut meanwhile.
-    fn check(&mut self, on: &mut On) -> Option<Value> {
+    pub fn check(&mut self, on: &mut On) -> Option<Value> {
         let mut result = checks::all(self, on);
         if result.is_ok() && self.starts.is_multiple_of(AUDIT_EVERY) {
             result = checks::audit(self, on).and(result);
@@ -172,7 +214,13 @@ impl Life {
         }
     }
 
-    fn after_cut(&mut self, during: &str) {
+    pub fn after_cut(&mut self, during: &str) {
+        for drive in self.drives() {
+            drive.disarm();
+        }
+        if let Some(other) = &self.other {
+            println!("the other disk: {}", other.cut());
+        }
         self.cuts += 1;
         println!("cut {} during {during}", self.cuts);
         checks::disk(self);
@@ -197,6 +245,26 @@ impl Life {
         self.said.check_everything();
         checks::all(&self, &mut on).unwrap();
         println!("{} cuts in {} starts; {}", self.cuts, self.starts, self.said);
+    }
+
+    /// The last start of a mirror: everything is there on both of its disks, and on the second one alone.
+    pub fn end_as_mirror(mut self) {
+        file_system::check(&self);
+        let mut on = self.start().unwrap();
+        self.said.check_everything();
+        self.check(&mut on).unwrap();
+        checks::audit(&mut self, &on).unwrap();
+        shut_down(&mut on.machine);
+        drop(on);
+        let second = self.other.take().unwrap();
+        let mut on = switch_on(&second, &self.board);
+        expect_alarm(&mut on.machine, "the second alone, after the cuts");
+        self.said.check_everything();
+        checks::messages(&self, &on).unwrap();
+        println!(
+            "{} cuts of a mirror in {} starts; {}",
+            self.cuts, self.starts, self.said
+        );
     }
 
     /// A command from outside the box; why it did nothing.
@@ -238,8 +306,13 @@ pub fn trigger(dice: &mut Dice, flushes: u64) -> Trigger {
 
 /// Switches a box on, with firmware and TPM, until it shows something or the power is cut.
 pub fn switch_on(drive: &Drive, board: &Board) -> On {
+    switch_on_with(drive, None, board)
+}
+
+/// The same with the other half of a mirror, if there is one.
+pub fn switch_on_with(drive: &Drive, other: Option<&Drive>, board: &Board) -> On {
     for _ in 0..FIRST_SCREENS {
-        let mut on = start(drive, board);
+        let mut on = start(drive, other, board);
         let until = Instant::now() + FIRST_SCREEN_MAX;
         while Instant::now() < until && !on.machine.is_off() && !drive.is_cut() {
             on.machine.read();
@@ -255,13 +328,20 @@ pub fn switch_on(drive: &Drive, board: &Board) -> On {
     panic!("the box does not come to its first screen");
 }
 
-fn start(drive: &Drive, board: &Board) -> On {
+fn start(drive: &Drive, other: Option<&Drive>, board: &Board) -> On {
     let (clients, administration) = (free_port(), free_port());
     let network = format!(
         "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{clients}-:443,hostfwd=tcp:127.0.0.1:{administration}-:8449"
     );
+    let machine = match other {
+        None => VirtualMachine::start_from(board, &drive.plug(), &["-nic", &network]),
+        Some(other) => {
+            let [first, second] = drive.plug_both(other);
+            VirtualMachine::start_from(board, &first, &["-drive", &second, "-nic", &network])
+        }
+    };
     On {
-        machine: VirtualMachine::start_from(board, &drive.plug(), &["-nic", &network]),
+        machine,
         clients,
         administration,
     }
