@@ -8,6 +8,8 @@ mod checks;
 mod drive;
 mod file_system;
 mod first;
+mod floor;
+mod good;
 mod install;
 mod lies;
 mod life;
@@ -69,6 +71,17 @@ fn a_mirror_survives_power_cuts() {
 #[test]
 fn a_disk_that_only_says_that_it_flushes_is_found_out() {
     lies::live_on_a_lying_disk(&mut dice());
+}
+
+#[test]
+fn a_security_floor_whose_raising_is_cut_is_up_or_is_raised_again() {
+    floor::raise_with_cuts(&mut dice(), (cuts() / 12).max(1));
+}
+
+/// Ten minutes go by before each cut.
+#[test]
+fn a_release_whose_marking_is_cut_is_good_or_is_marked_again() {
+    good::mark_with_cuts(&mut dice(), (cuts() / 50).max(1));
 }
 
 #[test]
