@@ -22,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use unlock::{read_wrapping_key, remove_wrapping_key};
 use zeroize::Zeroizing;
 
@@ -129,6 +130,8 @@ pub struct Keyring {
     pub(crate) ring: RwLock<Ring>,
     /// Held while the file changes, so that readers of `ring` never wait for the disk.
     pub(crate) changing: Mutex<()>,
+    /// [`Keyring::renew`] has put another one in its place: whoever still has this one must not write the file any more.
+    pub(crate) replaced: AtomicBool,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -358,11 +361,18 @@ impl Keyring {
             master,
             ring: RwLock::new(ring),
             changing: Mutex::new(()),
+            replaced: AtomicBool::new(false),
         }
     }
 
-    /// Writes `ring` as the next generation and makes it the one that is read.
+    /// Writes `ring` as the next generation and makes it the one that is read. With `changing`, once others may have this
+    /// keyring.
     pub(crate) fn store(&self, mut ring: Ring) -> io::Result<()> {
+        if self.replaced.load(Ordering::Relaxed) {
+            return Err(io::Error::other(
+                "its keys were replaced by new ones just now: try again",
+            ));
+        }
         ring.generation += 1;
         let file = format::file_bytes(&format::encode(&ring, &mac_key(&self.master)));
         replace_file(&*self.disk, &self.dir.join(RING_FILE), &file)?;

@@ -657,6 +657,11 @@ fn a_renewed_keyring_shares_nothing_with_a_copy_from_before() {
     assert_eq!(disk.files(), stolen, "a refusal changes nothing");
     let renewed = keyring.renew(1, &all("p"), 7).unwrap();
     assert!(renewed.has_former());
+    // Whoever still has the one of before does not bring it back.
+    let written = contents(&disk, "/data/keyring").unwrap();
+    assert!(matches!(keyring.remove_slot(phrase), Err(SlotError::Io(_))));
+    assert!(keyring.rotate(Purpose::Media).is_err());
+    assert_eq!(contents(&disk, "/data/keyring").unwrap(), written);
     assert_ne!(renewed.master, keyring.master);
     assert_eq!(renewed.slots().iter().find_map(|slot| slot.verified_ms), Some(7));
     assert!(!disk.files().iter().any(|(path, _)| path.ends_with("keyring.key")));

@@ -13,6 +13,7 @@ use lamchat_disk::Disk;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes of an authentication tag.
 const TAG_BYTES: usize = 16;
@@ -70,7 +71,7 @@ pub enum RenewError {
 
 impl Keyring {
     /// This keyring without the file slot `id`, under a new master key that each other slot wraps, and with a new data
-    /// key for each purpose beside the former ones; this one is of no use any more. `keys`: what opens each other slot.
+    /// key for each purpose beside the former ones; this one writes nothing any more. `keys`: what opens each other slot.
     /// `now_ms`: when the recovery keys among them were typed back. Durable on return.
     pub fn renew(&self, id: u32, keys: &[(u32, SlotKey)], now_ms: u64) -> Result<Self, RenewError> {
         let changing = self.changing.lock();
@@ -117,6 +118,8 @@ impl Keyring {
             next.keys.push(renewed.new_key(&next, purpose, key.expose()));
         }
         renewed.store(next)?;
+        // Under the former master key the file would have the file slot again, whose wrapping key is about to go.
+        self.replaced.store(true, Ordering::Relaxed);
         // After the keyring: a power cut in between leaves a wrapping key that wraps nothing.
         remove_wrapping_key(&*self.disk, &self.dir)?;
         drop(changing);
