@@ -3,6 +3,7 @@
 use crate::cipher;
 use crate::format::{self, FormatError, Parsed, Ring};
 use crate::keyring::{CreateError, DATABASE, DISK, Keyring, OpenError, RING_FILE, Unlock, mac_key, unlock_ring};
+use crate::marks::MARK;
 use crate::passphrase::PassphraseCost;
 use crate::slot::{SlotError, SlotKind};
 use lamchat_base::{Entropy, Secret};
@@ -40,7 +41,8 @@ impl Keyring {
             return Err(ExportError::NoPortableSlot);
         }
         // Whoever finds a backup and its passphrase must not have the disk as well; where it is restored is another disk.
-        ring.keys.retain(|key| key.purpose != DISK);
+        // Nor are the records there of which marks tell.
+        ring.keys.retain(|key| key.purpose != DISK && key.purpose != MARK);
         Ok(format::encode(&ring, &mac_key(&self.master)))
     }
 
@@ -97,7 +99,8 @@ impl BackupKeyring {
         let keyring = Keyring::assemble(disk, dir, entropy, self.master, self.parsed.ring);
         let mut ring = keyring.ring.read().clone();
         let key = keyring.new_database_key(&ring);
-        ring.keys.retain(|key| key.purpose != DATABASE);
+        // Marks come from programs that did not know them: what they tell of was left behind.
+        ring.keys.retain(|key| key.purpose != DATABASE && key.purpose != MARK);
         ring.keys.push(key);
         ring.slots.retain(|slot| slot.lock.kind().is_portable());
         if file_slot {

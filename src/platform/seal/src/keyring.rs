@@ -12,6 +12,7 @@ pub(crate) use unlock::unlock_ring;
 use crate::cipher::{self, NONCE_BYTES};
 use crate::data_keys::{DataKeys, ReleasedKey};
 use crate::format::{self, Parsed, Ring, WrappedKey};
+use crate::marks::Mark;
 use crate::passphrase::PassphraseCost;
 use crate::recovery::{RecoveryKey, RecoveryKeyError};
 use crate::sealer::Sealer;
@@ -307,11 +308,24 @@ impl Keyring {
 
     /// Adds a way to unlock. Durable on return. Blocks while the passphrase is stretched.
     pub fn add_slot(&self, unlock: &Unlock, cost: PassphraseCost) -> Result<SlotInfo, SlotError> {
+        self.add_slot_with(unlock, cost, None)
+    }
+
+    /// The same, and a mark with it: no copy of the keyring has the slot and not the mark.
+    pub fn add_slot_with(
+        &self,
+        unlock: &Unlock,
+        cost: PassphraseCost,
+        mark: Option<Mark>,
+    ) -> Result<SlotInfo, SlotError> {
         let changing = self.changing.lock();
         let mut ring = self.ring.read().clone();
         let slot = self.new_slot(&ring, unlock, cost)?;
         let info = slot.info();
         ring.slots.push(slot);
+        if let Some(mark) = mark {
+            self.add_mark(&mut ring, mark);
+        }
         self.store(ring)?;
         drop(changing);
         Ok(info)
@@ -386,6 +400,11 @@ impl Keyring {
 
     pub(crate) fn new_key(&self, ring: &Ring, purpose: u8, key: &[u8]) -> WrappedKey {
         let number = newest(ring, purpose).map_or(0, |newest| newest.number) + 1;
+        self.wrap_as(ring, purpose, number, key)
+    }
+
+    /// A data key with this number, wrapped.
+    pub(crate) fn wrap_as(&self, ring: &Ring, purpose: u8, number: u32, key: &[u8]) -> WrappedKey {
         let mut nonce = [0u8; NONCE_BYTES];
         self.entropy.fill(&mut nonce);
         let sealed = cipher::wrap(

@@ -15,6 +15,7 @@ mod data_keys;
 mod export;
 mod format;
 mod keyring;
+mod marks;
 mod own;
 mod passphrase;
 mod recovery;
@@ -31,6 +32,7 @@ pub use format::FormatError;
 pub use keyring::{
     CreateError, Keyring, KeyringError, OpenError, Purpose, RenewError, SlotKey, Status, Unlock, VerifyRecoveryError,
 };
+pub use marks::Mark;
 pub use passphrase::PassphraseCost;
 pub use recovery::{RecoveryKey, RecoveryKeyError};
 pub use sealed::SecretError;

@@ -5,6 +5,7 @@ use crate::data_keys::DataKey;
 use crate::keyring::{AUDIT, DISK, Keyring, KeyringError, SECRETS, newest, random_key, random_long_key};
 use crate::sealed::{Folder, SecretError, key_number};
 use lamchat_base::{Secret, SecretBytes};
+use std::path::PathBuf;
 
 impl Keyring {
     /// Keeps `secret` under `name` in `secrets/` beside the keyring, in place of an earlier one. Durable on return.
@@ -54,6 +55,11 @@ impl Keyring {
             }
         }
         Ok(())
+    }
+
+    /// Where what is kept under `name` lies, for people.
+    pub fn own_path(&self, name: &str) -> PathBuf {
+        self.own_folder().path_of(name)
     }
 
     /// 32 random bytes, for a secret that is to be kept.

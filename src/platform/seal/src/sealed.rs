@@ -128,6 +128,11 @@ impl<'a> Folder<'a> {
         Ok(SecretBytes::new(buffer.get(..length).ok_or_else(damaged)?.to_vec()))
     }
 
+    /// Where the file with this name is.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(file_name(name))
+    }
+
     /// Writes a file. Durable on return.
     pub fn write(&self, name: &str, file: &[u8]) -> Result<(), SecretError> {
         check_name(name)?;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod marks;
+
 use crate::{
     BackupKeyring, CreateError, DataKeys, ExportError, ImportError, Keyring, KeyringError, OpenError, PassphraseCost,
     Purpose, RecoveryKey, ReleasedKey, RenewError, Sealer, SealerError, SealerReason, SecretError, SlotError, SlotKey,

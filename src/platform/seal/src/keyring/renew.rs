@@ -3,7 +3,6 @@
 
 use super::unlock::{WRAPPING_FILE, remove_wrapping_key};
 use super::{AUDIT, DATABASE, Keyring, KeyringError, OpenError, Purpose, SECRETS, newest, random_key};
-use crate::cipher;
 use crate::format::{Ring, WrappedKey};
 use crate::recovery::RecoveryKey;
 use crate::sealer::Sealer;
@@ -163,23 +162,11 @@ impl Keyring {
 
     /// A data key under the master key of `renewed`, with the number that it has.
     fn rewrap(&self, ring: &Ring, key: &WrappedKey, renewed: &Self) -> Result<WrappedKey, KeyringError> {
-        match key.sealed.len().checked_sub(TAG_BYTES) {
-            Some(32) => Ok(renewed.wrap_numbered(ring, key, self.unwrap_key::<32>(ring, key)?.expose())),
-            Some(64) => Ok(renewed.wrap_numbered(ring, key, self.unwrap_key::<64>(ring, key)?.expose())),
-            _ => Err(KeyringError::Damaged),
-        }
-    }
-
-    fn wrap_numbered(&self, ring: &Ring, key: &WrappedKey, clear: &[u8]) -> WrappedKey {
         let (purpose, number) = (key.purpose, key.number);
-        let mut nonce = [0u8; cipher::NONCE_BYTES];
-        self.entropy.fill(&mut nonce);
-        let aad = super::key_aad(&ring.id, purpose, number);
-        WrappedKey {
-            purpose,
-            number,
-            nonce,
-            sealed: cipher::wrap(&super::wrapping_key(&self.master), nonce, &aad, clear),
+        match key.sealed.len().checked_sub(TAG_BYTES) {
+            Some(32) => Ok(renewed.wrap_as(ring, purpose, number, self.unwrap_key::<32>(ring, key)?.expose())),
+            Some(64) => Ok(renewed.wrap_as(ring, purpose, number, self.unwrap_key::<64>(ring, key)?.expose())),
+            _ => Err(KeyringError::Damaged),
         }
     }
 

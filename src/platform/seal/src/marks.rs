@@ -1,0 +1,91 @@
+//! Marks: what the keyring says of records that lie beside it. A sealed record cannot be forged, but it can be deleted, and
+//! whoever finds none takes the next one for the first. The keyring is authenticated and cannot be missed, so it says which
+//! records there are.
+//!
+//! A mark is a data key that encrypts nothing: programs of before keep keys whose purpose they do not know.
+
+use crate::format::{Ring, WrappedKey};
+use crate::keyring::{Keyring, random_key};
+use std::io;
+
+/// The purpose number of marks.
+pub(crate) const MARK: u8 = 7;
+
+/// One of the holder's own secrets that is there for good once it was made ([`Keyring::keep_own`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Where the anchor is in the TPM.
+    Anchor,
+    /// The last heads of the audit log that were signed.
+    Heads,
+    /// The audit log's software key.
+    SoftwareKey,
+    /// Which key signs the audit log, where it was not always the software key.
+    Signing,
+}
+
+impl Mark {
+    const ALL: [(Self, u32, &str); 4] = [
+        (Self::Anchor, 1, "anchor"),
+        (Self::Heads, 2, "audit-heads"),
+        (Self::SoftwareKey, 3, "audit-key"),
+        (Self::Signing, 4, "audit-signing"),
+    ];
+
+    /// The mark of the secret with this name.
+    pub fn of(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter();
+        all.find(|(_, _, known)| *known == name).map(|(mark, ..)| *mark)
+    }
+
+    /// The number of its key.
+    fn number(self) -> u32 {
+        let mut all = Self::ALL.iter();
+        all.find(|(mark, ..)| *mark == self).map_or(0, |(_, number, _)| *number)
+    }
+
+    fn is(self, key: &WrappedKey) -> bool {
+        key.purpose == MARK && key.number == self.number()
+    }
+}
+
+impl Keyring {
+    /// Whether the keyring has this mark.
+    pub fn has_mark(&self, mark: Mark) -> bool {
+        self.ring.read().keys.iter().any(|key| mark.is(key))
+    }
+
+    /// Sets marks, which is to be done once their records are durable and before anything comes of them. Durable on return;
+    /// nothing is written where all are set already.
+    pub fn set_marks(&self, marks: &[Mark]) -> io::Result<()> {
+        if marks.iter().all(|mark| self.has_mark(*mark)) {
+            return Ok(());
+        }
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        marks.iter().for_each(|mark| self.add_mark(&mut ring, *mark));
+        self.store(ring)?;
+        drop(changing);
+        Ok(())
+    }
+
+    /// Takes a mark out, which is to be done before the record goes. Durable on return.
+    pub fn take_mark(&self, mark: Mark) -> io::Result<()> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let before = ring.keys.len();
+        ring.keys.retain(|key| !mark.is(key));
+        if ring.keys.len() < before {
+            self.store(ring)?;
+        }
+        drop(changing);
+        Ok(())
+    }
+
+    pub(crate) fn add_mark(&self, ring: &mut Ring, mark: Mark) {
+        if !ring.keys.iter().any(|key| mark.is(key)) {
+            let key = self.wrap_as(ring, MARK, mark.number(), random_key(&*self.entropy).expose());
+            ring.keys.push(key);
+        }
+    }
+}
