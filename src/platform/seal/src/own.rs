@@ -3,6 +3,7 @@
 
 use crate::data_keys::DataKey;
 use crate::keyring::{AUDIT, DISK, Keyring, KeyringError, SECRETS, newest, random_key, random_long_key};
+use crate::marks::Mark;
 use crate::sealed::{Folder, SecretError, key_number};
 use lamchat_base::{Secret, SecretBytes};
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ impl Keyring {
     }
 
     /// What is kept under `name`. A file that an earlier version sealed for the exchange, which held these secrets then,
-    /// is sealed anew.
+    /// is sealed anew; but none that the exchange could have sealed since.
     pub fn own(&self, name: &str) -> Result<Option<SecretBytes>, SecretError> {
         let folder = self.own_folder();
         let Some(file) = folder.read(name)? else {
@@ -22,6 +23,9 @@ impl Keyring {
         };
         if folder.is_own(&file) {
             return folder.open(name, &file, |number| self.key(AUDIT, number)).map(Some);
+        }
+        if !is_of_before(name) || Mark::of(name).is_some_and(|mark| self.has_mark(mark)) {
+            return Err(SecretError::Damaged(name.to_owned()));
         }
         let earlier = Folder::of_exchange(&*self.disk, &self.dir);
         let secret = earlier.open(name, &file, |number| self.key(SECRETS, number))?;
@@ -49,8 +53,12 @@ impl Keyring {
     pub(crate) fn reseal_own(&self) -> Result<(), SecretError> {
         let newest = newest(&self.ring.read(), AUDIT).map(|key| key.number);
         for (name, file) in self.own_folder().files()? {
-            let is_new = self.own_folder().is_own(&file) && key_number(&file) == newest;
-            if !is_new && let Some(secret) = self.own(&name)? {
+            let is_own = self.own_folder().is_own(&file);
+            let is_new = is_own && key_number(&file) == newest;
+            if !is_new
+                && (is_own || is_of_before(&name))
+                && let Some(secret) = self.own(&name)?
+            {
                 self.keep_own(&name, &secret)?;
             }
         }
@@ -103,4 +111,9 @@ impl Keyring {
         drop(changing);
         Ok(DataKey { number, key })
     }
+}
+
+/// What earlier versions had the exchange keep, under a key that it still has.
+fn is_of_before(name: &str) -> bool {
+    matches!(name, "audit-key" | "audit-heads")
 }

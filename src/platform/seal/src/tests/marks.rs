@@ -133,3 +133,24 @@ fn a_keyring_of_before_has_no_marks_and_gets_them() {
     assert!(MARKS.iter().all(|mark| again.has_mark(*mark)));
     assert!(same_keys(&again, &keyring));
 }
+
+/// Whoever has taken over the exchange has the key that sealed these secrets once.
+#[test]
+fn nothing_that_the_exchange_could_have_sealed_is_taken_once_it_is_marked() {
+    let disk = SimulatedDisk::new(0);
+    let keyring = create(&disk, &Unlock::File).unwrap();
+    let forged = SecretBytes::new(b"forged".to_vec());
+    let forge = |name: &str| keys(&keyring).seal_secret(name, &forged).unwrap();
+    forge("anchor");
+    assert!(matches!(keyring.own("anchor"), Err(SecretError::Damaged(_))));
+    forge("audit-heads");
+    assert_eq!(keyring.own("audit-heads").unwrap().unwrap(), forged, "as of before");
+    keyring.set_marks(&[Mark::Heads]).unwrap();
+    assert_eq!(
+        keyring.own("audit-heads").unwrap().unwrap(),
+        forged,
+        "it was sealed anew"
+    );
+    forge("audit-heads");
+    assert!(matches!(keyring.own("audit-heads"), Err(SecretError::Damaged(_))));
+}
