@@ -2,12 +2,13 @@
 
 use crate::image::SlotSeal;
 use crate::reply::Reason;
-use crate::state::{Holder, Refusal};
+use crate::state::{Holder, Refusal, refused_key};
 use lamchat_base::SecretBytes;
 use lamchat_seal::{Keyring, SecretError, SlotInfo};
 
 /// The holder's own secret with the floor of a box: 8 bytes, big-endian. A slot that is removed must not take it along,
-/// or whoever removes and adds one would lower it.
+/// or whoever removes and adds one would lower it. The keyring has it as well, since a secret can be deleted; this one is for
+/// programs of before.
 const RECORD: &str = "floor";
 
 impl Holder {
@@ -57,13 +58,15 @@ impl Holder {
             )
         };
         let kept = kept.transpose().map_err(damaged)?.map(u64::from_be_bytes);
-        Ok(of_slots.max(kept))
+        let marked = keyring.floor().map_err(refused_key)?;
+        Ok(of_slots.max(kept).max(marked))
     }
 
     /// Keeps on a box the floor that its slots have, one of which is about to go. As long as there is one, it knows.
     pub(crate) fn keep_floor(&self, keyring: &Keyring) -> Result<(), Refusal> {
         match self.floor(keyring)? {
             Some(floor) if self.setup.on_box => {
+                keyring.keep_floor(floor).map_err(refused_key)?;
                 let bytes = SecretBytes::new(floor.to_be_bytes().to_vec());
                 keyring.keep_own(RECORD, &bytes).map_err(unusable)
             }

@@ -2,14 +2,17 @@
 //! whoever finds none takes the next one for the first. The keyring is authenticated and cannot be missed, so it says which
 //! records there are.
 //!
-//! A mark is a data key that encrypts nothing: programs of before keep keys whose purpose they do not know.
+//! A mark is a data key that encrypts nothing: programs of before keep keys whose purpose they do not know. One that changes
+//! rarely and is short says itself what its record says: the security floor.
 
 use crate::format::{Ring, WrappedKey};
-use crate::keyring::{Keyring, random_key};
+use crate::keyring::{Keyring, KeyringError, random_key};
 use std::io;
 
 /// The purpose number of marks.
 pub(crate) const MARK: u8 = 7;
+/// The number of the mark that is the security floor: 24 zeros, then the floor.
+const FLOOR: u32 = 5;
 
 /// One of the holder's own secrets that is there for good once it was made ([`Keyring::keep_own`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +85,40 @@ impl Keyring {
         Ok(())
     }
 
+    /// The highest security floor that was kept.
+    pub fn floor(&self) -> Result<Option<u64>, KeyringError> {
+        let ring = self.ring.read();
+        let Some(wrapped) = ring.keys.iter().find(|key| is_floor(key)) else {
+            return Ok(None);
+        };
+        let key = self.unwrap_key::<32>(&ring, wrapped)?;
+        let floor = key.expose().last_chunk().copied().ok_or(KeyringError::Damaged)?;
+        Ok(Some(u64::from_be_bytes(floor)))
+    }
+
+    /// Keeps a security floor, unless a higher one is kept. Durable on return.
+    pub fn keep_floor(&self, floor: u64) -> Result<(), KeyringError> {
+        if self.floor()? >= Some(floor) {
+            return Ok(());
+        }
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let key = [&[0; 24][..], &floor.to_be_bytes()].concat();
+        ring.keys.retain(|key| !is_floor(key));
+        ring.keys.push(self.wrap_as(&ring, MARK, FLOOR, &key));
+        self.store(ring)?;
+        drop(changing);
+        Ok(())
+    }
+
     pub(crate) fn add_mark(&self, ring: &mut Ring, mark: Mark) {
         if !ring.keys.iter().any(|key| mark.is(key)) {
             let key = self.wrap_as(ring, MARK, mark.number(), random_key(&*self.entropy).expose());
             ring.keys.push(key);
         }
     }
+}
+
+fn is_floor(key: &WrappedKey) -> bool {
+    (key.purpose, key.number) == (MARK, FLOOR)
 }

@@ -340,6 +340,13 @@ fn a_floor_outlives_the_slot_that_had_it() {
     assert_eq!(holder.floor(&keyring).unwrap(), Some(5));
     holder.keep_floor(&keyring).unwrap();
     assert_eq!(holder.floor(&keyring).unwrap(), Some(5));
+    // Nor does it go with its record, whoever deletes that or puts an older one back.
+    keyring.forget_own("floor").unwrap();
+    assert_eq!(holder.floor(&keyring).unwrap(), Some(5));
+    keep(&4u64.to_be_bytes()).unwrap();
+    assert_eq!(holder.floor(&keyring).unwrap(), Some(5));
+    keyring.keep_floor(3).unwrap();
+    assert_eq!(keyring.floor().unwrap(), Some(5));
     keep(b"5").unwrap();
     assert_eq!(holder.floor(&keyring).unwrap_err().0, Reason::Keyring);
 }
