@@ -1,12 +1,14 @@
 //! `lamchat attest`: an auditor's laptop, without server, data folder, network or TPM.
 
-use crate::harness::{lamchat, text};
+use crate::harness::{lamchat, program, text};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use lamchat_attestation::simulation::{self, Draft};
 use lamchat_attestation::{Answer, AuditorKey, Challenge, Enrolment, Point, Request, Sha256, Trust, to_hex};
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
     std::fs::write(folder.join(name), bytes).unwrap();
@@ -159,6 +161,70 @@ fn what_was_accepted_is_remembered_beside_the_enrolment() {
         error.contains("this verdict is not remembered") && error.contains("--previous"),
         "{error}"
     );
+}
+
+/// Starts it, for who wants several at once.
+fn verifying(folder: &Path, bundle: &str) -> Child {
+    let nonce = to_hex(&simulation::NONCE);
+    Command::new(program())
+        .args([
+            "attest",
+            "verify",
+            bundle,
+            "--nonce",
+            &nonce,
+            "--reference",
+            "manifest.json",
+        ])
+        .args(["--trust", "trust.pem", "--enrolment", "enrolment"])
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn two_bundles_at_once_are_judged_one_after_the_other() {
+    use lamchat_attestation::Mark;
+    let (folder, mut draft) = desk();
+    let path = folder.path();
+    let seen = || Mark::from_bytes(&std::fs::read(path.join("enrolment.seen")).unwrap()).unwrap();
+    draft.made.clock.reset_count += 1;
+    draft.claims.audit_checkpoint = Some(simulation::checkpoint(50, 9));
+    write(path, "later", draft.evidence().to_bytes());
+    for round in 0..10 {
+        let mut both = [verifying(path, "bundle"), verifying(path, "later")];
+        let codes = both.each_mut().map(|one| one.wait().unwrap().code());
+        assert_eq!(codes[1], Some(0), "round {round}");
+        assert_eq!(seen().resets, 13, "round {round}: {codes:?}");
+        std::fs::remove_file(path.join("enrolment.seen")).unwrap();
+    }
+
+    // One that waits judges by what the other one has remembered.
+    assert_eq!(verify(path, "later", &[]).0, 0);
+    let remembered = std::fs::read(path.join("enrolment.seen")).unwrap();
+    std::fs::remove_file(path.join("enrolment.seen")).unwrap();
+    let lock = std::fs::File::open(path.join("enrolment")).unwrap();
+    lock.lock().unwrap();
+    let mut waiting = verifying(path, "bundle");
+    let mut line = String::new();
+    let mut note = BufReader::new(waiting.stderr.take().unwrap());
+    note.read_line(&mut line).unwrap();
+    assert!(line.contains("waiting until it has ended"), "{line}");
+    write(path, "enrolment.seen", remembered);
+    drop(lock);
+    let output = waiting.wait_with_output().unwrap();
+    let said = text(&output.stdout);
+    assert!(
+        output.status.code() == Some(1) && said.starts_with("REJECTED (reset-count-went-back)"),
+        "{said}"
+    );
+    assert_eq!(seen().resets, 13);
+    // It may lie where nothing can be written, and need no lock.
+    let lock = std::fs::File::open(path.join("enrolment")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(verify(path, "bundle", &["--no-memory"]).0, 0);
 }
 
 #[test]
