@@ -45,14 +45,20 @@ pub async fn wait(
     }
 }
 
-/// The same where the keys are open, but the database is not to be served before somebody has opened them by hand.
-pub async fn wait_for_hand(config: &Config, reason: String, holder: &Link) -> Result<(), StartError> {
+/// The same where the keys are open, but the database is not to be served before somebody has opened them by hand;
+/// `another_log`: the reason says that it goes on as a new epoch, with another audit log.
+pub async fn wait_for_hand(
+    config: &Config,
+    reason: String,
+    another_log: bool,
+    holder: &Link,
+) -> Result<(), StartError> {
     let why = Why {
         reason,
         asks_for_pin: false,
     };
     let server = announce(config, why, None, holder).await?;
-    let confirmed = holder.ask(|client| client.await_hand()).await;
+    let confirmed = holder.ask(move |client| client.await_hand(another_log)).await;
     go_on(server, holder).await;
     confirmed.map_err(refused)?;
     tracing::warn!("confirmed by hand: the start goes on");

@@ -115,15 +115,15 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
     let store = store.map_err(refused)?;
     clock::raise(&store, &clock, config.admin.box_socket.as_deref()).await?;
     server_name::check(&keys, &config.server_name)?;
-    let finding = anchor::check(config, &store, holder, unlocked_by).await?;
-    if finding.as_ref().is_some_and(|finding| finding.new_epoch) {
+    let findings = anchor::check(config, &store, holder, unlocked_by).await?;
+    if findings.iter().any(|finding| finding.new_epoch) {
         store
             .start_new_epoch()
             .await
             .map_err(|error| refused(audit::sentence(&error)))?;
     }
     let audit = audit::open(config, &store, &holder.client, &clock, &*entropy)?;
-    if let Some(finding) = finding {
+    for finding in findings {
         audit::note(&store, finding.entry(clock.now_ms())).await?;
     }
     let federation = federation::open(config, holder).await?;

@@ -214,6 +214,98 @@ fn whoever_deletes_the_anchor_wins_nothing() {
     assert_eq!(tpm.anchors().len(), 1);
 }
 
+/// What the key holder keeps lies beside the keyring: it cannot be forged, but it can be deleted.
+#[test]
+fn an_older_disk_without_the_record_of_its_anchor_asks_for_the_recovery_key() {
+    let tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    let server = opens(&site);
+    wait_until(&site, "anchored", |log| log["anchor"]["commit"].is_u64());
+    server.stop();
+    copy(&site.path("data"), &site.path("older"));
+    let server = opens(&site);
+    anchor_now(&site, "mallory");
+    server.stop();
+    std::fs::remove_dir_all(site.path("data")).unwrap();
+    copy(&site.path("older"), &site.path("data"));
+    std::fs::remove_file(site.path("data/keys/secrets/anchor.sealed")).unwrap();
+
+    // However often.
+    for _ in 0..2 {
+        let server = site.start_locked();
+        let reason = status(&site)["reason"].as_str().unwrap().to_owned();
+        assert!(
+            reason.contains("cannot be told") && reason.contains("anchor.sealed") && reason.contains("put it back"),
+            "{reason}"
+        );
+        server.stop();
+    }
+    let (server, _) = recovers(&site, &key);
+    rest(&site, server, "anchor.gone").stop();
+    assert_eq!(tpm.anchors().len(), 1, "in its place of before");
+}
+
+#[test]
+fn whoever_deletes_what_was_signed_gets_no_other_log() {
+    let tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    let server = opens(&site);
+    let log = wait_until(&site, "signed", |log| is_signed_by(log, "TPM key"));
+    let name = |log: &Value| log["key"].as_str().unwrap().split('+').next().unwrap().to_owned();
+    let before = name(&log);
+    server.stop();
+    let heads = site.path("data/keys/secrets/audit-heads.sealed");
+    let kept = std::fs::read(&heads).unwrap();
+    std::fs::remove_file(&heads).unwrap();
+    for _ in 0..2 {
+        let server = site.start_locked();
+        let reason = status(&site)["reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("audit-heads.sealed is missing"), "{reason}");
+        server.stop();
+        assert!(!heads.exists());
+    }
+    // Back in its place, nothing is asked and the log goes on.
+    std::fs::write(&heads, kept).unwrap();
+    let server = opens(&site);
+    let log = wait_until(&site, "signed again", all_signed);
+    assert_eq!(name(&log), before);
+    server.stop();
+    std::fs::remove_file(&heads).unwrap();
+    let (server, _) = recovers(&site, &key);
+    let server = rest(&site, server, "audit.lost");
+    assert!(acts(&site).iter().any(|act| act == "backup.restored"));
+    let log = wait_until(&site, "another log is signed", all_signed);
+    assert_ne!(name(&log), before);
+    server.stop();
+}
+
+/// Where nobody could show that they are the owner, the server runs, and its log waits.
+#[test]
+fn without_a_recovery_key_a_log_that_lost_its_heads_is_not_signed() {
+    let site = Site::new();
+    let server = site.start();
+    let log = wait_until(&site, "signed", all_signed);
+    server.stop();
+    std::fs::remove_file(site.path("data/keys/secrets/audit-heads.sealed")).unwrap();
+    let server = site.start();
+    let waiting = wait_until(&site, "waiting", |log| !log["trouble"].is_null());
+    let sentence = waiting["trouble"]["sentence"].as_str().unwrap();
+    assert!(
+        sentence.contains("audit-heads.sealed is missing") && sentence.contains("add-recovery"),
+        "{sentence}"
+    );
+    assert_eq!(waiting["key"], log["key"]);
+    assert!(waiting["signed"].as_u64() < waiting["size"].as_u64(), "{waiting}");
+    let made = site.command_json(&["seal", "add-recovery"], "");
+    let key = made["recovery_key"].as_str().unwrap().to_owned();
+    server.stop();
+    let server = site.start_locked();
+    site.command_json(&["seal", "unlock"], &format!("{key}\n"));
+    server.wait_for_log("running");
+    wait_until(&site, "another log is signed", all_signed);
+    server.stop();
+}
+
 /// With a passphrase file beside the disk, whoever takes the TPM away must not get an older disk to start.
 #[test]
 fn a_tpm_that_is_taken_away_hides_no_older_disk() {

@@ -414,12 +414,6 @@ fn the_format_lists_every_act_of_the_program() {
     for source in &files {
         quoted_acts(source, &kinds, &mut known);
         // Acts whose names are put together.
-        if source.contains("\"anchor.{}\"") {
-            for start in ["finding(\"", "missing(\""] {
-                let named = source.split(start).skip(1).map(|rest| rest.split('"').next().unwrap());
-                known.extend(named.map(|name| format!("anchor.{name}")));
-            }
-        }
         if let Some((_, list)) = source.split_once("const BOX_ACTS: &[&str] = &[") {
             let list = list.split(']').next().unwrap();
             known.extend(list.split('"').skip(1).step_by(2).map(|act| format!("box.{act}")));

@@ -281,12 +281,13 @@ fn an_old_epoch_is_refused_after_the_floor_was_raised() {
         "{reason}"
     );
     server.stop();
+    machine.boot(2, &[(&key, 6)]);
+    opens(&site).stop();
+    machine.boot(1, &[(&key, 5)]);
     let (server, reason) = recovers(&older, &recovery);
     assert!(reason.contains("the counter against rollback"), "{reason}");
     assert!(!reason.contains("no approval"), "{reason}");
     server.stop();
-    machine.boot(2, &[(&key, 6)]);
-    opens(&site).stop();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use lamchat_base::SecretBytes;
 
 /// The sealed secret: the texts of checkpoints, one after the other, the active log's last; then [`ANOTHER`] if another
 /// log may begin.
-const HEADS: &str = "audit-heads";
+pub(crate) const HEADS: &str = "audit-heads";
 /// A line of its own. No line of a checkpoint is like it: the last one of each is a hash in base64.
 const ANOTHER: &str = "another\n";
 /// Lines of the text of a checkpoint.
@@ -28,11 +28,11 @@ pub(crate) struct Heads {
 
 impl Heads {
     /// What is kept. Earlier versions kept the log that was signed last in the last place as well.
-    pub fn load(keep: &dyn Keep) -> Result<Self, SignerError> {
-        match keep.load(HEADS)? {
-            None => Ok(Self::default()),
-            Some(kept) => Self::parse(std::str::from_utf8(kept.expose()).map_err(failed)?),
-        }
+    pub fn load(keep: &dyn Keep) -> Result<Option<Self>, SignerError> {
+        let Some(kept) = keep.load(HEADS)? else {
+            return Ok(None);
+        };
+        Self::parse(std::str::from_utf8(kept.expose()).map_err(failed)?).map(Some)
     }
 
     /// Keeps them in place of the ones before. Durable on return.
@@ -69,11 +69,15 @@ impl Heads {
         self.of_logs.last()
     }
 
+    /// Whether nothing is known: neither what was signed, nor that something may be.
+    pub fn is_empty(&self) -> bool {
+        self.of_logs.is_empty() && !self.another
+    }
+
     /// The same, and another log may begin.
     pub fn allowing_another(&self) -> Self {
         Self {
-            // Where there is none yet, the first is free anyway.
-            another: !self.of_logs.is_empty(),
+            another: true,
             ..self.clone()
         }
     }
@@ -133,7 +137,7 @@ mod tests {
     #[test]
     fn heads_come_back_and_those_of_before_are_read() {
         let mut heads = Heads::default().allowing_another();
-        assert!(!heads.another, "the first is free");
+        assert_eq!(Heads::parse(&heads.text()).unwrap(), heads);
         for log in 0..3 {
             heads = heads.after(&head(log, 5), &[]).unwrap().unwrap();
             // As versions of before wrote it: the texts and nothing else.

@@ -4,12 +4,12 @@
 
 use crate::change::{KeyChange, Plan, is_last};
 use crate::checkpoint::Checkpoint;
-use crate::heads::Heads;
+use crate::heads::{HEADS, Heads};
 use crate::keep::Keep;
 use crate::key::{NotAKey, Point, VerifierKey};
 use crate::note::{Note, NoteSignature};
-use crate::signing::{Signing, Which};
-use crate::software::{SOFTWARE, SoftwareSigner};
+use crate::signing::{SIGNING, Signing, Which};
+use crate::software::{KEY, SOFTWARE, SoftwareSigner};
 use crate::tree::Hash;
 use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
@@ -70,6 +70,16 @@ pub enum NotarizeError {
         signed: String,
         /// Origin of the one that was refused.
         asked: String,
+    },
+    /// What the signer kept is gone: somebody deleted it, for who does not remember signs anything.
+    #[error(
+        "{places} is missing, so what was signed of the audit log is not known, and nothing is signed any more. Put it back \
+         from where it went and start again; or start again with the recovery key at hand (`lamchat seal add-recovery` makes \
+         one), by which another log begins"
+    )]
+    Lost {
+        /// Where it was: one file, or more with commas between.
+        places: String,
     },
     /// A change of the key that is not the one that was planned, or that its entry does not announce.
     #[error("the entry does not announce the change of the audit log's key that is due")]
@@ -161,6 +171,8 @@ pub struct Notary {
     is_lost: bool,
     signing: Signing,
     heads: Heads,
+    /// Where what was kept and is missing was. As long as anything is, nothing is signed.
+    lost: Option<String>,
 }
 
 impl std::fmt::Debug for Notary {
@@ -172,17 +184,38 @@ impl std::fmt::Debug for Notary {
 }
 
 impl Notary {
-    /// Puts keys and their memory together. Asks no hardware.
+    /// Puts keys and their memory together; the software key is made where there is none. Asks no hardware. Where something
+    /// that was kept is missing, nothing is signed, and nothing takes its place, before another log is allowed to begin.
     pub fn open(keep: Arc<dyn Keep>, hardware: Option<Arc<dyn HardwareKeys>>) -> Result<Self, SignerError> {
+        let mut software = SoftwareSigner::open(&*keep)?;
+        let (signing, heads) = (Signing::load(&*keep)?, Heads::load(&*keep)?);
+        let found = [
+            // One that says nothing is an old one that somebody put back: a mark comes after the first head.
+            (HEADS, !heads.as_ref().is_none_or(Heads::is_empty)),
+            (KEY, !software.is_fresh()),
+            (SIGNING, signing.is_some()),
+        ];
+        let missing = found.iter().filter(|(name, found)| !found && keep.is_marked(name));
+        let places: Vec<String> = missing.map(|(name, _)| keep.place(name)).collect();
+        if places.is_empty() {
+            software.keep(&*keep)?;
+        }
         Ok(Self {
-            software: SoftwareSigner::open(&*keep)?,
-            signing: Signing::load(&*keep)?,
-            heads: Heads::load(&*keep)?,
+            software,
+            signing: signing.unwrap_or_default(),
+            heads: heads.unwrap_or_default(),
+            lost: (!places.is_empty()).then(|| places.join(", ")),
             hardware,
             wants_hardware: false,
             is_lost: false,
             keep,
         })
+    }
+
+    /// Why nothing is signed: something that was kept is missing.
+    pub fn lost(&self) -> Option<NotarizeError> {
+        let places = self.lost.clone()?;
+        Some(NotarizeError::Lost { places })
     }
 
     /// Whether a key in hardware is to sign, where there is hardware. Takes effect by [`Notary::plan`].
@@ -225,11 +258,18 @@ impl Notary {
     }
 
     /// Lets one other log begin, in place of the one that is signed here: the caller knows from its owner that the
-    /// database goes on from an older state. Over as soon as anything is signed. Durable on return.
+    /// database goes on from an older state, or that what was signed is not known. Over as soon as anything is signed.
+    /// Durable on return.
     pub fn allow_another_log(&mut self) -> Result<(), SignerError> {
         let heads = self.heads.allowing_another();
+        // First: until all of it is there, what is missing is missing.
         heads.store(&*self.keep)?;
         self.heads = heads;
+        if self.lost.is_some() {
+            self.signing.store(&*self.keep)?;
+            self.software.keep(&*self.keep)?;
+            self.lost = None;
+        }
         Ok(())
     }
 
@@ -243,6 +283,9 @@ impl Notary {
     /// The change of the key that is due; makes the new key. The caller appends [`Plan::entry`] to the log and calls
     /// [`Notary::change`]. Until then everything stays as it is.
     pub fn plan(&mut self) -> Result<Option<Plan>, SignerError> {
+        if self.lost.is_some() {
+            return Ok(None);
+        }
         let wanted = match (&self.signing.current, &self.hardware) {
             (Which::Software, Some(hardware)) if self.wants_hardware => match &self.signing.next {
                 Some(next) => next.clone(),
@@ -253,8 +296,12 @@ impl Notary {
                         kind: hardware.kind().to_owned(),
                         blob,
                     };
-                    self.signing.next = Some(next.clone());
-                    self.signing.store(&*self.keep)?;
+                    let signing = Signing {
+                        next: Some(next.clone()),
+                        ..self.signing.clone()
+                    };
+                    signing.store(&*self.keep)?;
+                    self.signing = signing;
                     next
                 }
             },
@@ -284,6 +331,7 @@ impl Notary {
         entry: &[u8],
         peaks: &[Hash],
     ) -> Result<KeyChange, NotarizeError> {
+        self.may_sign()?;
         let plan = self.plan()?.ok_or(NotarizeError::NotThePlan)?;
         if Plan::of(entry).as_ref() != Some(&plan) || !is_last(checkpoint, peaks, entry) {
             return Err(NotarizeError::NotThePlan);
@@ -322,12 +370,14 @@ impl Notary {
         };
         changed.store(&*self.keep)?;
         (self.signing, self.is_lost) = (changed, false);
+        self.mark()?;
         Ok(change)
     }
 
     /// Signs a checkpoint whose `proof` shows that it continues the last one. "A log MUST not sign any checkpoint which
     /// is inconsistent with any checkpoint it previously signed." (c2sp.org/tlog-checkpoint)
     pub fn sign(&mut self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
+        self.may_sign()?;
         let heads = self.heads.after(checkpoint, proof)?;
         let is_new_log = self.head(&checkpoint.origin).is_none();
         let signature = match self.signature(&self.signing.current, checkpoint) {
@@ -343,6 +393,7 @@ impl Notary {
         }?;
         // Before the signature is out: what is signed and forgotten could be contradicted.
         self.remember(heads)?;
+        self.mark()?;
         Ok(Note {
             text: checkpoint.to_string(),
             signatures: vec![signature],
@@ -364,6 +415,22 @@ impl Notary {
             self.heads = heads;
         }
         Ok(())
+    }
+
+    fn may_sign(&self) -> Result<(), NotarizeError> {
+        self.lost().map_or(Ok(()), Err)
+    }
+
+    /// Before the signature is out, and after everything is durable: what nobody has seen may be forgotten, and a power cut
+    /// in between leaves nothing that looks deleted.
+    fn mark(&self) -> Result<(), SignerError> {
+        let is_default = self.signing == Signing::default();
+        let kept: &[&str] = if is_default {
+            &[HEADS, KEY]
+        } else {
+            &[HEADS, KEY, SIGNING]
+        };
+        self.keep.mark(kept)
     }
 
     fn point(&self, which: &Which) -> Point {

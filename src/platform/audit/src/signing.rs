@@ -10,7 +10,7 @@ use lamchat_base::SecretBytes;
 
 /// The sealed secret. Lines: `current KEY`, `next KEY`, `change LINE`; a KEY is `software`, or `hardware`, its public
 /// key and its blob in base64, and its kind to the end of the line.
-const SIGNING: &str = "audit-signing";
+pub(crate) const SIGNING: &str = "audit-signing";
 
 /// A key that signs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,15 +39,14 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
-    /// The kept state; the software key where there is none.
-    pub fn load(keep: &dyn Keep) -> Result<Self, SignerError> {
-        match keep.load(SIGNING)? {
-            None => Ok(Self::default()),
-            Some(kept) => {
-                let text = std::str::from_utf8(kept.expose()).map_err(failed)?;
-                Self::parse(text).ok_or_else(|| failed("what it keeps of its keys is malformed"))
-            }
-        }
+    /// The kept state. Where there is none, the software key signs.
+    pub fn load(keep: &dyn Keep) -> Result<Option<Self>, SignerError> {
+        let Some(kept) = keep.load(SIGNING)? else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(kept.expose()).map_err(failed)?;
+        let state = Self::parse(text).ok_or_else(|| failed("what it keeps of its keys is malformed"))?;
+        Ok(Some(state))
     }
 
     /// Durable on return.

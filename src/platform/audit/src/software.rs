@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use lamchat_base::SecretBytes;
 
 /// The sealed secret with the key: PKCS #8.
-const KEY: &str = "audit-key";
+pub(crate) const KEY: &str = "audit-key";
 /// What it is, for people.
 pub(crate) const SOFTWARE: &str = "software key";
 
@@ -19,23 +19,39 @@ pub(crate) const SOFTWARE: &str = "software key";
 pub(crate) struct SoftwareSigner {
     pair: EcdsaKeyPair,
     public: Point,
+    /// Until it is kept: PKCS #8.
+    fresh: Option<SecretBytes>,
 }
 
 impl SoftwareSigner {
-    /// The kept key, or a new one.
+    /// The kept key, or a new one, which is not kept yet: [`SoftwareSigner::keep`].
     pub fn open(keep: &dyn Keep) -> Result<Self, SignerError> {
-        let pkcs8 = match keep.load(KEY)? {
-            Some(pkcs8) => pkcs8,
+        let kept = keep.load(KEY)?;
+        let fresh = match &kept {
+            Some(_) => None,
             None => {
                 let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
-                let pkcs8 = SecretBytes::new(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec());
-                keep.store(KEY, &pkcs8)?;
-                pkcs8
+                Some(SecretBytes::new(pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec()))
             }
         };
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.expose()).map_err(failed)?;
+        let pkcs8 = kept.as_ref().or(fresh.as_ref()).map_or(&[][..], SecretBytes::expose);
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8).map_err(failed)?;
         let public = pair.public_key().as_ref().try_into().map_err(failed)?;
-        Ok(Self { pair, public })
+        Ok(Self { pair, public, fresh })
+    }
+
+    /// Keeps a new key. Durable on return.
+    pub fn keep(&mut self, keep: &dyn Keep) -> Result<(), SignerError> {
+        if let Some(pkcs8) = &self.fresh {
+            keep.store(KEY, pkcs8)?;
+            self.fresh = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the key was not there.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh.is_some()
     }
 
     /// The public key.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod keys;
+mod lost;
 mod power_cut;
 mod tampering;
 

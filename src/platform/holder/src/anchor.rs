@@ -1,26 +1,23 @@
 //! The anchor in the TPM: where the audit log and the database stood, so that an older copy of the disk is noticed at
 //! start. What is kept of it beside the keyring says where it is and how often it was written.
 
-use crate::audit;
+mod place;
+mod record;
+
 use crate::hardware::asking_key;
 use crate::reply::{Reason, Reply};
 use crate::sealer::TpmSealer;
-use crate::state::{Holder, Keys, Refusal};
-use lamchat_base::{Secret, SecretBytes};
-use lamchat_seal::{Keyring, SlotKind};
-use lamchat_tpm::{ANCHOR_BYTES, Anchor, AnchorError, Tpm, WriteBudget};
+use crate::state::{Holder, Refusal};
+use lamchat_base::Secret;
+use lamchat_seal::{Keyring, Mark, SlotKind};
+use lamchat_tpm::{Anchor, AnchorError};
+use place::{free_place, is_ours, place_of};
+use record::{RECORD, Record};
 use std::ops::RangeInclusive;
-use std::sync::atomic::AtomicBool;
 
 /// Where anchors are made, one for each installation. The owner's indices are 0x01800000 to 0x01BFFFFF (TCG Registry of
 /// Reserved TPM 2.0 Handles and Localities, 2.2.2); the ones before are the counters'.
 const INDICES: RangeInclusive<u32> = 0x0180_4C20..=0x0180_4C3F;
-/// One write an hour in the long run.
-const WRITE_INTERVAL_MS: u64 = 3600 * 1000;
-/// And so many at once, for critical acts and starts in a row.
-const WRITES_SAVED_MAX: u32 = 24;
-/// The holder's own secret with the record.
-const RECORD: &str = "anchor";
 
 /// How the anchor is found at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,102 +37,82 @@ pub enum Anchored {
     Unknown(String),
 }
 
-/// What is kept: `index`, `written` (hexadecimal), `writes`, `saved`, `until`, a line each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Record {
-    index: u32,
-    /// `None` until the first write is done.
-    written: Option<Anchor>,
-    /// How often this keyring has written it.
-    writes: u64,
-    budget: WriteBudget,
-}
-
-impl Record {
-    fn new(index: u32, now_ms: u64) -> Self {
-        Self {
-            index,
-            written: None,
-            writes: 0,
-            budget: WriteBudget::new(WRITE_INTERVAL_MS, WRITES_SAVED_MAX, now_ms),
-        }
-    }
-
-    fn text(&self) -> String {
-        let written = self.written.map_or(String::new(), |anchor| hex(&anchor.encode()));
-        let (saved, until) = self.budget.state();
-        format!("{}\n{written}\n{}\n{saved}\n{until}\n", self.index, self.writes)
-    }
-
-    fn parse(text: &str, now_ms: u64) -> Option<Self> {
-        let mut lines = text.strip_suffix('\n')?.split('\n');
-        let record = Self::new(
-            lines.next()?.parse().ok().filter(|index| INDICES.contains(index))?,
-            now_ms,
-        );
-        let written = match lines.next()? {
-            "" => None,
-            digits => Some(Anchor::parse(&unhex(digits)?).ok()?),
-        };
-        let writes = lines.next()?.parse().ok()?;
-        let (saved, until) = (lines.next()?.parse().ok()?, lines.next()?.parse().ok()?);
-        lines.next().is_none().then_some(Self {
-            written,
-            writes,
-            budget: record.budget.resumed(saved, until, now_ms),
-            ..record
-        })
-    }
-
-    fn load(keyring: &Keyring, now_ms: u64) -> Result<Option<Self>, Refusal> {
-        let Some(kept) = keyring.own(RECORD).map_err(|error| disk(&error))? else {
-            return Ok(None);
-        };
-        let text = std::str::from_utf8(kept.expose()).ok();
-        let record = text.and_then(|text| Self::parse(text, now_ms));
-        record
-            .map(Some)
-            .ok_or_else(|| disk(&"what is kept of the anchor is malformed"))
-    }
-
-    fn store(&self, keyring: &Keyring) -> Result<(), Refusal> {
-        let kept = keyring.keep_own(RECORD, &SecretBytes::new(self.text().into_bytes()));
-        kept.map_err(|error| disk(&error))
-    }
-}
-
 impl Holder {
     /// The anchor, as the TPM has it.
     pub(crate) fn anchored(&self) -> Result<Reply, Refusal> {
+        let anchored = self.read_anchor()?;
+        self.note_anchored(&anchored);
+        Ok(Reply::Anchored(anchored))
+    }
+
+    fn read_anchor(&self) -> Result<Anchored, Refusal> {
         let keyring = self.keyring()?;
         let record = Record::load(&keyring, self.setup.clock.now_ms())?;
-        let Some(Record {
-            index,
-            written: Some(written),
-            ..
-        }) = record.filter(|_| has_tpm_slot(&keyring))
-        else {
-            return Ok(Reply::Anchored(Anchored::Never));
+        let is_marked = keyring.has_mark(Mark::Anchor);
+        let record = match record.filter(|_| has_tpm_slot(&keyring)) {
+            // Before there were marks, nothing was made in the TPM before the first write.
+            Some(record) if is_marked || record.written.is_some() => record,
+            None if is_marked && has_tpm_slot(&keyring) => {
+                return Ok(Anchored::Gone(missing(&keyring)));
+            }
+            _ => return Ok(Anchored::Never),
         };
+        // A full disk keeps nobody from reading: then the next start does it, or the next write of the anchor.
+        if let Err(error) = keyring.set_marks(&[Mark::Anchor]) {
+            tracing::warn!(%error, "the keyring does not say yet that there is an anchor");
+        }
         let Some(tpm) = self.setup.tpm.plain() else {
-            return Ok(Reply::Anchored(Anchored::Unknown(
-                self.setup.tpm.status.sentence.clone(),
-            )));
+            return Ok(Anchored::Unknown(self.setup.tpm.status.sentence.clone()));
         };
         let key = asking_key(&keyring).map_err(|error| disk(&error))?;
-        Ok(Reply::Anchored(match tpm.in_tpm(|tpm| tpm.read_anchor(index, &key)) {
-            Ok(anchor) => Anchored::At {
+        let found = tpm.in_tpm(|tpm| tpm.read_anchor(record.index, &key));
+        Ok(match (found, record.written) {
+            (Ok(anchor), written) => Anchored::At {
                 anchor,
-                put_back: anchor != written
-                    && (anchor.commit, anchor.audit_entries) < (written.commit, written.audit_entries),
+                put_back: written.is_some_and(|written| is_older(&anchor, &written)),
             },
-            Err(AnchorError::Tpm(error)) => Anchored::Unknown(error.to_string()),
-            Err(error) => Anchored::Gone(error.to_string()),
-        }))
+            // Its place was made when the slot was sealed, and nobody but us can have made it.
+            (Err(AnchorError::Unwritten), None) => Anchored::Never,
+            (Err(AnchorError::Tpm(error)), _) => Anchored::Unknown(error.to_string()),
+            (Err(error), _) => Anchored::Gone(error.to_string()),
+        })
+    }
+
+    /// Makes the anchor's place in the TPM where a slot is about to be sealed to it, and there is none yet. Whether the slot
+    /// is to have the mark: then no copy of the keyring opens by the TPM that does not know of the anchor. A TPM without
+    /// room for it seals all the same; the anchor is tried again.
+    pub(crate) fn prepare_anchor(&self, keyring: &Keyring) -> Result<Option<Mark>, Refusal> {
+        let Some(tpm) = self.setup.tpm.plain().filter(|_| !has_tpm_slot(keyring)) else {
+            return Ok(None);
+        };
+        let now_ms = self.setup.clock.now_ms();
+        let key = asking_key(keyring).map_err(|error| disk(&error))?;
+        let kept = Record::load(keyring, now_ms)?;
+        let is_ours = |record: &Record| tpm.in_tpm(|tpm| is_ours(tpm, record.index, &key)).unwrap_or(false);
+        let record = match kept.filter(is_ours) {
+            Some(record) => record,
+            None => match tpm.in_tpm(|tpm| free_place(tpm, self.setup.on_box)) {
+                Ok(index) => Record::new(index, now_ms),
+                Err(error) => {
+                    tracing::warn!(%error, "the TPM has no place for the anchor yet");
+                    return Ok(None);
+                }
+            },
+        };
+        // Before the index is made, so that none is forgotten in the TPM.
+        record.store(keyring)?;
+        match tpm.in_tpm(|tpm| tpm.ensure_anchor(record.index, &key)) {
+            Ok(()) => Ok(Some(Mark::Anchor)),
+            Err(error) => {
+                tracing::warn!(%error, "the TPM has no place for the anchor yet");
+                Ok(None)
+            }
+        }
     }
 
     /// Writes the anchor, as far as the budget goes. Nothing is written where it says the same already, or where no slot
-    /// is sealed to a TPM. An older one is taken only after somebody has opened the keys by hand in this start.
+    /// is sealed to a TPM. An older one is taken, and another place in the TPM, only once and after somebody has opened the
+    /// keys by hand in this start.
     pub(crate) fn anchor(&self, anchor: Anchor) -> Result<Reply, Refusal> {
         let keyring = self.keyring()?;
         let Some(tpm) = self.setup.tpm.plain().filter(|_| has_tpm_slot(&keyring)) else {
@@ -143,11 +120,21 @@ impl Holder {
         };
         let now_ms = self.setup.clock.now_ms();
         let key = asking_key(&keyring).map_err(|error| disk(&error))?;
-        let by_hand = self.is_by_hand();
+        let (by_hand, is_marked) = (self.may_anchor_anew(), keyring.has_mark(Mark::Anchor));
         let mut record = match Record::load(&keyring, now_ms)? {
             Some(record) => record,
+            None if is_marked && !by_hand => {
+                let sentence = format!("the anchor is not written: {}", missing(&keyring));
+                return Err(Refusal(Reason::NotAllowed, sentence));
+            }
             None => {
-                let found = tpm.in_tpm(|tpm| free_index(tpm, self.setup.on_box));
+                let ours = || tpm.in_tpm(|tpm| place_of(tpm, &key));
+                let ours = if is_marked { ours() } else { Ok(None) };
+                let found = match ours {
+                    Ok(None) => tpm.in_tpm(|tpm| free_place(tpm, self.setup.on_box)),
+                    Ok(Some(index)) => Ok(index),
+                    Err(error) => Err(error),
+                };
                 let record = Record::new(found.map_err(|error| refused(&error))?, now_ms);
                 // Before the index is made, so that none is forgotten in the TPM.
                 record.store(&keyring)?;
@@ -155,12 +142,16 @@ impl Holder {
             }
         };
         match &record.written {
-            Some(written) if *written == anchor && !by_hand => return Ok(Reply::Done),
-            Some(written) if anchor.commit < written.commit && !by_hand => {
-                let sentence = "the anchor is never set back, but by somebody who opened the keys by hand";
-                return Err(Refusal(Reason::NotAllowed, sentence.to_owned()));
+            Some(written) if *written == anchor && !by_hand => {
+                keyring.set_marks(&[Mark::Anchor]).map_err(|error| disk(&error))?;
+                return Ok(Reply::Done);
             }
+            Some(written) if anchor.commit < written.commit && !by_hand => return Err(set_back()),
             _ => {}
+        }
+        let anew = by_hand || (record.written.is_none() && !is_marked);
+        if !anew && is_behind(tpm, &record, &key, &anchor) {
+            return Err(set_back());
         }
         if !record.budget.take(now_ms) {
             let sentence = "the TPM's memory is spared: the anchor is written again within the hour";
@@ -169,10 +160,12 @@ impl Holder {
         record.writes = record.writes.saturating_add(1);
         // The budget is spent before: a TPM that fails after the write must not be written again and again.
         record.store(&keyring)?;
-        let written = write(tpm, &record, &key, &anchor, (by_hand, self.setup.on_box));
+        let written = write(tpm, &record, &key, &anchor, (anew, self.setup.on_box));
         record.index = written.map_err(|error| refused(&error))?;
         record.written = Some(anchor);
         record.store(&keyring)?;
+        keyring.set_marks(&[Mark::Anchor]).map_err(|error| disk(&error))?;
+        self.anchor_begins();
         Ok(Reply::Done)
     }
 
@@ -187,7 +180,10 @@ impl Holder {
 
     /// Takes the anchor out of the TPM.
     pub(crate) fn take_anchor(&self, keyring: &Keyring) -> Result<(), Refusal> {
-        let Some(record) = Record::load(keyring, self.setup.clock.now_ms())? else {
+        let record = Record::load(keyring, self.setup.clock.now_ms())?;
+        // The mark first: without its record it would look as if somebody had deleted that.
+        keyring.take_mark(Mark::Anchor).map_err(|error| disk(&error))?;
+        let Some(record) = record else {
             return Ok(());
         };
         keyring.forget_own(RECORD).map_err(|error| disk(&error))?;
@@ -204,38 +200,9 @@ impl Holder {
         }
         Ok(())
     }
-
-    /// Waits until somebody opens the keys by hand, which they may have done in this start, or the exchange that waits is
-    /// gone. Then the database goes on as a new epoch, and its audit log as another one, once in a start: whoever has
-    /// taken over the exchange later gets no log of its own by asking again.
-    pub(crate) fn await_hand(&self, gone: &AtomicBool) -> Result<Reply, Refusal> {
-        self.wait_for_hand(gone)?;
-        if !self.log_begins() {
-            return Ok(Reply::Done);
-        }
-        self.with_notary(audit::allow_another_log)
-    }
-
-    fn wait_for_hand(&self, gone: &AtomicBool) -> Result<(), Refusal> {
-        let mut state = self.keys.lock();
-        loop {
-            match &mut *state {
-                Keys::Open { hand: true, .. } => return Ok(()),
-                Keys::Open { wanted, .. } => {
-                    *wanted = true;
-                    self.wait(&mut state, gone)?;
-                }
-                _ => return Err(Refusal(Reason::NotNow, "the keys are not open".to_owned())),
-            }
-        }
-    }
-
-    fn is_by_hand(&self) -> bool {
-        matches!(&*self.keys.lock(), Keys::Open { hand: true, .. })
-    }
 }
 
-/// Answers the index, which is another one if the former is not ours any more and `anew`. `owns_tpm`: see [`free_index`].
+/// Answers the index, which is another one if the former is not ours any more and `anew`. `owns_tpm`: see [`free_place`].
 fn write(
     tpm: &TpmSealer,
     record: &Record,
@@ -245,7 +212,7 @@ fn write(
 ) -> Result<u32, AnchorError> {
     tpm.in_tpm(|tpm| {
         let index = record.index;
-        if record.written.is_none() || anew {
+        if anew {
             match tpm
                 .ensure_anchor(index, key)
                 .and_then(|()| tpm.write_anchor(index, key, anchor))
@@ -253,7 +220,7 @@ fn write(
                 Err(AnchorError::Foreign(_) | AnchorError::AnotherInstallation) => {}
                 other => return other.map(|()| index),
             }
-            let index = free_index(tpm, owns_tpm)?;
+            let index = free_place(tpm, owns_tpm)?;
             tpm.ensure_anchor(index, key)?;
             tpm.write_anchor(index, key, anchor)?;
             return Ok(index);
@@ -262,25 +229,14 @@ fn write(
     })
 }
 
-/// Called where the keyring has no anchor of its own. Where the machine has one installation (`owns_tpm`), anchors of
-/// set-ups that were given up make room if there is none.
-fn free_index(tpm: &mut Tpm, owns_tpm: bool) -> Result<u32, AnchorError> {
-    if let Some(index) = first_free(tpm)? {
-        return Ok(index);
-    }
-    if owns_tpm && tpm.reclaim_anchors(INDICES, &[])? > 0 {
-        tracing::info!("anchors of installations that are given up went out of the TPM");
-    }
-    first_free(tpm)?.ok_or(AnchorError::Foreign(*INDICES.end()))
+/// Whether the TPM has a later one. What is kept of it may be an older copy that somebody put back.
+fn is_behind(tpm: &TpmSealer, record: &Record, key: &Secret<32>, anchor: &Anchor) -> bool {
+    let present = tpm.in_tpm(|tpm| tpm.read_anchor(record.index, key));
+    present.is_ok_and(|present| anchor.commit < present.commit)
 }
 
-fn first_free(tpm: &mut Tpm) -> Result<Option<u32>, AnchorError> {
-    for index in INDICES {
-        if !tpm.has_index(index)? {
-            return Ok(Some(index));
-        }
-    }
-    Ok(None)
+fn is_older(anchor: &Anchor, than: &Anchor) -> bool {
+    anchor != than && (anchor.commit, anchor.audit_entries) < (than.commit, than.audit_entries)
 }
 
 fn has_tpm_slot(keyring: &Keyring) -> bool {
@@ -295,45 +251,15 @@ fn refused(error: &AnchorError) -> Refusal {
     Refusal(Reason::Tpm, format!("the TPM's anchor was not written: {error}"))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn set_back() -> Refusal {
+    let sentence = "the anchor is never set back, but by somebody who opened the keys by hand";
+    Refusal(Reason::NotAllowed, sentence.to_owned())
 }
 
-fn unhex(digits: &str) -> Option<[u8; ANCHOR_BYTES]> {
-    let mut bytes = [0u8; ANCHOR_BYTES];
-    if digits.len() != 2 * ANCHOR_BYTES {
-        return None;
-    }
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        let pair = digits.get(2 * place..2 * place + 2)?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Record;
-    use lamchat_tpm::Anchor;
-
-    #[test]
-    fn the_record_keeps_its_counts() {
-        let mut record = Record::new(0x0180_4C21, 1000);
-        assert_eq!(Record::parse(&record.text(), 1000), Some(record));
-        record.written = Some(Anchor {
-            audit_head: [3; 32],
-            audit_entries: 5,
-            commit: 6,
-        });
-        record.writes = 9;
-        let spent = (0..50).filter(|_| record.budget.take(1000)).count();
-        assert_eq!(spent, 24);
-        let mut back = Record::parse(&record.text(), 1001).unwrap_or_else(|| Record::new(0, 0));
-        assert_eq!((back.written, back.writes), (record.written, 9));
-        // A restart gives no writes, and neither does a clock that was set back.
-        assert!(!back.budget.take(1001));
-        assert!(!Record::parse(&record.text(), 0).is_some_and(|mut record| record.budget.take(0)));
-        assert!(back.budget.take(1000 + 3_600_000));
-        assert_eq!(Record::parse("1\n\n0\n0\n0\n", 0), None);
-    }
+/// Somebody has deleted what is kept of the anchor.
+fn missing(keyring: &Keyring) -> String {
+    format!(
+        "{}, which says where the TPM has its anchor, is missing (put it back from where it went, and start again)",
+        keyring.own_path(RECORD).display()
+    )
 }

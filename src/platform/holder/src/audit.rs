@@ -66,8 +66,20 @@ pub(crate) fn allow_another_log(notary: &mut Notary) -> Result<Reply, Refusal> {
     allowed.map(|()| Reply::Done).map_err(|error| refused(error.into()))
 }
 
+/// Where what the notary kept was, of what is missing; nothing if all of it is there.
+pub(crate) fn lost(notary: &Notary) -> Reply {
+    let places = match notary.lost() {
+        Some(NotarizeError::Lost { places }) => places,
+        _ => String::new(),
+    };
+    Reply::Bytes(places.into_bytes())
+}
+
 /// The head that is signed last of the log `origin`, which must be the one that is signed here; `None` before the first.
 pub(crate) fn head_of(notary: &Notary, origin: &str) -> Result<Option<Checkpoint>, Refusal> {
+    if let Some(lost) = notary.lost() {
+        return Err(refused(lost));
+    }
     match notary.active() {
         Some(active) if active.origin != origin => Err(refused(NotarizeError::AnotherLog {
             signed: active.origin.clone(),
@@ -79,7 +91,7 @@ pub(crate) fn head_of(notary: &Notary, origin: &str) -> Result<Option<Checkpoint
 
 fn refused(error: NotarizeError) -> Refusal {
     let reason = match error {
-        NotarizeError::Fork { .. } | NotarizeError::AnotherLog { .. } => Reason::Fork,
+        NotarizeError::Fork { .. } | NotarizeError::AnotherLog { .. } | NotarizeError::Lost { .. } => Reason::Fork,
         NotarizeError::Signer(SignerError::Failed(_)) => Reason::Disk,
         NotarizeError::Signer(_) => Reason::Tpm,
         NotarizeError::NotThePlan | NotarizeError::Key(_) => Reason::NotAllowed,

@@ -221,12 +221,24 @@ impl Client {
         self.done(&Request::WriteAnchor(anchor))
     }
 
-    /// Waits until somebody has opened the keys by hand in this start; [`Client::close`] ends the waiting.
-    pub fn await_hand(&self) -> Result<(), AskError> {
+    /// Waits until somebody has opened the keys by hand in this start; [`Client::close`] ends the waiting. `another_log`: they
+    /// are asked whether the database goes on as a new epoch, with another audit log.
+    pub fn await_hand(&self, another_log: bool) -> Result<(), AskError> {
         self.closer.set_read_timeout(None)?;
-        let reply = self.done(&Request::AwaitHand);
+        let reply = self.done(&Request::AwaitHand { another_log });
         self.closer.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         reply
+    }
+
+    /// Where what the signer of the audit log kept was, of what is missing: then it signs nothing. `None`: all is there.
+    pub fn log_lost(&self) -> Result<Option<String>, AskError> {
+        match self.ask(&Request::LogLost)? {
+            Reply::Bytes(places) => {
+                let places = String::from_utf8(places).map_err(|_| MalformedError)?;
+                Ok(Some(places).filter(|places| !places.is_empty()))
+            }
+            _ => Err(MalformedError.into()),
+        }
     }
 
     /// Evidence for a verifier's nonce, with the newest signed head of the audit log `origin`.

@@ -19,6 +19,7 @@ mod files;
 mod floor;
 mod frame;
 mod guesses;
+mod hand;
 mod hardware;
 mod image;
 mod known;

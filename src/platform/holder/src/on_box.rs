@@ -94,10 +94,13 @@ impl Holder {
             hand,
             wanted,
             log_begun,
+            anchor_begun,
+            anchor_unknown,
             ..
         } = &mut *self.keys.lock()
         {
-            (*hand, *wanted, *log_begun) = (false, false, false);
+            (*hand, *wanted) = (false, false);
+            (*log_begun, *anchor_begun, *anchor_unknown) = (false, false, false);
         }
     }
 }

@@ -128,6 +128,8 @@ impl Holder {
             hand,
             wanted: false,
             log_begun: false,
+            anchor_begun: false,
+            anchor_unknown: false,
         };
         self.opened.notify_all();
         Ok(reply)

@@ -229,7 +229,7 @@ pub enum Reason {
     Keyring,
     /// The keys are not open, or the exchange is not ready for it.
     NotNow,
-    /// A head of the audit log that contradicts what was signed: its size and the other's.
+    /// A head of the audit log that contradicts what was signed, or that nothing is known of what was.
     Fork,
     /// The exchange could not note it in the audit log.
     NotNoted,

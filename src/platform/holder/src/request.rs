@@ -98,7 +98,12 @@ pub enum Request {
     /// To write the anchor.
     WriteAnchor(Anchor),
     /// To answer once somebody has opened the keys by hand in this start.
-    AwaitHand,
+    AwaitHand {
+        /// Whether the database is to go on as a new epoch, with another audit log.
+        another_log: bool,
+    },
+    /// Where what the signer of the audit log kept was, of what is missing.
+    LogLost,
     /// To raise the security floor of the `tpm` slots under the image's policy.
     RaiseFloor {
         /// The lowest epoch that opens the keys from now on.
@@ -159,7 +164,8 @@ impl Request {
             Self::LastKeyChange(origin) => assemble(15, &[origin.as_bytes()]),
             Self::ReadAnchor => assemble(16, &[]),
             Self::WriteAnchor(anchor) => assemble(17, &[&anchor.encode()]),
-            Self::AwaitHand => assemble(18, &[]),
+            Self::AwaitHand { another_log } => assemble(18, &[&[u8::from(*another_log)]]),
+            Self::LogLost => assemble(32, &[]),
             Self::RaiseFloor {
                 floor: lowest,
                 bootable,
@@ -229,7 +235,10 @@ impl Request {
             15 => Self::LastKeyChange(body.rest_text()?),
             16 => Self::ReadAnchor,
             17 => Self::WriteAnchor(Anchor::parse(body.rest()).map_err(|_| MalformedError)?),
-            18 => Self::AwaitHand,
+            18 => Self::AwaitHand {
+                another_log: body.flag()?,
+            },
+            32 => Self::LogLost,
             24 => evidence(&mut body)?,
             25 => Self::EnrolmentRequest,
             26 => Self::Activate(body.rest().to_vec()),

@@ -82,7 +82,8 @@ fn answer(request: Request, holder: &Holder, gone: &AtomicBool) -> Result<Reply,
         Request::LastKeyChange(origin) => holder.with_notary(|notary| Ok(audit::last_change(notary, &origin))),
         Request::ReadAnchor => holder.anchored(),
         Request::WriteAnchor(anchor) => holder.anchor(anchor),
-        Request::AwaitHand => holder.await_hand(gone),
+        Request::AwaitHand { another_log } => holder.await_hand(another_log, gone),
+        Request::LogLost => holder.with_notary(|notary| Ok(audit::lost(notary))),
         Request::ForgetFormer => holder.forget_former(),
         Request::RaiseFloor { floor, bootable, force } => {
             holder.raise_floor(floor, &bootable, force, None).map(|_| Reply::Done)

@@ -80,6 +80,11 @@ pub(crate) enum Keys {
         wanted: bool,
         /// Whether the audit log of this start is decided: no other one begins any more.
         log_begun: bool,
+        /// Whether the anchor of this start is decided: it is not set back any more.
+        anchor_begun: bool,
+        /// Whether the TPM did not tell the anchor when it was asked last: who opens the keys by hand then says nothing about
+        /// it.
+        anchor_unknown: bool,
     },
 }
 
@@ -275,7 +280,9 @@ impl Holder {
             .sealer_from(floor, pin, &keyring.blobs(), self.setup.on_box)
             .ok_or_else(none)?;
         let unlock = lamchat_seal::Unlock::Tpm(sealer);
-        keyring.add_slot(&unlock, self.setup.cost).map_err(refused_slot)
+        let mark = self.prepare_anchor(&keyring)?;
+        let added = keyring.add_slot_with(&unlock, self.setup.cost, mark);
+        added.map_err(refused_slot)
     }
 
     /// Makes a `file` slot. A box never has one: its keyring lies where no file could open it.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod indices;
+mod marks;
 mod on_box;
 mod pin;
 
@@ -417,20 +418,25 @@ fn another_log_begins_only_by_hand_and_only_once() {
     };
     let house = by_hand(house);
     house.client.sign(&head(1), &[]).unwrap();
-    house.client.await_hand().unwrap();
+    house.client.await_hand(true).unwrap();
+    assert!(is_refused(&house, 2));
+    // Or by the owner's word about something else, after which asking again is of no use.
+    let house = by_hand(house);
+    house.client.await_hand(false).unwrap();
+    house.client.await_hand(true).unwrap();
     assert!(is_refused(&house, 2));
     // Or for a disk that was put back; what was allowed survives a power cut.
     let house = by_hand(house);
     assert!(is_refused(&house, 2));
-    house.client.await_hand().unwrap();
+    house.client.await_hand(true).unwrap();
     let house = House::with(house.leave(), Some(passphrase));
     house.keys();
     house.client.sign(&head(2), &[]).unwrap();
     assert!(is_refused(&house, 1) && is_refused(&house, 3));
     let house = by_hand(house);
-    house.client.await_hand().unwrap();
+    house.client.await_hand(true).unwrap();
     house.client.sign(&head(3), &[]).unwrap();
-    house.client.await_hand().unwrap();
+    house.client.await_hand(true).unwrap();
     assert!(is_refused(&house, 4));
     house.leave();
 }
@@ -483,7 +489,8 @@ fn every_cut_or_longer_message_is_malformed() {
         Request::PlanKey,
         Request::ReadAnchor,
         Request::WriteAnchor(ANCHOR),
-        Request::AwaitHand,
+        Request::AwaitHand { another_log: true },
+        Request::LogLost,
         Request::TpmMake,
     ];
     for request in requests {

@@ -5,7 +5,7 @@ use lamchat_seal::{SLOTS_MAX, SlotInfo, SlotKind};
 use zeroize::Zeroizing;
 
 /// The version of the protocol.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 /// Longest passphrase, PIN or typed recovery key.
 const TYPED_BYTES_MAX: usize = 1_024;
 /// Most images that a machine may start.

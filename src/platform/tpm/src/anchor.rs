@@ -49,7 +49,7 @@ pub enum AnchorError {
     /// The index does not exist: never made, or the TPM was cleared.
     #[error("the TPM has no anchor at NV index {0:#x}")]
     Absent(u32),
-    /// The index exists and was never written: the anchoring of the first start did not happen.
+    /// The index exists, is ours, and was never written: the anchoring of the first start did not happen.
     #[error("the anchor was never written")]
     Unwritten,
     /// Something else lives under this index, or it holds something else.
@@ -172,10 +172,8 @@ impl Tpm {
     /// Reads the anchor.
     pub fn read_anchor(&mut self, index: u32, key: &Secret<32>) -> Result<Anchor, AnchorError> {
         self.scope(|tpm| {
+            // One that was never written is read as well: the TPM says so only to who has its key.
             let found = tpm.anchor_index(index)?;
-            if !found.is_written() {
-                return Err(AnchorError::Unwritten);
-            }
             let handle = found.handle()?;
             let (root, public) = tpm.storage_root()?;
             let mut session = tpm.session(Kind::Hmac, &root, &public)?;

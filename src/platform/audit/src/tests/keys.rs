@@ -61,6 +61,15 @@ impl Chip {
     }
 }
 
+/// The chip of this number, which is well.
+pub(super) fn chip(number: u8) -> Arc<dyn HardwareKeys> {
+    Arc::new(Chip {
+        number,
+        state: Arc::default(),
+        signatures: Arc::default(),
+    })
+}
+
 /// A log whose machine has the chip of this number.
 pub(super) fn with_chip(site: &Site, store: &Store, number: u8) -> (AuditLog, Arc<AtomicU8>) {
     let (log, state, _) = with_notary(site, store, number);

@@ -51,6 +51,18 @@ impl Keep for Forgetful {
         }
         Keep::store(&*self.0, name, secret)
     }
+
+    fn is_marked(&self, _name: &str) -> bool {
+        false
+    }
+
+    fn mark(&self, _names: &[&str]) -> Result<(), SignerError> {
+        Ok(())
+    }
+
+    fn place(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 /// Another history of the log in `of`, under its name and signed by its key: `size` entries, of which the first `shared`

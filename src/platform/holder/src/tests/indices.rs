@@ -9,7 +9,7 @@ use lamchat_tpm::{Address, PcrSelection, SealedBlob};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const FIRST: Administrator = Administrator { uid: 0, is_first: true };
+pub(super) const FIRST: Administrator = Administrator { uid: 0, is_first: true };
 /// More than there are counters.
 const SET_UPS: usize = 40;
 
@@ -22,23 +22,31 @@ pub(super) struct Swtpm {
 impl Swtpm {
     pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let child = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .arg("--tpmstate")
-            .arg(format!("dir={}", folder.path().display()))
-            .arg("--server")
-            .arg(format!("type=unixio,path={}", folder.path().join("sock").display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = spawn(folder.path());
         let this = Self { folder, child };
+        this.wait();
+        this
+    }
+
+    /// Away.
+    pub(super) fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::fs::remove_file(self.folder.path().join("sock")).unwrap();
+    }
+
+    /// Back again: its NV memory stays.
+    pub(super) fn start_again(&mut self) {
+        self.child = spawn(self.folder.path());
+        self.wait();
+    }
+
+    fn wait(&self) {
         let until = Instant::now() + Duration::from_secs(30);
-        while this.address().open().is_err() {
+        while self.address().open().is_err() {
             assert!(Instant::now() < until, "swtpm does not start");
             std::thread::sleep(Duration::from_millis(10));
         }
-        this
     }
 
     pub(super) fn address(&self) -> Address {
@@ -48,6 +56,19 @@ impl Swtpm {
     pub(super) fn sealer(&self) -> TpmSealer {
         TpmSealer::new(self.address(), PcrSelection::new(&[7]).unwrap(), entropy(9))
     }
+}
+
+fn spawn(folder: &Path) -> Child {
+    Command::new("swtpm")
+        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+        .arg("--tpmstate")
+        .arg(format!("dir={}", folder.display()))
+        .arg("--server")
+        .arg(format!("type=unixio,path={}", folder.join("sock").display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Swtpm {

@@ -53,6 +53,11 @@ fn an_anchor_is_read_with_its_key_alone_and_not_seen_on_the_wire() {
     tpm.ensure_anchor(ANCHOR, &key).unwrap();
     tpm.ensure_anchor(ANCHOR, &key).unwrap();
     assert!(matches!(tpm.read_anchor(ANCHOR, &key), Err(AnchorError::Unwritten)));
+    // Whoever makes one in its place cannot pass it for ours.
+    assert!(matches!(
+        tpm.read_anchor(ANCHOR, &other),
+        Err(AnchorError::AnotherInstallation)
+    ));
     for commit in [1, 2, u64::MAX] {
         tpm.write_anchor(ANCHOR, &key, &anchor(commit)).unwrap();
         assert_eq!(tpm.read_anchor(ANCHOR, &key).unwrap(), anchor(commit));
