@@ -19,6 +19,7 @@ mod firmware;
 #[path = "../ovmf/flash.rs"]
 mod flash;
 mod floor;
+mod good;
 mod hardware;
 mod ipv6;
 mod mended;
@@ -36,6 +37,7 @@ mod reset;
 mod restart;
 mod restored;
 mod rotation;
+mod schema;
 mod secure_boot;
 mod set_up;
 mod settings;

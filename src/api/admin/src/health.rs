@@ -31,6 +31,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         "certificates": certificate::describe(&admin),
         "backup": backup_record::describe(&admin)?,
         "release": admin.standing.describe(),
+        "schema": admin.store.schema(),
         // This release does not federate.
         "peers": {"count": 0, "sentence": "none: this release does not federate"},
         "update": admin.offer.describe(),
