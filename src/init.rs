@@ -91,7 +91,6 @@ fn start(installs: bool) -> Result<std::convert::Infallible, Failure> {
     for error in absent {
         shared.log.note(&format!("not there: {error}"));
     }
-    lockdown::note(&shared);
     note(
         "Ctrl-Alt-Del",
         power::tame_keyboard().map_err(|error| error.to_string()),

@@ -8,8 +8,8 @@ use super::settling::Settling;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Trial;
 use super::{
-    DATA, MODULES, clock, crash, disk, exchange, figures, measured, network, service::Service, threads, update, vault,
-    vital,
+    DATA, MODULES, clock, crash, disk, exchange, figures, lockdown, measured, network, service::Service, threads,
+    update, vault, vital,
 };
 use crate::cli::Failure;
 use crate::updater::RESTART;
@@ -124,6 +124,7 @@ impl Machine {
             self.shared.log.note(&format!("not there: {error}"));
         }
         measured::note(&self.shared);
+        lockdown::note(&self.shared);
         self.look_for_watchdog();
         self.find_buttons();
         if let Err(error) = network::close() {
