@@ -14,6 +14,9 @@ use crate::wire::{self, Handle, Kind, PublicArea};
 use lamchat_base::{Secret, SecretBytes};
 use zeroize::Zeroizing;
 
+/// How often a policy is asserted whose conditions hold and which fails all the same.
+const POLICY_ATTEMPTS: u32 = 12;
+
 /// Why a secret was not sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
@@ -152,25 +155,33 @@ impl Tpm {
         }
         let auth = pin.filter(|_| blob.pin).map(pin_value);
         let value: &[u8] = auth.as_ref().map_or(&[], |value| value.as_slice());
-        match self.scope(|tpm| tpm.open_blob(blob, &policy, signed, value)) {
-            Ok(secret) => Ok(secret),
-            // The policy was met up to the PIN.
-            Err(TpmError::AuthFailed { .. }) if blob.pin => Err(UnsealError::WrongPin),
-            Err(
-                error @ (TpmError::PolicyFailed
-                | TpmError::Integrity
-                | TpmError::Missing
-                | TpmError::Signature
-                | TpmError::Nv(_)),
-            ) => {
-                let reasons = self.explain(blob, signed)?;
-                if reasons.is_empty() {
-                    Err(UnsealError::Tpm(error))
-                } else {
-                    Err(UnsealError::Refused(reasons))
-                }
+        let (mut attempt, mut pause) = (1, self.patience.first_pause);
+        loop {
+            let error = match self.scope(|tpm| tpm.open_blob(blob, &policy, signed, value)) {
+                Ok(secret) => return Ok(secret),
+                // The policy was met up to the PIN.
+                Err(TpmError::AuthFailed { .. }) if blob.pin => return Err(UnsealError::WrongPin),
+                Err(
+                    error @ (TpmError::PolicyFailed
+                    | TpmError::Integrity
+                    | TpmError::Missing
+                    | TpmError::Signature
+                    | TpmError::Nv(_)),
+                ) => error,
+                Err(error) => return Err(UnsealError::Tpm(error)),
+            };
+            let reasons = self.explain(blob, signed)?;
+            if !reasons.is_empty() {
+                return Err(UnsealError::Refused(reasons));
             }
-            Err(error) => Err(UnsealError::Tpm(error)),
+            // TPM 2.0 Part 2, TPM_RC_PCR_CHANGED: "PCR have changed since checked", whichever it was. With Secure Boot
+            // Linux's IMA measures each module that it loads into PCR 10, and a start loads many.
+            if !matches!(error, TpmError::PolicyFailed) || attempt >= POLICY_ATTEMPTS {
+                return Err(UnsealError::Tpm(error));
+            }
+            attempt += 1;
+            std::thread::sleep(pause);
+            pause = pause.saturating_mul(2).min(self.patience.longest_pause);
         }
     }
 

@@ -43,7 +43,7 @@ impl Default for Patience {
 pub struct Tpm {
     transport: Box<dyn Transport>,
     entropy: Arc<dyn Entropy>,
-    patience: Patience,
+    pub(crate) patience: Patience,
     owner_auth: SecretBytes,
     /// Objects and sessions that the running operation opened, in order.
     opened: Vec<u32>,

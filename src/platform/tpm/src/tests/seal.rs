@@ -43,6 +43,28 @@ fn reread(blob: &SealedBlob) -> SealedBlob {
     read
 }
 
+/// TPM_RC_PCR_CHANGED, as where the kernel measures a module into PCR 10 between PolicyPCR and Unseal.
+#[test]
+fn a_pcr_that_is_extended_meanwhile_is_no_refusal() {
+    const UNSEAL: u32 = 0x15E;
+    const PCR_CHANGED: u32 = 0x128;
+    let swtpm = Swtpm::start();
+    let secret = secret();
+    let blob = swtpm.tpm().seal(&secret, &pcr_seven(), COUNTER, None).unwrap();
+    let mut left = 3;
+    let mut tpm = swtpm.disturbed(move |_, code| {
+        let changed = code == UNSEAL && left > 0;
+        left -= i32::from(changed);
+        changed.then_some(PCR_CHANGED)
+    });
+    assert_eq!(tpm.unseal(&blob, &[], None).unwrap(), secret);
+    assert!(open_handles(&mut tpm).is_empty());
+    drop(tpm);
+    let mut tpm = swtpm.disturbed(|_, code| (code == UNSEAL).then_some(PCR_CHANGED));
+    let error = tpm.unseal(&blob, &[], None).unwrap_err();
+    assert!(matches!(error, UnsealError::Tpm(TpmError::PolicyFailed)), "{error:?}");
+}
+
 #[test]
 fn opens_again_after_a_restart_and_a_reset() {
     let mut swtpm = Swtpm::start();
