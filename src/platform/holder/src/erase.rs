@@ -41,6 +41,7 @@ impl Holder {
             pin: false,
         };
         self.forget_notary();
+        *self.pin.lock() = None;
         match left {
             None => Ok(Reply::Done),
             Some(sentence) => Err(Refusal(Reason::Tpm, sentence)),
