@@ -117,7 +117,7 @@ fn a_new_disk_with_another_tpm_is_set_up_from_a_backup() {
     begin(&mut machine, "2");
     answer(&mut machine, &key);
     machine.expect("Restoring: ");
-    machine.kill();
+    drop(machine);
     let (mut machine, clients, _) = start_with(&disk, &board, &stick.arguments());
     begin(&mut machine, "2");
     answer(&mut machine, &key);

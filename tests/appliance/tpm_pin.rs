@@ -6,7 +6,7 @@ use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up, shut_down};
 use crate::slots::{mark_good, names};
 use crate::update::{credential, far, start};
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
 use lamchat_slots::Slot;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ fn waits(machine: &mut VirtualMachine) -> String {
 fn is_wrong(machine: &mut VirtualMachine, pin: &str) {
     machine.type_text("1");
     machine.answer("TPM PIN: ", pin);
-    let told = machine.answer("Press Enter", "");
+    let told = flat(&machine.answer("Press Enter", ""));
     assert!(
         told.contains("the PIN is wrong") && told.contains("more wrong ones"),
         "{told}"
@@ -139,7 +139,7 @@ fn each_start_waits_for_the_pin_which_updates_keep_and_the_recovery_key_replaces
     machine.answer("Recovery key: ", &key);
     machine.answer("type yes", "yes");
     new_pin(&mut machine, ANOTHER);
-    let told = machine.answer("Press Enter", "");
+    let told = flat(&machine.answer("Press Enter", ""));
     assert!(told.contains("asks for the PIN at each start"), "{told}");
     machine.expect("New administrator");
     is_there(clients, &event);

@@ -1,6 +1,7 @@
 //! The box's data as another program sees them: opened on this machine by the recovery key, without a kernel's dm-crypt,
 //! and given to e2fsck.
 
+use super::drive::Drive;
 use super::life::Life;
 use aes::Aes256;
 use aes::cipher::{Array, KeyInit};
@@ -56,6 +57,29 @@ fn copy(disk: &File, of: &Partition, change: impl Fn(u64, &mut [u8])) -> tempfil
         at += length;
     }
     file
+}
+
+/// How many sectors of the data differ between two disks, as far as both have them.
+pub fn different_sectors(one: &Drive, other: &Drive) -> u64 {
+    let data = |drive: &Drive| {
+        let partitions = gpt::read(drive.disk().path()).unwrap();
+        let found = partitions
+            .into_iter()
+            .find(|partition| partition.label == "lamchat-data");
+        (File::open(drive.disk().path()).unwrap(), found.unwrap())
+    };
+    let ((one, first), (other, second)) = (data(one), data(other));
+    let (length, mut at, mut differ) = (first.length.min(second.length), 0, 0);
+    while at < length {
+        let part = usize::try_from((length - at).min((TOGETHER * SECTOR_BYTES) as u64)).unwrap();
+        let (mut here, mut there) = (vec![0; part], vec![0; part]);
+        one.read_exact_at(&mut here, first.offset + at).unwrap();
+        other.read_exact_at(&mut there, second.offset + at).unwrap();
+        let pairs = here.chunks(512).zip(there.chunks(512));
+        differ += pairs.filter(|(here, there)| here != there).count() as u64;
+        at += part as u64;
+    }
+    differ
 }
 
 /// The key of the disk, by the recovery key.

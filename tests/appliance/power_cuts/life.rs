@@ -256,7 +256,13 @@ impl Life {
         checks::audit(&mut self, &on).unwrap();
         shut_down(&mut on.machine);
         drop(on);
+        for drive in self.drives() {
+            drive.settle();
+        }
         let second = self.other.take().unwrap();
+        let differ = file_system::different_sectors(&self.drive, &second);
+        println!("after a clean stop {differ} sectors of the halves differ");
+        assert_eq!(differ, 0, "what was read of one half is not on the other");
         let mut on = switch_on(&second, &self.board);
         expect_alarm(&mut on.machine, "the second alone, after the cuts");
         self.said.check_everything();

@@ -3,6 +3,8 @@
 //! Each half has a small partition beside its data for dm-raid's superblock and its bitmap of what was written; it is all
 //! zeros when the half is new. By the superblocks dm-raid knows a half that missed something, and fills it again.
 
+mod superblock;
+
 use crate::device_mapper::{self, Block, MapError};
 use std::path::{Path, PathBuf};
 
@@ -54,8 +56,15 @@ pub struct MirrorStatus {
     pub is_idle: bool,
 }
 
-/// Opens an array as the device `name`, of as many sectors of 512 bytes as were recorded; answers its node.
+/// Opens an array as the device `name`, of as many sectors of 512 bytes as were recorded; answers its node. Where the power
+/// went, what was being written is made alike in the background.
 pub fn open(name: &str, sectors: u64, halves: &[Option<Half>; 2], begin: Begin) -> Result<PathBuf, MapError> {
+    if let (Begin::Known, [Some(first), Some(second)]) = (begin, halves) {
+        superblock::doubt([first, second]).map_err(|source| MapError::Io {
+            path: first.metadata.clone(),
+            source,
+        })?;
+    }
     device_mapper::create(name, sectors, "raid", &table(sectors, halves, begin)?)
 }
 
