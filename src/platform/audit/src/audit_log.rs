@@ -194,8 +194,11 @@ impl AuditLog {
 
     /// What a command shows. Never waits for whoever signs.
     pub fn status(&self) -> Result<Status, AuditError> {
+        // Before the snapshot: a head that another key signed is in no snapshot whose key is not known here.
+        let known = self.keys.read();
         let read = self.store.read();
-        let Keys { key, kind, chain } = self.keys.read().clone();
+        let Keys { key, kind, chain } = known.clone();
+        drop(known);
         let mut witnesses = Vec::new();
         for (name, note) in witnessed(&read)? {
             witnesses.push((name, chain.signed_by(&note)?.size));
@@ -285,15 +288,19 @@ impl AuditLog {
         let (checkpoint, proof) = self.checkpoint(signed, number.saturating_add(1))?;
         let peaks = log::peaks(&self.store.read(), number)?;
         let change = self.signer.change(&checkpoint, &proof, &bytes, &peaks)?;
-        keep_change(&self.store, &change)?;
-        self.learn_keys()?;
+        self.with_new_key(|| keep_change(&self.store, &change))?;
         *self.change_after_ms.lock() = 0;
         Ok(true)
     }
 
-    fn learn_keys(&self) -> Result<(), AuditError> {
-        let keys = Keys::of(self.signer.identity(&self.origin)?, &self.store.read())?;
-        *self.keys.write() = keys;
+    /// Keeps what the key that signs now has signed first. Nobody sees it before that key is known here, and nobody waits
+    /// for the signer by it.
+    fn with_new_key(&self, keep: impl FnOnce() -> Result<(), AuditError>) -> Result<(), AuditError> {
+        let identity = self.signer.identity(&self.origin);
+        let mut keys = self.keys.write();
+        // Also where the signer has gone meanwhile: what it signed is good.
+        keep()?;
+        *keys = Keys::of(identity?, &self.store.read())?;
         Ok(())
     }
 
@@ -324,14 +331,16 @@ impl AuditLog {
         }
         let note = self.signer.sign(&checkpoint, &proof)?;
         let row = note.to_string();
-        self.store.write_blocking(move |txn| {
-            txn.put(META, HEAD_ROW, row.into_bytes());
-            Ok::<_, AuditError>(())
-        })?;
+        let keep = || {
+            let kept = self.store.write_blocking(move |txn| {
+                txn.put(META, HEAD_ROW, row.into_bytes());
+                Ok::<_, AuditError>(())
+            });
+            Ok(kept?)
+        };
         // A log without its TPM of before begins with another key.
-        if signed == 0 || key != self.keys.read().key {
-            self.learn_keys()?;
-        }
+        let is_new = signed == 0 || key != self.keys.read().key;
+        if is_new { self.with_new_key(keep) } else { keep() }?;
         Ok(note)
     }
 
