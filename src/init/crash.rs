@@ -28,7 +28,7 @@ pub fn keep(shared: &Shared) {
                 .note(&format!("what the kernel said before a crash: {error}"));
         }
     };
-    shared.notice("the machine crashed before this start: the kernel's last words are kept");
+    shared.notice("it crashed before this start: k shows the kernel's last words");
     if let Err(error) = write(&folder(), time::now_ms(), &lines) {
         shared
             .log

@@ -8,6 +8,7 @@ use crate::set_up::{PIN, set_up};
 use crate::slots;
 use crate::update::{credential, far, network};
 use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
+use lamchat_release::{Header, Start};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -100,7 +101,10 @@ fn a_release_that_panics_at_its_start_is_left() {
     let mut back = falls_back("panic", Duration::from_secs(180), &[WATCHDOG, &erst].concat());
     let shown = back.machine.shown();
     assert_eq!(shown.matches("Attempted to kill init").count(), STARTS, "{shown}");
-    assert!(flat(shown).contains("the kernel's last words are kept"), "{shown}");
+    assert!(
+        flat(shown).contains("it crashed before this start: k shows the kernel's last words"),
+        "{shown}"
+    );
     let crashes = back.crashes();
     let kept = crashes.matches("Attempted to kill init").count();
     assert_eq!(kept, STARTS, "{crashes}");
@@ -112,8 +116,8 @@ fn a_release_whose_kernel_crashes_is_left_and_its_last_words_are_kept() {
     let mut back = falls_back("crashed", Duration::from_secs(240), WATCHDOG);
     let crashes = back.crashes();
     assert!(crashes.contains("efi"), "{crashes}");
-    let kept = crashes.matches("sysrq triggered crash").count();
-    assert!(kept >= STARTS, "{kept}: {crashes}");
+    // As many as the firmware has room for.
+    assert!(crashes.contains("sysrq triggered crash"), "{crashes}");
 }
 
 /// Process 1 gives it three minutes, and the exchange time to end.
@@ -128,9 +132,24 @@ fn a_release_whose_first_process_hangs_is_left() {
     falls_back("frozen", Duration::from_secs(400), WATCHDOG);
 }
 
-/// On a machine that has none, the kernel's own is left, which the console names.
+/// On a machine that has none, the kernel's own is left, which the console names. Without firmware, because the machines
+/// that QEMU has for it come with a watchdog that does not bite.
 #[test]
-fn a_release_whose_first_process_hangs_is_left_without_a_watchdog_in_hardware() {
-    let mut back = falls_back("frozen", Duration::from_secs(400), &[]);
-    back.machine.expect("Software Watchdog");
+fn a_first_process_that_hangs_is_ended_without_a_watchdog_in_hardware() {
+    let bundles = PathBuf::from(std::env::var_os("LAMCHAT_FAULTY_BUNDLES").unwrap());
+    let bundle = std::fs::read(bundles.join("frozen.bundle")).unwrap();
+    let mut rest = bundle.as_slice();
+    let start = Start::read(&mut rest).unwrap();
+    let header = Header::from_bytes(&start.header).unwrap();
+    let image = header.files.first().unwrap();
+    assert_eq!(image.name, "uki");
+    let image = rest.get(..usize::try_from(image.bytes).unwrap()).unwrap();
+    let disk = Disk::blank();
+    let mut machine = VirtualMachine::start_image(image, &disk, &["-nic", "none"]);
+    machine.expect("Software Watchdog");
+    println!("the kernel's watchdog is fed after {:?}", machine.age());
+    machine.wait_off();
+    println!("ended after {:?}", machine.age());
+    // Nobody else did it.
+    assert!(!machine.shown().contains("Restarting system"), "{}", machine.shown());
 }

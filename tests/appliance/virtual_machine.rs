@@ -82,10 +82,9 @@ pub fn uki() -> PathBuf {
 }
 
 /// The kernel and the initrd out of the unified kernel image, in a folder as `vmlinuz` and `initrd`.
-fn boot_folder(scratch: &Path) -> PathBuf {
-    let image = std::fs::read(uki()).unwrap();
+fn boot_folder(scratch: &Path, image: &[u8]) -> PathBuf {
     for (section, file) in [(".linux", "vmlinuz"), (".initrd", "initrd")] {
-        std::fs::write(scratch.join(file), pe_section(&image, section)).unwrap();
+        std::fs::write(scratch.join(file), pe_section(image, section)).unwrap();
     }
     scratch.to_owned()
 }
@@ -124,8 +123,13 @@ fn drive(disk: &Disk) -> String {
 impl VirtualMachine {
     /// Starts one from a disk without firmware's help, with further arguments of QEMU's.
     pub fn start(disk: &Disk, arguments: &[&str]) -> Self {
+        Self::start_image(&std::fs::read(uki()).unwrap(), disk, arguments)
+    }
+
+    /// The same with this unified kernel image.
+    pub fn start_image(image: &[u8], disk: &Disk, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let boot = boot_folder(folder.path());
+        let boot = boot_folder(folder.path(), image);
         let file = |name: &str| boot.join(name).display().to_string();
         let (kernel, initrd) = (file("vmlinuz"), file("initrd"));
         let direct = ["-kernel", &kernel, "-initrd", &initrd, "-append", KERNEL_ARGUMENTS];
