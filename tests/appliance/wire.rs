@@ -13,7 +13,7 @@ pub use answer::Neighbourhood;
 pub use connection::Connection;
 pub use frame::{Frame, Network, Transport};
 pub use pcap::read as read_pcap;
-pub use quiet::{PORTS, may_leave};
+pub use quiet::{PORTS, is_of_firmware, may_leave};
 
 use frame::{ACK, SYN};
 use std::collections::BTreeSet;

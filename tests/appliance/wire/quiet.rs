@@ -5,6 +5,20 @@ use super::frame::{ACK, Frame, Network, SYN, Transport};
 /// The ports that are configured: clients, peers, administrators with a credential.
 pub const PORTS: [u16; 3] = [443, 8448, 8449];
 
+/// Whether the firmware said it, while it looked for what it starts from: a report of version 1 of multicast listener
+/// discovery (RFC 2710) from no address, as EDK2's network driver makes it. Linux speaks version 2 (RFC 3810).
+pub fn is_of_firmware(frame: &Frame) -> bool {
+    let Network::Ip {
+        from,
+        transport: Transport::Icmp(kind, _),
+        ..
+    } = &frame.network
+    else {
+        return false;
+    };
+    frame.is_ipv6() && *kind == 131 && from.is_unspecified()
+}
+
 /// Whether a frame of the box's is one of: address resolution, neighbour and router discovery, DHCP, an answer.
 pub fn may_leave(frame: &Frame) -> bool {
     match &frame.network {
