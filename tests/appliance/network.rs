@@ -3,7 +3,7 @@
 use crate::client::{free_port, get};
 use crate::set_up::{PIN, set_up, shut_down};
 use crate::virtual_machine::{Disk, VirtualMachine};
-use crate::wire::{Frame, is_of_firmware, may_leave, read_pcap};
+use crate::wire::{Frame, may_leave, read_pcap};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
@@ -97,12 +97,17 @@ fn a_client_comes_in_and_a_wrong_network_goes_back() {
 }
 
 /// Of all that a capture has of the box's card, nothing is its own idea.
-pub fn nothing_left_by_itself(capture: &Path) {
+fn nothing_left_by_itself(capture: &Path) {
+    nothing_left_but(capture, |_| false);
+}
+
+/// The same but for these frames.
+pub fn nothing_left_but(capture: &Path, is_allowed: impl Fn(&Frame) -> bool) {
     let frames = read_pcap(capture);
     let sent = frames
         .iter()
         .filter_map(|bytes| Frame::parse(bytes))
-        .filter(|frame| frame.source == MAC && !is_of_firmware(frame));
+        .filter(|frame| frame.source == MAC && !is_allowed(frame));
     let sent: Vec<Frame> = sent.collect();
     assert!(sent.len() > 50, "the capture has {} frames of the box", sent.len());
     let loud: Vec<&Frame> = sent.iter().filter(|frame| !may_leave(frame)).collect();

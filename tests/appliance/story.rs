@@ -4,10 +4,11 @@
 use crate::authority::{at_console, fetch};
 use crate::client::{free_port, get};
 use crate::firmware::Board;
-use crate::network::{captured, nothing_left_by_itself};
+use crate::network::{captured, nothing_left_but};
 use crate::nio::Nio;
 use crate::set_up::{PASSWORD, PIN, set_up, shut_down};
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::wire::is_of_firmware;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -163,7 +164,7 @@ fn tell(board: &Board, disks: &[&Disk], names: &[&str]) {
     std::thread::sleep(QUIET);
     assert!(!machine.shown().contains("DEGRADED"), "{}", machine.shown());
     shut_down(&mut machine);
-    nothing_left_by_itself(&capture);
+    nothing_left_but(&capture, is_of_firmware);
 }
 
 #[test]
