@@ -6,6 +6,7 @@ mod audit;
 mod certificates;
 mod clock;
 mod configuration;
+mod confined;
 mod data_dir;
 mod exchange;
 mod federation;

@@ -2,7 +2,7 @@
 //! What opening changes stays in memory; what the log has and the database has not is in the backup.
 
 use super::wiring::tables;
-use super::{Start, StartError, data_dir, holder, logging, refused, sandbox, settings};
+use super::{Start, StartError, confined, refused, settings};
 use lamchat_appliance::{Backup, Folders, KeyringSource, Source, Stopped};
 use lamchat_base::{Clock, Entropy};
 use lamchat_disk::{Disk, Overlay, RealDisk};
@@ -19,16 +19,7 @@ const CHANGED_BYTES_MAX: usize = 256 << 20;
 
 /// Writes it. An error means that what was written cannot be restored.
 pub fn run(start: &Start, out: &mut dyn Write) -> Result<(), StartError> {
-    data_dir::keep_files_private();
-    sandbox::close(&start.config, start.place.config.as_deref())?;
-    logging::start(&start.config.log)?;
-    let holder = holder::start(start)?;
-    if let Err(error) = lamchat_host::disable_core_dumps() {
-        tracing::warn!(%error, "core dumps could not be switched off");
-    }
-    if let Err(error) = lamchat_host::lock_secrets() {
-        tracing::warn!(%error, "keys may be written to a swap device");
-    }
+    let holder = confined::begin(start)?;
     let source = open(start, &holder.client)?;
     let backup = Backup::prepare(source).map_err(refused)?;
     let mut failed = None;

@@ -2,7 +2,7 @@
 //! knows nothing of the disk either: it looks at the backup before there is anything that it could write, and fills an open
 //! folder in the place of the exchange, confined as that one is.
 
-use super::{Start, StartError, data_dir, holder, logging, refused, sandbox, wiring};
+use super::{Start, StartError, confined, refused, wiring};
 use lamchat_appliance::{Carried, KeyringSource, Outcome, RestoreError, RestoreUnder, beginning, restore_under};
 use lamchat_disk::RealDisk;
 use lamchat_holder::Opened;
@@ -28,16 +28,7 @@ pub fn look(stream: UnixStream) -> Result<(), StartError> {
 
 /// Restores it below the data folder of the configuration, under the keyring that the key holder has got of it.
 pub fn fill(start: &Start, stream: UnixStream) -> Result<(), StartError> {
-    data_dir::keep_files_private();
-    sandbox::close(&start.config, start.place.config.as_deref())?;
-    logging::start(&start.config.log)?;
-    let holder = holder::start(start)?;
-    if let Err(error) = lamchat_host::disable_core_dumps() {
-        tracing::warn!(%error, "core dumps could not be switched off");
-    }
-    if let Err(error) = lamchat_host::lock_secrets() {
-        tracing::warn!(%error, "keys may be written to a swap device");
-    }
+    let holder = confined::begin(start)?;
     let keys = match holder.client.open(false).map_err(refused)? {
         Opened::Keys { keys, .. } => keys,
         Opened::Locked { reason, .. } => return Err(StartError::Refused(reason)),

@@ -29,6 +29,7 @@ pub fn keep(variables: &Variables, starts: &[Start], only: bool) -> Result<bool,
             Some((number, _)) if order.contains(number) => kept.push(*number),
             Some((number, _)) => new.push(*number),
             None => {
+                // A firmware with 65,536 entries finds the disk by itself, as before.
                 let Some(number) = (0..=u16::MAX).find(|number| !taken.contains(number)) else {
                     break;
                 };
