@@ -57,7 +57,7 @@ pub fn watch(shared: &Arc<Shared>) {
         let reading = describe(&found, &status, silent.as_deref());
         shared.status.lock().is_mirror = true;
         tell(shared, &reading, &mut told);
-        *shared.mirror.lock() = Some(reading);
+        publish(shared, reading);
         // After everything was told: this waits for what the lost half still owes.
         if found.members.len() == 1
             && !status.halves.contains(&HalfState::Absent)
@@ -66,6 +66,16 @@ pub fn watch(shared: &Arc<Shared>) {
             shared.log.note(&format!("the mirror keeps the lost half: {error}"));
         }
         *shared.disk.lock() = Some(found);
+    }
+}
+
+/// Whoever shows it elsewhere is woken when it changes for better or worse.
+fn publish(shared: &Shared, reading: Reading) {
+    let mut known = shared.mirror.lock();
+    let is_news = known.as_ref().map(|known| known.state) != Some(reading.state);
+    *known = Some(reading);
+    if is_news {
+        shared.mirror_changed.notify_all();
     }
 }
 

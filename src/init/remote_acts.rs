@@ -7,7 +7,7 @@ use lamchat_machine::power::End;
 use serde_json::{Value, json};
 
 /// Lines of a log that are told.
-const LINES_MAX: usize = 500;
+const LINES_MAX: usize = 2000;
 /// Letters of all of them: the answer has a limit of its own.
 const LETTERS_MAX: usize = 128 << 10;
 

@@ -12,7 +12,7 @@ use lamchat_machine::power::End;
 use lamchat_machine::signals::Ended;
 use lamchat_machine::uevent::Uevent;
 use nix::sys::signal::Signal;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -209,6 +209,8 @@ pub struct Shared {
     pub mirror_work: Mutex<()>,
     /// How they are, once it is known.
     pub mirror: Mutex<Option<Reading>>,
+    /// It is in another state than before.
+    pub mirror_changed: Condvar,
     /// Whether the key holder was started.
     pub has_keys: AtomicBool,
     /// The box's configuration, once it is there and readable.
@@ -265,6 +267,7 @@ impl Shared {
             disk: Mutex::new(None),
             mirror_work: Mutex::new(()),
             mirror: Mutex::new(None),
+            mirror_changed: Condvar::new(),
             has_keys: AtomicBool::new(false),
             site: Mutex::new(None),
             operator: Mutex::new(()),

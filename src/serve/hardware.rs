@@ -17,7 +17,11 @@ pub async fn survey_forever(parts: Arc<Parts>, folder: PathBuf) {
     let mut ticks = interval(SURVEY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // What process 1 of a box found need not wait.
+            () = parts.admin.told_news.notified() => {}
+        }
         let surveyor = Arc::clone(&surveyor);
         // The runtime ends.
         let Ok(health) = tokio::task::spawn_blocking(move || surveyor.survey()).await else {

@@ -224,6 +224,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         shared_secret: arc_swap::ArcSwapOption::new(shared_secret(config).map(Arc::new)),
         hardware: Arc::default(),
         told: Default::default(),
+        told_news: Default::default(),
         metrics: OnceLock::new(),
         nonces: lamchat_api_admin::Nonces::new(&*entropy),
         distance: lamchat_api_admin::Distance::new(!config.admin.metrics_open),

@@ -22,6 +22,7 @@ use lamchat_store::{ReadError, Store, WriteTxn};
 use ruma::{OwnedServerName, OwnedUserId};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use tokio::sync::Notify;
 
 /// What other parts of the exchange do when an administrator changes an account.
 pub trait Exchange: Send + Sync + 'static {
@@ -73,6 +74,8 @@ pub struct Admin {
     pub hardware: Latest,
     /// What process 1 of a box told of the hardware that only root may ask.
     pub told: ArcSwapOption<Told>,
+    /// It has told something.
+    pub told_news: Notify,
     /// What `/metrics` shows; set once the router that counts is there.
     pub metrics: OnceLock<Arc<Metrics>>,
     /// Nonces of registration by shared secret.

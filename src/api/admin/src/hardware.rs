@@ -53,6 +53,7 @@ pub async fn tell(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErr
     }
     let at_ms = admin.now_ms();
     admin.told.store(Some(Arc::new(Told { at_ms, readings })));
+    admin.told_news.notify_one();
     Ok(json!({}))
 }
 

@@ -248,6 +248,7 @@ fn site() -> Site {
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         hardware: Arc::default(),
         told: Default::default(),
+        told_news: Default::default(),
         nonces: Nonces::new(&*entropy),
         entropy,
         server_name: "example.org".try_into().unwrap(),

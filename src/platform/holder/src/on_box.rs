@@ -4,7 +4,7 @@
 use crate::notice::Act;
 use crate::open::{kind, recovery_key};
 use crate::reply::{Reason, Reply};
-use crate::state::{Holder, Keys, Refusal, refused_key};
+use crate::state::{Hand, Holder, Keys, Refusal, refused_key};
 use lamchat_base::SecretBytes;
 use lamchat_seal::{BackupKeyring, ImportError, RecoveryKey, SlotKind, Unlock};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ impl Holder {
         let text = SecretBytes::new(key.text().as_bytes().to_vec());
         let keyring = self.made_with(&Unlock::Recovery(key))?;
         let slot = keyring.slots().into_iter().next();
-        self.opened_by(keyring, SlotKind::Recovery, true)?;
+        self.opened_by(keyring, SlotKind::Recovery, Hand::Disk)?;
         let slot = slot.ok_or_else(|| Refusal(Reason::Keyring, "the new keyring has no slot".to_owned()))?;
         Ok(Reply::Recovery(slot, text))
     }
@@ -41,7 +41,7 @@ impl Holder {
         let (disk, entropy) = (Arc::clone(&self.setup.disk), Arc::clone(&self.setup.entropy));
         let installed = backup.install_on(disk, &self.setup.dir, false, entropy);
         let keyring = installed.map_err(|error| Refusal(Reason::Disk, error.to_string()))?;
-        self.opened_by(keyring, by, true)?;
+        self.opened_by(keyring, by, Hand::Disk)?;
         tracing::info!(%by, "the keyring of a backup was installed");
         Ok(Reply::Unlocked(by))
     }
@@ -95,12 +95,14 @@ impl Holder {
             wanted,
             log_begun,
             anchor_begun,
+            anchor_gone,
             anchor_unknown,
             ..
         } = &mut *self.keys.lock()
         {
-            (*hand, *wanted) = (false, false);
-            (*log_begun, *anchor_begun, *anchor_unknown) = (false, false, false);
+            (*hand, *wanted) = (Hand::None, false);
+            (*log_begun, *anchor_begun) = (false, false);
+            (*anchor_gone, *anchor_unknown) = (false, false);
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::blame::Blame;
 use crate::notice::{Act, Notice, State};
 use crate::reply::{Reason, Reply};
-use crate::state::{Holder, Keys, Refusal, refused_key, refused_to_open};
+use crate::state::{Hand, Holder, Keys, Refusal, refused_key, refused_to_open};
 use lamchat_base::SecretBytes;
 use lamchat_seal::{CreateError, Keyring, OpenError, RecoveryKey, SealerReason, SlotInfo, SlotKind, Unlock};
 use parking_lot::MutexGuard;
@@ -44,7 +44,7 @@ impl Holder {
                     }
                     let by = kind(&unlock);
                     tracing::info!(%by, milliseconds = began.elapsed().as_millis(), "the keys are open");
-                    return self.opened_by(keyring, by, false);
+                    return self.opened_by(keyring, by, Hand::None);
                 }
                 Err(error) => error,
             };
@@ -102,7 +102,7 @@ impl Holder {
         }
         let first = passphrase.unwrap_or(Unlock::File);
         let keyring = self.made_with(&first)?;
-        self.opened_by(keyring, kind(&first), false)
+        self.opened_by(keyring, kind(&first), Hand::None)
     }
 
     /// A new keyring with this slot.
@@ -117,7 +117,7 @@ impl Holder {
         Keyring::open_on(disk, &self.setup.dir, unlock, entropy)
     }
 
-    pub(crate) fn opened_by(&self, keyring: Keyring, by: SlotKind, hand: bool) -> Result<Reply, Refusal> {
+    pub(crate) fn opened_by(&self, keyring: Keyring, by: SlotKind, hand: Hand) -> Result<Reply, Refusal> {
         let keyring = Arc::new(keyring);
         let reply = keys(&keyring, by)?;
         // What could not go when its slot was sealed anew: the power went, or the TPM did not answer.
@@ -129,6 +129,7 @@ impl Holder {
             wanted: false,
             log_begun: false,
             anchor_begun: false,
+            anchor_gone: false,
             anchor_unknown: false,
         };
         self.opened.notify_all();
@@ -199,8 +200,8 @@ impl Holder {
                     if is_open {
                         self.confirmed_by_hand();
                     } else {
-                        let hand = shows_owner(&keyring.slots(), by);
-                        self.opened_by(keyring, by, hand)?;
+                        let is_owner = shows_owner(&keyring.slots(), by);
+                        self.opened_by(keyring, by, if is_owner { Hand::Keys } else { Hand::None })?;
                         if by == SlotKind::Tpm {
                             self.remember_pin(typed);
                         }
@@ -223,7 +224,7 @@ impl Holder {
     /// Somebody showed that the keys are theirs, and the start goes on.
     fn confirmed_by_hand(&self) {
         if let Keys::Open { hand, wanted, .. } = &mut *self.keys.lock() {
-            (*hand, *wanted) = (true, false);
+            (*hand, *wanted) = (Hand::Disk, false);
         }
         self.opened.notify_all();
     }

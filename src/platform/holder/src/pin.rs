@@ -11,13 +11,10 @@ use crate::reply::{Force, PinUse, Reason, Reply, TpmStatus};
 use crate::state::{Holder, Refusal};
 use crate::tpm::ASKS;
 use lamchat_base::SecretBytes;
-use lamchat_seal::{Keyring, SecretError, SlotInfo, SlotKind};
+use lamchat_seal::{Keyring, Mark, SecretError, SlotInfo, SlotKind};
 
-/// The holder's own secret that says that a PIN is asked for, while no slot says so: one that is removed must not take it
-/// along, or whoever removes and adds one would be rid of it.
+/// The holder's own secret that said what [`Mark::Pin`] says now: one that is there still counts.
 const RECORD: &str = "pin";
-/// What is in it.
-const ASKED: [u8; 1] = [1];
 
 impl Holder {
     /// The TPM, with what a box's own slot says about the PIN.
@@ -46,7 +43,10 @@ impl Holder {
     /// Whether a slot of the box asks for a PIN, or the last one did.
     fn asks_for_pin(&self) -> Result<bool, Refusal> {
         let (blobs, kept) = match self.keyring() {
-            Ok(keyring) => (keyring.blobs(), keyring.own(RECORD).map_err(unusable)?.is_some()),
+            Ok(keyring) => {
+                let kept = keyring.has_mark(Mark::Pin) || keyring.own(RECORD).map_err(unusable)?.is_some();
+                (keyring.blobs(), kept)
+            }
             Err(_) if self.has_keyring()? => (self.peek_blobs()?, false),
             Err(_) => (Vec::new(), false),
         };
@@ -66,12 +66,13 @@ impl Holder {
         }
     }
 
-    /// Keeps on a box that a PIN is asked for, before a slot goes that says so.
+    /// Keeps in the keyring of a box that a PIN is asked for, before a slot goes that says so: one that is removed must not
+    /// take it along, or whoever removes and adds one would be rid of it.
     pub(crate) fn keep_pin(&self, keyring: &Keyring) -> Result<(), Refusal> {
         if self.setup.on_box && self.asks_for_pin()? {
             keyring
-                .keep_own(RECORD, &SecretBytes::new(ASKED.to_vec()))
-                .map_err(unusable)?;
+                .set_marks(&[Mark::Pin])
+                .map_err(|error| unusable(error.into()))?;
         }
         Ok(())
     }
@@ -105,6 +106,7 @@ impl Holder {
         let keyring = self.keyring()?;
         if pin.is_none() {
             // Until the slot is sealed anew, it says itself that a PIN is asked for.
+            keyring.take_mark(Mark::Pin).map_err(|error| unusable(error.into()))?;
             keyring.forget_own(RECORD).map_err(unusable)?;
         }
         let (sealed, left) = match slot {

@@ -74,18 +74,31 @@ pub(crate) enum Keys {
         keyring: Arc<Keyring>,
         /// The slot that opened it.
         by: SlotKind,
-        /// Whether somebody typed what opens it in this start.
-        hand: bool,
+        /// What somebody has said by their own hand in this start.
+        hand: Hand,
         /// Whether the start waits for somebody to do so.
         wanted: bool,
         /// Whether the audit log of this start is decided: no other one begins any more.
         log_begun: bool,
         /// Whether the anchor of this start is decided: it is not set back any more.
         anchor_begun: bool,
-        /// Whether the TPM did not tell the anchor when it was asked last: who opens the keys by hand then says nothing about
+        /// Whether the TPM said, when it was asked last, that it has no anchor.
+        anchor_gone: bool,
+        /// Whether the TPM did not tell the anchor when it was asked last: who types the recovery key then says nothing about
         /// it.
         anchor_unknown: bool,
     },
+}
+
+/// What the owner has said by their own hand, by typing what opens the keys: no more than they were asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hand {
+    /// Nothing.
+    None,
+    /// That the keys may be opened, because they did not open by themselves. Nobody could tell them how old the disk is.
+    Keys,
+    /// That this disk is the one, because they were told what is wrong with it.
+    Disk,
 }
 
 impl std::fmt::Debug for Holder {

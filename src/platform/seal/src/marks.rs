@@ -14,7 +14,7 @@ pub(crate) const MARK: u8 = 7;
 /// The number of the mark that is the security floor: 24 zeros, then the floor.
 const FLOOR: u32 = 5;
 
-/// One of the holder's own secrets that is there for good once it was made ([`Keyring::keep_own`]).
+/// One of the holder's own secrets that is there for good once it was made ([`Keyring::keep_own`]), or a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// Where the anchor is in the TPM.
@@ -25,14 +25,18 @@ pub enum Mark {
     SoftwareKey,
     /// Which key signs the audit log, where it was not always the software key.
     Signing,
+    /// That a box asks for a PIN beside its TPM, while no slot says so. There is no record beside it any more; there was one
+    /// under this name.
+    Pin,
 }
 
 impl Mark {
-    const ALL: [(Self, u32, &str); 4] = [
+    const ALL: [(Self, u32, &str); 5] = [
         (Self::Anchor, 1, "anchor"),
         (Self::Heads, 2, "audit-heads"),
         (Self::SoftwareKey, 3, "audit-key"),
         (Self::Signing, 4, "audit-signing"),
+        (Self::Pin, 6, "pin"),
     ];
 
     /// The mark of the secret with this name.

@@ -2,7 +2,7 @@
 
 use super::indices::{FIRST, Swtpm};
 use super::*;
-use crate::state::{Keys, Refusal};
+use crate::state::{Hand, Keys, Refusal};
 use lamchat_base::Secret;
 use lamchat_disk::Disk;
 use lamchat_disk::simulation::SimulatedDisk;
@@ -152,22 +152,31 @@ fn a_hand_that_was_asked_about_something_else_sets_no_anchor_back() {
     holder.anchor(at(10)).unwrap();
 
     // Nor does one that opened the keys because the TPM was away, once that is back.
-    let key_opens = |holder: &Holder| {
+    let says = |said: Hand| {
         holder.forget_hand();
-        let mut keys = holder.keys.lock();
-        if let Keys::Open { hand, .. } = &mut *keys {
-            *hand = true;
+        if let Keys::Open { hand, .. } = &mut *holder.keys.lock() {
+            *hand = said;
         }
     };
-    key_opens(&holder);
+    says(Hand::Disk);
     swtpm.stop();
     assert!(matches!(anchored(&holder), Anchored::Unknown(_)));
     swtpm.start_again();
     assert_eq!(holder.anchor(at(8)).unwrap_err().0, Reason::NotAllowed);
-    // Asked while it is there, it does.
-    key_opens(&holder);
+    // Nor one that opened the keys before anybody could know how old the disk is: the start asks again.
+    says(Hand::Keys);
     assert!(is_at(&holder, 10));
+    assert_eq!(holder.anchor(at(8)).unwrap_err().0, Reason::NotAllowed);
+    let gone = AtomicBool::new(true);
+    assert_eq!(holder.await_hand(true, &gone).unwrap_err().0, Reason::NotNow);
+    by_hand(&holder, &key, true);
     holder.anchor(at(8)).unwrap();
+    // Once the TPM has no anchor there is nothing to ask about.
+    says(Hand::Keys);
+    swtpm.sealer().in_tpm(|tpm| tpm.delete_index(PLACE)).unwrap();
+    assert!(matches!(anchored(&holder), Anchored::Gone(_)));
+    holder.anchor(at(7)).unwrap();
+    assert!(is_at(&holder, 7));
 }
 
 /// Installations of before have the record and no mark.

@@ -5,6 +5,7 @@ use super::*;
 use crate::peer::Administrator;
 use crate::tests::indices::Swtpm;
 use crate::{Blame, PinUse, TpmStatus, Typed};
+use lamchat_seal::Mark;
 use lamchat_tpm::PcrSelection;
 
 const FIRST: Administrator = Administrator { uid: 0, is_first: true };
@@ -163,7 +164,7 @@ fn what_the_exchange_has_sealed_anew_keeps_the_pin() {
     let folder = folder.path();
     let first = box_of(folder, &swtpm, 1);
     let key = set_up(&first);
-    done(&first, Typed::VerifyRecovery(key));
+    done(&first, Typed::VerifyRecovery(key.clone()));
     done(&first, set(Some(PIN)));
     drop(first);
 
@@ -202,6 +203,30 @@ fn what_the_exchange_has_sealed_anew_keeps_the_pin() {
             ..
         }
     ));
+
+    // Whoever deletes all that lies beside the keyring is not rid of it.
+    drop(fifth);
+    let secrets = folder.join("secrets");
+    for entry in std::fs::read_dir(&secrets).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let sixth = box_of(folder, &swtpm, 6);
+    assert!(matches!(done(&sixth, Typed::DiskKey), Reply::Locked { .. }));
+    done(&sixth, Typed::Unlock(key.clone()));
+    assert_eq!(tpm(&sixth).pin, PinUse::Unknown);
+    let (_, sentence) = refused(&sixth, seal());
+    assert!(sentence.contains("PIN"), "{sentence}");
+
+    // The record that said so before the mark was there still counts, until the operator takes the PIN away.
+    let keyring = sixth.keyring().unwrap();
+    keyring.take_mark(Mark::Pin).unwrap();
+    assert_eq!(tpm(&sixth).pin, PinUse::None);
+    keyring.keep_own("pin", &SecretBytes::new(vec![1])).unwrap();
+    assert_eq!(tpm(&sixth).pin, PinUse::Unknown);
+    done(&sixth, set(None));
+    assert_eq!(tpm(&sixth).pin, PinUse::None);
+    drop(sixth);
+    assert!(opens_by_itself(folder, &swtpm, 7));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::Mark;
 use crate::format::{encode, parse_copy};
 use crate::keyring::mac_key;
 
-const MARKS: [Mark; 4] = [Mark::Anchor, Mark::Heads, Mark::SoftwareKey, Mark::Signing];
+const MARKS: [Mark; 5] = [Mark::Anchor, Mark::Heads, Mark::SoftwareKey, Mark::Signing, Mark::Pin];
 
 fn recovery(keyring: &Keyring) -> RecoveryKey {
     let key = RecoveryKey::generate(&*keyring.entropy);
