@@ -196,6 +196,11 @@ impl Found {
         self.members.iter().filter_map(|member| member.esp.clone()).collect()
     }
 
+    /// The disks, also those that are not used.
+    pub fn disks(&self) -> Vec<PathBuf> {
+        self.all().map(|member| member.disk.clone()).collect()
+    }
+
     /// The disks' names in /dev.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.members.iter().map(Member::name).collect();

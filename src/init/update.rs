@@ -1,24 +1,21 @@
 //! Updates: process 1 takes requests of the exchange's at a socket and starts a sandboxed process for each.
 
+mod booted;
 mod direct;
 mod mark;
 
+pub use booted::Booted;
 pub use direct::{apply, stage};
 pub use mark::{Mark, is_counted, mark};
 
-use super::disk::Found;
 use super::exchange;
 use super::state::Shared;
-use lamchat_machine::efi::{LOADER, Variables};
-use lamchat_machine::gpt;
-use lamchat_slots::{Name, Slot};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use parking_lot::Mutex;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -33,81 +30,6 @@ const RELEASE: &str = "/etc/lamchat/release.json";
 /// Measured and signed with the release: a file among the data could say anything.
 const BILL: &str = "/etc/lamchat/sbom.cdx.json";
 const FOLDER: &str = "/data/update";
-
-/// Where the release that runs came from.
-#[derive(Debug)]
-pub struct Booted {
-    /// What the firmware started from.
-    from: PathBuf,
-    /// The EFI system partition that counts: the same, or one of another disk of a mirror where the first has failed.
-    esp: Mutex<PathBuf>,
-    slot: Slot,
-}
-
-impl Booted {
-    /// Looked for once: a set-up gives the disk new identifiers, and the boot loader's variable keeps the one before.
-    pub fn of(shared: &Shared) -> Result<&Self, String> {
-        let booted = match shared.booted.get() {
-            Some(known) => known,
-            None => Self::find().map(|found| shared.booted.get_or_init(|| found))?,
-        };
-        let disk = shared.disk.lock();
-        let mirror = disk.as_ref().filter(|found| found.mirror.is_some());
-        let esps = mirror.map(Found::esps).unwrap_or_default();
-        if let Some(first) = esps.first().filter(|_| !esps.contains(&booted.from)) {
-            booted.esp.lock().clone_from(first);
-        }
-        Ok(booted)
-    }
-
-    /// The EFI system partition that counts.
-    pub fn esp(&self) -> PathBuf {
-        self.esp.lock().clone()
-    }
-
-    /// Those of a mirror's other disks, also of disks that are not used: a firmware may start from them first.
-    pub fn others(&self, shared: &Shared) -> Vec<PathBuf> {
-        let disk = shared.disk.lock();
-        let Some(found) = disk.as_ref().filter(|found| found.mirror.is_some()) else {
-            return Vec::new();
-        };
-        let left = found.left.iter().filter_map(|member| member.esp.clone());
-        let all = found.esps().into_iter().chain(left);
-        all.filter(|other| *other != *self.esp.lock()).collect()
-    }
-
-    /// The slot, as people write it.
-    pub fn slot_name(&self) -> String {
-        self.slot.to_string()
-    }
-
-    fn find() -> Result<Self, String> {
-        let entry = variable("LoaderEntrySelected")?;
-        let name = Name::parse_path(&entry).ok_or_else(|| format!("{entry:?} was started, which is no slot's file"))?;
-        let wanted = variable("LoaderDevicePartUUID")?.to_ascii_lowercase();
-        for disk in gpt::disks() {
-            let partitions = gpt::read(&disk).unwrap_or_default();
-            if let Some(found) = partitions.iter().find(|partition| gpt::text(&partition.id) == wanted) {
-                let from = gpt::device(&disk, found.number);
-                return Ok(Self {
-                    esp: Mutex::new(from.clone()),
-                    from,
-                    slot: name.slot,
-                });
-            }
-        }
-        Err(format!(
-            "no disk has the partition {wanted} that the box was started from"
-        ))
-    }
-}
-
-/// A variable of the boot loader's.
-fn variable(name: &str) -> Result<String, String> {
-    let text = Variables::of_machine().text(name, LOADER);
-    text.map_err(|error| error.to_string())?
-        .ok_or_else(|| format!("there is no {name}: it was not the boot loader that started this"))
-}
 
 /// Opens the socket; only the exchange's user and root may use it.
 pub fn listen() -> std::io::Result<UnixListener> {

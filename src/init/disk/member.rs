@@ -49,11 +49,14 @@ pub struct Member {
 
 impl Member {
     /// Looks at the partitions of a disk; `None`: they are not the image's. As if it was set up. Identifiers name one
-    /// partition each: where a table has one twice, nobody can say which is meant.
+    /// partition each, and the image has one of each type: where a table has one twice, nobody can say which is meant.
     pub fn at(disk: &Path) -> Result<Option<Self>, DiskError> {
         let all = gpt::read(disk)?;
         let is_twice = |(at, one): (usize, &Partition)| all.iter().skip(at + 1).any(|other| other.id == one.id);
-        if all.iter().enumerate().any(is_twice) {
+        let is_one_of = |kind: [u8; 16]| all.iter().filter(|partition| partition.kind == kind).count() < 2;
+        let is_ours = all.iter().any(|partition| partition.kind == KEYRING_KIND);
+        let kinds = [ESP_KIND, KEYRING_KIND, DATA_KIND, METADATA_KIND];
+        if all.iter().enumerate().any(is_twice) || (is_ours && !kinds.into_iter().all(is_one_of)) {
             return Err(DiskError::Changed(disk.to_owned()));
         }
         let of = |kind: [u8; 16]| all.iter().find(|partition| partition.kind == kind);
