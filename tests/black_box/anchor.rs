@@ -1,7 +1,7 @@
 //! What a TPM remembers of the audit log and the database: its key signs, and an older disk is noticed.
 
 use crate::harness::{Server, Site, lamchat, text};
-use crate::tpm::{Swtpm, copy, opens, rebind, recovers, sealed, slot, status};
+use crate::tpm::{Swtpm, copy, opens, rebind, recovers, recovers_older, sealed, slot, status};
 use ruma::CanonicalJsonObject;
 use ruma::serde::Base64;
 use ruma::signatures::verify_json;
@@ -168,6 +168,26 @@ fn an_older_disk_opens_by_recovery_key_alone_and_old_tokens_mean_a_full_sync() {
     server.stop();
     // From then on it is the newest.
     opens(&site).stop();
+}
+
+/// The owner who opens the keys after a change of the firmware has said nothing about the disk.
+#[test]
+fn an_older_disk_is_asked_about_even_if_the_recovery_key_was_typed_for_something_else() {
+    let tpm = Swtpm::new();
+    let (site, key) = sealed(&tpm);
+    opens(&site).stop();
+    copy(&site.path("data"), &site.path("older"));
+    let server = opens(&site);
+    anchor_now(&site, "mallory");
+    server.stop();
+    std::fs::remove_dir_all(site.path("data")).unwrap();
+    copy(&site.path("older"), &site.path("data"));
+    tpm.change_pcr_7();
+
+    let (server, reason) = recovers_older(&site, &key);
+    assert!(reason.contains("PCR 7"), "{reason}");
+    rebind(&site);
+    rest(&site, server, "anchor.behind").stop();
 }
 
 /// The log tells of it, is signed again, and a restart goes by itself.

@@ -1,7 +1,7 @@
 //! Keys under the policy of our image: releases that the operator's key approves, from a security epoch on.
 
 use crate::harness::{Site, text};
-use crate::tpm::{Swtpm, copy, opens, recovers, slot, status};
+use crate::tpm::{Swtpm, copy, opens, recovers, recovers_older, slot, status};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
@@ -284,7 +284,7 @@ fn an_old_epoch_is_refused_after_the_floor_was_raised() {
     machine.boot(2, &[(&key, 6)]);
     opens(&site).stop();
     machine.boot(1, &[(&key, 5)]);
-    let (server, reason) = recovers(&older, &recovery);
+    let (server, reason) = recovers_older(&older, &recovery);
     assert!(reason.contains("the counter against rollback"), "{reason}");
     assert!(!reason.contains("no approval"), "{reason}");
     server.stop();
