@@ -1,31 +1,26 @@
 //! The log of a running server: which one it is, its signed head, its witnesses, its export.
 
-use crate::change::{CHANGES_MAX, Chain, KeyChange, Span};
-use crate::checkpoint::Checkpoint;
+mod add_witness;
+mod rows;
+mod sign;
+
+use crate::change::{Chain, Span};
 use crate::entry::{Actor, Entry};
 use crate::export::{WITNESSED_MAX, change_line, end_lines, entry_line, head_lines, witnessed_line};
 use crate::key::{NotAKey, VerifierKey, hex};
 use crate::log::{self, META, WITNESSED};
 use crate::notary::{HeadSigner, NotarizeError, SignerError, SignerIdentity};
 use crate::note::{Note, NoteError};
-use crate::tree::Hash;
 use crate::verify::VerifyError;
 use lamchat_base::{Clock, Entropy};
-use lamchat_store::{CommitError, Key, KeyRange, Order, Read, ReadError, ReadExt, Store, WriteError, WriteTxn};
+use lamchat_store::{CommitError, KeyRange, Read, ReadError, ReadExt, Store, WriteError};
 use parking_lot::{Mutex, RwLock};
+use rows::{CHANGE_ROW, HEAD_ROW, change_row, changes, head, keep_change, witnessed};
 use std::sync::Arc;
 
 const LOG_ROW: &[u8] = b"log";
-const HEAD_ROW: &[u8] = b"head";
-/// Followed by the number of the entry.
-const CHANGE_ROW: &[u8] = b"change";
 /// Entries that are read from the store at a time for an export.
 const BATCH: usize = 500;
-/// After a change of the key that failed once it was announced, the next one waits: each costs an entry.
-const CHANGE_PAUSE_MS: u64 = 15 * 60 * 1000;
-/// Changes that may follow one another at once: a lost key to the fallback, and that to a new one in hardware.
-const CHANGES_AT_ONCE: usize = 2;
-
 /// Which log this is.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct Identity {
@@ -218,132 +213,6 @@ impl AuditLog {
         })
     }
 
-    /// Signs the head if it is not signed yet, and keeps it. Many appends between two calls cost one signature. A change
-    /// of the key that is due happens first.
-    pub fn sign(&self) -> Result<Note, AuditError> {
-        let signing = self.signing.lock();
-        // What a change needs may be missing while the present key signs well.
-        let changed = self.change_keys();
-        let mut signed = self.sign_head();
-        // The key may have turned out to be lost just now; then another one takes over.
-        if matches!(signed, Err(AuditError::Notarize(NotarizeError::Signer(_)))) && self.change_keys()? {
-            signed = self.sign_head();
-        }
-        let trouble = match (&signed, changed) {
-            (Err(error), _) => Some(error.to_string()),
-            (Ok(_), Err(error)) => Some(format!("the {} signs for now: {error}", self.keys.read().kind)),
-            (Ok(_), Ok(_)) => None,
-        };
-        self.note_trouble(trouble);
-        drop(signing);
-        signed
-    }
-
-    fn note_trouble(&self, sentence: Option<String>) {
-        let mut trouble = self.trouble.lock();
-        *trouble = sentence.map(|sentence| Trouble {
-            since_ms: trouble
-                .as_ref()
-                .map_or_else(|| self.clock.now_ms(), |known| known.since_ms),
-            sentence,
-        });
-    }
-
-    fn change_keys(&self) -> Result<bool, AuditError> {
-        let mut changed = false;
-        for _ in 0..CHANGES_AT_ONCE {
-            if !self.change_key()? {
-                break;
-            }
-            changed = true;
-        }
-        Ok(changed)
-    }
-
-    /// Changes the key if that is due: the entry that announces it, then the checkpoint that both keys sign.
-    fn change_key(&self) -> Result<bool, AuditError> {
-        let now_ms = self.clock.now_ms();
-        let signed = self.signer.identity(&self.origin)?.signed;
-        if now_ms < *self.change_after_ms.lock() || self.keys.read().chain.spans().len() > CHANGES_MAX {
-            return Ok(false);
-        }
-        // A log of which nothing is signed begins with the key that is there. In one that was put back, or whose last
-        // signature was not kept, nothing is announced before a head is signed.
-        let kept = head(&self.store.read())?.map(|head| head.text);
-        if signed == 0
-            || log::size(&self.store.read())? < signed
-            || kept != Some(self.checkpoint(signed, signed)?.0.to_string())
-        {
-            return Ok(false);
-        }
-        let Some(plan) = self.signer.plan()? else {
-            return Ok(false);
-        };
-        *self.change_after_ms.lock() = now_ms.saturating_add(CHANGE_PAUSE_MS);
-        let entry = plan.entry(now_ms);
-        let bytes = entry.encode();
-        let number = self
-            .store
-            .write_blocking(move |txn| log::append(txn, &entry).map_err(AuditError::from))?;
-        let (checkpoint, proof) = self.checkpoint(signed, number.saturating_add(1))?;
-        let peaks = log::peaks(&self.store.read(), number)?;
-        let change = self.signer.change(&checkpoint, &proof, &bytes, &peaks)?;
-        self.with_new_key(|| keep_change(&self.store, &change))?;
-        *self.change_after_ms.lock() = 0;
-        Ok(true)
-    }
-
-    /// Keeps what the key that signs now has signed first. Nobody sees it before that key is known here, and nobody waits
-    /// for the signer by it.
-    fn with_new_key(&self, keep: impl FnOnce() -> Result<(), AuditError>) -> Result<(), AuditError> {
-        let identity = self.signer.identity(&self.origin);
-        let mut keys = self.keys.write();
-        // Also where the signer has gone meanwhile: what it signed is good.
-        keep()?;
-        *keys = Keys::of(identity?, &self.store.read())?;
-        Ok(())
-    }
-
-    /// The checkpoint of the first `size` entries, and its proof from the first `signed` ones.
-    fn checkpoint(&self, signed: u64, size: u64) -> Result<(Checkpoint, Vec<Hash>), AuditError> {
-        let read = self.store.read();
-        let checkpoint = Checkpoint {
-            origin: self.origin.clone(),
-            size,
-            root: log::frontier(&read, size)?.root(),
-        };
-        let proof = if signed <= size {
-            log::consistency(&read, signed, size)?
-        } else {
-            Vec::new()
-        };
-        Ok((checkpoint, proof))
-    }
-
-    fn sign_head(&self) -> Result<Note, AuditError> {
-        let read = self.store.read();
-        let SignerIdentity { key, signed, .. } = self.signer.identity(&self.origin)?;
-        let (checkpoint, proof) = self.checkpoint(signed, log::size(&read)?)?;
-        // A kept head is good as long as the signer knows of no later one: then the database was put back.
-        let kept = head(&read)?.filter(|head| head.text == checkpoint.to_string() && signed == checkpoint.size);
-        if let Some(head) = kept {
-            return Ok(head);
-        }
-        let note = self.signer.sign(&checkpoint, &proof)?;
-        let row = note.to_string();
-        let keep = || {
-            let kept = self.store.write_blocking(move |txn| {
-                txn.put(META, HEAD_ROW, row.into_bytes());
-                Ok::<_, AuditError>(())
-            });
-            Ok(kept?)
-        };
-        // A log without its TPM of before begins with another key.
-        let is_new = signed == 0 || key != self.keys.read().key;
-        if is_new { self.with_new_key(keep) } else { keep() }?;
-        Ok(note)
-    }
-
     /// The head for an export: signed now, or the last one if whoever signs does not answer.
     pub fn newest_head(&self) -> Result<Note, AuditError> {
         match self.sign() {
@@ -390,57 +259,6 @@ impl AuditLog {
         }
         sink(end_lines(&note))
     }
-
-    /// Keeps a checkpoint that a witness signed, for later exports, and notes that in the log. It must be one of this
-    /// log; the witness's own signature is for those who know its key. Answers the names of its witnesses.
-    pub fn add_witness(&self, note: Note, actor: Actor) -> Result<Vec<String>, AuditError> {
-        let Keys { key, chain, .. } = self.keys.read().clone();
-        let checkpoint = chain.signed_by(&note)?;
-        let names = note.signatures.iter().filter(|signature| signature.name != key.name());
-        let names: Vec<String> = names.map(|signature| signature.name.clone()).collect();
-        if names.is_empty() {
-            return Err(AuditError::NoWitness);
-        }
-        let (now_ms, kept) = (self.clock.now_ms(), names.clone());
-        self.store
-            .write_blocking(move |txn| keep(txn, &note, &checkpoint, &chain, &kept, now_ms, actor))?;
-        Ok(names)
-    }
-}
-
-fn keep(
-    txn: &mut WriteTxn<'_>,
-    note: &Note,
-    checkpoint: &Checkpoint,
-    chain: &Chain,
-    names: &[String],
-    now_ms: u64,
-    actor: Actor,
-) -> Result<(), AuditError> {
-    let size = log::size(txn)?;
-    if checkpoint.size > size {
-        let (earlier, now) = (checkpoint.size, size);
-        return Err(VerifyError::Shrunk { earlier, now }.into());
-    }
-    if log::frontier(txn, checkpoint.size)?.root() != checkpoint.root {
-        return Err(VerifyError::Forked(checkpoint.size).into());
-    }
-    for name in names {
-        if let Some(known) = txn.get(WITNESSED, name.as_bytes())? {
-            // An older one says less than the newer one that is here.
-            if chain.signed_by(&parse(&known)?)?.size > checkpoint.size {
-                continue;
-            }
-        } else if witnessed(txn)?.len() >= WITNESSED_MAX {
-            return Err(AuditError::TooManyWitnesses);
-        }
-        txn.put(WITNESSED, name.as_bytes(), note.to_string().into_bytes());
-        let entry = Entry::new(now_ms, actor.clone(), "audit.witness")
-            .subject(name)
-            .fact("size", checkpoint.size);
-        log::append(txn, &entry)?;
-    }
-    Ok(())
 }
 
 impl Keys {
@@ -453,44 +271,4 @@ impl Keys {
         };
         Ok(Self { key, kind, chain })
     }
-}
-
-fn change_row(number: u64) -> Key {
-    Key::new().raw(CHANGE_ROW).u64(number)
-}
-
-/// Keeps a change; its checkpoint is the head.
-fn keep_change(store: &Store, change: &KeyChange) -> Result<(), AuditError> {
-    let (row, line) = (change_row(change.number), change.line());
-    let head = change.note.to_string();
-    let kept = store.write_blocking(move |txn| {
-        txn.put(META, &row, line.into_bytes());
-        txn.put(META, HEAD_ROW, head.into_bytes());
-        Ok::<_, AuditError>(())
-    });
-    Ok(kept?)
-}
-
-fn changes(read: &dyn Read) -> Result<Vec<KeyChange>, AuditError> {
-    let rows = read.rows(META, &KeyRange::prefix(CHANGE_ROW), Order::Ascending, CHANGES_MAX)?;
-    let parse = |row: &[u8]| KeyChange::parse(std::str::from_utf8(row).ok()?);
-    let rows = rows.iter().map(|(_, row)| parse(row));
-    rows.map(|change| change.ok_or_else(|| log::malformed(META, "a change of the key").into()))
-        .collect()
-}
-
-fn head(read: &dyn Read) -> Result<Option<Note>, AuditError> {
-    Ok(read.get(META, HEAD_ROW)?.map(|row| parse(&row)).transpose()?)
-}
-
-/// Names of witnesses and the newest checkpoint that each has signed.
-fn witnessed(read: &dyn Read) -> Result<Vec<(String, Note)>, AuditError> {
-    let rows = read.rows(WITNESSED, &KeyRange::all(), Order::Ascending, WITNESSED_MAX)?;
-    let rows = rows.into_iter();
-    rows.map(|(name, note)| Ok((String::from_utf8_lossy(&name).into_owned(), parse(&note)?)))
-        .collect()
-}
-
-fn parse(row: &[u8]) -> Result<Note, NoteError> {
-    Note::parse(std::str::from_utf8(row).map_err(|_| NoteError::Form)?)
 }

@@ -2,7 +2,12 @@
 //! continues it: whoever controls the store cannot have a second history signed, under this log's name or a new one. Made
 //! so that the whole of it can live in another process than the store, beside a key in hardware.
 
-use crate::change::{KeyChange, Plan, is_last};
+mod change;
+mod head_signer;
+
+pub use head_signer::{HeadSigner, NotarizeError, SignerIdentity};
+
+use crate::change::KeyChange;
 use crate::checkpoint::Checkpoint;
 use crate::heads::{HEADS, Heads};
 use crate::keep::Keep;
@@ -12,7 +17,6 @@ use crate::signing::{SIGNING, Signing, Which};
 use crate::software::{KEY, SOFTWARE, SoftwareSigner};
 use crate::tree::Hash;
 use aws_lc_rs::digest::{SHA256, digest};
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 /// Most logs whose heads are remembered; those of the oldest go. A log begins anew with each disk that was put back and
@@ -46,119 +50,6 @@ pub enum SignerError {
     /// Something is broken: the disk, a kept secret.
     #[error("{0}")]
     Failed(String),
-}
-
-/// Why a checkpoint was not signed.
-#[derive(Debug, thiserror::Error)]
-pub enum NotarizeError {
-    /// The checkpoint contradicts one that was signed earlier.
-    #[error(
-        "the audit log is not the continuation of its signed head of size {signed}: the database was put back to an older state, or changed from outside. Nothing is signed any more"
-    )]
-    Fork {
-        /// Size of the head that was signed.
-        signed: u64,
-        /// Size of the checkpoint that was refused.
-        asked: u64,
-    },
-    /// The log is not the one that is signed here, and nobody has said that another one may begin.
-    #[error(
-        "{asked} is another audit log than {signed}, which is signed here: the database was exchanged. Nothing is signed any more"
-    )]
-    AnotherLog {
-        /// Origin of the log that is signed.
-        signed: String,
-        /// Origin of the one that was refused.
-        asked: String,
-    },
-    /// What the signer kept is gone: somebody deleted it, for who does not remember signs anything.
-    #[error(
-        "{places} is missing, so what was signed of the audit log is not known, and nothing is signed any more. Put it back \
-         from where it went and start again; or start again with the recovery key at hand (`lamchat seal add-recovery` makes \
-         one), by which another log begins"
-    )]
-    Lost {
-        /// Where it was: one file, or more with commas between.
-        places: String,
-    },
-    /// A change of the key that is not the one that was planned, or that its entry does not announce.
-    #[error("the entry does not announce the change of the audit log's key that is due")]
-    NotThePlan,
-    /// The origin cannot be the name of a key.
-    #[error(transparent)]
-    Key(#[from] NotAKey),
-    /// The key or its memory failed.
-    #[error(transparent)]
-    Signer(#[from] SignerError),
-}
-
-/// Whoever signs a log's heads, as the log sees it: a [`Notary`] here, or the way to one in another process. Calls block.
-pub trait HeadSigner: Send + Sync + 'static {
-    /// Who it is for the log `origin`.
-    fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError>;
-
-    /// Signs a checkpoint whose `proof` shows that it continues the last one, as [`Notary::sign`] does.
-    fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError>;
-
-    /// The change of the key that is due: [`Notary::plan`].
-    fn plan(&self) -> Result<Option<Plan>, NotarizeError>;
-
-    /// Changes the key as planned: [`Notary::change`].
-    fn change(
-        &self,
-        checkpoint: &Checkpoint,
-        proof: &[Hash],
-        entry: &[u8],
-        peaks: &[Hash],
-    ) -> Result<KeyChange, NotarizeError>;
-
-    /// The last change of the key of the log `origin`: [`Notary::last_change`].
-    fn last_change(&self, origin: &str) -> Result<Option<KeyChange>, NotarizeError>;
-}
-
-/// A signer, to one log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignerIdentity {
-    /// The key for whoever verifies the log.
-    pub key: VerifierKey,
-    /// What sort of key it is, for people: "software key".
-    pub kind: String,
-    /// The size of the last head that was signed; 0 if there was none. The proof that signing wants goes from here to
-    /// the new head.
-    pub signed: u64,
-}
-
-impl HeadSigner for Mutex<Notary> {
-    fn identity(&self, origin: &str) -> Result<SignerIdentity, NotarizeError> {
-        let notary = self.lock();
-        Ok(SignerIdentity {
-            key: notary.key(origin)?,
-            kind: notary.kind().to_owned(),
-            signed: notary.signed_size(origin),
-        })
-    }
-
-    fn sign(&self, checkpoint: &Checkpoint, proof: &[Hash]) -> Result<Note, NotarizeError> {
-        self.lock().sign(checkpoint, proof)
-    }
-
-    fn plan(&self) -> Result<Option<Plan>, NotarizeError> {
-        Ok(self.lock().plan()?)
-    }
-
-    fn change(
-        &self,
-        checkpoint: &Checkpoint,
-        proof: &[Hash],
-        entry: &[u8],
-        peaks: &[Hash],
-    ) -> Result<KeyChange, NotarizeError> {
-        self.lock().change(checkpoint, proof, entry, peaks)
-    }
-
-    fn last_change(&self, origin: &str) -> Result<Option<KeyChange>, NotarizeError> {
-        Ok(self.lock().last_change(origin))
-    }
 }
 
 /// The keys with their memory.
@@ -278,100 +169,6 @@ impl Notary {
         let change = self.signing.last_change.clone()?;
         change.checkpoint().filter(|checkpoint| checkpoint.origin == origin)?;
         Some(change)
-    }
-
-    /// The change of the key that is due; makes the new key. The caller appends [`Plan::entry`] to the log and calls
-    /// [`Notary::change`]. Until then everything stays as it is.
-    pub fn plan(&mut self) -> Result<Option<Plan>, SignerError> {
-        if self.lost.is_some() {
-            return Ok(None);
-        }
-        let wanted = match (&self.signing.current, &self.hardware) {
-            (Which::Software, Some(hardware)) if self.wants_hardware => match &self.signing.next {
-                Some(next) => next.clone(),
-                None => {
-                    let blob = hardware.create()?;
-                    let next = Which::Hardware {
-                        point: hardware.public_key(&blob)?,
-                        kind: hardware.kind().to_owned(),
-                        blob,
-                    };
-                    let signing = Signing {
-                        next: Some(next.clone()),
-                        ..self.signing.clone()
-                    };
-                    signing.store(&*self.keep)?;
-                    self.signing = signing;
-                    next
-                }
-            },
-            (Which::Hardware { .. }, _) if !self.wants_hardware || self.is_lost => Which::Software,
-            _ => return Ok(None),
-        };
-        let fallback = matches!(wanted, Which::Hardware { .. }).then(|| self.software.public_key());
-        Ok(Some(Plan {
-            from: self.public_key(),
-            from_kind: self.kind().to_owned(),
-            to: self.point(&wanted),
-            to_kind: match &wanted {
-                Which::Software => SOFTWARE.to_owned(),
-                Which::Hardware { kind, .. } => kind.clone(),
-            },
-            fallback,
-        }))
-    }
-
-    /// Changes the key as planned: signs the checkpoint whose last entry is `entry`, by both keys; from then on the new
-    /// one signs. Only where the old one is lost, or hardware is not wanted any more and does not answer, the new one
-    /// signs alone.
-    pub fn change(
-        &mut self,
-        checkpoint: &Checkpoint,
-        proof: &[Hash],
-        entry: &[u8],
-        peaks: &[Hash],
-    ) -> Result<KeyChange, NotarizeError> {
-        self.may_sign()?;
-        let plan = self.plan()?.ok_or(NotarizeError::NotThePlan)?;
-        if Plan::of(entry).as_ref() != Some(&plan) || !is_last(checkpoint, peaks, entry) {
-            return Err(NotarizeError::NotThePlan);
-        }
-        let next = match &self.signing.next {
-            Some(next) if self.point(next) == plan.to => next.clone(),
-            _ => Which::Software,
-        };
-        let heads = self.heads.after(checkpoint, proof)?;
-        let mut signatures = Vec::new();
-        match self.signature(&self.signing.current, checkpoint) {
-            Ok(signature) => signatures.push(signature),
-            Err(NotarizeError::Signer(SignerError::Waiting(_) | SignerError::Lost(_)))
-                if self.is_lost || !self.wants_hardware => {}
-            Err(NotarizeError::Signer(error @ SignerError::Lost(_))) => {
-                self.is_lost = true;
-                return Err(error.into());
-            }
-            Err(error) => return Err(error),
-        }
-        signatures.push(self.signature(&next, checkpoint)?);
-        let change = KeyChange {
-            number: checkpoint.size.saturating_sub(1),
-            peaks: peaks.to_vec(),
-            entry: entry.to_vec(),
-            note: Note {
-                text: checkpoint.to_string(),
-                signatures,
-            },
-        };
-        self.remember(heads)?;
-        let changed = Signing {
-            current: next,
-            next: None,
-            last_change: Some(change.clone()),
-        };
-        changed.store(&*self.keep)?;
-        (self.signing, self.is_lost) = (changed, false);
-        self.mark()?;
-        Ok(change)
     }
 
     /// Signs a checkpoint whose `proof` shows that it continues the last one. "A log MUST not sign any checkpoint which
