@@ -1,26 +1,23 @@
 //! The main loop: hears what happens, keeps the exchange running, feeds the watchdog, ends the run.
 
 mod children;
+mod configured;
 mod drivers;
+mod ending;
 
 use super::repair::{self, Repair};
 use super::settling::Settling;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Trial;
-use super::{
-    DATA, MODULES, clock, crash, disk, exchange, figures, lockdown, measured, network, service::Service, threads,
-    update, vault, vital,
-};
+use super::{DATA, MODULES, exchange, figures, lockdown, measured, network, service::Service, threads, update, vital};
 use crate::cli::Failure;
-use crate::updater::RESTART;
 use lamchat_appliance::site::Site;
-use lamchat_host::OsEntropy;
 use lamchat_machine::modules::Loader;
-use lamchat_machine::power::{self, End};
-use lamchat_machine::signals::{self, Signals};
+use lamchat_machine::power::End;
+use lamchat_machine::signals::Signals;
 use lamchat_machine::uevent::Monitor;
 use lamchat_machine::watchdog::Watchdog;
-use lamchat_machine::{button, console, mounts};
+use lamchat_machine::{console, mounts};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -36,9 +33,6 @@ const TICK: Duration = Duration::from_millis(500);
 const STOP_PATIENCE: Duration = Duration::from_secs(45);
 /// How long the exchange may be silent before it is killed and started again.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// How long a change of the network lasts that nobody confirms.
-const TRIAL: Duration = Duration::from_secs(120);
-
 /// Process 1.
 pub struct Machine {
     shared: Arc<Shared>,
@@ -256,53 +250,6 @@ impl Machine {
         }
     }
 
-    /// Everything that has ended, also what was left to process 1.
-    fn reap(&mut self) {
-        for ended in signals::reap() {
-            match &mut self.exchange {
-                Some(exchange) if exchange.pid() == Some(ended.pid) => {
-                    exchange.ended(Instant::now());
-                    self.shared.note_end("the exchange", ended);
-                    if let Some(waiting) = self.exchange_end.take() {
-                        self.forget_exchange(&waiting);
-                    } else if self.ending.is_none() {
-                        self.shared.enter(State::Degraded);
-                    }
-                }
-                _ if self.shared.updaters.lock().remove(&ended.pid) => {
-                    self.shared.note_end("the updater", ended);
-                    if let Some((_, waiting)) = self.shared.marking.lock().take_if(|(pid, _)| *pid == ended.pid) {
-                        // Whoever has waited for too long asks again.
-                        let _gone = waiting.try_send(ended.code);
-                    }
-                    if ended.code == i32::from(RESTART) {
-                        self.end(End::Reboot);
-                    } else if ended.code == 0 {
-                        // Something may have changed: the other half of a mirror gets it.
-                        update::follow(&self.shared);
-                    }
-                }
-                _ if self.shared.timekeeper.lock().take_if(|pid| *pid == ended.pid).is_some() => {
-                    self.shared.note_end("the timekeeper", ended);
-                }
-                _ => match &mut self.keys {
-                    Some(keys) if keys.pid() == Some(ended.pid) => {
-                        keys.ended(Instant::now());
-                        self.shared.note_end("the key holder", ended);
-                        if let Some(waiting) = self.keys_end.take() {
-                            self.forget_keys(&waiting);
-                        }
-                    }
-                    _ => match self.shared.helper_ended(ended.pid) {
-                        // Its console says what it did.
-                        Some(_) if ended.code == 0 => {}
-                        name => self.shared.note_end(name.unwrap_or("an orphan"), ended),
-                    },
-                },
-            }
-        }
-    }
-
     fn health(&mut self, health: Health) {
         if self.ending.is_some() || self.exchange.is_none() {
             return;
@@ -342,148 +289,5 @@ impl Machine {
         self.heard = now;
         self.shared.status.lock().work = Some(work.to_owned());
         self.shared.enter(State::Repairing);
-    }
-
-    fn find_buttons(&mut self) {
-        let names = std::fs::read_dir("/sys/class/input").into_iter().flatten().flatten();
-        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        for name in names.filter(|name| name.starts_with("event") && button::has_power_button(name)) {
-            if !self.buttons.insert(name.clone()) {
-                continue;
-            }
-            if let Err(error) = threads::power_button(&self.shared, name) {
-                self.shared.log.note(&format!("the power button: {error}"));
-            }
-        }
-    }
-
-    /// A new configuration from the console. A change of the network is not written down before it is confirmed: a restart
-    /// undoes it, too.
-    fn take_over(&mut self, site: Site) -> Result<(), String> {
-        exchange::check(&site)?;
-        let before = self.shared.site.lock().clone();
-        if self.trial.is_some() && before.as_ref().is_some_and(|before| before.network == site.network) {
-            return Err("confirm the change of the network first".to_owned());
-        }
-        if let Some(before) = before.filter(|before| before.network != site.network) {
-            let deadline = Instant::now() + TRIAL;
-            // A second change during a trial goes back to what was there before the first.
-            let before = self.trial.take().map_or(before, |(first, _)| first);
-            self.trial = Some((before, deadline));
-            self.shared.status.lock().trial = Some(deadline);
-            self.use_network(site);
-            return Ok(());
-        }
-        site.save(&exchange::site_file(), &OsEntropy)
-            .map_err(|error| error.to_string())?;
-        self.configure(site).map_err(|error| error.0)
-    }
-
-    /// Tells the thread of the network.
-    fn use_network(&mut self, site: Site) {
-        *self.shared.site.lock() = Some(site.clone());
-        if self.network.send(site).is_err() {
-            self.shared.log.note("the network's thread has ended");
-        }
-    }
-
-    /// The change of the network stays.
-    fn confirm(&mut self) {
-        if self.trial.is_none() {
-            return;
-        }
-        // Whoever waits for the end of the trial may rely on it after a power cut. What cannot be kept goes back by itself.
-        let site = self.shared.site.lock().clone();
-        match site.map(|site| site.save(&exchange::site_file(), &OsEntropy)) {
-            Some(Ok(())) => {
-                self.trial = None;
-                self.shared.status.lock().trial = None;
-                self.shared.log.note("the change of the network was confirmed");
-            }
-            Some(Err(error)) => self
-                .shared
-                .log
-                .note(&format!("the change of the network cannot be kept: {error}")),
-            None => {}
-        }
-    }
-
-    /// Makes the machine what the configuration says.
-    fn configure(&mut self, site: Site) -> Result<(), Failure> {
-        exchange::prepare(&site)?;
-        self.use_network(site);
-        // It reads its configuration again.
-        if let Some(exchange) = &self.exchange {
-            exchange.signal(Signal::SIGHUP);
-        }
-        if self.exchange.is_none() {
-            self.shared.enter(State::Starting);
-            self.heard = Instant::now();
-            self.on_trial.begins(self.heard);
-            self.shared.status.lock().exchange_since = Some(self.heard);
-            self.exchange = Some(Service::new(exchange::program(), Arc::clone(&self.shared.log)));
-        }
-        Ok(())
-    }
-
-    /// The data are there: the box goes on as it was set up.
-    fn opened(&mut self) {
-        clock::raise(&self.shared);
-        crash::keep(&self.shared);
-        let site = match Site::load(&exchange::site_file()) {
-            Ok(site) => site.ok_or_else(|| "the data have no configuration".to_owned()),
-            Err(error) => Err(exchange::unreadable(&self.shared, &error)),
-        };
-        if let Ok(later) = site.as_ref().map(Site::later)
-            && !later.is_empty()
-        {
-            self.shared.log.note(&format!(
-                "the configuration has what a later release wrote; it does nothing here and is kept: {}",
-                later.join(", ")
-            ));
-        }
-        if let Err(error) = site.and_then(|site| self.configure(site).map_err(|error| error.0)) {
-            self.shared.notice(&error);
-            // Errors of the file system that the first writes came upon.
-            if mounts::is_read_only(Path::new(DATA)) {
-                vault::only_read(&self.shared);
-            } else {
-                self.shared.enter(State::Degraded);
-            }
-        }
-    }
-
-    fn end(&mut self, end: End) {
-        if self.ending.is_some() {
-            return;
-        }
-        self.shared.log.note(&format!("the end: {end:?}"));
-        self.shared.enter(State::Stopping);
-        self.ending = Some((end, Instant::now() + STOP_PATIENCE));
-        if let Some(exchange) = &self.exchange {
-            exchange.signal(Signal::SIGTERM);
-        }
-    }
-
-    fn finish(&mut self, end: End) {
-        if vault::are_open()
-            && let Err(error) = mounts::unmount(Path::new(DATA))
-        {
-            self.shared.log.note(&format!("{DATA} stays mounted: {error}"));
-        }
-        if let Err(error) = disk::close() {
-            self.shared
-                .log
-                .note(&format!("the data's key stays in the kernel: {error}"));
-        }
-        // A restart that hangs is one that the watchdog ends; after switching off nothing may restart.
-        if end == End::PowerOff
-            && let Some(watchdog) = self.watchdog.take()
-            && let Err(error) = watchdog.disarm()
-        {
-            self.shared.log.note(&format!("the watchdog: {error}"));
-        }
-        let error = power::end(end);
-        self.shared.log.note(&format!("the machine does not end: {error}"));
     }
 }

@@ -1,6 +1,8 @@
-//! What drives the machine: modules for the devices that show up, and the watchdog that one of them may be.
+//! What drives the machine: modules for the devices that show up, the watchdog that one of them may be, and the buttons.
 
 use super::Machine;
+use crate::init::threads;
+use lamchat_machine::button;
 use lamchat_machine::modules::Loader;
 use lamchat_machine::uevent::Uevent;
 use lamchat_machine::watchdog::{Places, Watchdog};
@@ -75,6 +77,20 @@ impl Machine {
             (Ok(_), _) => {}
             (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => {}
             (Err(error), _) => self.shared.log.note(&format!("the watchdog: {error}")),
+        }
+    }
+
+    /// Listens to each power button once.
+    pub(super) fn find_buttons(&mut self) {
+        let names = std::fs::read_dir("/sys/class/input").into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        for name in names.filter(|name| name.starts_with("event") && button::has_power_button(name)) {
+            if !self.buttons.insert(name.clone()) {
+                continue;
+            }
+            if let Err(error) = threads::power_button(&self.shared, name) {
+                self.shared.log.note(&format!("the power button: {error}"));
+            }
         }
     }
 }
