@@ -1,13 +1,10 @@
-//! Firmware that enforces Secure Boot, and a TPM in software: what they remember stays from one start to the next.
+//! What the tests of the box make of a mainboard: whose it is, who made its TPM, how its firmware is set.
 
-use crate::flash::{CODE, Flash};
-use crate::swtpm::Tpm;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use tempfile::TempDir;
+pub use crate::emulated::board::Board;
 
-/// A mainboard: its firmware's variables and its TPM.
-pub struct Board(TempDir);
+use crate::emulated::flash::Flash;
+use crate::maker::manufacture;
+use std::path::Path;
 
 impl Board {
     /// One that belongs to nobody: its firmware is in set-up mode.
@@ -20,17 +17,6 @@ impl Board {
         Self::with(&Flash::owned(release))
     }
 
-    fn with(flash: &Flash) -> Self {
-        let board = Self(tempfile::tempdir().unwrap());
-        std::fs::write(board.path("variables"), &flash.0).unwrap();
-        std::fs::create_dir(board.path("tpm")).unwrap();
-        board
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     /// Puts another TPM into the board, which has never seen anything.
     pub fn exchange_tpm(&self) {
         std::fs::remove_dir_all(self.path("tpm")).unwrap();
@@ -40,39 +26,7 @@ impl Board {
     /// Has the TPM made by a maker, who certifies its endorsement key; answers the maker's certificates, in PEM.
     pub fn manufacture_tpm(&self) -> String {
         self.exchange_tpm();
-        let ca = self.path("ca");
-        std::fs::create_dir(&ca).unwrap();
-        let (here, ca) = (self.0.path().display(), ca.display());
-        for (name, content) in [
-            (
-                "ca.conf",
-                format!(
-                    "statedir = {ca}\nsigningkey = {ca}/signkey.pem\nissuercert = {ca}/issuercert.pem\n\
-                     certserial = {ca}/certserial\n"
-                ),
-            ),
-            (
-                "ca.options",
-                "--platform-manufacturer Test\n--platform-version 1\n--platform-model box\n".to_owned(),
-            ),
-            (
-                "setup.conf",
-                format!(
-                    "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {here}/ca.conf\n\
-                     create_certs_tool_options = {here}/ca.options\n"
-                ),
-            ),
-        ] {
-            std::fs::write(self.path(name), content).unwrap();
-        }
-        let output = Command::new("swtpm_setup")
-            .args(["--tpm2", "--create-ek-cert", "--pcr-banks", "sha256", "--config"])
-            .arg(self.path("setup.conf"))
-            .arg("--tpmstate")
-            .arg(self.path("tpm"))
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        manufacture(self.folder(), &self.path("tpm"), "sha256");
         // The box knows no intermediate of this maker, so an auditor trusts it itself.
         let (intermediate, root) = self.maker();
         intermediate + &root
@@ -89,29 +43,5 @@ impl Board {
         let mut flash = Flash(std::fs::read(self.path("variables")).unwrap());
         change(&mut flash);
         std::fs::write(self.path("variables"), flash.0).unwrap();
-    }
-
-    /// Switches the TPM on, and answers QEMU's arguments for it and the firmware.
-    pub fn start(&self) -> (Tpm, Vec<String>) {
-        let socket = self.path("tpm.socket");
-        let tpm = Tpm::start(&self.path("tpm"), &socket);
-        let variables = self.path("variables");
-        let arguments = [
-            "-machine".to_owned(),
-            "q35,smm=on".to_owned(),
-            "-global".to_owned(),
-            "driver=cfi.pflash01,property=secure,value=on".to_owned(),
-            "-drive".to_owned(),
-            format!("if=pflash,format=raw,unit=0,readonly=on,file={CODE}"),
-            "-drive".to_owned(),
-            format!("if=pflash,format=raw,unit=1,file={}", variables.display()),
-            "-chardev".to_owned(),
-            format!("socket,id=tpm,path={}", socket.display()),
-            "-tpmdev".to_owned(),
-            "emulator,id=tpm0,chardev=tpm".to_owned(),
-            "-device".to_owned(),
-            "tpm-crb,tpmdev=tpm0".to_owned(),
-        ];
-        (tpm, arguments.to_vec())
     }
 }

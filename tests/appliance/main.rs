@@ -13,15 +13,17 @@ mod cables;
 mod chrony;
 mod client;
 mod clock;
+#[path = "../emulated/emulated.rs"]
+mod emulated;
 mod failing;
 mod far;
 mod firmware;
-#[path = "../ovmf/flash.rs"]
-mod flash;
 mod floor;
 mod good;
 mod hardware;
 mod ipv6;
+#[path = "../emulated/maker.rs"]
+mod maker;
 mod mended;
 mod mirror;
 mod mirror_update;
@@ -44,8 +46,6 @@ mod settings;
 mod slots;
 mod stick;
 mod story;
-#[path = "../ovmf/swtpm.rs"]
-mod swtpm;
 mod terminals;
 mod time;
 mod told;

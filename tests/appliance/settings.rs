@@ -1,6 +1,6 @@
 //! What somebody changes in the firmware's settings, written into its flash memory while the machine is off.
 
-use crate::flash::{DATABASE, Flash, HEADER, variable};
+use crate::emulated::flash::{DATABASE, Flash, HEADER, variable};
 
 /// gEfiSecureBootEnableDisableGuid, as it is in memory: the switch in OVMF's set-up, one byte.
 const SWITCH: [u8; 16] = [

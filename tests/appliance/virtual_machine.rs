@@ -1,12 +1,13 @@
 //! A virtual machine with a serial console and QEMU's own control socket.
 
+use crate::emulated::running::Running;
+use crate::emulated::swtpm::Tpm;
 use crate::firmware::Board;
-use crate::swtpm::Tpm;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the box may take for anything; this machine may be busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -14,9 +15,6 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 /// The command line of the image's kernel.
 const KERNEL_ARGUMENTS: &str = "module.sig_enforce=1 lockdown=integrity oops=panic panic=10 init_on_alloc=1 \
 slab_nomerge vsyscall=none debugfs=off console=ttyS0,115200 quiet loglevel=3 rdinit=/lamchat -- init";
-
-/// What the kernel counts processor time in: getconf CLK_TCK.
-const TICKS_A_SECOND: u64 = 100;
 
 /// Bytes of a machine's disk: more than the image has, so that it is grown.
 const DISK_BYTES: u64 = 2 << 30;
@@ -59,18 +57,26 @@ impl Disk {
     }
 }
 
-/// A running machine. Killed when dropped.
+/// A running machine, which does what [`Running`] does. Killed when dropped, and its TPM after it.
 pub struct VirtualMachine {
-    child: Child,
-    serial: UnixStream,
+    running: Running,
     monitor: UnixStream,
-    /// What the console showed and no test has looked at yet.
-    seen: String,
-    /// Everything it showed, for the message of a failure.
-    all: String,
-    started: Instant,
     _folder: tempfile::TempDir,
     _tpm: Option<Tpm>,
+}
+
+impl Deref for VirtualMachine {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+impl DerefMut for VirtualMachine {
+    fn deref_mut(&mut self) -> &mut Running {
+        &mut self.running
+    }
 }
 
 /// The unified kernel image of the release that is tested; the release's other files lie beside it.
@@ -160,119 +166,19 @@ impl VirtualMachine {
     }
 
     fn run(folder: tempfile::TempDir, drive: &str, tpm: Option<Tpm>, arguments: &[&str]) -> Self {
-        let listen = |name: &str| UnixListener::bind(folder.path().join(name)).unwrap();
-        let (serial, monitor) = (listen("serial"), listen("monitor"));
-        let socket = |id: &str| format!("socket,id={id},path={}", folder.path().join(id).display());
-        let child = Command::new("qemu-system-x86_64")
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
-            .args(["-display", "none", "-nodefaults", "-vga", "std"])
-            .args(["-chardev", &socket("serial"), "-serial", "chardev:serial"])
-            .args(["-chardev", &socket("monitor"), "-mon", "chardev=monitor,mode=readline"])
-            .args(["-drive", drive])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (serial, _) = serial.accept().unwrap();
-        let (monitor, _) = monitor.accept().unwrap();
-        serial.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let socket = folder.path().join("monitor");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let monitor = format!("socket,id=monitor,path={}", socket.display());
+        let own = ["-nodefaults", "-vga", "std", "-chardev", &monitor];
+        let own = [&own[..], &["-mon", "chardev=monitor,mode=readline", "-drive", drive]].concat();
+        let running = Running::start(folder.path(), [&own, arguments].concat(), PATIENCE);
+        let (monitor, _) = listener.accept().unwrap();
         Self {
-            child,
-            serial,
+            running,
             monitor,
-            seen: String::new(),
-            all: String::new(),
-            started: Instant::now(),
             _folder: folder,
             _tpm: tpm,
         }
-    }
-
-    /// Since the machine was switched on.
-    pub fn age(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// Time of the processor since then.
-    pub fn spent(&self) -> Duration {
-        // proc(5): user and system time are fields 14 and 15; the name before them may have spaces.
-        let status = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields = status.rsplit(')').next().unwrap().split_whitespace();
-        let ticks = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap());
-        Duration::from_millis(ticks.sum::<u64>() * 1_000 / TICKS_A_SECOND)
-    }
-
-    /// Everything that the console showed.
-    pub fn shown(&self) -> &str {
-        &self.all
-    }
-
-    /// Waits until the console has shown `text`, and answers what it showed up to its end.
-    pub fn expect(&mut self, text: &str) -> String {
-        self.expect_within(text, PATIENCE)
-    }
-
-    /// The same, with another patience.
-    pub fn expect_within(&mut self, text: &str, patience: Duration) -> String {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(at) = self.seen.find(text) {
-                let rest = self.seen.split_off(at + text.len());
-                return std::mem::replace(&mut self.seen, rest);
-            }
-            let ended = self.child.try_wait().unwrap();
-            if ended.is_some() || Instant::now() > deadline {
-                panic!("the console never showed {text:?} ({ended:?}):\n{}", self.all);
-            }
-            self.read();
-        }
-    }
-
-    /// Waits until the console has shown one of these, and answers which; `None` once `given_up` says so or the machine
-    /// is off.
-    pub fn expect_any(&mut self, texts: &[&str], given_up: &dyn Fn() -> bool) -> Option<usize> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = texts.iter().enumerate();
-            let found = found.filter_map(|(number, text)| self.seen.find(text).map(|at| (at, number)));
-            if let Some((at, number)) = found.min() {
-                self.seen.drain(..at + texts.get(number).unwrap().len());
-                return Some(number);
-            }
-            if given_up() || self.is_off() {
-                return None;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the console never showed any of {texts:?}:\n{}",
-                self.all
-            );
-            self.read();
-        }
-    }
-
-    /// Whether the machine has ended.
-    pub fn is_off(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
-    /// Takes the machine's power away.
-    pub fn kill(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Types.
-    pub fn type_text(&mut self, text: &str) {
-        self.serial.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Types an answer after its question.
-    pub fn answer(&mut self, question: &str, text: &str) -> String {
-        let shown = self.expect(question);
-        self.type_text(&format!("{text}\r"));
-        shown
     }
 
     /// Chooses from the menu once it has a line, and types the PIN if one is given.
@@ -287,39 +193,5 @@ impl VirtualMachine {
     /// A command for QEMU, such as `system_powerdown`.
     pub fn command(&mut self, command: &str) {
         self.monitor.write_all(format!("{command}\n").as_bytes()).unwrap();
-    }
-
-    /// Waits until the machine is off.
-    pub fn wait_off(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "the machine stays on:\n{}", self.all);
-            self.read();
-        }
-    }
-
-    /// Takes in what the console shows, for a moment.
-    pub fn read(&mut self) {
-        let mut buffer = [0; 4096];
-        match self.serial.read(&mut buffer) {
-            Ok(0) => std::thread::sleep(Duration::from_millis(50)),
-            Ok(length) => {
-                let text = String::from_utf8_lossy(buffer.get(..length).unwrap()).into_owned();
-                self.seen.push_str(&text);
-                self.all.push_str(&text);
-            }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) => {}
-            Err(error) => panic!("the serial console: {error}"),
-        }
-    }
-}
-
-impl Drop for VirtualMachine {
-    fn drop(&mut self) {
-        self.kill();
     }
 }

@@ -25,6 +25,8 @@ mod image_policy;
 mod lifecycle;
 mod log;
 mod looked_after;
+#[path = "../emulated/maker.rs"]
+mod maker;
 mod moderation;
 mod notices;
 mod publisher;

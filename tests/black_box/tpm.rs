@@ -1,6 +1,7 @@
 //! Keys that open only here: against a TPM in software, a fresh one for each test.
 
 use crate::harness::{Server, Site, text};
+use crate::maker::manufacture;
 use serde_json::Value;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -23,39 +24,7 @@ impl Swtpm {
     /// As its maker delivers it: with a certificate of its endorsement key by an authority of its own, in `ca`.
     pub fn manufactured() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ca = folder.path().join("ca");
-        std::fs::create_dir(&ca).unwrap();
-        let (here, ca) = (folder.path().display(), ca.display());
-        for (name, content) in [
-            (
-                "ca.conf",
-                format!(
-                    "statedir = {ca}\nsigningkey = {ca}/signkey.pem\nissuercert = {ca}/issuercert.pem\n\
-                     certserial = {ca}/certserial\n"
-                ),
-            ),
-            (
-                "ca.options",
-                "--platform-manufacturer Test\n--platform-version 1\n--platform-model box\n".to_owned(),
-            ),
-            (
-                "setup.conf",
-                format!(
-                    "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {here}/ca.conf\n\
-                     create_certs_tool_options = {here}/ca.options\n"
-                ),
-            ),
-        ] {
-            std::fs::write(folder.path().join(name), content).unwrap();
-        }
-        let output = Command::new("swtpm_setup")
-            .args(["--tpm2", "--create-ek-cert", "--pcr-banks", "sha1,sha256", "--config"])
-            .arg(folder.path().join("setup.conf"))
-            .arg("--tpmstate")
-            .arg(folder.path())
-            .output()
-            .expect("swtpm-tools are installed");
-        assert!(output.status.success(), "{}", text(&output.stderr));
+        manufacture(folder.path(), folder.path(), "sha1,sha256");
         Self::of(folder)
     }
 

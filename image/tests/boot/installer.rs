@@ -1,6 +1,6 @@
 //! From a blank disk and a stick to a box that belongs to its operator.
 
-use crate::flash::Flash;
+use crate::emulated::flash::Flash;
 use crate::machine::Machine;
 use crate::{RUNS, measured, release};
 
@@ -20,7 +20,7 @@ fn number(screen: &str, name: &str) -> String {
 
 #[test]
 fn the_installer_makes_a_blank_machine_the_operators() {
-    let mut machine = Machine::new(Flash::blank());
+    let mut machine = Machine::new(&Flash::blank());
     let stick = machine.copy(&release::stick()).on_usb();
     let large = machine.blank(LARGE);
     let small = machine.blank(SMALL);
@@ -60,7 +60,11 @@ fn the_installer_makes_a_blank_machine_the_operators() {
         "{said}"
     );
     machine.answer("Press Enter to go on", "");
-    println!("installed: {}", machine.spent());
+    println!(
+        "installed: {:.1?}, {:.1?} of a processor",
+        machine.age(),
+        machine.spent()
+    );
     machine.wait_off();
     assert!(small.is_blank(), "the other disk was written");
 

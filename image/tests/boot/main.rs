@@ -5,16 +5,14 @@
 //! and `LAMCHAT_IMAGE_KEYS` its keys. Needs QEMU, OVMF and swtpm. Nothing is accelerated: a start takes 25 s of a processor.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "../../../tests/ovmf/flash.rs"]
-mod flash;
+#[path = "../../../tests/emulated/emulated.rs"]
+mod emulated;
 mod installer;
 mod machine;
 mod release;
-#[path = "../../../tests/ovmf/swtpm.rs"]
-mod swtpm;
 mod tamper;
 
-use flash::Flash;
+use emulated::flash::Flash;
 use machine::{Disk, Machine};
 
 /// What the boot loader says when the firmware does not start the image, and the firmware when it does not start the boot
@@ -25,7 +23,7 @@ const RUNS: &str = "Set up this box";
 
 /// A machine that belongs to the release's operator, and a disk with the release's image.
 fn owned() -> (Machine, Disk) {
-    let mut machine = Machine::new(Flash::owned(&release::folder()));
+    let mut machine = Machine::new(&Flash::owned(&release::folder()));
     let disk = machine.copy(&release::image());
     (machine, disk)
 }
@@ -46,7 +44,8 @@ fn the_signed_image_starts_and_is_measured_as_predicted() {
     let (mut machine, disk) = owned();
     machine.start(&[&disk]);
     machine.expect(RUNS);
-    println!("from power on to the menu: {}", machine.spent());
+    let (wall, processor) = (machine.age(), machine.spent());
+    println!("from power on to the menu: {wall:.1?}, {processor:.1?} of a processor");
     assert_eq!(measured(&mut machine), release::predicted());
     machine.stop();
     assert_eq!(
@@ -85,7 +84,7 @@ fn refused(change: fn(&mut Vec<u8>)) {
     let (mut machine, disk) = owned();
     tamper::change(disk.path(), tamper::SLOT, change);
     machine.start(&[&disk]);
-    let shown = machine.expect_any(&[&REFUSED[..], &[RUNS]].concat());
+    let shown = machine.shows_any(&[&REFUSED[..], &[RUNS]].concat());
     println!("refused: {}", machine.last_line(&shown));
     assert_ne!(shown, RUNS, "it was started");
 }
@@ -95,7 +94,7 @@ fn another_boot_loader_is_refused_by_the_firmware_itself() {
     let (mut machine, disk) = owned();
     tamper::change(disk.path(), tamper::LOADER, tamper::remove_signature);
     machine.start(&[&disk]);
-    let shown = machine.expect_any(&[&REFUSED[..], &[RUNS]].concat());
+    let shown = machine.shows_any(&[&REFUSED[..], &[RUNS]].concat());
     println!("refused: {}", machine.last_line(&shown));
     assert_ne!(shown, RUNS, "it was started");
 }
