@@ -3,11 +3,11 @@
 
 use crate::client::get;
 use crate::failing::HAND_OVER;
-use crate::firmware::Board;
-use crate::restart::{is_there, send};
-use crate::set_up::{PIN, set_up, shut_down};
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
+use crate::set_up::{PIN, shut_down, unlock};
 use crate::slots;
-use crate::update::{credential, far, network, start};
+use crate::update::{far, network, start};
 use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
 use lamchat_attestation::Sha256;
 use lamchat_image::Signer;
@@ -173,19 +173,13 @@ fn is_another_image(code: i32, verdict: &Value) {
 
 #[test]
 fn evidence_is_that_of_the_build_and_a_changed_image_has_neither_keys_nor_evidence() {
-    let release = uki().parent().unwrap().to_owned();
-    let reference = release.join("reference.json");
+    let reference = uki().with_file_name("reference.json");
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(&release));
+    let (disk, board) = good_box();
     let maker = board.manufacture_tpm();
-    slots::mark_good(&disk, lamchat_slots::Slot::A);
     let (mut machine, clients, _) = start(&disk, &board);
-    let key = set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let desk = Desk {
-        known: credential(&mut machine, folder.path()),
-        folder,
-    };
+    let Begun { key, event, known } = begin(&mut machine, clients, folder.path());
+    let desk = Desk { folder, known };
     shut_down(&mut machine);
 
     let (mut machine, clients, port) = start(&disk, &board);
@@ -224,10 +218,7 @@ fn evidence_is_that_of_the_build_and_a_changed_image_has_neither_keys_nor_eviden
     // Even somebody who has the recovery key gets no evidence that it is the release.
     place(&disk, &changed);
     let (mut machine, clients, port) = start(&disk, &board);
-    machine.choose("Unlock with the recovery key", "1", None);
-    machine.answer("Recovery key: ", &key);
-    machine.answer("type yes", "no");
-    machine.expect("New administrator");
+    unlock(&mut machine, &key);
     is_there(clients, &event);
     let (code, verdict) = desk.judge(port, NONCES[1], &reference);
     is_another_image(code, &verdict);

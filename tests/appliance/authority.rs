@@ -1,10 +1,10 @@
 //! The box's own authority: its fingerprint at the console, its certificate on a stick and from the network, and clients
 //! that trust it and nobody else.
 
-use crate::client::{free_port, get_text, shown};
+use crate::client::{get_text, shown};
 use crate::set_up::{set_up, shut_down};
 use crate::stick::UsbStick;
-use crate::usb::{choose, done};
+use crate::usb::{choose, done, start};
 use crate::virtual_machine::{Disk, VirtualMachine};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
@@ -55,10 +55,7 @@ pub fn fetch(port: u16, console: &str) -> String {
 #[test]
 fn whoever_compares_the_fingerprint_can_trust_the_box() {
     let (disk, stick) = (Disk::blank(), UsbStick::new(false));
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
-    let arguments = [vec!["-nic".to_owned(), network], stick.arguments()].concat();
-    let mut machine = VirtualMachine::start(&disk, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let (mut machine, port) = start(&disk, &stick, 443);
     set_up(&mut machine, "dhcp");
     let console = at_console(&mut machine);
     let fetched = fetch(port, &console);

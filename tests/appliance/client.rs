@@ -59,6 +59,14 @@ pub fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+/// A network from which one port of the box can be reached: QEMU's argument for it, and the port of this machine's that
+/// leads there.
+pub fn forwarded(there: u16) -> (String, u16) {
+    let here = free_port();
+    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{here}-:{there}");
+    (network, here)
+}
+
 /// Asks for something on a forwarded port; status and answer.
 pub fn get(port: u16, target: &str, token: Option<&str>) -> std::io::Result<(u16, Value)> {
     request(port, "GET", target, token, None)

@@ -1,8 +1,8 @@
 //! A box whose clock battery is dead: after a power cut it goes on at the time of what it took last.
 
-use crate::client::{free_port, get};
+use crate::client::{forwarded, get};
 use crate::restart::{log_in, send};
-use crate::set_up::{set_up, shut_down};
+use crate::set_up::{set_up, shut_down, unlock};
 use crate::virtual_machine::{Disk, VirtualMachine};
 use std::time::Duration;
 
@@ -12,8 +12,7 @@ const DEAD: [&str; 2] = ["-rtc", "base=2001-01-01T00:00:00"];
 const LATER: Duration = Duration::from_secs(90);
 
 fn start(disk: &Disk, clock: &[&str]) -> (VirtualMachine, u16) {
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
+    let (network, port) = forwarded(443);
     let arguments = [&["-nic", network.as_str()], clock].concat();
     (VirtualMachine::start(disk, &arguments), port)
 }
@@ -37,10 +36,7 @@ fn a_clock_that_forgets_goes_on_at_the_last_commit() {
     drop(machine);
 
     let (mut machine, port) = start(&disk, &DEAD);
-    machine.choose("Unlock with the recovery key", "1", None);
-    machine.answer("Recovery key: ", &key);
-    machine.answer("type yes", "no");
-    machine.expect("New administrator");
+    unlock(&mut machine, &key);
     let after = time_of(port, &send(port));
     println!("sent at {before}, and after the restart at {after}");
     assert!(after >= before, "{before} was told before, {after} is told now");

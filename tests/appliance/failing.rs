@@ -2,12 +2,12 @@
 //!
 //! `LAMCHAT_FAULTY_BUNDLES` names a folder with an update for each way to fail (`faulty.rs`).
 
-use crate::firmware::Board;
-use crate::restart::{is_there, send};
-use crate::set_up::{PIN, set_up};
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
+use crate::set_up::PIN;
 use crate::slots;
-use crate::update::{credential, far, network};
-use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
+use crate::update::{far, network};
+use crate::virtual_machine::{Disk, VirtualMachine, flat};
 use lamchat_release::{Header, Start};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -48,14 +48,11 @@ fn falls_back(way: &str, patience: Duration, devices: &[&str]) -> Back {
     let bundles = PathBuf::from(std::env::var_os("LAMCHAT_FAULTY_BUNDLES").unwrap());
     let bundle = bundles.join(format!("{way}.bundle"));
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    slots::mark_good(&disk, lamchat_slots::Slot::A);
+    let (disk, board) = good_box();
     let (network, clients, port) = network();
     let mut machine = VirtualMachine::start_restarting(&board, &disk, &[&["-nic", &network], devices].concat());
     machine.expect(HAND_OVER);
-    set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder.path());
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder.path());
     let bundle = bundle.to_str().unwrap();
     far(port, &known, &["update", "apply", bundle, "--yes", "--restart"]);
     // Nobody touches the machine any more.

@@ -1,8 +1,8 @@
 //! A change of the network from a distance that cuts the operator off: it goes back by itself within two minutes, also
 //! when the power is cut in between; one that is confirmed stays.
 
-use crate::client::free_port;
-use crate::set_up::{set_up, shut_down};
+use crate::client::forwarded;
+use crate::set_up::{set_up, shut_down, unlock};
 use crate::update::credential;
 use crate::virtual_machine::{Disk, VirtualMachine};
 use lamchat_appliance::site::{Editable, parse_network};
@@ -80,16 +80,8 @@ impl Operator {
 }
 
 fn start(disk: &Disk) -> (VirtualMachine, u16) {
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:8449");
+    let (network, port) = forwarded(8449);
     (VirtualMachine::start(disk, &["-nic", &network]), port)
-}
-
-fn unlock(machine: &mut VirtualMachine, key: &str) {
-    machine.choose("Unlock with the recovery key", "1", None);
-    machine.answer("Recovery key: ", key);
-    machine.answer("type yes", "no");
-    machine.expect("New administrator");
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! The security floor of a running box: it goes up only once every image that the box may start meets it, and then those
 //! of before open the keys no more.
 
-use crate::firmware::Board;
-use crate::restart::{is_there, send};
-use crate::set_up::set_up;
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
 use crate::slots::{esp, mark_good, put_back};
-use crate::update::{credential, far, slot, start, try_far};
-use crate::virtual_machine::{Disk, uki};
+use crate::update::{far, slot, start, tpm_slot, try_far};
 use lamchat_slots::Slot;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -28,25 +26,16 @@ pub fn refused(port: u16, known: &(PathBuf, String), arguments: &[&str]) -> Stri
 
 /// What the `tpm` slot admits.
 pub fn floor(status: &Value) -> u64 {
-    let mut slots = status.get("slots").and_then(Value::as_array).unwrap().iter();
-    let seal = slots
-        .find(|slot| slot.get("kind").unwrap() == "tpm")
-        .unwrap()
-        .get("seal");
-    seal.unwrap().get("floor").and_then(Value::as_u64).unwrap()
+    tpm_slot(status).pointer("/seal/floor").and_then(Value::as_u64).unwrap()
 }
 
 #[test]
 fn the_floor_goes_up_when_every_slot_meets_it_and_an_older_image_opens_nothing_then() {
-    let release = uki().parent().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(&release));
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     let before = esp(&disk);
     let (mut machine, clients, port) = start(&disk, &board);
-    set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder.path());
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder.path());
     let sealed = far(port, &known, &["seal", "status"]);
     assert_eq!(floor(&sealed), 1, "{sealed}");
     // The set-up has the recovery key typed back, so a box federates.
@@ -82,8 +71,7 @@ fn the_floor_goes_up_when_every_slot_meets_it_and_an_older_image_opens_nothing_t
     assert_eq!(floor(&raised), 2, "{raised}");
     let told = refused(port, &known, &["seal", "raise-floor", "2"]);
     assert!(told.contains("is 2 or higher already"), "{told}");
-    let slots = raised.get("slots").and_then(Value::as_array).unwrap();
-    let sealed = slots.iter().find(|slot| slot.get("kind").unwrap() == "tpm").unwrap();
+    let sealed = tpm_slot(&raised);
     far(
         port,
         &known,

@@ -1,12 +1,11 @@
 //! A release that has answered for ten minutes is marked good, by the box itself: then nothing counts its starts any more,
 //! and the one before it gives way to the next.
 
-use crate::firmware::Board;
-use crate::restart::{is_there, send};
-use crate::set_up::set_up;
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
 use crate::slots;
-use crate::update::{credential, far, slot, start, try_far};
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::update::{far, slot, start, try_far};
+use crate::virtual_machine::VirtualMachine;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,12 +40,9 @@ fn a_release_that_answers_is_marked_good_and_stays() {
     let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
     let next = next.to_str().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    slots::mark_good(&disk, lamchat_slots::Slot::A);
+    let (disk, board) = good_box();
     let (mut machine, clients, port) = start(&disk, &board);
-    set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder.path());
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder.path());
     // The first update of a box, and what it changes is known: nothing, for it is the same program.
     let checked = far(port, &known, &["update", "check", next]);
     assert_eq!(checked.get("components_known"), Some(&Value::Bool(true)), "{checked}");

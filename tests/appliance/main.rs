@@ -29,6 +29,7 @@ mod mirror;
 mod mirror_update;
 mod network;
 mod nio;
+mod opening;
 mod power_cuts;
 #[path = "../black_box/publisher.rs"]
 mod publisher;

@@ -1,15 +1,14 @@
 //! A box whose exchange never answers, though its release was marked good, so that nothing leaves it for another: whoever
 //! has the PIN mends it with a stick.
 
-use crate::firmware::Board;
 use crate::floor;
-use crate::restart::{is_there, send};
-use crate::set_up::set_up;
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
 use crate::slots::mark_good;
 use crate::stick::UsbStick;
-use crate::update::{credential, far, start_with};
+use crate::update::{far, start_with};
 use crate::usb;
-use crate::virtual_machine::{Disk, PATIENCE, uki};
+use crate::virtual_machine::PATIENCE;
 use lamchat_slots::Slot;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -18,14 +17,11 @@ use std::path::{Path, PathBuf};
 fn a_box_whose_exchange_never_answers_is_mended_from_a_stick() {
     let silent = PathBuf::from(std::env::var_os("LAMCHAT_FAULTY_BUNDLES").unwrap()).join("silent.bundle");
     let (folder, stick) = (tempfile::tempdir().unwrap(), UsbStick::new(true));
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     stick.put(Path::new(&floor::bundle("0.3.0")));
 
     let (mut machine, clients, port) = start_with(&disk, &board, &stick.arguments());
-    set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder.path());
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder.path());
     let silent = silent.to_str().unwrap();
     far(port, &known, &["update", "apply", silent, "--yes", "--restart"]);
     machine.wait_off();

@@ -1,6 +1,6 @@
 //! Two disks that hold the same: each is pulled, with the power off and on, and comes back.
 
-use crate::client::free_port;
+use crate::client::forwarded;
 use crate::firmware::Board;
 use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up, shut_down};
@@ -18,8 +18,7 @@ pub const DISKS: [u64; 2] = [1_400 << 20, 1_464 << 20];
 /// A machine with firmware and a TPM, a disk, perhaps another one, and a port that leads to its TLS. Either disk can be
 /// pulled: `booted` and `pulled`.
 fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u16) {
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
+    let (network, port) = forwarded(443);
     (start_with(board, disk, other, &network), port)
 }
 

@@ -4,10 +4,11 @@
 use crate::firmware::Board;
 use crate::floor::{bundle, floor, refused};
 use crate::mirror::{DISKS, add, expect_alarm, start_with};
+use crate::opening::{Begun, begin};
 use crate::restart::{is_there, send};
-use crate::set_up::{set_up, shut_down};
+use crate::set_up::shut_down;
 use crate::slots::{mark_good, names, remove};
-use crate::update::{credential, far, network};
+use crate::update::{far, network};
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
 use lamchat_slots::Slot;
 use std::path::{Path, PathBuf};
@@ -47,9 +48,7 @@ fn update(board: &Board, [first, second]: [&Disk; 2], folder: &Path) -> (String,
     mark_good(first, Slot::A);
     mark_good(second, Slot::A);
     let (mut machine, clients, port) = start(board, first, Some(second));
-    set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder);
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder);
     far(
         port,
         &known,

@@ -2,15 +2,13 @@
 //! an operator's word.
 
 use crate::bundles;
-use crate::firmware::Board;
+use crate::opening::good_box;
 use crate::publisher::Publisher;
 use crate::set_up::{set_up, shut_down};
-use crate::slots::mark_good;
 use crate::update::{credential, far, slot, start};
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::virtual_machine::VirtualMachine;
 use lamchat_appliance::site::{Editable, Updates};
 use lamchat_image::ReleaseKey;
-use lamchat_slots::Slot;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -61,8 +59,7 @@ fn problem(update: &Value) -> &str {
 fn an_update_is_looked_for_where_the_operator_says_checked_and_only_offered() {
     let next = std::fs::read(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     let publisher = Publisher::start();
     publisher.publish(&next, "next");
     let (mut machine, _, port) = start(&disk, &board);

@@ -1,15 +1,13 @@
 //! A file system that turns out to be damaged: the box writes nothing more, says so, and gives out everything that it has.
 
-use crate::firmware::Board;
+use crate::opening::good_box;
 use crate::restart::send;
 use crate::set_up::{set_up, shut_down};
-use crate::slots::mark_good;
 use crate::stick::UsbStick;
 use crate::update::start_with;
 use crate::usb::{choose, done, here};
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::virtual_machine::{Disk, VirtualMachine};
 use lamchat_machine::gpt;
-use lamchat_slots::Slot;
 use serde_json::Value;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -47,8 +45,7 @@ fn saved(machine: &mut VirtualMachine, stick: &UsbStick, key: &str) -> Value {
 
 #[test]
 fn data_with_errors_are_only_read_and_saved_onto_a_stick() {
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     let stick = UsbStick::new(false);
     let (mut machine, clients, _) = start_with(&disk, &board, &stick.arguments());
     let key = set_up(&mut machine, "dhcp");

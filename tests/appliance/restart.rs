@@ -1,8 +1,8 @@
 //! What is there after a restart, and what a disk tells whoever takes it out.
 
-use crate::client::{free_port, get, request};
+use crate::client::{forwarded, get, request};
 use crate::firmware::Board;
-use crate::set_up::{PASSWORD, PIN, set_up, shut_down};
+use crate::set_up::{PASSWORD, PIN, set_up, shut_down, unlock};
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -13,8 +13,7 @@ const MESSAGE: &str = "written-before-the-restart";
 
 /// A machine with a network and a port of this one's that leads to its TLS; `board`: with firmware and a TPM.
 fn start(disk: &Disk, board: Option<&Board>) -> (VirtualMachine, u16) {
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
+    let (network, port) = forwarded(443);
     let arguments = ["-nic", &network];
     let machine = match board {
         Some(board) => VirtualMachine::start_on(board, disk, &arguments),
@@ -127,10 +126,7 @@ fn without_a_tpm_the_recovery_key_opens_what_was_there() {
     machine.command("system_powerdown");
     machine.wait_off();
     let (mut machine, port) = start(&disk, None);
-    machine.choose("Unlock with the recovery key", "1", None);
-    machine.answer("Recovery key: ", &key);
-    machine.answer("type yes", "no");
-    machine.expect("New administrator");
+    unlock(&mut machine, &key);
     is_there(port, &event);
     is_there(port, &second);
     machine.choose("Shut down", "7", Some(PIN));

@@ -1,15 +1,13 @@
 //! A box that lost its disk is set up from its backup: on a new disk, with another TPM, from a stick.
 
 use crate::client::request;
-use crate::firmware::Board;
+use crate::opening::{good_box, good_disk};
 use crate::restart::{is_there, send};
 use crate::set_up::{PASSWORD, PIN, set_up, shut_down};
-use crate::slots::mark_good;
 use crate::stick::UsbStick;
 use crate::update::start_with;
 use crate::usb::{choose, done, here};
-use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
-use lamchat_slots::Slot;
+use crate::virtual_machine::{VirtualMachine, flat};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -71,9 +69,7 @@ fn bob_logs_in(port: u16) -> bool {
 
 #[test]
 fn a_new_disk_with_another_tpm_is_set_up_from_a_backup() {
-    let board = Board::owned(uki().parent().unwrap());
-    let (disk, stick) = (Disk::blank(), UsbStick::new(true));
-    mark_good(&disk, Slot::A);
+    let ((disk, board), stick) = (good_box(), UsbStick::new(true));
     let (mut machine, clients, _) = start_with(&disk, &board, &stick.arguments());
     let key = set_up(&mut machine, "dhcp");
     make_bob(&mut machine);
@@ -99,8 +95,7 @@ fn a_new_disk_with_another_tpm_is_set_up_from_a_backup() {
         stick.write_into("lamchat-backup-damaged", name, &content);
     }
 
-    let disk = Disk::blank();
-    mark_good(&disk, Slot::A);
+    let disk = good_disk();
     board.exchange_tpm();
     let (mut machine, _, _) = start_with(&disk, &board, &stick.arguments());
     let screen = begin(&mut machine, "1");

@@ -4,11 +4,12 @@
 use crate::bundles;
 use crate::firmware::Board;
 use crate::floor::refused;
-use crate::restart::{is_there, send};
-use crate::set_up::{set_up, shut_down};
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
+use crate::set_up::shut_down;
 use crate::slots::{esp, mark_good, names, put_back, rename};
-use crate::update::{credential, far, start};
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::update::{far, start, tpm_slot};
+use crate::virtual_machine::{Disk, VirtualMachine};
 use lamchat_image::ReleaseKey;
 use lamchat_slots::Slot;
 use serde_json::Value;
@@ -27,8 +28,7 @@ fn bundle(name: &str) -> String {
 
 /// The number of the `tpm` slot, and the fingerprint of the release key that it is bound to.
 fn bound_to(status: &Value) -> (String, String) {
-    let mut slots = status.get("slots").and_then(Value::as_array).unwrap().iter();
-    let slot = slots.find(|slot| slot.get("kind").unwrap() == "tpm").unwrap();
+    let slot = tpm_slot(status);
     let key = slot.pointer("/seal/release_key").and_then(Value::as_str).unwrap();
     (slot.get("id").unwrap().to_string(), key.to_owned())
 }
@@ -86,15 +86,12 @@ impl Rotation {
 #[test]
 fn the_release_key_is_rotated_and_the_other_slot_opens_the_keys_at_every_moment() {
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
+    let (disk, board) = good_box();
     let keys = PathBuf::from(std::env::var_os("LAMCHAT_IMAGE_KEYS").unwrap());
     let former = ReleaseKey::read(&keys.join("release.key")).unwrap();
-    mark_good(&disk, Slot::A);
     let before = esp(&disk);
     let (mut machine, clients, port) = start(&disk, &board);
-    set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder.path());
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder.path());
     let rotation = Rotation {
         disk,
         board,

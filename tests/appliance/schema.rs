@@ -3,13 +3,10 @@
 //!
 //! `LAMCHAT_SCHEMA_BUNDLE` names its update: this source with the feature `next-schema`.
 
-use crate::firmware::Board;
 use crate::good::until_good;
+use crate::opening::{Begun, begin, good_box};
 use crate::restart::{is_there, send};
-use crate::set_up::set_up;
-use crate::slots;
-use crate::update::{credential, far, start, try_far};
-use crate::virtual_machine::{Disk, uki};
+use crate::update::{far, start, try_far};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -39,12 +36,10 @@ fn a_migration_waits_until_its_release_is_marked_good_and_a_fall_back_loses_noth
     let bundle = PathBuf::from(std::env::var_os("LAMCHAT_SCHEMA_BUNDLE").unwrap());
     let install = ["update", "apply", bundle.to_str().unwrap(), "--yes", "--restart"];
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(uki().parent().unwrap()));
-    slots::mark_good(&disk, lamchat_slots::Slot::A);
+    let (disk, board) = good_box();
     let (mut machine, clients, port) = start(&disk, &board);
-    set_up(&mut machine, "dhcp");
-    let known = credential(&mut machine, folder.path());
-    let mut sent = vec![send(clients)];
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder.path());
+    let mut sent = vec![event];
     expect(port, &known, "0.1.0", false, SCHEMA);
     far(port, &known, &install);
     machine.wait_off();

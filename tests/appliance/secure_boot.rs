@@ -7,10 +7,9 @@ use crate::restart::{is_there, send};
 use crate::set_up::{set_up, shut_down};
 use crate::settings::{revoke, switch_secure_boot, trust_program, trust_signer};
 use crate::slots::names;
-use crate::update::{self, credential, far};
+use crate::update::{self, credential, far, tpm_slot};
 use crate::virtual_machine::{Disk, PATIENCE, VirtualMachine, flat, uki};
 use lamchat_image::Keys;
-use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// Why the keys of a box are not sealed without Secure Boot.
@@ -93,9 +92,7 @@ fn opens_and_is_not_sealed(disk: &Disk, board: &Board, key: &str, event: &str) {
     is_there(clients, event);
     let known = credential(&mut machine, folder.path());
     let status = far(port, &known, &["seal", "status"]);
-    let mut slots = status.get("slots").and_then(Value::as_array).unwrap().iter();
-    let slot = slots.find(|slot| slot.get("kind").unwrap() == "tpm").unwrap();
-    let slot = slot.get("id").unwrap().to_string();
+    let slot = tpm_slot(&status).get("id").unwrap().to_string();
     for act in [
         &["seal", "rebind", &slot][..],
         &["seal", "raise-floor", "1"],

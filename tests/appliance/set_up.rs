@@ -37,6 +37,14 @@ pub fn set_up(machine: &mut VirtualMachine, network: &str) -> String {
     key
 }
 
+/// Opens the keys of a box that waits for it, and leaves them sealed as they are; then it serves.
+pub fn unlock(machine: &mut VirtualMachine, key: &str) {
+    machine.choose("Unlock with the recovery key", "1", None);
+    machine.answer("Recovery key: ", key);
+    machine.answer("type yes", "no");
+    machine.expect("New administrator");
+}
+
 /// Shuts the machine down from the menu.
 pub fn shut_down(machine: &mut VirtualMachine) {
     machine.choose("Shut down", "0", Some(PIN));

@@ -1,12 +1,12 @@
 //! A PIN beside the TPM: each start waits for it at the console, updates keep it, and a start that waits is none of a
 //! release's failures.
 
-use crate::firmware::Board;
-use crate::restart::{is_there, send};
-use crate::set_up::{PIN, set_up, shut_down};
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
+use crate::set_up::{PIN, shut_down};
 use crate::slots::{mark_good, names};
-use crate::update::{credential, far, start};
-use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
+use crate::update::{far, start, tpm_slot};
+use crate::virtual_machine::{Disk, VirtualMachine, flat};
 use lamchat_slots::Slot;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -67,8 +67,7 @@ fn is_called(machine: &mut VirtualMachine, disk: &Disk, wanted: &str) {
 
 /// What the `tpm` slot says about a PIN, and whether the box can keep it.
 fn asks(status: &Value) -> (bool, bool) {
-    let mut slots = status.get("slots").and_then(Value::as_array).unwrap().iter();
-    let slot = slots.find(|slot| slot.get("kind").unwrap() == "tpm").unwrap();
+    let slot = tpm_slot(status);
     let is = |value: Option<&Value>| value.and_then(Value::as_bool).unwrap();
     let asks = is(slot.pointer("/seal/pin"));
     assert_eq!(is(status.pointer("/tpm/pin")), asks, "{status}");
@@ -77,22 +76,17 @@ fn asks(status: &Value) -> (bool, bool) {
 
 fn rebind(port: u16, known: &(PathBuf, String)) -> Value {
     let status = far(port, known, &["seal", "status"]);
-    let mut slots = status.get("slots").and_then(Value::as_array).unwrap().iter();
-    let slot = slots.find(|slot| slot.get("kind").unwrap() == "tpm").unwrap();
-    far(port, known, &["seal", "rebind", &slot.get("id").unwrap().to_string()])
+    let id = tpm_slot(&status).get("id").unwrap().to_string();
+    far(port, known, &["seal", "rebind", &id])
 }
 
 #[test]
 fn each_start_waits_for_the_pin_which_updates_keep_and_the_recovery_key_replaces() {
-    let release = uki().parent().unwrap().to_owned();
     let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(&release));
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     let (mut machine, clients, port) = start(&disk, &board);
-    let key = set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder.path());
+    let Begun { key, event, known } = begin(&mut machine, clients, folder.path());
     assert_eq!(asks(&far(port, &known, &["seal", "status"])), (false, false));
     machine.choose("TPM PIN at each start", "t", Some(PIN));
     machine.answer("Type on to have one: ", "on");

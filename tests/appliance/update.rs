@@ -4,11 +4,10 @@
 use crate::bundles;
 use crate::client::free_port;
 use crate::firmware::Board;
-use crate::restart::{is_there, send};
-use crate::set_up::{PIN, set_up};
-use crate::slots::mark_good;
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
-use lamchat_slots::Slot;
+use crate::opening::{Begun, begin, good_box};
+use crate::restart::is_there;
+use crate::set_up::PIN;
+use crate::virtual_machine::{Disk, VirtualMachine};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -89,6 +88,12 @@ pub fn try_far(port: u16, (file, pin): &(PathBuf, String), arguments: &[&str]) -
         .unwrap()
 }
 
+/// The first slot of a keyring that the TPM opens, in what `seal status` and its like answer.
+pub fn tpm_slot(status: &Value) -> &Value {
+    let slots = status.get("slots").and_then(Value::as_array).unwrap();
+    slots.iter().find(|slot| slot.get("kind").unwrap() == "tpm").unwrap()
+}
+
 pub fn slot<'a>(status: &'a Value, name: &str) -> &'a Value {
     let slots = status.get("slots").and_then(Value::as_array).unwrap();
     slots.iter().find(|slot| slot.get("slot").unwrap() == name).unwrap()
@@ -96,15 +101,11 @@ pub fn slot<'a>(status: &'a Value, name: &str) -> &'a Value {
 
 #[test]
 fn an_update_starts_with_everything_there_and_one_that_is_not_marked_good_is_left_again() {
-    let release = uki().parent().unwrap().to_owned();
     let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let (disk, board) = (Disk::blank(), Board::owned(&release));
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     let (mut machine, clients, port) = start(&disk, &board);
-    set_up(&mut machine, "dhcp");
-    let event = send(clients);
-    let known = credential(&mut machine, folder.path());
+    let Begun { event, known, .. } = begin(&mut machine, clients, folder.path());
     let status = far(port, &known, &["update", "status"]);
     assert_eq!(slot(&status, "a").get("good"), Some(&Value::Bool(true)), "{status}");
     assert_eq!(slot(&status, "a").get("epoch"), Some(&1.into()), "{status}");

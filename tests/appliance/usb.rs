@@ -1,16 +1,25 @@
 //! What the console does with a USB stick, and what another computer makes of it.
 
-use crate::firmware::Board;
+use crate::client::forwarded;
+use crate::opening::good_box;
 use crate::restart::{is_there, send};
 use crate::set_up::{PIN, set_up, shut_down};
-use crate::slots::mark_good;
 use crate::stick::UsbStick;
 use crate::update::{credential, far, start_with};
-use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
+use crate::virtual_machine::{Disk, VirtualMachine, flat};
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// A machine without firmware into which a stick is plugged, and a port of this one's that leads to this one of the box's.
+pub fn start(disk: &Disk, stick: &UsbStick, there: u16) -> (VirtualMachine, u16) {
+    let (network, here) = forwarded(there);
+    let stick = stick.arguments();
+    let stick: Vec<&str> = stick.iter().map(String::as_str).collect();
+    let machine = VirtualMachine::start(disk, &[&["-nic", &network], stick.as_slice()].concat());
+    (machine, here)
+}
 
 /// Chooses a line of the stick's menu.
 pub fn choose(machine: &mut VirtualMachine, label: &str, key: &str) {
@@ -123,11 +132,9 @@ fn a_backup_on_a_stick_is_restored_elsewhere_and_the_logs_are_verified() {
 
 #[test]
 fn a_stick_brings_the_next_release_and_takes_evidence_along() {
-    let release = uki().parent().unwrap().to_owned();
     let next = PathBuf::from(std::env::var_os("LAMCHAT_NEXT_BUNDLE").unwrap());
     let (folder, nonce) = (tempfile::tempdir().unwrap(), "a5".repeat(16));
-    let (disk, board, stick) = (Disk::blank(), Board::owned(&release), UsbStick::new(true));
-    mark_good(&disk, lamchat_slots::Slot::A);
+    let ((disk, board), stick) = (good_box(), UsbStick::new(true));
     std::fs::write(folder.path().join("nonce.txt"), format!("{nonce}\r\n")).unwrap();
     stick.put(&folder.path().join("nonce.txt"));
     stick.put(&next);

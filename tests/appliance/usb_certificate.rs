@@ -1,10 +1,10 @@
 //! A certificate of the operator's own authority, by a USB stick: the request goes out, the answer comes back, clients that
 //! trust the authority come in. An answer that is not right changes nothing.
 
-use crate::client::{free_port, shown};
+use crate::client::shown;
 use crate::set_up::{set_up, shut_down};
 use crate::stick::UsbStick;
-use crate::usb::{choose, done, refused};
+use crate::usb::{choose, done, refused, start};
 use crate::virtual_machine::{Disk, VirtualMachine, flat};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType,
@@ -66,15 +66,6 @@ impl Authority {
     }
 }
 
-fn start(disk: &Disk, stick: &UsbStick) -> (VirtualMachine, u16) {
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:443");
-    let stick = stick.arguments();
-    let stick: Vec<&str> = stick.iter().map(String::as_str).collect();
-    let machine = VirtualMachine::start(disk, &[&["-nic", &network], stick.as_slice()].concat());
-    (machine, port)
-}
-
 /// The chain that is shown, once the box answers.
 fn chain(port: u16) -> Vec<Vec<u8>> {
     let since = Instant::now();
@@ -107,7 +98,7 @@ fn answer(machine: &mut VirtualMachine, stick: &UsbStick, chain: &str) {
 #[test]
 fn an_authority_of_the_operators_signs_by_stick_and_wrong_answers_change_nothing() {
     let (disk, stick, authority) = (Disk::blank(), UsbStick::new(true), Authority::new());
-    let (mut machine, port) = start(&disk, &stick);
+    let (mut machine, port) = start(&disk, &stick, 443);
     let key = set_up(&mut machine, "dhcp");
     let own = chain(port);
     choose(&mut machine, "TLS certificate: the request", "4");
@@ -163,7 +154,7 @@ fn an_authority_of_the_operators_signs_by_stick_and_wrong_answers_change_nothing
     wrong(&mut machine, &signed);
     shut_down(&mut machine);
 
-    let (mut machine, port) = start(&disk, &stick);
+    let (mut machine, port) = start(&disk, &stick, 443);
     machine.choose("Unlock with the recovery key", "1", None);
     machine.answer("Recovery key: ", &key);
     machine.answer("type yes", "no");

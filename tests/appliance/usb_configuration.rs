@@ -1,11 +1,10 @@
 //! The box's configuration by a USB stick: it goes out, comes back changed and is effective; a file that is not right is
 //! refused with its line; a network that cuts the operator off goes back by itself.
 
-use crate::client::free_port;
-use crate::set_up::{PIN, set_up, shut_down};
+use crate::set_up::{PIN, set_up, shut_down, unlock};
 use crate::stick::UsbStick;
 use crate::update::{credential, far};
-use crate::usb::{choose, done, refused};
+use crate::usb::{choose, done, refused, start};
 use crate::virtual_machine::{Disk, VirtualMachine, flat};
 use lamchat_appliance::site::{Editable, parse_network};
 use serde_json::Value;
@@ -15,15 +14,6 @@ use std::time::{Duration, Instant};
 const FILE: &str = "site.toml";
 /// More than a file may have.
 const TOO_LARGE: usize = (64 << 10) + 1;
-
-fn start(disk: &Disk, stick: &UsbStick) -> (VirtualMachine, u16) {
-    let port = free_port();
-    let network = format!("user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:8449");
-    let stick = stick.arguments();
-    let stick: Vec<&str> = stick.iter().map(String::as_str).collect();
-    let machine = VirtualMachine::start(disk, &[&["-nic", &network], stick.as_slice()].concat());
-    (machine, port)
-}
 
 /// The configuration as whoever is far away sees it.
 fn seen(port: u16, known: &(PathBuf, String)) -> Editable {
@@ -61,7 +51,7 @@ fn is_refused(machine: &mut VirtualMachine, stick: &UsbStick, content: &str, rea
 #[test]
 fn a_configuration_by_stick_is_effective_and_one_that_cuts_the_operator_off_goes_back() {
     let (disk, stick) = (Disk::blank(), UsbStick::new(false));
-    let (mut machine, port) = start(&disk, &stick);
+    let (mut machine, port) = start(&disk, &stick, 8449);
     let key = set_up(&mut machine, "dhcp");
     let folder = tempfile::tempdir().unwrap();
     let known = credential(&mut machine, folder.path());
@@ -132,11 +122,8 @@ fn a_configuration_by_stick_is_effective_and_one_that_cuts_the_operator_off_goes
     assert_eq!(seen(port, &known), kept);
     shut_down(&mut machine);
 
-    let (mut machine, port) = start(&disk, &stick);
-    machine.choose("Unlock with the recovery key", "1", None);
-    machine.answer("Recovery key: ", &key);
-    machine.answer("type yes", "no");
-    machine.expect("New administrator");
+    let (mut machine, port) = start(&disk, &stick, 8449);
+    unlock(&mut machine, &key);
     assert_eq!(seen(port, &known), kept);
     shut_down(&mut machine);
 }

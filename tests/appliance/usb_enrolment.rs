@@ -2,12 +2,11 @@
 //! both rounds, evidence, and the audit log with a witness's signature. The auditor trusts the maker's root and nothing
 //! below it.
 
-use crate::firmware::Board;
+use crate::opening::good_box;
 use crate::set_up::{set_up, shut_down};
-use crate::slots::mark_good;
 use crate::stick::UsbStick;
 use crate::usb::{choose, done, here, refused};
-use crate::virtual_machine::{Disk, VirtualMachine, flat, uki};
+use crate::virtual_machine::{VirtualMachine, flat, uki};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -85,13 +84,11 @@ fn audit(folder: &Path, stick: &UsbStick, reference: &Path) {
 
 #[test]
 fn a_box_is_enrolled_and_witnessed_wholly_by_stick() {
-    let release = uki().parent().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let (disk, board, stick) = (Disk::blank(), Board::owned(&release), UsbStick::new(true));
+    let ((disk, board), stick) = (good_box(), UsbStick::new(true));
     board.manufacture_tpm();
     let (intermediate, root) = board.maker();
-    mark_good(&disk, lamchat_slots::Slot::A);
     let public = desk(folder, &["attest", "enrol", "public-key", "--key", "auditor.pem"]).unwrap();
     std::fs::write(folder.join("trust.pem"), root + &public).unwrap();
     let arguments = [vec!["-nic".to_owned(), "none".to_owned()], stick.arguments()].concat();
@@ -145,7 +142,7 @@ fn a_box_is_enrolled_and_witnessed_wholly_by_stick() {
     assert!(said.contains("evidence.json") && said.contains("audit.log"), "{said}");
     begin(&mut machine, WITNESS);
     assert!(refused(&mut machine).contains("There is no file that ends in .cosigned"));
-    audit(folder, &stick, &release.join("reference.json"));
+    audit(folder, &stick, &uki().with_file_name("reference.json"));
     begin(&mut machine, WITNESS);
     let said = flat(&done(&mut machine));
     assert!(said.contains("goes into later exports"), "{said}");

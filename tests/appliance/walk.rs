@@ -9,16 +9,14 @@ mod reach;
 
 use crate::client::request;
 use crate::failing::HAND_OVER;
-use crate::firmware::Board;
+use crate::opening::good_box;
 use crate::restart::{log_in, text};
 use crate::set_up::{PIN, set_up};
-use crate::slots::mark_good;
-use crate::update::{credential, network};
+use crate::update::{credential, network, tpm_slot};
 use crate::usb_certificate::Authority;
-use crate::virtual_machine::{Disk, VirtualMachine, uki};
+use crate::virtual_machine::VirtualMachine;
 use cases::{CASES, Case, End};
 use lamchat_appliance::site::Editable;
-use lamchat_slots::Slot;
 use reach::{REACH, Reach};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,9 +126,8 @@ impl Operator {
     fn take(&mut self, words: &str, answer: &Value, authority: &Authority) {
         match words {
             "seal status" => {
-                let slots = answer.get("slots").and_then(Value::as_array).unwrap();
-                let tpm = slots.iter().find(|slot| slot.get("kind").unwrap() == "tpm").unwrap();
-                self.values.insert("{tpm}", tpm.get("id").unwrap().to_string());
+                let tpm = tpm_slot(answer).get("id").unwrap();
+                self.values.insert("{tpm}", tpm.to_string());
             }
             "certificate request" => {
                 let chain = authority.answer(&text(answer, "request"), 2199, None);
@@ -227,10 +224,8 @@ fn every_command_from_a_distance_has_a_case() {
 
 #[test]
 fn commands_work_from_a_distance_and_the_console_offers_the_rest() {
-    let board = Board::owned(uki().parent().unwrap());
+    let ((disk, board), authority) = (good_box(), Authority::new());
     board.manufacture_tpm();
-    let (disk, authority) = (Disk::blank(), Authority::new());
-    mark_good(&disk, Slot::A);
     let (network, clients, administration) = network();
     let mut machine = VirtualMachine::start_restarting(&board, &disk, &["-nic", &network]);
     machine.expect(HAND_OVER);

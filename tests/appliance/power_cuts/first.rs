@@ -3,12 +3,9 @@
 use super::drive::Drive;
 use super::life::{On, switch_on, trigger};
 use crate::client::request;
-use crate::firmware::Board;
+use crate::opening::good_box;
 use crate::set_up::{PASSWORD, PIN, recovery_key};
-use crate::slots::mark_good;
-use crate::virtual_machine::{Disk, uki};
 use lamchat_disk::simulation::Dice;
-use lamchat_slots::Slot;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -33,10 +30,8 @@ enum Reached {
 
 /// Sets a blank box up and cuts its power, again and again until it is set up or had so many cuts; how many it had.
 pub fn set_up_with_cuts(dice: &mut Dice, most: u64) -> u64 {
-    let board = Board::owned(uki().parent().unwrap());
-    let disk = Disk::blank();
     // The firmware's part of a start is another test's.
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     let drive = Drive::new(disk, dice.roll());
     let mut cuts = 0;
     let mut reached = Reached::Asked;

@@ -4,13 +4,14 @@ use super::checks;
 use super::drive::{Drive, Trigger};
 use super::file_system;
 use super::work::{self, Said, Work};
-use crate::client::{free_port, request};
+use crate::client::request;
 use crate::firmware::Board;
 use crate::mirror::{DISKS, expect_alarm};
+use crate::opening::good_disk;
 use crate::restart::{log_in, text};
 use crate::set_up::{PIN, set_up, shut_down};
 use crate::slots::mark_good;
-use crate::update::{credential, try_far};
+use crate::update::{credential, network, try_far};
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
 use lamchat_disk::simulation::Dice;
 use lamchat_slots::Slot;
@@ -66,9 +67,7 @@ pub struct On {
 impl Life {
     /// Sets a box up and lets it make what the checks need.
     pub fn begin(dice: &mut Dice) -> Self {
-        let disk = Disk::blank();
-        mark_good(&disk, Slot::A);
-        Self::begin_on(Drive::new(disk, dice.roll()), None)
+        Self::begin_on(Drive::new(good_disk(), dice.roll()), None)
     }
 
     /// The same on two disks.
@@ -335,10 +334,7 @@ pub fn switch_on_with(drive: &Drive, other: Option<&Drive>, board: &Board) -> On
 }
 
 fn start(drive: &Drive, other: Option<&Drive>, board: &Board) -> On {
-    let (clients, administration) = (free_port(), free_port());
-    let network = format!(
-        "user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{clients}-:443,hostfwd=tcp:127.0.0.1:{administration}-:8449"
-    );
+    let (network, clients, administration) = network();
     let machine = match other {
         None => VirtualMachine::start_from(board, &drive.plug(), &["-nic", &network]),
         Some(other) => {

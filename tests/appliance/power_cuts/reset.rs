@@ -3,14 +3,13 @@
 use super::drive::{Drive, Trigger};
 use super::life::{On, switch_on};
 use crate::firmware::Board;
+use crate::opening::good_box;
 use crate::restart::{has_bytes, is_there, send};
 use crate::set_up::{PIN, set_up};
-use crate::slots::mark_good;
-use crate::virtual_machine::{Disk, uki};
+use crate::virtual_machine::Disk;
 use lamchat_disk::simulation::Dice;
 use lamchat_machine::gpt;
 use lamchat_machine::two_copies::{self, KEYRING, RECORD};
-use lamchat_slots::Slot;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -53,10 +52,8 @@ fn left(disk: &Disk) -> Left {
 
 /// Resets boxes and cuts their power, until there were so many cuts; each reset ends with a box that can be set up.
 pub fn reset_with_cuts(dice: &mut Dice, most: u64) {
-    let board = Board::owned(uki().parent().unwrap());
-    let disk = Disk::blank();
     // The boot loader then writes nothing.
-    mark_good(&disk, Slot::A);
+    let (disk, board) = good_box();
     let drive = Drive::new(disk, dice.roll());
     let mut on = switch_on(&drive, &board);
     let (mut cuts, mut tries) = (0, dice.below(FLUSHES));
