@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod boxes;
 mod exchange;
 mod folder;
 mod frames;
@@ -11,6 +12,7 @@ mod marks;
 mod notary;
 mod on_box;
 mod pin;
+mod sealed_box;
 mod typing;
 
 use crate::{

@@ -1,34 +1,16 @@
 //! Records of the holder's own that somebody deletes or puts back, and powers that are cut while they are made.
 
-use super::indices::{FIRST, Swtpm};
+use super::boxes::{FIRST, Swtpm, box_at, box_on};
 use super::*;
 use crate::state::{Hand, Keys, Refusal};
 use lamchat_base::Secret;
 use lamchat_disk::Disk;
 use lamchat_disk::simulation::SimulatedDisk;
 use lamchat_seal::Mark;
-use lamchat_tpm::PcrSelection;
 use std::time::Duration;
 
 /// The first place for an anchor.
 const PLACE: u32 = 0x0180_4C20;
-
-fn holder(dir: &Path, disk: Arc<dyn Disk>, swtpm: &Swtpm, seed: u64) -> Arc<Holder> {
-    let pcrs = PcrSelection::new(&[7]).unwrap();
-    let setup = Setup {
-        dir: dir.to_owned(),
-        disk,
-        on_box: true,
-        passphrase: None,
-        tpm: Tpm::at(swtpm.address(), pcrs, false, Some(true), None, entropy(seed)),
-        attester: Ok(attester()),
-        exchange_dir: dir.join("exchange"),
-        cost: PassphraseCost::MINIMUM,
-        clock: Arc::new(ManualClock::new(1_000_000)),
-        entropy: entropy(seed),
-    };
-    Arc::new(Holder::new(setup, Notices::unattached(), "on threads".to_owned()))
-}
 
 fn create(holder: &Holder) -> SecretBytes {
     match holder.act(Typed::Create, FIRST) {
@@ -76,11 +58,11 @@ fn whoever_deletes_what_is_kept_of_the_anchor_wins_nothing() {
     let (swtpm, folder) = (Swtpm::start(), tempfile::tempdir().unwrap());
     let record = folder.path().join("secrets/anchor.sealed");
     let started = |seed| {
-        let holder = holder(folder.path(), RealDisk::shared(), &swtpm, seed);
+        let holder = box_at(folder.path(), &swtpm, seed);
         assert!(matches!(holder.act(Typed::DiskKey, FIRST), Ok(Reply::Disk(_))));
         holder
     };
-    let first = holder(folder.path(), RealDisk::shared(), &swtpm, 1);
+    let first = box_at(folder.path(), &swtpm, 1);
     let key = create(&first);
     assert_eq!(anchored(&first), Anchored::Never);
     seal(&first).unwrap();
@@ -138,7 +120,7 @@ fn whoever_deletes_what_is_kept_of_the_anchor_wins_nothing() {
 #[test]
 fn a_hand_that_was_asked_about_something_else_sets_no_anchor_back() {
     let (mut swtpm, folder) = (Swtpm::start(), tempfile::tempdir().unwrap());
-    let holder = holder(folder.path(), RealDisk::shared(), &swtpm, 1);
+    let holder = box_at(folder.path(), &swtpm, 1);
     let key = create(&holder);
     seal(&holder).unwrap();
     holder.anchor(at(9)).unwrap();
@@ -183,7 +165,7 @@ fn a_hand_that_was_asked_about_something_else_sets_no_anchor_back() {
 #[test]
 fn an_anchor_of_before_gets_its_mark_without_a_word() {
     let (swtpm, folder) = (Swtpm::start(), tempfile::tempdir().unwrap());
-    let first = holder(folder.path(), RealDisk::shared(), &swtpm, 1);
+    let first = box_at(folder.path(), &swtpm, 1);
     create(&first);
     seal(&first).unwrap();
     first.anchor(at(9)).unwrap();
@@ -221,7 +203,7 @@ fn a_power_cut_while_the_anchor_is_made_looks_like_no_deletion() {
     let (swtpm, dir) = (Swtpm::start(), Path::new("/keys"));
     let begin = |seed| {
         let disk = SimulatedDisk::new(seed);
-        let holder = holder(dir, Arc::new(disk.clone()), &swtpm, seed);
+        let holder = box_on(dir, Arc::new(disk.clone()), swtpm.tpm(seed), seed);
         let key = create(&holder);
         (disk, holder, key)
     };
@@ -237,7 +219,7 @@ fn a_power_cut_while_the_anchor_is_made_looks_like_no_deletion() {
         let was_written = anchor_until_power_fails(&holder);
         drop(holder);
         let disk = disk.power_on();
-        let again = self::holder(dir, Arc::new(disk.clone()), &swtpm, 500 + cut);
+        let again = box_on(dir, Arc::new(disk.clone()), swtpm.tpm(500 + cut), 500 + cut);
         let by_tpm = matches!(again.act(Typed::DiskKey, FIRST), Ok(Reply::Disk(_)));
         if !by_tpm {
             again.act(Typed::Unlock(key), FIRST).unwrap();

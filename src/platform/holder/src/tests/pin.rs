@@ -1,32 +1,12 @@
 //! A box's PIN beside its TPM: on, kept by whatever is sealed anew, and off by process 1 alone.
 
-use super::on_box::exchange;
+use super::boxes::{FIRST, Swtpm, box_at, exchange};
 use super::*;
 use crate::peer::Administrator;
-use crate::tests::indices::Swtpm;
 use crate::{Blame, PinUse, TpmStatus, Typed};
 use lamchat_seal::Mark;
-use lamchat_tpm::PcrSelection;
 
-const FIRST: Administrator = Administrator { uid: 0, is_first: true };
 const PIN: &str = "246810";
-
-fn box_of(folder: &Path, swtpm: &Swtpm, seed: u64) -> Arc<Holder> {
-    let pcrs = PcrSelection::new(&[7]).unwrap();
-    let setup = Setup {
-        dir: folder.to_owned(),
-        disk: RealDisk::shared(),
-        on_box: true,
-        passphrase: None,
-        tpm: Tpm::at(swtpm.address(), pcrs, false, Some(true), None, entropy(seed)),
-        attester: Ok(attester()),
-        exchange_dir: folder.join("exchange"),
-        cost: PassphraseCost::MINIMUM,
-        clock: Arc::new(ManualClock::new(1_000_000)),
-        entropy: entropy(seed),
-    };
-    Arc::new(Holder::new(setup, Notices::unattached(), "on threads".to_owned()))
-}
 
 fn set(pin: Option<&str>) -> Typed {
     Typed::SetPin {
@@ -68,7 +48,7 @@ fn set_up(holder: &Holder) -> SecretBytes {
 
 /// The box's next start, which asks for the PIN.
 fn asks(folder: &Path, swtpm: &Swtpm, seed: u64) -> Arc<Holder> {
-    let holder = box_of(folder, swtpm, seed);
+    let holder = box_at(folder, swtpm, seed);
     match done(&holder, Typed::DiskKey) {
         Reply::Locked { reason, blame, .. } => {
             assert!(reason.ends_with("the TPM asks for its PIN"), "{reason}");
@@ -88,7 +68,7 @@ fn unlock(holder: &Holder, text: &str) -> SlotKind {
 }
 
 fn opens_by_itself(folder: &Path, swtpm: &Swtpm, seed: u64) -> bool {
-    matches!(done(&box_of(folder, swtpm, seed), Typed::DiskKey), Reply::Disk(_))
+    matches!(done(&box_at(folder, swtpm, seed), Typed::DiskKey), Reply::Disk(_))
 }
 
 /// Where the `tpm` slot is.
@@ -101,7 +81,7 @@ fn slot(holder: &Holder) -> u32 {
 fn a_box_asks_for_its_pin_and_the_recovery_key_opens_it_without() {
     let (swtpm, folder) = (Swtpm::start(), tempfile::tempdir().unwrap());
     let folder = folder.path();
-    let first = box_of(folder, &swtpm, 1);
+    let first = box_at(folder, &swtpm, 1);
     let key = set_up(&first);
     let Reply::Disk(disk) = done(&first, Typed::DiskKey) else {
         panic!("no key");
@@ -162,7 +142,7 @@ fn a_box_asks_for_its_pin_and_the_recovery_key_opens_it_without() {
 fn what_the_exchange_has_sealed_anew_keeps_the_pin() {
     let (swtpm, folder) = (Swtpm::start(), tempfile::tempdir().unwrap());
     let folder = folder.path();
-    let first = box_of(folder, &swtpm, 1);
+    let first = box_at(folder, &swtpm, 1);
     let key = set_up(&first);
     done(&first, Typed::VerifyRecovery(key.clone()));
     done(&first, set(Some(PIN)));
@@ -195,7 +175,7 @@ fn what_the_exchange_has_sealed_anew_keeps_the_pin() {
     // Without the slot, and without anybody who typed the PIN, there is nothing to seal with.
     fourth.remove(slot(&fourth)).unwrap();
     drop(fourth);
-    let fifth = box_of(folder, &swtpm, 5);
+    let fifth = box_at(folder, &swtpm, 5);
     assert!(matches!(
         done(&fifth, Typed::DiskKey),
         Reply::Locked {
@@ -210,7 +190,7 @@ fn what_the_exchange_has_sealed_anew_keeps_the_pin() {
     for entry in std::fs::read_dir(&secrets).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    let sixth = box_of(folder, &swtpm, 6);
+    let sixth = box_at(folder, &swtpm, 6);
     assert!(matches!(done(&sixth, Typed::DiskKey), Reply::Locked { .. }));
     done(&sixth, Typed::Unlock(key.clone()));
     assert_eq!(tpm(&sixth).pin, PinUse::Unknown);
@@ -232,7 +212,7 @@ fn what_the_exchange_has_sealed_anew_keeps_the_pin() {
 #[test]
 fn only_process_1_sets_the_pin_of_a_box() {
     let (swtpm, folder) = (Swtpm::start(), tempfile::tempdir().unwrap());
-    let holder = box_of(folder.path(), &swtpm, 1);
+    let holder = box_at(folder.path(), &swtpm, 1);
     let key = set_up(&holder);
     done(&holder, Typed::VerifyRecovery(key));
     let stranger = Administrator {
