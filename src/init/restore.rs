@@ -7,7 +7,7 @@
 use super::exchange;
 use super::service::follow;
 use super::state::Shared;
-use super::stick::{self, await_free};
+use super::stick;
 use lamchat_appliance::{MANIFEST_FILE, Outcome, Rack, Step, carry};
 use lamchat_machine::usb::UsbDisk;
 use lamchat_stick::{Entry, FILE_BYTES_MAX, Stick, StickError};
@@ -129,7 +129,6 @@ fn run(
     progress: &mut dyn FnMut(Step<'_>),
 ) -> std::result::Result<Outcome, String> {
     // Of the look before: the device is free a moment later.
-    await_free(&place.disk);
     let mut rack = StickRack::open(stick::open(shared, &place.disk)?, &place.folder)?;
     let (stream, child) =
         start(shared, command).map_err(|error| format!("what reads the backup does not start: {error}"))?;

@@ -20,9 +20,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The user of the process, which has nothing of its own.
 pub const USER: u32 = 993;
+/// How long a stick may be held by whoever had it before.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The sticks that are there: on the USB bus, and no disk of the box's.
 pub fn find() -> Vec<UsbDisk> {
@@ -33,7 +37,7 @@ pub fn find() -> Vec<UsbDisk> {
 
 /// Starts a process that has this stick and nothing else. It ends when the answer is dropped.
 pub fn open(shared: &Arc<Shared>, disk: &UsbDisk) -> Result<Stick, String> {
-    let device = device(&disk.device).map_err(|error| match error.raw_os_error() {
+    let device = free_device(&disk.device).map_err(|error| match error.raw_os_error() {
         Some(libc::EBUSY) => format!("{} is used by something else", disk.device.display()),
         Some(libc::ENOMEDIUM | libc::ENXIO) => "the stick is gone".to_owned(),
         _ => format!("{}: {error}", disk.device.display()),
@@ -56,14 +60,15 @@ fn device(path: &Path) -> std::io::Result<File> {
     }
 }
 
-/// A process that had the stick has answered, and is about to end; the device is free a moment later.
-pub fn await_free(disk: &UsbDisk) {
-    for _ in 0..50 {
-        match device(&disk.device) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                std::thread::sleep(std::time::Duration::from_millis(100));
+/// [`device`], once the process that had the stick before has ended: it has answered, and lets go a moment later.
+fn free_device(path: &Path) -> std::io::Result<File> {
+    let since = Instant::now();
+    loop {
+        match device(path) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && since.elapsed() < BUSY_MAX => {
+                std::thread::sleep(BUSY_PAUSE);
             }
-            _ => return,
+            other => return other,
         }
     }
 }

@@ -109,7 +109,6 @@ impl Deposit {
             ..
         } = self;
         stick.close().map_err(|error| error.to_string())?;
-        super::await_free(&disk);
         let mut stick = super::open(&shared, &disk)?;
         let mut total = 0;
         for file in &written {
