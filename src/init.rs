@@ -33,6 +33,7 @@ mod state;
 mod stick;
 mod threads;
 mod trial;
+mod trouble;
 mod update;
 mod vault;
 mod vital;

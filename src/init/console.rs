@@ -9,6 +9,8 @@ mod check;
 mod firmware;
 mod gate;
 mod install;
+mod layout;
+mod lines;
 mod menu;
 mod mirror;
 mod pages;

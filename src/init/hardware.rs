@@ -3,6 +3,7 @@
 
 use super::exchange;
 use super::state::{Shared, State};
+use super::trouble::Trouble;
 use crate::devices::Devices;
 use lamchat_hardware::{Part, Reading, Root, Surveyor};
 use std::sync::Arc;
@@ -21,10 +22,10 @@ pub fn watch(shared: &Arc<Shared>) {
         let told = mirror.as_ref().map(|reading| reading.state);
         asked.extend(mirror);
         let health = surveyor.survey().with(asked.clone());
-        let problems = health.problems().iter().map(ToString::to_string).collect();
+        let problems = health.problems().into_iter().filter_map(Trouble::of_reading).collect();
         let before = shared.status.lock().hardware.replace(problems);
         // What is told once: the management controllers that are there, and each problem.
-        let is_news = |line: &String| !before.iter().flatten().any(|known| known == line);
+        let is_news = |line: &String| !before.iter().flatten().any(|known| known.sentence == *line);
         let controllers = health
             .readings
             .iter()

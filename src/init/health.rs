@@ -1,6 +1,7 @@
 //! Asks the exchange how it is, again and again, in a thread of its own: an exchange that hangs must hang nobody else.
 
 use super::state::{Event, Health, More, Shared, State};
+use super::trouble::Trouble;
 use super::{exchange, late};
 use crate::cli::output;
 use serde_json::Value;
@@ -18,7 +19,7 @@ const VERSION_CHARS_MAX: usize = 32;
 
 /// Never ends.
 pub fn watch(shared: &Arc<Shared>) {
-    let (mut offered, mut problem) = (None, None);
+    let (mut offered, mut problem, mut alarms) = (None, None, Vec::new());
     loop {
         std::thread::sleep(INTERVAL);
         if matches!(shared.state(), State::SetUp | State::Stopping) {
@@ -28,8 +29,9 @@ pub fn watch(shared: &Arc<Shared>) {
             Ok(answer) => {
                 offer(shared, &mut offered, &answer);
                 let health = read(&answer);
-                if matches!(health, Health::Running { .. }) {
+                if let Health::Running { more, .. } = &health {
                     hand_over(shared, &mut problem);
+                    keep(shared, &mut alarms, &more.alarms);
                 }
                 health
             }
@@ -67,6 +69,14 @@ fn offer(shared: &Shared, shown: &mut Option<String>, answer: &Value) {
         shared.notice(now);
     }
     *shown = now;
+}
+
+/// Keeps in the log what the screen may have no room for. Not as process 1's own words: the exchange knows people.
+fn keep(shared: &Shared, before: &mut Vec<Trouble>, now: &[Trouble]) {
+    for alarm in now.iter().filter(|alarm| !before.contains(alarm)) {
+        shared.log.keep("health", &alarm.sentence);
+    }
+    *before = now.to_vec();
 }
 
 fn read(answer: &Value) -> Health {
@@ -113,8 +123,7 @@ fn more(answer: &Value) -> More {
     };
     let alarms = each("alarms").filter_map(|alarm| {
         let what = alarm.get("what").and_then(Value::as_str)?;
-        let sentence = alarm.get("sentence").and_then(Value::as_str)?;
-        (!what.starts_with("hardware/")).then(|| sentence.to_owned())
+        Trouble::of_alarm(alarm).filter(|_| !what.starts_with("hardware/"))
     });
     More {
         peers: at("/peers/sentence"),
@@ -130,7 +139,8 @@ fn more(answer: &Value) -> More {
 
 #[cfg(test)]
 mod tests {
-    use super::{Health, More, read};
+    use super::{Health, More, Trouble, read};
+    use lamchat_notices::Level;
     use serde_json::json;
 
     #[test]
@@ -162,7 +172,10 @@ mod tests {
             certificate: "until 1970-01-02, 1 days left, by a".to_owned(),
             backup: "1970-01-01 00:00 by uid 0, 5 bytes".to_owned(),
             on_trial: true,
-            alarms: vec!["too old".to_owned()],
+            alarms: vec![Trouble {
+                level: Level::Warning,
+                sentence: "too old".to_owned(),
+            }],
         };
         let keys = "how".to_owned();
         assert_eq!(running, Health::Running { keys, more });

@@ -5,6 +5,7 @@ use super::disk::Found;
 use super::late::Late;
 use super::log::Log;
 use super::release::Release;
+use super::trouble::Trouble;
 use super::update::Booted;
 use lamchat_appliance::site::Site;
 use lamchat_hardware::Reading;
@@ -128,7 +129,7 @@ pub struct More {
     /// Whether the release is not marked good yet.
     pub on_trial: bool,
     /// What is not well, the worst first; the hardware, which has a line of its own, left out.
-    pub alarms: Vec<String>,
+    pub alarms: Vec<Trouble>,
 }
 
 /// What the status screen shows.
@@ -149,7 +150,7 @@ pub struct Status {
     /// What somebody should look after.
     pub notices: Vec<String>,
     /// What of the hardware is not well, the worst first; `None` before it was asked.
-    pub hardware: Option<Vec<String>>,
+    pub hardware: Option<Vec<Trouble>>,
     /// Why the network is not as configured.
     pub network: Option<String>,
     /// Until when a change of the network must be confirmed.

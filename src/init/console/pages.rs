@@ -1,5 +1,6 @@
 //! Long texts, page by page: the newest lines first.
 
+use super::lines::fold;
 use super::screen::{COLUMNS, Key, Screen, rule};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Shows the last page; `b` goes back to older ones, `f` forward again, Enter leaves.
 pub fn show(screen: &mut Screen, title: &str, lines: &[String]) -> std::io::Result<()> {
-    let lines: Vec<String> = lines.iter().flat_map(|line| fold(line)).collect();
+    let lines: Vec<String> = lines.iter().flat_map(|line| fold(line, COLUMNS)).collect();
     let pages = lines.len().div_ceil(PAGE_LINES).max(1);
     let mut page = 0;
     loop {
@@ -38,15 +39,6 @@ fn range(lines: usize, page: usize) -> (usize, usize) {
     (to.saturating_sub(PAGE_LINES), to)
 }
 
-/// A line that is too long goes on below.
-fn fold(line: &str) -> Vec<String> {
-    let letters: Vec<char> = line.chars().collect();
-    if letters.is_empty() {
-        return vec![String::new()];
-    }
-    letters.chunks(COLUMNS).map(|part| part.iter().collect()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,8 +50,5 @@ mod tests {
         assert_eq!(range(50, 2), (0, 12));
         assert_eq!(range(50, 3), (0, 0));
         assert_eq!(range(0, 0), (0, 0));
-        let folded = fold(&"x".repeat(COLUMNS + 1));
-        assert_eq!((folded.len(), folded.last().map(String::len)), (2, Some(1)));
-        assert_eq!(fold(""), [""]);
     }
 }

@@ -1,5 +1,6 @@
 //! A terminal of 80 columns and 25 rows: whole screens, lines of input, keys.
 
+use super::lines;
 use lamchat_machine::console::Terminal;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -83,7 +84,7 @@ impl Screen {
     pub fn draw(&mut self, lines: &[String]) -> std::io::Result<()> {
         let mut text = "\x1b[0m\x1b[2J\x1b[H".to_owned();
         for line in lines {
-            text.extend(line.chars().filter(|letter| !letter.is_control()).take(COLUMNS));
+            text.extend(lines::take(line, COLUMNS).chars().filter(|letter| !letter.is_control()));
             text.push_str("\r\n");
         }
         self.print(&text)
@@ -234,25 +235,8 @@ pub fn rule() -> String {
 
 /// Breaks a line at words, for a whole screen.
 pub fn wrap(line: &str) -> Vec<String> {
-    wrap_to(line, COLUMNS)
-}
-
-/// Breaks a line at words, into lines of at most so many columns.
-pub fn wrap_to(line: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::from(" ")];
-    for word in line.split(' ') {
-        let length = lines.last().map_or(0, |line| line.chars().count());
-        if length + 1 + word.chars().count() > columns && length > 1 {
-            lines.push(String::from(" "));
-        }
-        if let Some(last) = lines.last_mut() {
-            if last.len() > 1 {
-                last.push(' ');
-            }
-            last.push_str(word);
-        }
-    }
-    lines
+    let lines = lines::wrap(line, COLUMNS - 1);
+    lines.into_iter().map(|line| format!(" {line}")).collect()
 }
 
 #[cfg(test)]
@@ -282,6 +266,7 @@ mod tests {
     fn lines_break_at_words() {
         let lines = wrap(&"word ".repeat(30));
         assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= super::COLUMNS));
+        assert!(lines.iter().all(|line| line.starts_with(" word")), "{lines:?}");
         assert_eq!(wrap(""), [" "]);
     }
 }
