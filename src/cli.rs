@@ -13,6 +13,7 @@ mod health;
 mod init;
 mod media;
 mod mirror;
+mod next_start;
 pub mod output;
 mod password;
 pub mod qr;

@@ -1,6 +1,6 @@
 //! `lamchat box show|set|set-clock|confirm|log|restart|power-off`
 
-use super::{Failure, Place, Server, output, password, socket, time};
+use super::{Failure, Place, Server, next_start, output, password, socket, time};
 use lamchat_appliance::site::Editable;
 use serde_json::Value;
 use std::io::Read;
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const SITE: &str = "/_lamchat/admin/v1/box/site";
 const LOG: &str = "/_lamchat/admin/v1/box/log";
 const CLOCK: &str = "/_lamchat/admin/v1/box/clock";
+const HEALTH: &str = "/_lamchat/admin/v1/health";
 const END: &str = "/_lamchat/admin/v1/box/end";
 /// Longest file.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -121,6 +122,15 @@ fn end(place: &Place, server: &Server, restart: bool, yes: bool) -> Result<(), F
     } else {
         "Switch the machine off?"
     };
+    // Before it is done: afterwards nobody far away can do anything about it.
+    // A server that is not well is no reason against it.
+    match socket::call(place, server, "GET", HEALTH, None) {
+        Ok(health) => next_start::note(&health),
+        Err(error) => output::note(format!(
+            "Whether its next start waits for somebody is not known: {}",
+            error.0
+        )),
+    }
     if !yes && !password::confirm(question)? {
         return Err("nothing was done".into());
     }

@@ -1,7 +1,7 @@
 //! `lamchat update check|show|apply|status`
 
 use super::socket::Body;
-use super::{Failure, Place, Server, output, password, socket};
+use super::{Failure, Place, Server, next_start, output, password, socket};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,10 @@ pub fn run(place: &Place, command: Update) -> Result<(), Failure> {
                 Some(file) => stage(place, &server, &file)?,
                 None => staged(place, &server)?,
             };
-            if !yes {
+            if yes {
+                // Nobody is asked, but whoever looks is told before it is done.
+                next_start::note(&shown);
+            } else {
                 output::text(&text_of(&shown));
                 if !password::confirm("Install it?")? {
                     return Err("nothing was installed".into());
@@ -70,20 +73,20 @@ pub fn run(place: &Place, command: Update) -> Result<(), Failure> {
             }
             let body = json!({"id": text(&shown, "id"), "restart": restart});
             let answer = socket::call(place, &server, "POST", &format!("{UPDATE}/apply"), Some(&body))?;
-            output::line(if server.json {
-                answer.to_string()
-            } else {
-                format!(
-                    "{} is installed as {}; {}",
-                    text(&answer, "version"),
-                    text(&answer, "file"),
-                    if restart {
-                        "the machine starts again with it"
-                    } else {
-                        "the next start tries it"
-                    }
-                )
-            });
+            if server.json {
+                output::line(answer.to_string());
+                return Ok(());
+            }
+            output::line(format!(
+                "{} is installed as {}; {}",
+                text(&answer, "version"),
+                text(&answer, "file"),
+                if restart {
+                    "the machine starts again with it"
+                } else {
+                    "the next start tries it"
+                }
+            ));
         }
     }
     Ok(())
@@ -153,6 +156,9 @@ pub fn text_of(answer: &Value) -> String {
     if !changelog.trim().is_empty() {
         lines += &format!("\n{}\n", changelog.trim_end());
     }
+    if let Some(warning) = next_start::warning(answer) {
+        lines += &format!("\n{warning}\n");
+    }
     lines
 }
 
@@ -184,6 +190,9 @@ fn status(server: &Server, answer: &Value) {
         &slots.into_iter().flatten().map(row).collect::<Vec<_>>(),
     );
     output::line(format!("release {} runs", text(answer, "running")));
+    if let Some(warning) = next_start::warning(answer) {
+        output::line(warning);
+    }
     if let Some(staged) = answer.get("staged").and_then(Value::as_str) {
         output::line(format!(
             "release {staged} was checked and can be installed: `lamchat update apply`"

@@ -214,6 +214,7 @@ pub async fn open(config: &Config, holder: &holder::Link) -> Result<Parts, Start
         passwords,
         keys,
         holder: Arc::clone(&holder.client),
+        unlocked_by,
         federation: federation.gate,
         media,
         attestation: Attestation::new(Arc::clone(&evidence) as Arc<dyn Attest>, attestation::endpoint(config)),

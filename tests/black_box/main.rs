@@ -28,6 +28,7 @@ mod looked_after;
 #[path = "../emulated/maker.rs"]
 mod maker;
 mod moderation;
+mod next_start;
 mod notices;
 mod publisher;
 mod pull;

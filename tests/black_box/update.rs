@@ -121,7 +121,12 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Self {
-        let site = Site::with(CONFIG);
+        Self::with(CONFIG)
+    }
+
+    /// One whose server has this configuration.
+    pub fn with(config: &str) -> Self {
+        let site = Site::with(config);
         let key = signer();
         let digits = |at: usize| u8::from_str_radix(&SPKI[at..at + 2], 16).unwrap();
         let spki: Vec<u8> = (0..SPKI.len())

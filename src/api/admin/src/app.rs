@@ -17,7 +17,7 @@ use lamchat_holder::Client;
 use lamchat_http::{BoxFuture, Metrics};
 use lamchat_identity::Passwords;
 use lamchat_media::Media;
-use lamchat_seal::DataKeys;
+use lamchat_seal::{DataKeys, SlotKind};
 use lamchat_store::{ReadError, Store, WriteTxn};
 use ruma::{OwnedServerName, OwnedUserId};
 use std::path::PathBuf;
@@ -54,6 +54,8 @@ pub struct Admin {
     pub keys: Arc<DataKeys>,
     /// Whoever has the keyring and the TPM.
     pub holder: Arc<Client>,
+    /// What opened the keys at this start.
+    pub unlocked_by: SlotKind,
     /// Whether other servers are let in.
     pub federation: Arc<FederationGate>,
     /// Files of users, for backups.

@@ -1,6 +1,6 @@
 //! Whether the server is well, for `lamchat health`.
 
-use crate::{Admin, AdminError, alarm, audit, backup_record, certificate, keyring, seal};
+use crate::{Admin, AdminError, alarm, audit, backup_record, certificate, keyring, next_start, seal};
 use lamchat_accounts::account;
 use lamchat_hardware::HealthReport;
 use lamchat_http::Request;
@@ -16,6 +16,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
     // It asks the key holder, which a thread that carries messages must not wait for.
     let alarms = tokio::task::spawn_blocking(move || alarm::all(&asking)).await;
     let alarms = alarms.map_err(AdminError::internal)??;
+    let next_start = next_start::of_box(&admin).await;
     let read = admin.store.read();
     Ok(json!({
         "state": "running",
@@ -35,6 +36,7 @@ pub async fn health(admin: Arc<Admin>, _request: Request) -> Result<Value, Admin
         // This release does not federate.
         "peers": {"count": 0, "sentence": "none: this release does not federate"},
         "update": admin.offer.describe(),
+        "next_start": next_start,
         "has_accounts": !account::is_empty(&read)?,
     }))
 }

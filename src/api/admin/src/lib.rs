@@ -28,6 +28,7 @@ pub mod locked;
 pub mod media;
 pub mod metrics;
 mod mirror;
+mod next_start;
 mod nonce;
 pub mod report;
 mod route;

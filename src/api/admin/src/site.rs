@@ -3,7 +3,7 @@
 
 use crate::audit::actor;
 use crate::route::parse;
-use crate::{Admin, AdminError};
+use crate::{Admin, AdminError, next_start};
 use http::StatusCode;
 use lamchat_audit::Entry;
 use lamchat_http::{Request, query_value};
@@ -72,11 +72,12 @@ pub async fn log(admin: Arc<Admin>, request: Request) -> Result<Value, AdminErro
     ask(&admin, &json!({"act": "log", "of": of})).await
 }
 
-/// The machine starts again, or goes off.
+/// The machine starts again, or goes off; answered with whether its next start waits for somebody at the console.
 pub async fn end(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     let EndOf { restart } = parse(&request)?;
     let name = if restart { "box.restart" } else { "box.power-off" };
-    act(&admin, &request, name, json!({"act": "end", "restart": restart})).await
+    let answer = act(&admin, &request, name, json!({"act": "end", "restart": restart})).await?;
+    Ok(next_start::told(&admin, answer).await)
 }
 
 /// Noted before it is done, and afterwards whether it was.

@@ -77,6 +77,7 @@ fn site() -> Site {
         passwords: Passwords::new(Cost::Minimum, 2),
         keys,
         holder,
+        unlocked_by: lamchat_seal::SlotKind::File,
         federation: Arc::new(lamchat_connections::FederationGate::new(true, true, &[])),
         media: media.unwrap(),
         anchoring: Arc::default(),

@@ -1,5 +1,5 @@
 //! Updates of a box: `lamchat update`. The exchange hands a bundle on to process 1's updater and notes who did so; it
-//! neither checks nor keeps it.
+//! neither checks nor keeps it. Each answer says whether the next start waits for somebody at the console.
 
 mod offer;
 
@@ -7,7 +7,7 @@ pub use offer::{Offer, OfferError, Offered, install, running, stage_file, staged
 
 use crate::audit::actor;
 use crate::route::parse;
-use crate::{Admin, AdminError};
+use crate::{Admin, AdminError, next_start};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use lamchat_audit::Entry;
@@ -35,12 +35,14 @@ const STALL_TIME: Duration = Duration::from_secs(60);
 
 /// The slots, and what is staged.
 pub async fn status(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
-    ask(&admin, json!({"act": "status"}), None).await
+    let answer = ask(&admin, json!({"act": "status"}), None).await?;
+    Ok(next_start::told(&admin, answer).await)
 }
 
 /// The staged update, and what it changes.
 pub async fn show(admin: Arc<Admin>, _request: Request) -> Result<Value, AdminError> {
-    ask(&admin, json!({"act": "show"}), None).await
+    let answer = ask(&admin, json!({"act": "show"}), None).await?;
+    Ok(next_start::told(&admin, answer).await)
 }
 
 /// Takes a bundle in: checked wholly, and written to no slot yet.
@@ -53,7 +55,7 @@ pub async fn stage(admin: Arc<Admin>, mut request: Request) -> Result<Value, Adm
         note(&admin, entry.clone().fact("state", "begun")).await?;
         let answer = ask(&admin, json!({"act": "stage"}), Some(bundle)).await;
         end(&admin, entry, &answer).await?;
-        answer
+        Ok(next_start::told(&admin, answer?).await)
     });
     task.await.map_err(AdminError::internal)?
 }
@@ -79,7 +81,7 @@ pub async fn apply(admin: Arc<Admin>, request: Request) -> Result<Value, AdminEr
         if answer.is_ok() {
             admin.offer.set(None);
         }
-        answer
+        Ok(next_start::told(&admin, answer?).await)
     });
     task.await.map_err(AdminError::internal)?
 }
