@@ -9,6 +9,7 @@ mod disk;
 mod exchange;
 mod figures;
 mod floor;
+mod former;
 mod good;
 mod hardware;
 mod health;

@@ -164,8 +164,10 @@ fn print(server: &Server, answer: &Value) -> Result<(), Failure> {
     for address in strings("addresses") {
         output::line(format!("# {address}"));
     }
-    if let Some(problem) = answer.get("problem").and_then(Value::as_str) {
-        output::line(format!("# {problem}"));
+    for remark in ["problem", "in_effect"] {
+        if let Some(remark) = answer.get(remark).and_then(Value::as_str) {
+            output::line(format!("# {remark}"));
+        }
     }
     if let Some(left) = answer.get("confirm_within_s").and_then(Value::as_u64) {
         output::line(format!(

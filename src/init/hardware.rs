@@ -2,6 +2,7 @@
 //! only root may ask.
 
 use super::exchange;
+use super::former::Former;
 use super::state::{Shared, State};
 use super::trouble::Trouble;
 use crate::devices::Devices;
@@ -35,7 +36,8 @@ pub fn watch(shared: &Arc<Shared>) {
             shared.log.note(&format!("hardware: {line}"));
         }
         if matches!(shared.state(), State::Serving | State::Degraded) {
-            let body = serde_json::json!({"readings": asked});
+            let former = shared.former.lock().as_ref().map(Former::sentence);
+            let body = serde_json::json!({"readings": asked, "configuration": former});
             if let Err(error) = exchange::call("POST", "/_lamchat/admin/v1/box/readings", Some(&body)) {
                 shared.log.keep(
                     "init",

@@ -123,7 +123,9 @@ fn more(answer: &Value) -> More {
     };
     let alarms = each("alarms").filter_map(|alarm| {
         let what = alarm.get("what").and_then(Value::as_str)?;
-        Trouble::of_alarm(alarm).filter(|_| !what.starts_with("hardware/"))
+        // A notice of its own tells the last one.
+        let is_known = what.starts_with("hardware/") || what == "box/configuration";
+        Trouble::of_alarm(alarm).filter(|_| !is_known)
     });
     More {
         peers: at("/peers/sentence"),
@@ -165,6 +167,7 @@ mod tests {
             "alarms": [
                 {"what": "hardware/fan/1", "state": "failed", "sentence": "a fan"},
                 {"what": "backup", "state": "warning", "sentence": "too old"},
+                {"what": "box/configuration", "state": "warning", "sentence": "a notice tells it"},
             ],
         }));
         let more = More {

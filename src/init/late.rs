@@ -126,6 +126,17 @@ impl Late {
         self.write(&acts)
     }
 
+    /// Keeps one of process 1's own, unless the same waits already: each start would add another.
+    pub fn keep_once(&self, act: Act) -> Result<(), KeepError> {
+        let waits = {
+            let _changing = self.changing.lock();
+            let acts = self.read()?;
+            acts.iter()
+                .any(|known| (&known.act, &known.version) == (&act.act, &act.version))
+        };
+        if waits { Ok(()) } else { self.keep(act) }
+    }
+
     /// Hands over what waits, the oldest first, until `note` fails. Answers how many were noted; those are not kept on.
     fn hand_over(&self, mut note: impl FnMut(&Act) -> Result<(), String>) -> Result<usize, String> {
         let _handing = self.handing.lock();
@@ -244,6 +255,17 @@ mod tests {
             at_ms: Some(at_ms),
             ..Act::new(act, "ttyS0")
         }
+    }
+
+    #[test]
+    fn what_is_noted_at_each_start_waits_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let late = Late::below(folder.path());
+        for version in ["5 instead of 6", "5 instead of 6", "5 instead of 7"] {
+            let act = Act::new("former-configuration", "process 1").about(version);
+            late.keep_once(act.late()).unwrap();
+        }
+        assert_eq!(late.read().unwrap().len(), 2);
     }
 
     #[test]

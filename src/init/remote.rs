@@ -3,6 +3,7 @@
 //!
 //! What must never come this way: the console's PIN and the server's name.
 
+use super::former::Former;
 use super::remote_acts::{self, Of};
 use super::state::{Event, Shared};
 use super::{clock, exchange, mirror};
@@ -92,6 +93,7 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
             Ok(mirror::tell_far(shared))
         }
         Question::Confirm => {
+            let former = shared.former.lock().clone();
             if shared.status.lock().trial.is_none() {
                 return Err("no change of the network waits for a confirmation".to_owned());
             }
@@ -103,7 +105,7 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
                 }
                 std::thread::sleep(LOOK);
             }
-            Ok(describe(shared))
+            Ok(describe_after(shared, former))
         }
         Question::RaiseFloor { floor } => super::floor::raise(shared, floor).map(|()| describe(shared)),
         Question::Seal => super::vault::seal(shared).map(|()| describe(shared)),
@@ -112,12 +114,24 @@ fn carry_out(shared: &Shared, question: Question) -> Result<Value, String> {
                 return Err("the box is not set up yet".to_owned());
             };
             let changed = before.changed(*site).map_err(|error| error.to_string())?;
+            let former = shared.former.lock().clone();
             let (sender, receiver) = sync_channel(1);
             shared.tell(Event::Configured(Box::new(changed), sender));
             receiver.recv_timeout(PATIENCE).map_err(|error| error.to_string())??;
-            Ok(describe(shared))
+            Ok(describe_after(shared, former))
         }
     }
+}
+
+/// The same after a change, which says what it was made from where that was not the newest version.
+fn describe_after(shared: &Shared, former: Option<Former>) -> Value {
+    let mut described = describe(shared);
+    let is_replaced = shared.former.lock().is_none();
+    let version = described.pointer("/site/version").and_then(Value::as_u64);
+    if let (Value::Object(fields), Some(former), Some(version), true) = (&mut described, former, version, is_replaced) {
+        fields.insert("in_effect".to_owned(), former.left(version).into());
+    }
+    described
 }
 
 fn describe(shared: &Shared) -> Value {
@@ -126,5 +140,12 @@ fn describe(shared: &Shared) -> Value {
     drop(status);
     let left = trial.map(|ends| ends.saturating_duration_since(Instant::now()).as_secs());
     let site = shared.site.lock().as_ref().map(lamchat_appliance::site::Site::editable);
-    json!({"site": site, "confirm_within_s": left, "addresses": addresses, "problem": problem})
+    let former = shared.former.lock().as_ref().map(Former::sentence);
+    json!({
+        "site": site,
+        "confirm_within_s": left,
+        "addresses": addresses,
+        "problem": problem,
+        "in_effect": former,
+    })
 }

@@ -2,6 +2,7 @@
 
 use super::DATA;
 use super::disk::Found;
+use super::former::Former;
 use super::late::Late;
 use super::log::Log;
 use super::release::Release;
@@ -216,6 +217,8 @@ pub struct Shared {
     pub has_keys: AtomicBool,
     /// The box's configuration, once it is there and readable.
     pub site: Mutex<Option<Site>>,
+    /// Which version of it is in effect, where that is not the newest.
+    pub former: Mutex<Option<Former>>,
     /// Held by the console that sets the box up or unlocks it: one at a time.
     pub operator: Mutex<()>,
     /// Wrong PINs, over all consoles.
@@ -271,6 +274,7 @@ impl Shared {
             mirror_changed: Condvar::new(),
             has_keys: AtomicBool::new(false),
             site: Mutex::new(None),
+            former: Mutex::new(None),
             operator: Mutex::new(()),
             guesses: Mutex::default(),
             late: Late::below(Path::new(DATA)),

@@ -11,8 +11,7 @@ use super::record::Stage;
 use super::state::{Event, Health, Shared, State};
 use super::trial::Refused;
 use super::update;
-use super::{DATA, boot_order, exchange};
-use lamchat_appliance::site::Site;
+use super::{DATA, boot_order, former};
 use lamchat_holder::{Blame, Typed};
 use lamchat_machine::mounts;
 use std::os::unix::fs::MetadataExt;
@@ -145,9 +144,9 @@ fn refuse(shared: &Shared, why: &str) {
 
 /// Waits for somebody who saves the data, with the PIN that they name.
 pub fn only_read(shared: &Shared) {
-    match Site::load(&exchange::site_file()) {
+    match former::load(shared) {
         Ok(site) => *shared.site.lock() = site,
-        Err(error) => shared.notice(&exchange::unreadable(shared, &error)),
+        Err(error) => shared.notice(&error),
     }
     shared.only_read(
         "the data's file system had errors, and nothing is written to it any more. Save them onto a USB stick",

@@ -30,7 +30,7 @@ pub fn network(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()>
     match parse_network(&typed) {
         Ok(network) => {
             site.network = network;
-            site.version += 1;
+            site.version = site.next_version();
             hand_over(screen, shared, site).map(drop)
         }
         Err(error) => {
@@ -70,7 +70,7 @@ pub fn time(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
     match words.map(str::parse::<TimeServer>).collect::<Result<Vec<_>, _>>() {
         Ok(servers) => {
             site.time.servers = servers;
-            site.version += 1;
+            site.version = site.next_version();
             hand_over(screen, shared, site).map(drop)
         }
         Err(error) => {

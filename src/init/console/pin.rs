@@ -30,7 +30,7 @@ pub fn run(screen: &mut Screen, shared: &Arc<Shared>) -> std::io::Result<()> {
         return Ok(());
     };
     site.pin = Some(hash);
-    site.version += 1;
+    site.version = site.next_version();
     if !hand_over(screen, shared, site)? {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use super::Machine;
 use crate::cli::Failure;
 use crate::init::service::Service;
 use crate::init::state::State;
-use crate::init::{DATA, clock, crash, exchange, vault};
+use crate::init::{DATA, clock, crash, exchange, former, vault};
 use lamchat_appliance::site::Site;
 use lamchat_host::OsEntropy;
 use lamchat_machine::mounts;
@@ -38,6 +38,7 @@ impl Machine {
         }
         site.save(&exchange::site_file(), &OsEntropy)
             .map_err(|error| error.to_string())?;
+        former::replaced(&self.shared, site.version);
         self.configure(site).map_err(|error| error.0)
     }
 
@@ -56,9 +57,11 @@ impl Machine {
         }
         // Whoever waits for the end of the trial may rely on it after a power cut. What cannot be kept goes back by itself.
         let site = self.shared.site.lock().clone();
-        match site.map(|site| site.save(&exchange::site_file(), &OsEntropy)) {
-            Some(Ok(())) => {
+        let saved = site.map(|site| site.save(&exchange::site_file(), &OsEntropy).map(|()| site.version));
+        match saved {
+            Some(Ok(version)) => {
                 self.trial = None;
+                former::replaced(&self.shared, version);
                 self.shared.status.lock().trial = None;
                 self.shared.log.note("the change of the network was confirmed");
             }
@@ -92,10 +95,8 @@ impl Machine {
     pub(super) fn opened(&mut self) {
         clock::raise(&self.shared);
         crash::keep(&self.shared);
-        let site = match Site::load(&exchange::site_file()) {
-            Ok(site) => site.ok_or_else(|| "the data have no configuration".to_owned()),
-            Err(error) => Err(exchange::unreadable(&self.shared, &error)),
-        };
+        let site =
+            former::load(&self.shared).and_then(|site| site.ok_or_else(|| "the data have no configuration".to_owned()));
         if let Ok(later) = site.as_ref().map(Site::later)
             && !later.is_empty()
         {
@@ -113,5 +114,6 @@ impl Machine {
                 self.shared.enter(State::Degraded);
             }
         }
+        former::note(&self.shared);
     }
 }

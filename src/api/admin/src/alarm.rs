@@ -28,6 +28,7 @@ pub fn all(admin: &Admin) -> Result<Vec<Alarm>, AdminError> {
     }
     alarms.extend(audit_log(admin)?);
     alarms.extend(admin.standing.alarms(&admin.version));
+    alarms.extend(admin.told.load().as_ref().map(|told| told.configuration()));
     Ok(alarms)
 }
 

@@ -96,6 +96,7 @@ pub const BOX_ACTS: &[&str] = &[
     "check",
     "crash-log",
     "factory-reset",
+    "former-configuration",
     "log",
     "kernel-log",
     "network",

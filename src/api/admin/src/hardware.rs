@@ -4,6 +4,7 @@ use crate::{Admin, AdminError, audit, route};
 use arc_swap::ArcSwap;
 use lamchat_hardware::{Health, Part, Reading, State};
 use lamchat_http::{Metrics, Request};
+use lamchat_notices::{Alarm, Level};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 
 /// The most readings that process 1 may tell.
 const READINGS_MAX: usize = 1024;
+/// Longest sentence about the configuration.
+const SENTENCE_BYTES_MAX: usize = 512;
 /// After this long without news they are not believed any more.
 const BELIEVED_MS: u64 = 5 * 60 * 1000;
 
@@ -24,6 +27,7 @@ pub type Latest = Arc<ArcSwap<Health>>;
 pub struct Told {
     at_ms: u64,
     readings: Vec<Reading>,
+    configuration: Option<String>,
 }
 
 impl Told {
@@ -35,24 +39,48 @@ impl Told {
         let sentence = "process 1 has not told for five minutes how disks and the management controller are";
         vec![Reading::new(Part::Controller, "process 1", "").worse(State::Warning, sentence)]
     }
+
+    /// Which version of the box's configuration is in effect, for administrators.
+    pub(crate) fn configuration(&self) -> Alarm {
+        let well = "the newest version of the box's configuration is in effect";
+        let (level, sentence) = match &self.configuration {
+            Some(sentence) => (Level::Warning, sentence.as_str()),
+            None => (Level::Well, well),
+        };
+        Alarm::new("box/configuration", level, sentence)
+    }
 }
 
 #[derive(serde::Deserialize)]
 struct Telling {
     readings: Vec<Reading>,
+    /// Why a former version of the box's configuration is in effect, if one is.
+    #[serde(default)]
+    configuration: Option<String>,
 }
 
 /// Takes what process 1 of the box read from disks and the management controller, which only root may ask.
 pub async fn tell(admin: Arc<Admin>, request: Request) -> Result<Value, AdminError> {
     audit::check_box(&request)?;
-    let Telling { readings } = route::parse(&request)?;
+    let Telling {
+        readings,
+        configuration,
+    } = route::parse(&request)?;
     if readings.len() > READINGS_MAX {
         return Err(AdminError::invalid(format!(
             "There are more than {READINGS_MAX} readings"
         )));
     }
+    let is_sentence = |text: &String| text.len() <= SENTENCE_BYTES_MAX && !text.chars().any(char::is_control);
+    if !configuration.as_ref().is_none_or(is_sentence) {
+        return Err(AdminError::invalid("That is no sentence about the configuration"));
+    }
     let at_ms = admin.now_ms();
-    admin.told.store(Some(Arc::new(Told { at_ms, readings })));
+    admin.told.store(Some(Arc::new(Told {
+        at_ms,
+        readings,
+        configuration,
+    })));
     admin.told_news.notify_one();
     Ok(json!({}))
 }
@@ -107,7 +135,7 @@ impl Collector for Readings {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-    use super::{BELIEVED_MS, Latest, Readings, Told};
+    use super::{BELIEVED_MS, Latest, Level, Readings, Told};
     use lamchat_hardware::{Health, HealthReport, Part, Reading, State, Unit};
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
@@ -115,10 +143,29 @@ mod tests {
     #[test]
     fn old_news_are_not_believed() {
         let readings = vec![Reading::new(Part::Disk, "sda", "")];
-        let told = Told { at_ms: 7, readings };
+        let told = Told {
+            at_ms: 7,
+            readings,
+            configuration: None,
+        };
         assert_eq!(told.readings(7 + BELIEVED_MS)[0].name, "sda");
         let old = told.readings(8 + BELIEVED_MS);
         assert_eq!((old.len(), old[0].state), (1, State::Warning));
+    }
+
+    #[test]
+    fn a_former_configuration_is_an_alarm() {
+        let told = |configuration: Option<&str>| Told {
+            at_ms: 7,
+            readings: Vec::new(),
+            configuration: configuration.map(str::to_owned),
+        };
+        assert_eq!(told(None).configuration().level, Level::Well);
+        let alarm = told(Some("version 5 is in effect")).configuration();
+        assert_eq!(
+            (alarm.level, alarm.sentence.as_str()),
+            (Level::Warning, "version 5 is in effect")
+        );
     }
 
     #[test]

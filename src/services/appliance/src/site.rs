@@ -6,11 +6,13 @@
 //! mean, makes another format, which waits until the release is marked good.
 
 mod file;
+mod former;
 mod later;
 mod text;
 mod time;
 mod updates;
 
+pub use former::{InEffect, Instead};
 pub use text::parse_network;
 pub use time::{Time, TimeServer};
 pub use updates::Updates;
@@ -69,6 +71,9 @@ pub struct Site {
     /// What is not known here.
     #[serde(skip)]
     later: Later,
+    /// The highest version that any file has, where this is not the newest one.
+    #[serde(skip)]
+    highest: u64,
 }
 
 /// The part that is changed from a distance: neither the name, which stays for ever, nor the console's PIN.
@@ -201,7 +206,13 @@ impl Site {
             time: Time::default(),
             updates: None,
             later: Later::default(),
+            highest: 0,
         }
+    }
+
+    /// The version that a change makes: one that no file has yet, whether this release can read it or not.
+    pub fn next_version(&self) -> u64 {
+        self.version.max(self.highest).saturating_add(1)
     }
 
     /// The part that is changed from a distance.
@@ -225,7 +236,7 @@ impl Site {
             return Err(SiteError::Wrong(sentence));
         }
         let changed = Self {
-            version: self.version.saturating_add(1),
+            version: self.next_version(),
             network: wanted.network,
             time: wanted.time,
             updates: wanted.updates,

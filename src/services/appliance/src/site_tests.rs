@@ -36,8 +36,8 @@ fn what_is_saved_is_loaded() {
     assert_eq!(Site::load(&path).unwrap().unwrap().version, 2);
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "nothing is left over"
+        2,
+        "the file and the former ones"
     );
 }
 

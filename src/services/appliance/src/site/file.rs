@@ -3,7 +3,7 @@
 //! What must never happen here: a member lost that this release does not know, or a file half written.
 
 use super::later::Later;
-use super::{Site, SiteError};
+use super::{Site, SiteError, former};
 use lamchat_base::Entropy;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -56,7 +56,7 @@ impl Site {
         Self::parse(&std::fs::read_to_string(path).map_err(io)?).map(Some)
     }
 
-    /// Writes the file anew: durable before the name points to it.
+    /// Writes the file anew: durable before the name points to it, and what was there is kept among the former versions.
     pub fn save(&self, path: &Path, entropy: &dyn Entropy) -> Result<(), SiteError> {
         self.check()?;
         let text = self.text()?;
@@ -75,7 +75,10 @@ impl Site {
             .open(&new)
             .map_err(io)?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.and_then(|()| std::fs::rename(&new, path)).map_err(io)?;
+        written
+            .and_then(|()| former::keep(path))
+            .and_then(|()| std::fs::rename(&new, path))
+            .map_err(io)?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         std::fs::File::open(folder)
             .and_then(|folder| folder.sync_all())
