@@ -6,6 +6,8 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStor
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,10 +55,25 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// A port of this machine's that was free a moment ago.
+/// A port of this machine's that was free a moment ago, and is no other test's as long as this process is there: others
+/// look for theirs at the same time.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    // Below those that Linux gives to whoever connects: ip_local_port_range begins with 32,768.
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    for step in 0..COUNT {
+        let port = u16::try_from(FIRST + (std::process::id() + step) % COUNT).unwrap();
+        let name = SocketAddr::from_abstract_name(format!("lamchat-test-port-{port}")).unwrap();
+        // Whoever has the name has the port; somebody who uses the port without it is no test.
+        let Ok(claim) = UnixListener::bind_addr(&name) else {
+            continue;
+        };
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            std::mem::forget(claim);
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// A network from which one port of the box can be reached: QEMU's argument for it, and the port of this machine's that
