@@ -3,7 +3,7 @@
 use crate::client::request;
 use crate::opening::{good_box, good_disk};
 use crate::restart::{is_there, send};
-use crate::set_up::{PASSWORD, PIN, set_up, shut_down};
+use crate::set_up::{PASSWORD, PIN, make_bob, set_up, shut_down};
 use crate::stick::UsbStick;
 use crate::update::start_with;
 use crate::usb::{choose, done, here};
@@ -45,16 +45,6 @@ fn entries(folder: &Path, stick: &UsbStick) -> Vec<String> {
     entries.iter().map(act).collect()
 }
 
-/// An account that the console makes.
-fn make_bob(machine: &mut VirtualMachine) {
-    machine.choose("New administrator", "2", Some(PIN));
-    machine.answer("Name: ", "bob");
-    for question in ["Password: ", "again: "] {
-        machine.answer(question, PASSWORD);
-    }
-    done(machine);
-}
-
 fn bob_logs_in(port: u16) -> bool {
     let body = json!({
         "type": "m.login.password",
@@ -72,7 +62,8 @@ fn a_new_disk_with_another_tpm_is_set_up_from_a_backup() {
     let ((disk, board), stick) = (good_box(), UsbStick::new(true));
     let (mut machine, clients, _) = start_with(&disk, &board, &stick.arguments());
     let key = set_up(&mut machine, "dhcp");
-    make_bob(&mut machine);
+    make_bob(&mut machine, PASSWORD);
+    done(&mut machine);
     let event = send(clients);
     choose(&mut machine, "Backup onto the stick", "2");
     done(&mut machine);

@@ -45,6 +45,15 @@ pub fn unlock(machine: &mut VirtualMachine, key: &str) {
     machine.expect("New administrator");
 }
 
+/// Makes a second account at the console, Bob's; what that says is left to be looked at.
+pub fn make_bob(machine: &mut VirtualMachine, password: &str) {
+    machine.choose("New administrator", "2", Some(PIN));
+    machine.answer("Name: ", "bob");
+    for question in ["Password: ", "again: "] {
+        machine.answer(question, password);
+    }
+}
+
 /// Shuts the machine down from the menu.
 pub fn shut_down(machine: &mut VirtualMachine) {
     machine.choose("Shut down", "0", Some(PIN));

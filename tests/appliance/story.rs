@@ -6,7 +6,7 @@ use crate::client::{free_port, get};
 use crate::firmware::Board;
 use crate::network::{captured, nothing_left_but};
 use crate::nio::Nio;
-use crate::set_up::{PASSWORD, PIN, set_up, shut_down};
+use crate::set_up::{PASSWORD, PIN, make_bob, set_up, shut_down};
 use crate::virtual_machine::{Disk, VirtualMachine, uki};
 use crate::wire::is_of_firmware;
 use serde_json::json;
@@ -94,17 +94,6 @@ fn starts_by_own_entry(machine: &mut VirtualMachine) {
     assert!(entry.contains("\"LamChat"), "{entry}");
 }
 
-/// Makes a second account at the console.
-fn make_bob(machine: &mut VirtualMachine) {
-    machine.choose("New administrator", "2", Some(PIN));
-    machine.answer("Name: ", "bob");
-    for question in ["Password: ", "again: "] {
-        machine.answer(question, BOBS_PASSWORD);
-    }
-    machine.expect("was made");
-    machine.answer("Press Enter", "");
-}
-
 /// Gives the box a network at its console, and confirms it.
 fn connect(machine: &mut VirtualMachine, port: u16) {
     machine.choose("Shut down", "4", Some(PIN));
@@ -147,7 +136,9 @@ fn tell(board: &Board, disks: &[&Disk], names: &[&str]) {
     machine.choose("Check: two accounts", "3", Some(PIN));
     machine.expect("The exchange works");
     machine.answer("Press Enter", "");
-    make_bob(&mut machine);
+    make_bob(&mut machine, BOBS_PASSWORD);
+    machine.expect("was made");
+    machine.answer("Press Enter", "");
     shut_down(&mut machine);
 
     // The same box gets a card, and a network at its console.

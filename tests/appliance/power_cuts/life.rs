@@ -225,15 +225,19 @@ impl Life {
         checks::disk(self);
     }
 
-    /// The last start: everything is there, and the disk opens elsewhere by the recovery key that was acknowledged last.
-    pub fn end(mut self) {
-        file_system::check(&self);
+    /// The last start of the machine as it was: everything is there, and the end is a clean one.
+    fn shut_down_with_everything(&mut self) {
+        file_system::check(self);
         let mut on = self.start().unwrap();
         self.said.check_everything();
         self.check(&mut on).unwrap();
-        checks::audit(&mut self, &on).unwrap();
+        checks::audit(self, &on).unwrap();
         shut_down(&mut on.machine);
-        drop(on);
+    }
+
+    /// The last start: everything is there, and the disk opens elsewhere by the recovery key that was acknowledged last.
+    pub fn end(mut self) {
+        self.shut_down_with_everything();
         self.board.exchange_tpm();
         let mut on = switch_on(&self.drive, &self.board);
         on.machine.choose("Unlock with the recovery key", "1", None);
@@ -248,13 +252,7 @@ impl Life {
 
     /// The last start of a mirror: everything is there on both of its disks, and on the second one alone.
     pub fn end_as_mirror(mut self) {
-        file_system::check(&self);
-        let mut on = self.start().unwrap();
-        self.said.check_everything();
-        self.check(&mut on).unwrap();
-        checks::audit(&mut self, &on).unwrap();
-        shut_down(&mut on.machine);
-        drop(on);
+        self.shut_down_with_everything();
         for drive in self.drives() {
             drive.settle();
         }
