@@ -1,7 +1,9 @@
 //! The box's configuration where this release cannot read its newest version: which one is in effect instead, and who is
 //! told. The newest one stays as it is until an operator makes another.
 //!
-//! What stands in a file never comes into a sentence here: whoever stands before a screen reads it.
+//! What stands in a file never comes into a sentence here: whoever stands before a screen reads it. And a console PIN of
+//! before never comes back: who damages the newest file without being able to read it (disk encryption notices nothing)
+//! and knows an old PIN would be let in. The console asks for the recovery key until an operator has set another PIN.
 
 use super::exchange;
 use super::late::Act;
@@ -34,7 +36,8 @@ impl Former {
     /// Which version is in effect and why: a sentence without its full stop.
     pub fn sentence(&self) -> String {
         format!(
-            "version {} of the box's configuration is in effect: this release cannot read {}, which stays as it is",
+            "version {} of the box's configuration is in effect, without its PIN: this release cannot read {}, which stays as it \
+             is",
             self.version,
             self.newest()
         )
@@ -66,7 +69,7 @@ pub fn load(shared: &Shared) -> Result<Option<Site>, String> {
 }
 
 fn read(shared: &Shared, path: &Path) -> Result<Option<Site>, String> {
-    let InEffect { site, instead } = match Site::in_effect(path) {
+    let InEffect { mut site, instead } = match Site::in_effect(path) {
         Ok(Some(in_effect)) => in_effect,
         Ok(None) => return Ok(None),
         Err(error) => return Err(exchange::unreadable(shared, &error)),
@@ -80,6 +83,7 @@ fn read(shared: &Shared, path: &Path) -> Result<Option<Site>, String> {
         shared.forget_notice(&former.sentence());
         shared.notice(&former.sentence());
         *shared.former.lock() = Some(former);
+        site.pin = None;
     }
     Ok(Some(site))
 }
@@ -119,11 +123,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("site.toml");
         let mut site = Site::new("chat.example.org", parse_network("dhcp").unwrap());
+        site.pin = Some("$argon2id$x".to_owned());
         site.save(&path, &OsEntropy).unwrap();
         site.version = site.next_version();
         site.save(&path, &OsEntropy).unwrap();
         let shared = Shared::new(Release::default());
-        assert_eq!(read(&shared, &path).unwrap().unwrap().version, 2);
+        let newest = read(&shared, &path).unwrap().unwrap();
+        assert_eq!((newest.version, newest.pin), (2, site.pin));
         assert!(shared.former.lock().is_none() && shared.status.lock().notices.is_empty());
 
         let newest = "format = 1\nversion = 2\nserver_name = \"chat.example.org\"\n[network]\nmode = \"secret-word\"\n";
@@ -131,10 +137,15 @@ mod tests {
         std::fs::write(&path, newest).unwrap();
         let read_again = read(&shared, &path).unwrap().unwrap();
         assert_eq!((read_again.version, read_again.next_version()), (1, 3));
+        assert_eq!(
+            read_again.pin, None,
+            "it may have been changed because somebody knows it"
+        );
         // As a start does whose data turn out to be damaged only then: told once.
         read(&shared, &path).unwrap();
         let notices = shared.status.lock().notices.clone();
-        let told = "version 1 of the box's configuration is in effect: this release cannot read version 2, which stays as it is";
+        let told = "version 1 of the box's configuration is in effect, without its PIN: this release cannot read version 2, \
+                    which stays as it is";
         assert_eq!(notices, [told]);
         // Why is for those who take the log along.
         assert!(

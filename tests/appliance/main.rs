@@ -26,6 +26,7 @@ mod ipv6;
 mod maker;
 mod mended;
 mod mirror;
+mod mirror_restored;
 mod mirror_update;
 mod network;
 mod nio;

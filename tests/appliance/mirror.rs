@@ -24,13 +24,18 @@ fn start(board: &Board, disk: &Disk, other: Option<&Disk>) -> (VirtualMachine, u
 
 /// The same with this network.
 pub fn start_with(board: &Board, disk: &Disk, other: Option<&Disk>, network: &str) -> VirtualMachine {
+    start_beside(board, disk, other, &["-nic".to_owned(), network.to_owned()])
+}
+
+/// The same with these arguments of QEMU's, its network among them.
+pub fn start_beside(board: &Board, disk: &Disk, other: Option<&Disk>, beside: &[String]) -> VirtualMachine {
     // In an order, so that the firmware does not wait for networks when a disk is not where it was.
     let main = format!("file={},if=none,id=main,format=raw", disk.path().display());
     // Behind a port of its own: PCI Express takes a device away from nowhere else.
     let port = "pcie-root-port,id=first,chassis=1,slot=1";
     let device = "virtio-blk-pci,drive=main,id=booted,bus=first,bootindex=0";
-    let words = ["-nic", network, "-device", port, "-device", device];
-    let mut arguments = words.map(str::to_owned).to_vec();
+    let mut arguments = ["-device", port, "-device", device].map(str::to_owned).to_vec();
+    arguments.extend_from_slice(beside);
     if let Some(other) = other {
         let drive = format!("file={},if=none,id=other,format=raw", other.path().display());
         let port = "pcie-root-port,id=bay,chassis=2,slot=2";

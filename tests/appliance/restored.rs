@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// The line of the menu.
-const LINE: &str = "Restore a backup from a stick";
+pub const LINE: &str = "Restore a backup from a stick";
 /// What asks for the key once more.
 const AGAIN: &str = " Recovery key (or passphrase) of the backup: ";
 /// The restored box's own.
-const NEW_PIN: &str = "246802";
+pub const NEW_PIN: &str = "246802";
 /// A recovery key of another box.
 const WRONG: &str = "000012 005157 010293 015432 020572 025710 030853 035993";
 
 /// Answers the three questions.
-fn answer(machine: &mut VirtualMachine, key: &str) {
+pub fn answer(machine: &mut VirtualMachine, key: &str) {
     machine.answer("1/3", key);
     machine.answer("2/3", "dhcp");
     for question in ["3/3", "again: "] {

@@ -12,17 +12,17 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const TPM_PIN: &str = "24681012";
+pub const TPM_PIN: &str = "24681012";
 const ANOTHER: &str = "11335577";
 
 /// Types a new PIN twice.
-fn new_pin(machine: &mut VirtualMachine, pin: &str) {
+pub fn new_pin(machine: &mut VirtualMachine, pin: &str) {
     machine.answer("New TPM PIN: ", pin);
     machine.answer("again: ", pin);
 }
 
 /// Waits until the box asks for its PIN; answers its screen.
-fn waits(machine: &mut VirtualMachine) -> String {
+pub fn waits(machine: &mut VirtualMachine) -> String {
     let screen = machine.expect("Unlock with the TPM PIN");
     println!("waits for its PIN after {:?}", machine.age());
     assert!(screen.contains("WAITING FOR ITS TPM PIN"), "{screen}");
