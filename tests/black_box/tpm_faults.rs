@@ -1,7 +1,7 @@
 //! A TPM that is busy, full or locked out: a clear word, nothing lost, and the recovery key in the meantime.
 
 use crate::harness::{CONFIG, Site, text};
-use crate::tpm::{Swtpm, copy, opens, rebind, recovers, slot, status};
+use crate::tpm::{Swtpm, copy, opens, rebind, recovers, recovers_older, slot, status};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -153,7 +153,7 @@ fn what_could_not_be_taken_out_of_the_tpm_goes_at_the_next_start() {
     server.stop();
     opens(&site).stop();
     assert_eq!(tpm.indices(), 1);
-    let (server, reason) = recovers(&older, &key);
+    let (server, reason) = recovers_older(&older, &key);
     assert!(reason.contains("the counter against rollback"), "{reason}");
     server.stop();
 }
