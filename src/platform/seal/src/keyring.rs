@@ -1,22 +1,27 @@
 //! The keyring itself: create, open, release data keys, change slots. Who holds one holds the master key.
 
 mod error;
+mod purpose;
 mod renew;
 mod slots;
+mod status;
 mod unlock;
+mod wrap;
 
 pub use error::{CreateError, KeyringError, OpenError, VerifyRecoveryError};
+pub use purpose::Purpose;
+pub(crate) use purpose::{AUDIT, DATABASE, DISK, SECRETS};
 pub use renew::{RenewError, SlotKey};
+pub use status::Status;
 pub(crate) use unlock::unlock_ring;
+pub(crate) use wrap::{mac_key, newest, random_key, random_long_key};
 
-use crate::cipher::{self, NONCE_BYTES};
 use crate::data_keys::{DataKeys, ReleasedKey};
-use crate::format::{self, Parsed, Ring, WrappedKey};
-use crate::marks::Mark;
+use crate::format::{self, Parsed, Ring};
 use crate::passphrase::PassphraseCost;
 use crate::recovery::{RecoveryKey, RecoveryKeyError};
 use crate::sealer::Sealer;
-use crate::slot::{Slot, SlotError, SlotInfo, SlotKind, SlotLock};
+use crate::slot::{Slot, SlotError, SlotInfo, SlotLock};
 use lamchat_base::{Entropy, Secret, SecretBytes};
 use lamchat_disk::{Disk, RealDisk, read_file, replace_file};
 use parking_lot::{Mutex, RwLock};
@@ -24,50 +29,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use unlock::{read_wrapping_key, remove_wrapping_key};
-use zeroize::Zeroizing;
+use unlock::read_wrapping_key;
 
 /// The keyring's file in the data folder.
 pub(crate) const RING_FILE: &str = "keyring";
 /// Longest keyring file that is read.
 const RING_BYTES_MAX: u64 = 16 << 20;
-/// The purpose number of the database key, whose 64 bytes set it apart from [`Purpose`].
-pub(crate) const DATABASE: u8 = 1;
-/// The purpose number of [`Purpose::Secrets`].
-pub(crate) const SECRETS: u8 = 3;
-/// The purpose number of the keys that are never released.
-pub(crate) const AUDIT: u8 = 5;
-/// The purpose number of the key of a disk, 64 bytes: for process 1 of the box alone.
-pub(crate) const DISK: u8 = 6;
-
-/// What a data key encrypts. (The database has a longer one, [`ReleasedKey::Database`].)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Wraps the key of each media blob.
-    Media,
-    /// Small secrets of the server: signing key, TLS keys.
-    Secrets,
-    /// The content of events, kept apart from what must outlive it.
-    Content,
-}
-
-impl Purpose {
-    const ALL: [Self; 3] = [Self::Media, Self::Secrets, Self::Content];
-
-    /// The number in the keyring's format.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Media => 2,
-            Self::Secrets => SECRETS,
-            Self::Content => 4,
-        }
-    }
-
-    /// The purpose with this number.
-    pub fn of(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|purpose| purpose.code() == code)
-    }
-}
 
 /// How to unlock a keyring, or what its first slot is.
 #[derive(Debug, Clone)]
@@ -89,36 +56,6 @@ impl Unlock {
             return RecoveryKey::parse(text).map(Self::Recovery);
         }
         Ok(Self::Passphrase(SecretBytes::new(text.as_bytes().to_vec())))
-    }
-}
-
-/// What to tell the owner at start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// All slots.
-    pub slots: Vec<SlotInfo>,
-    /// Whether a TPM opens them, and nothing that lies on the disk does.
-    pub hardware_sealed: bool,
-    /// One or two plain sentences.
-    pub sentence: &'static str,
-}
-
-impl Status {
-    /// What these slots are worth.
-    pub fn of(slots: Vec<SlotInfo>) -> Self {
-        let has = |kind| slots.iter().any(|slot: &SlotInfo| slot.kind == kind);
-        let sentence = if has(SlotKind::File) {
-            "keys are not hardware-sealed: the file slot keeps their wrapping key beside them, so whoever copies the disk can read everything"
-        } else if has(SlotKind::Tpm) {
-            "keys are sealed: they open by this machine's TPM, by recovery key or by passphrase only"
-        } else {
-            "keys are not hardware-sealed: they open by recovery key or passphrase only"
-        };
-        Self {
-            hardware_sealed: has(SlotKind::Tpm) && !has(SlotKind::File),
-            slots,
-            sentence,
-        }
     }
 }
 
@@ -306,61 +243,6 @@ impl Keyring {
         Status::of(self.slots())
     }
 
-    /// Adds a way to unlock. Durable on return. Blocks while the passphrase is stretched.
-    pub fn add_slot(&self, unlock: &Unlock, cost: PassphraseCost) -> Result<SlotInfo, SlotError> {
-        self.add_slot_with(unlock, cost, None)
-    }
-
-    /// The same, and a mark with it: no copy of the keyring has the slot and not the mark.
-    pub fn add_slot_with(
-        &self,
-        unlock: &Unlock,
-        cost: PassphraseCost,
-        mark: Option<Mark>,
-    ) -> Result<SlotInfo, SlotError> {
-        let changing = self.changing.lock();
-        let mut ring = self.ring.read().clone();
-        let slot = self.new_slot(&ring, unlock, cost)?;
-        let info = slot.info();
-        ring.slots.push(slot);
-        if let Some(mark) = mark {
-            self.add_mark(&mut ring, mark);
-        }
-        self.store(ring)?;
-        drop(changing);
-        Ok(info)
-    }
-
-    /// Removes a way to unlock, and the file `keyring.key` with a file slot. Durable on return.
-    ///
-    /// The master key stays: somebody who copied the keyring together with what opened the slot keeps access to that
-    /// copy, and to all that this master key wraps later. So a file slot goes by [`Keyring::renew`], wherever something
-    /// is encrypted already. The blob of a `tpm` slot is to be retired then
-    /// ([`Sealer::retire`]), so that no copy opens by that TPM any more.
-    pub fn remove_slot(&self, id: u32) -> Result<(), SlotError> {
-        let changing = self.changing.lock();
-        let mut ring = self.ring.read().clone();
-        let at = ring
-            .slots
-            .iter()
-            .position(|slot| slot.id == id)
-            .ok_or(SlotError::Unknown(id))?;
-        if ring.slots.len() == 1 {
-            return Err(SlotError::Last);
-        }
-        let slot = ring.slots.remove(at);
-        if ring.slots.iter().all(|left| left.lock.kind() == SlotKind::Tpm) {
-            return Err(SlotError::OnlyTpm);
-        }
-        self.store(ring)?;
-        if slot.lock == SlotLock::File {
-            // After the keyring: a power cut in between leaves a wrapping key that wraps nothing.
-            remove_wrapping_key(&*self.disk, &self.dir)?;
-        }
-        drop(changing);
-        Ok(())
-    }
-
     pub(crate) fn assemble(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -393,43 +275,6 @@ impl Keyring {
         *self.ring.write() = ring;
         Ok(())
     }
-
-    pub(crate) fn new_database_key(&self, ring: &Ring) -> WrappedKey {
-        self.new_key(ring, DATABASE, random_long_key(&*self.entropy).expose())
-    }
-
-    pub(crate) fn new_key(&self, ring: &Ring, purpose: u8, key: &[u8]) -> WrappedKey {
-        let number = newest(ring, purpose).map_or(0, |newest| newest.number) + 1;
-        self.wrap_as(ring, purpose, number, key)
-    }
-
-    /// A data key with this number, wrapped.
-    pub(crate) fn wrap_as(&self, ring: &Ring, purpose: u8, number: u32, key: &[u8]) -> WrappedKey {
-        let mut nonce = [0u8; NONCE_BYTES];
-        self.entropy.fill(&mut nonce);
-        let sealed = cipher::wrap(
-            &wrapping_key(&self.master),
-            nonce,
-            &key_aad(&ring.id, purpose, number),
-            key,
-        );
-        WrappedKey {
-            purpose,
-            number,
-            nonce,
-            sealed,
-        }
-    }
-
-    pub(crate) fn unwrap_key<const N: usize>(
-        &self,
-        ring: &Ring,
-        wrapped: &WrappedKey,
-    ) -> Result<Secret<N>, KeyringError> {
-        let aad = key_aad(&ring.id, wrapped.purpose, wrapped.number);
-        cipher::unwrap(&wrapping_key(&self.master), wrapped.nonce, &aad, &wrapped.sealed)
-            .map_err(|_| KeyringError::Damaged)
-    }
 }
 
 fn read_ring(disk: &dyn Disk, dir: &Path) -> Result<Parsed, OpenError> {
@@ -448,43 +293,4 @@ fn blobs(ring: &Ring) -> Vec<(u32, Vec<u8>)> {
         _ => None,
     });
     blobs.collect()
-}
-
-pub(crate) fn newest(ring: &Ring, purpose: u8) -> Option<&WrappedKey> {
-    ring.keys
-        .iter()
-        .filter(|key| key.purpose == purpose)
-        .max_by_key(|key| key.number)
-}
-
-pub(crate) fn random_key(entropy: &dyn Entropy) -> Secret<32> {
-    let mut key = Zeroizing::new([0u8; 32]);
-    entropy.fill(key.as_mut_slice());
-    Secret::new(*key)
-}
-
-/// Two AES-256 keys, as XTS wants them.
-pub(crate) fn random_long_key(entropy: &dyn Entropy) -> Secret<64> {
-    let mut key = Zeroizing::new([0u8; 64]);
-    entropy.fill(key.as_mut_slice());
-    Secret::new(*key)
-}
-
-/// What wraps data keys.
-fn wrapping_key(master: &Secret<32>) -> Secret<32> {
-    cipher::derive(master, b"lamchat keyring", b"wrap data keys")
-}
-
-/// What authenticates the file.
-pub(crate) fn mac_key(master: &Secret<32>) -> Secret<32> {
-    cipher::derive(master, b"lamchat keyring", b"authenticate file")
-}
-
-/// Binds a wrapped data key to its keyring, purpose and number.
-fn key_aad(ring_id: &[u8; 16], purpose: u8, number: u32) -> Vec<u8> {
-    let mut aad = b"lamchat data key".to_vec();
-    aad.extend_from_slice(ring_id);
-    aad.push(purpose);
-    aad.extend_from_slice(&number.to_be_bytes());
-    aad
 }

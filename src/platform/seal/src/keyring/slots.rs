@@ -1,12 +1,14 @@
-//! Making slots, and the changes that keep a slot's number: binding to a TPM anew, noting that a recovery key is known.
+//! Making and removing slots, and the changes that keep one's number: binding to a TPM anew, noting that a recovery key is
+//! known.
 
-use super::unlock::{WRAPPING_FILE, open_by_recovery, wrapping_file_bytes};
+use super::unlock::{WRAPPING_FILE, open_by_recovery, remove_wrapping_key, wrapping_file_bytes};
 use super::{Keyring, Unlock, VerifyRecoveryError, random_key};
 use crate::format::Ring;
+use crate::marks::Mark;
 use crate::passphrase::PassphraseCost;
 use crate::recovery::RecoveryKey;
 use crate::sealer::{BLOB_BYTES_MAX, Sealer, SealerError, SealerReason};
-use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotLock};
+use crate::slot::{SLOTS_MAX, Slot, SlotError, SlotInfo, SlotKind, SlotLock};
 use lamchat_base::Secret;
 use lamchat_disk::replace_file;
 
@@ -14,6 +16,61 @@ use lamchat_disk::replace_file;
 const VERIFIED_MS_MIN: u64 = 1;
 
 impl Keyring {
+    /// Adds a way to unlock. Durable on return. Blocks while the passphrase is stretched.
+    pub fn add_slot(&self, unlock: &Unlock, cost: PassphraseCost) -> Result<SlotInfo, SlotError> {
+        self.add_slot_with(unlock, cost, None)
+    }
+
+    /// The same, and a mark with it: no copy of the keyring has the slot and not the mark.
+    pub fn add_slot_with(
+        &self,
+        unlock: &Unlock,
+        cost: PassphraseCost,
+        mark: Option<Mark>,
+    ) -> Result<SlotInfo, SlotError> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let slot = self.new_slot(&ring, unlock, cost)?;
+        let info = slot.info();
+        ring.slots.push(slot);
+        if let Some(mark) = mark {
+            self.add_mark(&mut ring, mark);
+        }
+        self.store(ring)?;
+        drop(changing);
+        Ok(info)
+    }
+
+    /// Removes a way to unlock, and the file `keyring.key` with a file slot. Durable on return.
+    ///
+    /// The master key stays: somebody who copied the keyring together with what opened the slot keeps access to that
+    /// copy, and to all that this master key wraps later. So a file slot goes by [`Keyring::renew`], wherever something
+    /// is encrypted already. The blob of a `tpm` slot is to be retired then
+    /// ([`Sealer::retire`]), so that no copy opens by that TPM any more.
+    pub fn remove_slot(&self, id: u32) -> Result<(), SlotError> {
+        let changing = self.changing.lock();
+        let mut ring = self.ring.read().clone();
+        let at = ring
+            .slots
+            .iter()
+            .position(|slot| slot.id == id)
+            .ok_or(SlotError::Unknown(id))?;
+        if ring.slots.len() == 1 {
+            return Err(SlotError::Last);
+        }
+        let slot = ring.slots.remove(at);
+        if ring.slots.iter().all(|left| left.lock.kind() == SlotKind::Tpm) {
+            return Err(SlotError::OnlyTpm);
+        }
+        self.store(ring)?;
+        if slot.lock == SlotLock::File {
+            // After the keyring: a power cut in between leaves a wrapping key that wraps nothing.
+            remove_wrapping_key(&*self.disk, &self.dir)?;
+        }
+        drop(changing);
+        Ok(())
+    }
+
     /// Notes in the slot that `key` opens that its owner typed it back at `now_ms` (since 1970). Durable on return.
     pub fn verify_recovery(&self, key: &RecoveryKey, now_ms: u64) -> Result<SlotInfo, VerifyRecoveryError> {
         let changing = self.changing.lock();
