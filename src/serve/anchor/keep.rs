@@ -59,9 +59,9 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
     use std::time::{Duration, Instant};
 
-    /// Short enough to wait for.
+    /// Short enough to wait for, and longer than a busy machine keeps a thread waiting.
     const TEST: Times = Times {
-        interval: Duration::from_millis(1_500),
+        interval: Duration::from_secs(5),
         coalesce: Duration::from_millis(20),
         retry: Duration::from_millis(200),
     };
