@@ -74,7 +74,9 @@ fn the_installer_makes_a_blank_machine_the_operators() {
     assert_eq!(measured(&mut machine), release::predicted());
     machine.stop();
 
-    // The stick again: the same keys are there, nobody is asked about drivers, and what to do for another card is said.
+    // The stick again, for which somebody has to tell the firmware so: it starts the box first since the installation. The
+    // same keys are there, nobody is asked about drivers, and what to do for another card is said.
+    machine.forget_boot_order();
     machine.start(&[&stick, &large]);
     machine.choose("Only the firmware's keys", "2");
     let said = machine.answer("Press Enter to go on", "");

@@ -1,7 +1,7 @@
 //! A virtual machine with OVMF and a TPM of swtpm, driven over its serial console.
 
 use crate::emulated::board::Board;
-use crate::emulated::flash::Flash;
+use crate::emulated::flash::{Flash, HEADER};
 use crate::emulated::running::Running;
 use crate::emulated::swtpm::Tpm;
 use std::ops::{Deref, DerefMut};
@@ -122,6 +122,26 @@ impl Machine {
         }
         words.extend(arguments.iter().map(|word| (*word).to_owned()));
         self.running = Some((Running::start(self.folder.path(), words, PATIENCE), tpm));
+    }
+
+    /// Has its firmware forget what it starts first, as its set-up does: QEMU's order counts again. While it is off.
+    pub fn forget_boot_order(&self) {
+        let path = self.board.path("variables");
+        let mut flash = Flash(std::fs::read(&path).unwrap());
+        let name: Vec<u8> = "BootOrder"
+            .encode_utf16()
+            .chain([0])
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let mut at = flash.start();
+        while let Some(length) = flash.length(at) {
+            if flash.0.get(at + HEADER..).unwrap().starts_with(&name) {
+                // VAR_DELETED: the bit goes.
+                *flash.0.get_mut(at + 2).unwrap() &= 0xFD;
+            }
+            at += length;
+        }
+        std::fs::write(path, flash.0).unwrap();
     }
 
     /// Waits until the console shows one of the texts, and answers which.
