@@ -94,8 +94,8 @@ fn enrol_failed(error: &EnrolError) -> String {
 /// a change of db is signed by KEK's key from now on, which is nowhere near.
 fn say_later_cards(screen: &mut Screen) -> std::io::Result<()> {
     let text = "Has a card been added since, and is it dead until Linux runs? Then your keys leave its driver out. Clear the \
-                Secure Boot keys in the firmware's set-up (\"set-up mode\"), start this stick again and choose \"Only the \
-                firmware's keys\": it offers the drivers of all cards, and writes no disk. A box that is set up asks for its \
+                Secure Boot keys in the firmware's set-up (\"set-up mode\"), start this stick again by the firmware's boot \
+                menu (it starts the box's disk first) and choose \"Only the firmware's keys\": it offers the drivers of all cards, and writes no disk. A box that is set up asks for its \
                 recovery key once afterwards.";
     for line in wrap(text) {
         screen.print(&format!("{line}\r\n"))?;
