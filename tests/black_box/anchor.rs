@@ -136,8 +136,7 @@ fn an_older_disk_opens_by_recovery_key_alone_and_old_tokens_mean_a_full_sync() {
         .to_owned();
     server.stop();
     // Whoever has the disk takes mallory's appointment back.
-    std::fs::remove_dir_all(site.path("data")).unwrap();
-    copy(&site.path("older"), &site.path("data"));
+    put_back(&site);
 
     let server = site.start_locked();
     let reason = status(&site)["reason"].as_str().unwrap().to_owned();
@@ -180,14 +179,19 @@ fn an_older_disk_is_asked_about_even_if_the_recovery_key_was_typed_for_something
     let server = opens(&site);
     anchor_now(&site, "mallory");
     server.stop();
-    std::fs::remove_dir_all(site.path("data")).unwrap();
-    copy(&site.path("older"), &site.path("data"));
+    put_back(&site);
     tpm.change_pcr_7();
 
     let (server, reason) = recovers_older(&site, &key);
     assert!(reason.contains("PCR 7"), "{reason}");
     rebind(&site);
     rest(&site, server, "anchor.behind").stop();
+}
+
+/// Whoever has the disk puts its older copy in its place.
+fn put_back(site: &Site) {
+    std::fs::remove_dir_all(site.path("data")).unwrap();
+    copy(&site.path("older"), &site.path("data"));
 }
 
 /// The log tells of it, is signed again, and a restart goes by itself.
@@ -246,8 +250,7 @@ fn an_older_disk_without_the_record_of_its_anchor_asks_for_the_recovery_key() {
     let server = opens(&site);
     anchor_now(&site, "mallory");
     server.stop();
-    std::fs::remove_dir_all(site.path("data")).unwrap();
-    copy(&site.path("older"), &site.path("data"));
+    put_back(&site);
     std::fs::remove_file(site.path("data/keys/secrets/anchor.sealed")).unwrap();
 
     // However often.
@@ -363,8 +366,7 @@ fn a_tpm_that_is_taken_away_hides_no_older_disk() {
     );
     server.stop();
 
-    std::fs::remove_dir_all(site.path("data")).unwrap();
-    copy(&site.path("older"), &site.path("data"));
+    put_back(&site);
     tpm.stop();
     let (server, _) = locked(&site);
     let refused = site.command(&["seal", "unlock"], passphrase);

@@ -25,8 +25,7 @@ pub enum Mark {
     SoftwareKey,
     /// Which key signs the audit log, where it was not always the software key.
     Signing,
-    /// That a box asks for a PIN beside its TPM, while no slot says so. There is no record beside it any more; there was one
-    /// under this name.
+    /// That a box asks for a PIN beside its TPM, while no slot says so. It has no secret of its own.
     Pin,
 }
 
